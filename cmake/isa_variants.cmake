@@ -1,0 +1,24 @@
+# moe_add_isa_variants(SOURCE): one object library for each instruction set. Sets in the caller
+#   MOE_ISA_OBJECTS  generator expressions to add to the addon
+#   MOE_ISA_DEFS     MOE_HAVE_<isa> definitions for the dispatcher
+function(moe_add_isa_variants source)
+  set(isas baseline)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND NOT "${CMAKE_OSX_ARCHITECTURES}" MATCHES "arm64")
+    list(APPEND isas avx2 avx512 avx512bf16)
+  endif()
+  set(flags_avx2 -mavx2 -mfma)
+  set(flags_avx512 ${flags_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
+  set(flags_avx512bf16 ${flags_avx512} -mavx512bf16)
+  foreach(isa IN LISTS isas)
+    add_library(moe_kernels_${isa} OBJECT ${source})
+    target_include_directories(moe_kernels_${isa} PRIVATE csrc)
+    target_compile_definitions(moe_kernels_${isa} PRIVATE MOE_ISA=${isa})
+    # -Wno-psabi: vectors only cross calls inside the unit.
+    target_compile_options(moe_kernels_${isa} PRIVATE ${flags_${isa}} -O3 -fno-exceptions -fno-rtti
+                           -ffp-contract=fast -fno-math-errno -Wall -Wextra -Wno-psabi)
+    list(APPEND objects $<TARGET_OBJECTS:moe_kernels_${isa}>)
+    list(APPEND defs MOE_HAVE_${isa})
+  endforeach()
+  set(MOE_ISA_OBJECTS "${objects}" PARENT_SCOPE)
+  set(MOE_ISA_DEFS "${defs}" PARENT_SCOPE)
+endfunction()

@@ -1,0 +1,129 @@
+#include "binding/channel.h"
+
+#include "core/engine.h"
+
+namespace moe {
+namespace {
+
+const char* code_name(Code code) {
+  switch (code) {
+    case Code::shape:
+      return "ERR_MOE_SHAPE";
+    case Code::dtype:
+      return "ERR_MOE_DTYPE";
+    case Code::device:
+      return "ERR_MOE_DEVICE";
+    case Code::option:
+      return "ERR_MOE_OPTION";
+    case Code::checkpoint:
+      return "ERR_MOE_CHECKPOINT";
+    case Code::unsupported:
+      return "ERR_MOE_UNSUPPORTED";
+    case Code::out_of_memory:
+      return "ERR_MOE_OUT_OF_MEMORY";
+    case Code::cancelled:
+      return "ERR_MOE_CANCELLED";
+  }
+  return "ERR_MOE_OPTION";
+}
+
+}  // namespace
+
+void Channel::install(Napi::Env env) {
+  auto self = std::make_shared<Channel>();
+  napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "moe"), 0, 1, nullptr,
+                                  nullptr, nullptr, &Channel::call_js, &self->function_);
+  napi_unref_threadsafe_function(env, self->function_);  // idle: does not keep the process alive
+  auto* holder = new std::shared_ptr<Channel>(self);
+  env.SetInstanceData(holder);
+  napi_add_env_cleanup_hook(env, &Channel::close, holder->get());
+}
+
+Napi::Error Channel::make_error(Napi::Env env, Code code, const std::string& message) const {
+  if (error_class.IsEmpty()) return Napi::Error::New(env, message);
+  const auto error =
+      error_class.New({Napi::String::New(env, code_name(code)), Napi::String::New(env, message)});
+  return Napi::Error(env, error);
+}
+
+Napi::Promise Channel::run(Napi::Env env, CancelFlag cancel, std::function<Result()> work) {
+  Call call{Napi::Promise::Deferred::New(env), cancel};
+  const Napi::Promise promise = call.deferred.Promise();
+  if (calls_.empty()) napi_ref_threadsafe_function(env, function_);
+  const uint64_t id = ++last_id_;
+  calls_.emplace(id, std::move(call));
+  // The engine holds the channel, the flag and a number; what belongs to JavaScript stays here.
+  Engine::get().post([channel = shared_from_this(), id, work = std::move(work)]() mutable {
+    Result result;
+    Code code = Code::option;
+    std::string message;
+    try {
+      result = work();
+    } catch (const Error& error) {
+      code = error.code;
+      message = error.what();
+    } catch (const std::bad_alloc&) {
+      code = Code::out_of_memory;
+      message = "memory: allocation failed";
+    } catch (const std::exception& error) {
+      message = error.what();
+    }
+    work = nullptr;  // frees what it held before the caller hears of it
+    channel->post([id, code, result = std::move(result), message](Napi::Env env, Channel& self) {
+      self.finish(env, id, [&](Call& call) {
+        if (!result) return call.deferred.Reject(self.make_error(env, code, message).Value());
+        try {
+          call.deferred.Resolve(result(env));
+        } catch (const Napi::Error& error) {
+          call.deferred.Reject(error.Value());
+        }
+      });
+    });
+  });
+  return promise;
+}
+
+void Channel::finish(Napi::Env env, uint64_t id, const std::function<void(Call&)>& settle) {
+  const auto found = calls_.find(id);
+  if (found == calls_.end()) return;
+  settle(found->second);
+  calls_.erase(found);
+  if (calls_.empty()) napi_unref_threadsafe_function(env, function_);
+}
+
+bool Channel::post(Message message) {
+  auto* data = new Message(std::move(message));
+  std::lock_guard lock(mutex_);
+  if (open_ && napi_call_threadsafe_function(function_, data, napi_tsfn_nonblocking) == napi_ok)
+    return true;
+  delete data;
+  return false;
+}
+
+void Channel::call_js(napi_env env, napi_value, void*, void* data) {
+  const std::unique_ptr<Message> message(static_cast<Message*>(data));
+  if (env == nullptr) return;  // being torn down
+  // Nothing may leave this frame: in a terminating worker every call into JavaScript fails, and a C++
+  // exception here ends the process.
+  try {
+    Napi::HandleScope scope(env);
+    (*message)(Napi::Env(env), of(Napi::Env(env)));
+  } catch (...) {
+  }
+}
+
+void Channel::close(void* data) {
+  auto* self = static_cast<Channel*>(data);
+  {
+    std::lock_guard lock(self->mutex_);
+    self->open_ = false;
+  }
+  for (auto& [id, call] : self->calls_)
+    if (call.cancel) call.cancel->store(true);
+  self->calls_.clear();
+  // The environment can still delete them now; later it is too late.
+  self->error_class.Reset();
+  self->tensor_class.Reset();
+}
+
+}  // namespace moe

@@ -1,0 +1,194 @@
+#include "binding/handles.h"
+
+namespace moe {
+
+DType read_dtype(const Napi::Value& value) {
+  const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+  for (DType dtype : {DType::f32, DType::bf16, DType::f16, DType::i32, DType::u8})
+    if (name == dtype_name(dtype)) return dtype;
+  fail(Code::dtype, "tensor: dtype must be f32 | bf16 | f16 | i32 | u8, got ", name);
+}
+
+Layout read_layout(const Napi::Value& value) {
+  const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "rows";
+  if (name == "rows") return Layout::rows;
+  if (name == "panels") return Layout::panels;
+  if (name == "gate_up") return Layout::gate_up;
+  fail(Code::option, "tensor: layout must be rows | panels | gate_up, got ", name);
+}
+
+Shape read_shape(const Napi::Value& value) {
+  if (!value.IsArray()) fail(Code::shape, "tensor: shape must be an array");
+  const auto array = value.As<Napi::Array>();
+  Shape shape;
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const double dim = array.Get(i).ToNumber().DoubleValue();
+    if (!(dim >= 0 && dim <= 0x1p40)) fail(Code::shape, "tensor: shape must be sizes, got ", dim);
+    shape.push(static_cast<int64_t>(dim));
+  }
+  return shape;
+}
+
+Tensor read_tensor(const Napi::Value& value) {
+  if (value.IsUndefined() || value.IsNull()) return {};
+  return unwrap<TensorHandle>(value, "tensor")->tensor;
+}
+
+CancelFlag read_cancel(const Napi::Value& value) {
+  if (value.IsUndefined() || value.IsNull()) return nullptr;
+  return unwrap<CancelHandle>(value, "cancel token")->flag;
+}
+
+Tensor tensor_from(const Napi::TypedArray& array, const Shape& shape, DType dtype) {
+  if (array.ElementSize() != dtype_bytes(dtype) || static_cast<int64_t>(array.ElementLength()) != shape.count())
+    fail(Code::shape, "tensor: data must have ", shape.count(), " elements of ", dtype_bytes(dtype),
+         " bytes, got ", array.ElementLength(), " of ", array.ElementSize());
+  Tensor tensor = make_tensor(shape, dtype);
+  const auto* bytes = static_cast<const std::byte*>(array.ArrayBuffer().Data()) + array.ByteOffset();
+  std::memcpy(tensor.as<std::byte>(), bytes, array.ByteLength());
+  return tensor;
+}
+
+Napi::Value to_typed_array(Napi::Env env, std::shared_ptr<Buffer> buffer, size_t count, DType dtype) {
+  const size_t bytes = count * dtype_bytes(dtype);
+  napi_value array_buffer = nullptr;
+  auto* holder = new std::shared_ptr<Buffer>(buffer);
+  const auto release = [](napi_env, void*, void* hint) { delete static_cast<std::shared_ptr<Buffer>*>(hint); };
+  if (napi_create_external_arraybuffer(env, buffer->data(), bytes, release, holder, &array_buffer) != napi_ok) {
+    // Some runtimes (Electron) forbid memory from outside the JavaScript heap.
+    delete holder;
+    auto copy = Napi::ArrayBuffer::New(env, bytes);
+    if (bytes) std::memcpy(copy.Data(), buffer->data(), bytes);
+    array_buffer = copy;
+  }
+  const Napi::ArrayBuffer memory(env, array_buffer);
+  switch (dtype) {
+    case DType::f32:
+      return Napi::Float32Array::New(env, count, memory, 0);
+    case DType::i32:
+      return Napi::Int32Array::New(env, count, memory, 0);
+    case DType::u8:
+      return Napi::Uint8Array::New(env, count, memory, 0);
+    default:
+      return Napi::Uint16Array::New(env, count, memory, 0);
+  }
+}
+
+Napi::Function TensorHandle::define(Napi::Env env) {
+  return DefineClass(env, "Tensor",
+                     {InstanceAccessor<&TensorHandle::shape>("shape"),
+                      InstanceAccessor<&TensorHandle::dtype>("dtype"),
+                      InstanceMethod<&TensorHandle::columns>("columns"),
+                      InstanceMethod<&TensorHandle::first>("first"),
+                      InstanceMethod<&TensorHandle::release>("release")});
+}
+
+TensorHandle::TensorHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  info.This().As<Napi::Object>().TypeTag(&kTag);
+}
+
+Napi::Value TensorHandle::wrap(Napi::Env env, Tensor tensor) {
+  const Napi::Object object = Channel::of(env).tensor_class.New({});
+  Unwrap(object)->tensor = std::move(tensor);
+  return object;
+}
+
+Napi::Value TensorHandle::shape(const Napi::CallbackInfo& info) {
+  const auto array = Napi::Array::New(info.Env());
+  for (int i = 0; i < tensor.shape.rank(); ++i)
+    array.Set(static_cast<uint32_t>(i), Napi::Number::New(info.Env(), static_cast<double>(tensor.dim(i))));
+  return array;
+}
+
+Napi::Value TensorHandle::dtype(const Napi::CallbackInfo& info) {
+  return Napi::String::New(info.Env(), dtype_name(tensor.dtype));
+}
+
+Napi::Value TensorHandle::columns(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const int64_t start = info[0].ToNumber().Int64Value(), count = info[1].ToNumber().Int64Value();
+    if (tensor.layout != Layout::rows || tensor.shape.rank() != 2)
+      fail(Code::shape, "columns: tensor must be row-major of 2 dimensions");
+    if (start < 0 || count < 0 || start + count > tensor.dim(1))
+      fail(Code::option, "columns: range must be inside ", tensor.dim(1), ", got ", start, " + ", count);
+    Tensor slice = tensor;
+    slice.offset += static_cast<size_t>(start) * dtype_bytes(tensor.dtype);
+    slice.shape = {tensor.dim(0), count};
+    return wrap(info.Env(), slice);
+  });
+}
+
+/// first(n): the first n entries of the outermost dimension.
+Napi::Value TensorHandle::first(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const int64_t count = info[0].ToNumber().Int64Value();
+    if (tensor.layout != Layout::rows || tensor.shape.rank() == 0 || count < 0 || count > tensor.dim(0))
+      fail(Code::option, "first: count must be inside ", tensor.shape.text(), ", got ", count);
+    Tensor head = tensor;
+    head.shape = {};
+    head.shape.push(count);
+    for (int i = 1; i < tensor.shape.rank(); ++i) head.shape.push(tensor.dim(i));
+    if (tensor.shape.rank() == 1) head.row_stride = count;
+    return wrap(info.Env(), head);
+  });
+}
+
+/// Frees the memory now, for this handle and all its views. Only after the last run that uses it.
+void TensorHandle::release(const Napi::CallbackInfo&) {
+  if (!tensor) return;
+  if (tensor.slot->buffer) tensor.slot->buffer->release();
+  tensor.slot->external = nullptr;
+  tensor.slot->owner.reset();
+}
+
+Napi::Function CancelHandle::define(Napi::Env env) {
+  return DefineClass(env, "CancelToken", {InstanceMethod<&CancelHandle::cancel>("cancel")});
+}
+
+CancelHandle::CancelHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  info.This().As<Napi::Object>().TypeTag(&kTag);
+}
+
+Napi::Function FileHandle::define(Napi::Env env) {
+  return DefineClass(env, "MappedFile",
+                     {InstanceAccessor<&FileHandle::bytes>("bytes"),
+                      InstanceMethod<&FileHandle::make_tensor>("tensor"),
+                      InstanceMethod<&FileHandle::read>("read")});
+}
+
+FileHandle::FileHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  info.This().As<Napi::Object>().TypeTag(&kTag);
+  guarded(info.Env(), [&] {
+    if (!info[0].IsArray() || info[0].As<Napi::Array>().Length() == 0)
+      fail(Code::option, "MappedFile: parts must be a list of paths");
+    const auto paths = info[0].As<Napi::Array>();
+    std::vector<std::string> parts;
+    for (uint32_t i = 0; i < paths.Length(); ++i) parts.push_back(paths.Get(i).ToString().Utf8Value());
+    file_ = MappedFile::open(parts);
+  });
+}
+
+Napi::Value FileHandle::bytes(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(file_->bytes()));
+}
+
+/// read(offset, length): a copy of the bytes.
+Napi::Value FileHandle::read(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const auto offset = static_cast<size_t>(info[0].ToNumber().DoubleValue());
+    const auto length = static_cast<int64_t>(info[1].ToNumber().DoubleValue());
+    const Tensor view = file_->tensor(offset, {length}, DType::u8);
+    auto copy = Napi::Uint8Array::New(info.Env(), static_cast<size_t>(length));
+    std::memcpy(copy.Data(), view.as<std::byte>(), static_cast<size_t>(length));
+    return copy;
+  });
+}
+
+Napi::Value FileHandle::make_tensor(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const auto offset = static_cast<size_t>(info[0].ToNumber().DoubleValue());
+    return TensorHandle::wrap(info.Env(), file_->tensor(offset, read_shape(info[1]), read_dtype(info[2])));
+  });
+}
+
+}  // namespace moe

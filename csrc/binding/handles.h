@@ -1,0 +1,74 @@
+#pragma once
+
+#include <napi.h>
+
+#include "binding/channel.h"
+#include "core/tensor.h"
+#include "weights/mapped_file.h"
+
+namespace moe {
+
+/// ObjectWrap::Unwrap does not look at what it unwraps, so every handle carries a type tag.
+template <class Handle>
+Handle* unwrap(const Napi::Value& value, const char* what) {
+  if (value.IsObject() && value.As<Napi::Object>().CheckTypeTag(&Handle::kTag))
+    return Handle::Unwrap(value.As<Napi::Object>());
+  fail(Code::option, "native: argument must be a ", what);
+}
+
+class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
+ public:
+  static constexpr napi_type_tag kTag{0x6d6f652d6e617469, 0x76652d74656e7301};
+  static Napi::Function define(Napi::Env env);
+  static Napi::Value wrap(Napi::Env env, Tensor tensor);
+  explicit TensorHandle(const Napi::CallbackInfo& info);
+
+  Tensor tensor;
+
+ private:
+  Napi::Value shape(const Napi::CallbackInfo& info);
+  Napi::Value dtype(const Napi::CallbackInfo& info);
+  Napi::Value columns(const Napi::CallbackInfo& info);
+  Napi::Value first(const Napi::CallbackInfo& info);
+  void release(const Napi::CallbackInfo& info);
+};
+
+class CancelHandle : public Napi::ObjectWrap<CancelHandle> {
+ public:
+  static constexpr napi_type_tag kTag{0x6d6f652d6e617469, 0x76652d63616e6301};
+  static Napi::Function define(Napi::Env env);
+  explicit CancelHandle(const Napi::CallbackInfo& info);
+
+  CancelFlag flag = std::make_shared<std::atomic<bool>>(false);
+
+ private:
+  void cancel(const Napi::CallbackInfo&) { flag->store(true); }
+};
+
+class FileHandle : public Napi::ObjectWrap<FileHandle> {
+ public:
+  static constexpr napi_type_tag kTag{0x6d6f652d6e617469, 0x76652d66696c6501};
+  static Napi::Function define(Napi::Env env);
+  explicit FileHandle(const Napi::CallbackInfo& info);
+
+ private:
+  Napi::Value bytes(const Napi::CallbackInfo& info);
+  Napi::Value make_tensor(const Napi::CallbackInfo& info);
+  Napi::Value read(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<MappedFile> file_;
+};
+
+DType read_dtype(const Napi::Value& value);
+Shape read_shape(const Napi::Value& value);
+Layout read_layout(const Napi::Value& value);
+Tensor read_tensor(const Napi::Value& value);  // undefined and null give an empty tensor
+CancelFlag read_cancel(const Napi::Value& value);
+
+/// Copies a typed array of the tensor's element type into host memory it owns.
+Tensor tensor_from(const Napi::TypedArray& array, const Shape& shape, DType dtype);
+
+/// A typed array over `buffer`, without a copy where the runtime allows it.
+Napi::Value to_typed_array(Napi::Env env, std::shared_ptr<Buffer> buffer, size_t count, DType dtype);
+
+}  // namespace moe

@@ -1,0 +1,200 @@
+#include "binding/plan.h"
+
+#include "cpu/isa/select.h"
+#include "ops/attention.h"
+#include "ops/attention_router.h"
+#include "ops/causal_pair.h"
+#include "ops/combine.h"
+#include "ops/embedding.h"
+#include "ops/gather_rows.h"
+#include "ops/grouped_gemm.h"
+#include "ops/linear.h"
+#include "ops/permute.h"
+#include "ops/rms_norm.h"
+#include "ops/rope_cache.h"
+#include "ops/sample.h"
+#include "ops/top_k.h"
+
+namespace moe {
+namespace {
+
+// One overload for each type of op field. `tensors` collects what the op touches.
+
+void read_field(const Napi::Value& value, Tensor& field, std::vector<Tensor>& tensors) {
+  field = read_tensor(value);
+  if (field) tensors.push_back(field);
+}
+
+void read_field(const Napi::Value& value, std::vector<Tensor>& field, std::vector<Tensor>& tensors) {
+  if (!value.IsArray()) fail(Code::option, "native: argument must be a list of tensors");
+  const auto array = value.As<Napi::Array>();
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    read_field(array.Get(i), field.emplace_back(), tensors);
+    if (!field.back()) fail(Code::option, "native: argument must be a list of tensors");
+  }
+}
+
+void read_field(const Napi::Value& value, float& field, std::vector<Tensor>&) {
+  field = value.ToNumber().FloatValue();
+}
+
+void read_field(const Napi::Value& value, int64_t& field, std::vector<Tensor>&) {
+  field = value.ToNumber().Int64Value();
+}
+
+template <class Integer>
+void read_field(const Napi::Value& value, std::vector<Integer>& field, std::vector<Tensor>&) {
+  if (value.IsUndefined()) return;
+  if (!value.IsArray()) fail(Code::option, "native: argument must be a list of integers");
+  const auto array = value.As<Napi::Array>();
+  for (uint32_t i = 0; i < array.Length(); ++i)
+    field.push_back(static_cast<Integer>(array.Get(i).ToNumber().Int32Value()));
+}
+
+template <class Enum>
+void read_name(const Napi::Value& value, Enum& field, std::initializer_list<const char*> names) {
+  const std::string name = value.ToString().Utf8Value();
+  int index = 0;
+  for (const char* candidate : names) {
+    if (name == candidate) return void(field = static_cast<Enum>(index));
+    ++index;
+  }
+  fail(Code::option, "native: argument must be one of the known names, got ", name);
+}
+
+void read_field(const Napi::Value& value, Activation& field, std::vector<Tensor>&) {
+  read_name(value, field, {"none", "silu", "swiglu", "tanh"});
+}
+
+void read_field(const Napi::Value& value, TopKWeights& field, std::vector<Tensor>&) {
+  read_name(value, field, {"renormalized", "softmax"});
+}
+
+struct Output {
+  Tensor tensor;
+  std::shared_ptr<Buffer> copy;
+};
+
+}  // namespace
+
+template <class Op, auto... Fields>
+void PlanHandle::record(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    Op op{};
+    std::vector<Tensor> tensors;
+    size_t i = 0;
+    (read_field(info[i++], op.*Fields, tensors), ...);
+    plan_->record(std::move(op), std::move(tensors));
+  });
+}
+
+Napi::Function PlanHandle::define(Napi::Env env) {
+  using A = Attention;
+  using C = CausalPair;
+  using M = Combine;
+  using P = Permute;
+  using R = RopeCache;
+  using S = Sample;
+  return DefineClass(
+      env, "Plan",
+      {
+          InstanceMethod<&PlanHandle::empty>("empty"),
+          InstanceMethod<&PlanHandle::run>("run"),
+          InstanceAccessor<&PlanHandle::arena_bytes>("arenaBytes"),
+          InstanceMethod<&PlanHandle::record<Embedding, &Embedding::table, &Embedding::ids,
+                                             &Embedding::out>>("embedding"),
+          InstanceMethod<&PlanHandle::record<RmsNorm, &RmsNorm::x, &RmsNorm::weight, &RmsNorm::out,
+                                             &RmsNorm::eps>>("rmsNorm"),
+          InstanceMethod<&PlanHandle::record<Linear, &Linear::x, &Linear::weight, &Linear::bias,
+                                             &Linear::residual, &Linear::out, &Linear::activation>>(
+              "linear"),
+          InstanceMethod<&PlanHandle::record<R, &R::q, &R::k, &R::v, &R::positions, &R::slots, &R::table,
+                                             &R::keys, &R::values>>("ropeCache"),
+          InstanceMethod<&PlanHandle::record<A, &A::q, &A::keys, &A::values, &A::positions, &A::starts,
+                                             &A::sequences, &A::block_table, &A::out, &A::scale>>(
+              "attention"),
+          InstanceMethod<&PlanHandle::record<C, &C::x, &C::state, &C::positions, &C::slots, &C::sequences,
+                                             &C::block_table, &C::out>>("causalPair"),
+          InstanceMethod<&PlanHandle::record<AttentionRouter, &AttentionRouter::qkv,
+                                             &AttentionRouter::logits>>("attentionRouter"),
+          InstanceMethod<&PlanHandle::record<TopK, &TopK::logits, &TopK::ids, &TopK::weights, &TopK::kind,
+                                             &TopK::norm_std, &TopK::gives_share>>("topK"),
+          InstanceMethod<&PlanHandle::record<P, &P::x, &P::ids, &P::groups, &P::num_groups, &P::scale,
+                                             &P::out, &P::offsets, &P::rows>>("permute"),
+          InstanceMethod<&PlanHandle::record<GroupedGemm, &GroupedGemm::x, &GroupedGemm::offsets,
+                                             &GroupedGemm::weights, &GroupedGemm::out,
+                                             &GroupedGemm::activation>>("groupedGemm"),
+          InstanceMethod<&PlanHandle::record<M, &M::expert_out, &M::rows, &M::ids, &M::weights,
+                                             &M::residual, &M::kinds, &M::x, &M::constants, &M::gates,
+                                             &M::scale, &M::out>>("combine"),
+          InstanceMethod<&PlanHandle::record<GatherRows, &GatherRows::x, &GatherRows::rows,
+                                             &GatherRows::out>>("gatherRows"),
+          InstanceMethod<&PlanHandle::record<S, &S::logits, &S::options, &S::counts, &S::history,
+                                             &S::history_offsets, &S::ids, &S::logprobs, &S::top_ids,
+                                             &S::top_logprobs, &S::vocabulary>>("sample"),
+      });
+}
+
+PlanHandle::PlanHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  info.This().As<Napi::Object>().TypeTag(&kTag);
+  guarded(info.Env(),
+          [&] { plan_ = std::make_shared<Plan>(unwrap<ArenaHandle>(info[0], "arena")->buffer); });
+}
+
+Napi::Value PlanHandle::empty(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    return TensorHandle::wrap(info.Env(), plan_->empty(read_shape(info[0]), read_dtype(info[1])));
+  });
+}
+
+Napi::Value PlanHandle::arena_bytes(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(plan_->arena_bytes()));
+}
+
+/// run(inputs: [tensor, data][], outputs: tensor[], threads, cancel): copies the data in, runs, and
+/// resolves to one typed array for each output.
+Napi::Value PlanHandle::run(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const auto inputs = info[0].As<Napi::Array>();
+    const auto outputs = info[1].As<Napi::Array>();
+    std::vector<std::pair<Tensor, Tensor>> copies;
+    for (uint32_t i = 0; i < inputs.Length(); ++i) {
+      const auto pair = inputs.Get(i).As<Napi::Array>();
+      Tensor to = read_tensor(pair.Get(0u));
+      const auto data = pair.Get(1u).As<Napi::TypedArray>();
+      if (static_cast<int64_t>(data.ElementLength()) > to.shape.count())
+        fail(Code::shape, "run: input must have at most ", to.shape.count(), " elements, got ",
+             data.ElementLength());
+      copies.emplace_back(to, tensor_from(data, {static_cast<int64_t>(data.ElementLength())}, to.dtype));
+    }
+    auto results = std::make_shared<std::vector<Output>>();
+    for (uint32_t i = 0; i < outputs.Length(); ++i) {
+      results->push_back({read_tensor(outputs.Get(i)), nullptr});
+      plan_->keep(results->back().tensor);
+    }
+    const int threads = std::max(1, info[2].ToNumber().Int32Value());
+    const CancelFlag cancel = read_cancel(info[3]);
+    return Channel::of(info.Env())
+        .run(info.Env(), cancel, [plan = plan_, copies, results, threads, cancel]() -> Channel::Result {
+          for (const auto& [to, from] : copies)
+            std::memcpy(to.as<std::byte>(), from.as<std::byte>(), from.slot->bytes);
+          plan->run({kernels(), Pool::get(), threads}, cancel);
+          for (Output& output : *results) {
+            const size_t bytes = tensor_bytes(output.tensor.shape, output.tensor.dtype, Layout::rows);
+            output.copy = std::make_shared<Buffer>(std::max<size_t>(bytes, 1));
+            std::memcpy(output.copy->data(), output.tensor.as<std::byte>(), bytes);
+          }
+          return [results](Napi::Env env) {
+            const auto array = Napi::Array::New(env, results->size());
+            for (uint32_t i = 0; i < results->size(); ++i) {
+              const Output& o = (*results)[i];
+              array.Set(i, to_typed_array(env, o.copy, static_cast<size_t>(o.tensor.shape.count()),
+                                          o.tensor.dtype));
+            }
+            return array;
+          };
+        });
+  });
+}
+
+}  // namespace moe

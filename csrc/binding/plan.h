@@ -1,0 +1,40 @@
+#pragma once
+
+#include "binding/handles.h"
+#include "core/plan.h"
+
+namespace moe {
+
+class ArenaHandle : public Napi::ObjectWrap<ArenaHandle> {
+ public:
+  static constexpr napi_type_tag kTag{0x6d6f652d6e617469, 0x76652d6172656e01};
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "Arena", {InstanceMethod<&ArenaHandle::release>("release")});
+  }
+  explicit ArenaHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+    info.This().As<Napi::Object>().TypeTag(&kTag);
+  }
+  void release(const Napi::CallbackInfo&) { buffer->release(); }
+
+  std::shared_ptr<Buffer> buffer = std::make_shared<Buffer>();
+};
+
+/// Records ops. Each op is one method, made from the op's struct and its fields in call order.
+class PlanHandle : public Napi::ObjectWrap<PlanHandle> {
+ public:
+  static constexpr napi_type_tag kTag{0x6d6f652d6e617469, 0x76652d706c616e01};
+  static Napi::Function define(Napi::Env env);
+  explicit PlanHandle(const Napi::CallbackInfo& info);
+
+ private:
+  Napi::Value empty(const Napi::CallbackInfo& info);
+  Napi::Value run(const Napi::CallbackInfo& info);
+  Napi::Value arena_bytes(const Napi::CallbackInfo& info);
+
+  template <class Op, auto... Fields>
+  void record(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<Plan> plan_;
+};
+
+}  // namespace moe

@@ -1,0 +1,53 @@
+#include "core/buffer.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "core/error.h"
+
+namespace moe {
+namespace {
+
+constexpr size_t kAlign = 64;
+constexpr size_t kHugePage = size_t{2} << 20;
+
+size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
+
+}  // namespace
+
+void Buffer::reserve(size_t bytes) {
+  if (bytes <= bytes_) return;
+  release();
+  void* memory = nullptr;
+  if (bytes >= kHugePage) {
+    bytes = round_up(bytes, kHugePage);
+    memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) memory = nullptr;
+#ifdef MADV_HUGEPAGE
+    if (memory) madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+    mapped_ = true;
+  } else {
+    bytes = round_up(bytes, kAlign);
+    memory = std::aligned_alloc(kAlign, bytes);
+    if (memory) std::memset(memory, 0, bytes);
+    mapped_ = false;
+  }
+  if (!memory) fail(Code::out_of_memory, "memory: ", bytes, " bytes could not be allocated");
+  data_ = static_cast<std::byte*>(memory);
+  bytes_ = bytes;
+}
+
+void Buffer::release() {
+  if (!data_) return;
+  if (mapped_)
+    munmap(data_, bytes_);
+  else
+    std::free(data_);
+  data_ = nullptr;
+  bytes_ = 0;
+}
+
+}  // namespace moe

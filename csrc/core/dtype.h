@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "core/error.h"
+
+namespace moe {
+
+enum class DType : uint8_t { f32, bf16, f16, i32, u8 };
+
+constexpr const char* dtype_name(DType dtype) {
+  constexpr const char* names[] = {"f32", "bf16", "f16", "i32", "u8"};
+  return names[static_cast<int>(dtype)];
+}
+
+constexpr size_t dtype_bytes(DType dtype) {
+  constexpr size_t bytes[] = {4, 2, 2, 4, 1};
+  return bytes[static_cast<int>(dtype)];
+}
+
+struct bf16 {
+  uint16_t bits;
+};
+struct f16 {
+  uint16_t bits;
+};
+
+inline float bits_to_float(uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+inline uint32_t float_to_bits(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+inline float to_float(float value) { return value; }
+inline float to_float(bf16 value) { return bits_to_float(uint32_t{value.bits} << 16); }
+
+inline float to_float(f16 value) {
+  const uint32_t sign = uint32_t{value.bits & 0x8000u} << 16;
+  const uint32_t rest = value.bits & 0x7fffu;
+  if (rest >= 0x7c00u) return bits_to_float(sign | 0x7f800000u | (rest << 13));  // inf, NaN
+  // Scaling by 2^112 also normalises subnormal halves exactly.
+  const float magnitude = bits_to_float(rest << 13) * 0x1p112f;
+  return bits_to_float(sign | float_to_bits(magnitude));
+}
+
+/// Rounds to nearest even; NaN stays NaN.
+inline bf16 to_bf16(float value) {
+  const uint32_t bits = float_to_bits(value);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return {static_cast<uint16_t>((bits >> 16) | 0x40u)};
+  return {static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
+}
+
+template <class T>
+T from_float(float value) {
+  if constexpr (sizeof(T) == sizeof(float))
+    return value;
+  else
+    return to_bf16(value);
+}
+
+/// Calls `body(T{})` with the C++ type of an activation dtype.
+template <class Body>
+void dispatch_activation(DType dtype, const char* where, Body&& body) {
+  switch (dtype) {
+    case DType::f32:
+      return body(float{});
+    case DType::bf16:
+      return body(bf16{});
+    default:
+      fail(Code::dtype, where, ": activations must be f32 or bf16, got ", dtype_name(dtype));
+  }
+}
+
+}  // namespace moe

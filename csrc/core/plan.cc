@@ -1,0 +1,80 @@
+#include "core/plan.h"
+
+#include <algorithm>
+
+namespace moe {
+namespace {
+
+constexpr size_t kAlign = 64;
+
+bool overlap(const Slot& a, const Slot& b) {
+  return a.first_use <= b.last_use && b.first_use <= a.last_use;
+}
+
+}  // namespace
+
+Tensor Plan::empty(const Shape& shape, DType dtype) {
+  if (finished_) fail(Code::option, "plan: ops must be recorded before finish()");
+  Tensor tensor;
+  tensor.slot = std::make_shared<Slot>();
+  tensor.slot->buffer = arena_;
+  tensor.slot->bytes = tensor_bytes(shape, dtype, Layout::rows);
+  tensor.dtype = dtype;
+  tensor.shape = shape;
+  tensor.row_stride = tensor.last();
+  slots_.push_back(tensor.slot);
+  return tensor;
+}
+
+void Plan::keep(const Tensor& tensor) { tensor.slot->keep = true; }
+
+void Plan::add(std::vector<Tensor> tensors, std::function<void(const CpuContext&)> run) {
+  if (finished_) fail(Code::option, "plan: ops must be recorded before finish()");
+  const int index = static_cast<int>(ops_.size());
+  for (const Tensor& tensor : tensors) {
+    if (!tensor) continue;
+    Slot& slot = *tensor.slot;
+    if (slot.first_use < 0) slot.first_use = index;
+    slot.last_use = index;
+  }
+  held_.push_back(std::move(tensors));
+  ops_.push_back(std::move(run));
+}
+
+void Plan::finish() {
+  if (finished_) return;
+  finished_ = true;
+  for (auto& slot : slots_)
+    if (slot->keep) slot->last_use = static_cast<int>(ops_.size());
+  // Largest first, each at the lowest offset that is free for its whole lifetime.
+  std::vector<Slot*> order;
+  for (auto& slot : slots_)
+    if (slot->first_use >= 0) order.push_back(slot.get());
+  std::stable_sort(order.begin(), order.end(), [](Slot* a, Slot* b) { return a->bytes > b->bytes; });
+  std::vector<Slot*> placed;  // by offset
+  for (Slot* slot : order) {
+    const size_t bytes = (slot->bytes + kAlign - 1) / kAlign * kAlign;
+    size_t offset = 0;
+    for (const Slot* other : placed) {
+      if (!overlap(*slot, *other)) continue;
+      if (offset + bytes <= other->offset) break;
+      offset = std::max(offset, (other->offset + other->bytes + kAlign - 1) / kAlign * kAlign);
+    }
+    slot->offset = offset;
+    bytes_ = std::max(bytes_, offset + bytes);
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), slot,
+                                   [](Slot* a, Slot* b) { return a->offset < b->offset; }),
+                  slot);
+  }
+}
+
+void Plan::run(const CpuContext& cpu, const CancelFlag& cancel) {
+  finish();
+  arena_->reserve(std::max<size_t>(bytes_, 1));
+  for (const auto& op : ops_) {
+    if (cancel && cancel->load(std::memory_order_relaxed)) fail(Code::cancelled, "cancelled");
+    op(cpu);
+  }
+}
+
+}  // namespace moe

@@ -1,0 +1,113 @@
+#include "core/pool.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <string>
+
+#ifdef __linux__
+#include <sched.h>
+#endif
+
+namespace moe {
+namespace {
+
+// Long enough to bridge the gap between two ops, short enough not to starve a busy machine.
+constexpr int kSpins = 2000;
+
+void pause_cpu() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+/// Spins, then sleeps, while `value` equals `old`.
+void wait_while(std::atomic<uint32_t>& value, uint32_t old) {
+  for (int i = 0; i < kSpins; ++i) {
+    if (value.load(std::memory_order_acquire) != old) return;
+    pause_cpu();
+  }
+  value.wait(old);
+}
+
+/// cgroup v2 and v1 CPU quota in whole CPUs, or `fallback`.
+int quota_cpus(int fallback) {
+  double quota = -1, period = 0;
+  if (std::ifstream v2("/sys/fs/cgroup/cpu.max"); v2) {
+    std::string first;
+    v2 >> first >> period;
+    if (first != "max") quota = std::atof(first.c_str());
+  } else {
+    std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") >> quota;
+    std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_period_us") >> period;
+  }
+  if (quota <= 0 || period <= 0) return fallback;
+  return std::max(1, static_cast<int>(std::ceil(quota / period)));
+}
+
+}  // namespace
+
+int usable_cpus() {
+  int cpus = std::max(1u, std::thread::hardware_concurrency());
+#ifdef __linux__
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) cpus = std::max(1, CPU_COUNT(&set));
+#endif
+  return std::min(cpus, quota_cpus(cpus));
+}
+
+Pool& Pool::get() {
+  static Pool* pool = new Pool(usable_cpus());
+  return *pool;
+}
+
+Pool::Pool(int size) : size_(size), ranges_(new Range[size]) {
+  for (int id = 1; id < size; ++id) threads_.emplace_back([this, id] { helper(id); });
+}
+
+void Pool::work(int id) {
+  for (int k = 0; k < participants_; ++k) {
+    Range& range = ranges_[(id + k) % participants_];
+    for (;;) {
+      const int64_t begin = range.next.fetch_add(chunk_, std::memory_order_relaxed);
+      if (begin >= range.end) break;
+      job_.call(job_.body, begin, std::min(begin + chunk_, range.end));
+    }
+  }
+}
+
+void Pool::helper(int id) {
+  uint32_t seen = 0;
+  for (;;) {
+    uint32_t generation = generation_.load(std::memory_order_acquire);
+    if (generation == seen || generation % 2 == 0) {
+      wait_while(generation_, generation);
+      continue;
+    }
+    // Both sides are sequentially consistent: either this thread sees that the job was closed, or
+    // the caller sees it inside and waits.
+    inside_.fetch_add(1);
+    if (generation_.load() == generation && id < participants_) work(id);
+    if (inside_.fetch_sub(1) == 1) inside_.notify_all();
+    seen = generation;
+  }
+}
+
+void Pool::share(int64_t items, int64_t chunk, int threads, Job job) {
+  job_ = job;
+  chunk_ = chunk;
+  participants_ = std::min(threads, size_);
+  for (int i = 0; i < participants_; ++i) {
+    ranges_[i].next.store(items * i / participants_, std::memory_order_relaxed);
+    ranges_[i].end = items * (i + 1) / participants_;
+  }
+  generation_.fetch_add(1);
+  generation_.notify_all();
+  work(0);
+  generation_.fetch_add(1);
+  for (uint32_t inside; (inside = inside_.load()) != 0;) wait_while(inside_, inside);
+}
+
+}  // namespace moe

@@ -1,0 +1,94 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <initializer_list>
+#include <memory>
+
+#include "core/buffer.h"
+#include "core/dtype.h"
+
+namespace moe {
+
+/// Up to four dimensions, outermost first.
+class Shape {
+ public:
+  static constexpr int kMaxRank = 4;
+  Shape() = default;
+  Shape(std::initializer_list<int64_t> dims) {
+    for (int64_t dim : dims) push(dim);
+  }
+  void push(int64_t dim) {
+    if (rank_ == kMaxRank) fail(Code::shape, "tensor: shape must have at most 4 dimensions");
+    dims_[rank_++] = dim;
+  }
+  int rank() const { return rank_; }
+  int64_t operator[](int i) const { return dims_[i]; }
+  int64_t count() const {
+    int64_t n = 1;
+    for (int i = 0; i < rank_; ++i) n *= dims_[i];
+    return n;
+  }
+  bool operator==(const Shape& other) const {
+    return rank_ == other.rank_ && std::equal(dims_.begin(), dims_.begin() + rank_, other.dims_.begin());
+  }
+  std::string text() const;
+
+ private:
+  std::array<int64_t, kMaxRank> dims_{};
+  int rank_ = 0;
+};
+
+/// How a tensor's elements lie in memory.
+enum class Layout : uint8_t {
+  rows,     // row-major; rows may be further apart than their length
+  panels,   // [N, K] weight in panels of 64 output rows, see weights/pack.h
+  gate_up,  // the same; a panel holds 32 gate rows and the 32 up rows that belong to them
+};
+
+/// Where a tensor's bytes are. Activations move when a plan is laid out, so tensors refer to a slot.
+struct Slot {
+  std::shared_ptr<Buffer> buffer;  // null: `external` holds the address
+  size_t offset = 0;
+  size_t bytes = 0;
+  std::byte* external = nullptr;
+  std::shared_ptr<void> owner;  // keeps `external` alive, such as a mapped file
+  // For arena slots: the first and last op that touches it, and whether it must outlive the run.
+  int first_use = -1, last_use = -1;
+  bool keep = false;
+
+  std::byte* data() const { return external ? external : buffer->data() + offset; }
+};
+
+/// A view of a slot. Cheap to copy; ops hold tensors by value.
+struct Tensor {
+  std::shared_ptr<Slot> slot;
+  size_t offset = 0;  // bytes from the slot's start
+  DType dtype = DType::f32;
+  Layout layout = Layout::rows;
+  Shape shape;
+  int64_t row_stride = 0;  // elements between rows of the last dimension
+
+  explicit operator bool() const { return slot != nullptr; }
+  int64_t dim(int i) const { return shape[i]; }
+  int64_t rows() const { return shape.rank() ? shape.count() / std::max<int64_t>(last(), 1) : 1; }
+  int64_t last() const { return shape.rank() ? shape[shape.rank() - 1] : 1; }
+  bool contiguous() const { return row_stride == last() || rows() <= 1; }
+
+  template <class T>
+  T* as() const {
+    return reinterpret_cast<T*>(slot->data() + offset);
+  }
+  template <class T>
+  T* row(int64_t i) const {
+    return as<T>() + i * row_stride;
+  }
+};
+
+/// Bytes that a packed or row-major tensor of this kind takes.
+size_t tensor_bytes(const Shape& shape, DType dtype, Layout layout);
+
+/// A zeroed tensor that owns its memory.
+Tensor make_tensor(const Shape& shape, DType dtype, Layout layout = Layout::rows);
+
+}  // namespace moe

@@ -1,0 +1,64 @@
+#include "ops/combine.h"
+
+#include <cmath>
+
+namespace moe {
+namespace {
+
+/// Scalars of one token: the factor of x and of each constant vector.
+struct Scalars {
+  float x = 0.f;
+  float constant[Combine::kMaxConstants] = {};
+};
+
+Scalars token_scalars(const Combine& op, const int32_t* constant_of, int64_t t) {
+  Scalars scalars;
+  const int64_t K = op.weights.dim(1);
+  for (int64_t k = 0; k < K; ++k) {
+    const int32_t id = op.ids.row<int32_t>(t)[k];
+    const float weight = op.weights.row<float>(t)[k];
+    const auto kind = static_cast<ExpertKind>(op.kinds[id]);
+    if (kind == ExpertKind::copy) scalars.x += weight * op.scale;
+    if (kind == ExpertKind::constant) {
+      const int32_t c = constant_of[id];
+      const float* gate = op.gates.row<float>(t) + 2 * c;
+      const float a1 = 1.f / (1.f + std::exp(op.scale * (gate[1] - gate[0])));
+      scalars.x += weight * a1 * op.scale;
+      scalars.constant[c] += weight * (1.f - a1);
+    }
+  }
+  return scalars;
+}
+
+void add_row(const Kernels& kernels, const Tensor& x, int64_t row, float scale, float* out) {
+  const int64_t H = x.last();
+  if (x.dtype == DType::f32) return kernels.add_scaled(x.row<float>(row), scale, H, out);
+  for (int64_t h = 0; h < H; ++h) out[h] += scale * to_float(x.row<bf16>(row)[h]);
+}
+
+}  // namespace
+
+void Combine::run_cpu(const CpuContext& cpu) const {
+  const int64_t T = weights.dim(0), K = weights.dim(1), H = expert_out.dim(1);
+  std::vector<int32_t> constant_of(kinds.size(), -1);
+  int32_t num_constants = 0;
+  for (size_t e = 0; e < kinds.size(); ++e)
+    if (static_cast<ExpertKind>(kinds[e]) == ExpertKind::constant) constant_of[e] = num_constants++;
+
+  cpu.parallel(T, 4, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      float* to = out.row<float>(t);
+      if (to != residual.row<float>(t)) std::copy_n(residual.row<float>(t), H, to);
+      const Scalars scalars = token_scalars(*this, constant_of.data(), t);
+      if (scalars.x != 0.f) add_row(cpu.kernels, x, t, scalars.x, to);
+      for (int32_t c = 0; c < num_constants; ++c)
+        if (scalars.constant[c] != 0.f) add_row(cpu.kernels, constants, c, scalars.constant[c], to);
+      for (int64_t k = 0; k < K; ++k) {
+        const int32_t row = rows.row<int32_t>(t)[k];
+        if (row >= 0) add_row(cpu.kernels, expert_out, row, weights.row<float>(t)[k], to);
+      }
+    }
+  });
+}
+
+}  // namespace moe

@@ -1,0 +1,20 @@
+#include "ops/grouped_gemm.h"
+
+#include "cpu/gemm.h"
+
+namespace moe {
+
+void GroupedGemm::run_cpu(const CpuContext& cpu) const {
+  if (weights.empty()) return;
+  gemm_cpu(cpu, {.x = x,
+                 .offsets = offsets.as<int32_t>(),
+                 .weights = weights.data(),
+                 .groups = static_cast<int64_t>(weights.size()),
+                 .bias = nullptr,
+                 .residual = nullptr,
+                 .activation = activation,
+                 .out = out,
+                 .scratch = scratch});
+}
+
+}  // namespace moe

@@ -1,0 +1,83 @@
+#include "cpu/isa/select.h"
+
+#include <atomic>
+#include <cstdlib>
+
+#include "core/error.h"
+
+namespace moe {
+
+extern const Kernels kernels_baseline;
+#ifdef MOE_HAVE_avx2
+extern const Kernels kernels_avx2;
+extern const Kernels kernels_avx512;
+extern const Kernels kernels_avx512bf16;
+#endif
+
+namespace {
+
+struct Candidate {
+  const Kernels* kernels;
+  bool supported;
+};
+
+// __builtin_cpu_supports asks CPUID and XGETBV: the CPU has the instructions and the system saves
+// their registers.
+const std::vector<Candidate>& candidates() {
+  static const std::vector<Candidate> list = [] {
+    std::vector<Candidate> all{{&kernels_baseline, true}};
+#ifdef MOE_HAVE_avx2
+    __builtin_cpu_init();
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    all.push_back({&kernels_avx2, avx2});
+    all.push_back({&kernels_avx512, avx512});
+    all.push_back({&kernels_avx512bf16, avx512 && __builtin_cpu_supports("avx512bf16")});
+#endif
+    return all;
+  }();
+  return list;
+}
+
+const Kernels& find(const std::string& name) {
+  std::string known;
+  for (const Candidate& c : candidates()) {
+    if (!c.supported) continue;
+    if (name == c.kernels->name) return *c.kernels;
+    known += (known.empty() ? "" : " | ") + std::string(c.kernels->name);
+  }
+  fail(Code::option, "MOE_CPU_ISA: instruction set must be ", known, ", got ", name);
+}
+
+const Kernels& best() {
+  const Kernels* chosen = &kernels_baseline;
+  for (const Candidate& c : candidates())
+    if (c.supported) chosen = c.kernels;
+  return *chosen;
+}
+
+std::atomic<const Kernels*> selected{nullptr};
+
+}  // namespace
+
+const Kernels& kernels() {
+  const Kernels* current = selected.load();
+  if (!current) {
+    const char* forced = std::getenv("MOE_CPU_ISA");
+    current = forced && *forced ? &find(forced) : &best();
+    selected = current;
+  }
+  return *current;
+}
+
+std::vector<std::string> available_isas() {
+  std::vector<std::string> names;
+  for (const Candidate& c : candidates())
+    if (c.supported) names.emplace_back(c.kernels->name);
+  return names;
+}
+
+void select_isa(const std::string& name) { selected = &find(name); }
+
+}  // namespace moe

@@ -1,0 +1,88 @@
+#pragma once
+// Vectors of the instruction set this unit is compiled for, through the compiler's vector extension:
+// one source for SSE2, AVX2, AVX-512 and NEON. Everything has internal linkage, see kernels.h.
+
+#include <stdint.h>
+#include <string.h>
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+
+typedef float Vf __attribute__((vector_size(kLanes * 4)));
+typedef int32_t Vi __attribute__((vector_size(kLanes * 4)));
+typedef uint32_t Vu __attribute__((vector_size(kLanes * 4)));
+typedef uint16_t Vh __attribute__((vector_size(kLanes * 2)));
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE Vf load(const float* p) {
+  Vf v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+INLINE Vu load(const uint32_t* p) {
+  Vu v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+INLINE void store(float* p, Vf v) { memcpy(p, &v, sizeof v); }
+INLINE Vf splat(float x) { return Vf{} + x; }
+
+/// bf16 to f32.
+INLINE Vf load_half(const uint16_t* p) {
+  Vh h;
+  memcpy(&h, p, sizeof h);
+  return (Vf)(__builtin_convertvector(h, Vu) << 16);
+}
+
+INLINE float widen_one(uint16_t bits) {
+  const uint32_t wide = (uint32_t)bits << 16;
+  float f;
+  memcpy(&f, &wide, sizeof f);
+  return f;
+}
+
+INLINE Vf select(Vi mask, Vf yes, Vf no) { return (Vf)((mask & (Vi)yes) | (~mask & (Vi)no)); }
+INLINE Vf vmax(Vf a, Vf b) { return select(a > b, a, b); }
+INLINE Vf vmin(Vf a, Vf b) { return select(a < b, a, b); }
+
+/// Sum of the lanes, always in the same order.
+INLINE float sum(Vf v) {
+  float lane[kLanes];
+  store(lane, v);
+  for (int width = kLanes / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) lane[i] += lane[i + width];
+  return lane[0];
+}
+
+/// exp(x) to about one unit in the last place: x = n ln2 + r, |r| <= ln2 / 2, and the Cephes
+/// polynomial for exp(r). Below -87.3 the result is 0, above 88.3 infinity; NaN stays NaN.
+INLINE Vf vexp(Vf x) {
+  const Vf rounded = x * 1.44269504088896341f + 12582912.f;  // adding 1.5 * 2^23 rounds to an integer
+  const Vi n = (Vi)rounded - (Vi)splat(12582912.f);
+  const Vf nf = rounded - 12582912.f;
+  Vf r = x - nf * 0.693359375f;
+  r = r - nf * -2.12194440e-4f;
+  Vf p = splat(1.9875691500e-4f);
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.f;
+  Vf y = p * (Vf)((n + 127) << 23);
+  y = select(x < -87.3f, Vf{}, y);
+  y = select(x > 88.3f, splat(__builtin_inff()), y);
+  return select(x == x, y, x);
+}
+
+INLINE Vf vsilu(Vf x) { return x / (1.f + vexp(-x)); }
+
+}  // namespace

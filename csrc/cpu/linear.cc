@@ -1,0 +1,20 @@
+#include "ops/linear.h"
+
+#include "cpu/gemm.h"
+
+namespace moe {
+
+void Linear::run_cpu(const CpuContext& cpu) const {
+  const int32_t offsets[] = {0, static_cast<int32_t>(x.dim(0))};
+  gemm_cpu(cpu, {.x = x,
+                 .offsets = offsets,
+                 .weights = &weight,
+                 .groups = 1,
+                 .bias = bias ? bias.as<float>() : nullptr,
+                 .residual = residual ? &residual : nullptr,
+                 .activation = activation,
+                 .out = out,
+                 .scratch = scratch});
+}
+
+}  // namespace moe

@@ -1,0 +1,24 @@
+#include "ops/rms_norm.h"
+
+#include <cmath>
+
+namespace moe {
+
+void RmsNorm::run_cpu(const CpuContext& cpu) const {
+  const int64_t T = x.dim(0), H = x.dim(1);
+  cpu.parallel(T, 4, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      const float* row = x.row<float>(t);
+      const float mean = cpu.kernels.sum_squares(row, H) / static_cast<float>(H);
+      const float inverse = 1.f / std::sqrt(mean + eps);
+      if (out.dtype == DType::f32) {
+        cpu.kernels.scale_by(row, inverse, weight.as<float>(), H, out.row<float>(t));
+        continue;
+      }
+      for (int64_t h = 0; h < H; ++h)
+        out.row<bf16>(t)[h] = to_bf16(row[h] * inverse * weight.as<float>()[h]);
+    }
+  });
+}
+
+}  // namespace moe

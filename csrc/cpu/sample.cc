@@ -1,0 +1,153 @@
+#include "ops/sample.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace moe {
+namespace {
+
+/// splitmix64 of (seed, step): a draw depends on nothing else, so not on the batch either.
+double uniform(uint64_t seed, uint64_t step) {
+  uint64_t z = seed + 0x9e3779b97f4a7c15ull * (step + 1);
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+  return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-53;
+}
+
+/// One row's view of the op.
+struct Row {
+  const float* options;
+  const int32_t* counts;
+  const int32_t *history, *history_end;
+  float* z;        // [V] modified logits
+  int32_t* order;  // [V] candidate ids
+  int64_t V;       // ids that may be drawn
+
+  float option(Sample::Option o) const { return options[o]; }
+};
+
+void apply_penalties(const Row& row) {
+  const float repetition = row.option(Sample::repetition);
+  const float presence = row.option(Sample::presence), frequency = row.option(Sample::frequency);
+  // Sorted by id, so that each id is met once together with its count. The candidates' array is free.
+  const int64_t prompt = row.counts[Sample::prompt_length];
+  const auto for_each_id = [&](const int32_t* begin, const int32_t* end, auto&& body) {
+    std::vector<int32_t> ids(begin, end);
+    std::sort(ids.begin(), ids.end());
+    for (size_t i = 0; i < ids.size();) {
+      size_t next = i;
+      while (next < ids.size() && ids[next] == ids[i]) ++next;
+      if (ids[i] < row.V) body(row.z[ids[i]], static_cast<float>(next - i));
+      i = next;
+    }
+  };
+  if (repetition != 1.f)
+    for_each_id(row.history, row.history_end,
+                [&](float& z, float) { z = z > 0 ? z / repetition : z * repetition; });
+  if (presence != 0.f || frequency != 0.f)
+    for_each_id(row.history + prompt, row.history_end,
+                [&](float& z, float count) { z -= presence + frequency * count; });
+}
+
+int32_t best_id(const float* z, int64_t V) {
+  return static_cast<int32_t>(std::max_element(z, z + V) - z);  // the first of equals
+}
+
+/// Candidates by descending logit, lower id first among equals; only the first `n` are in order.
+void order_first(const Row& row, int64_t n, int64_t size) {
+  const auto better = [&](int32_t a, int32_t b) {
+    return row.z[a] > row.z[b] || (row.z[a] == row.z[b] && a < b);
+  };
+  if (n < size) std::nth_element(row.order, row.order + n, row.order + size, better);
+  std::sort(row.order, row.order + n, better);
+}
+
+int32_t draw(const Kernels& kernels, const Row& row) {
+  const float temperature = row.option(Sample::temperature);
+  const int32_t best = best_id(row.z, row.V);
+  const float top = row.z[best];
+  if (temperature == 0.f || !std::isfinite(top)) return best;
+  // From here on z holds each id's mass relative to the best one's.
+  for (int64_t v = 0; v < row.V; ++v) row.z[v] = (row.z[v] - top) / temperature;
+  kernels.exp_sum(row.z, row.V, 0.f);
+  const auto mass_of = [&](int64_t size) {
+    double total = 0;
+    for (int64_t i = 0; i < size; ++i) total += row.z[row.order[i]];
+    return total;
+  };
+
+  std::iota(row.order, row.order + row.V, 0);
+  int64_t size = row.V;
+  if (const int32_t k = row.counts[Sample::top_k]; k > 0 && k < size) {
+    order_first(row, k, size);
+    size = k;
+  }
+  if (const float p = row.option(Sample::top_p); p < 1.f) {
+    const double total = mass_of(size);
+    double sum = 0;
+    // The nucleus is usually small: order a little, and more only when that does not reach p.
+    int64_t ordered = 0, kept = 0;
+    while (kept < size && sum < p * total) {
+      if (kept == ordered) {
+        ordered = std::min(size, std::max<int64_t>(64, 4 * ordered));
+        order_first(row, ordered, size);
+      }
+      sum += row.z[row.order[kept++]];
+    }
+    size = std::max<int64_t>(kept, 1);
+  }
+  if (const float p = row.option(Sample::min_p); p > 0.f)
+    size = std::partition(row.order, row.order + size, [&](int32_t id) { return row.z[id] >= p; }) -
+           row.order;
+
+  const auto seed = static_cast<uint64_t>(static_cast<uint32_t>(row.counts[Sample::seed_high])) << 32 |
+                    static_cast<uint32_t>(row.counts[Sample::seed_low]);
+  double target = uniform(seed, static_cast<uint32_t>(row.counts[Sample::step])) * mass_of(size);
+  for (int64_t i = 0; i < size; ++i) {
+    target -= row.z[row.order[i]];
+    if (target < 0) return row.order[i];
+  }
+  return best;  // rounding left nothing over
+}
+
+}  // namespace
+
+void Sample::run_cpu(const CpuContext& cpu) const {
+  const int64_t S = ids.dim(0), V = logits.dim(1), N = top_ids ? top_ids.dim(1) : 0;
+  cpu.parallel(S, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t s = begin; s < end; ++s) {
+      float* z = scratch.as<float>() + 2 * s * V;
+      auto* order = reinterpret_cast<int32_t*>(z + V);
+      const auto* offset = history_offsets.as<int32_t>() + s;
+      const Row row{options.row<float>(s), counts.row<int32_t>(s), history.as<int32_t>() + offset[0],
+                    history.as<int32_t>() + offset[1], z, order, vocabulary};
+
+      // The softmax of the unmodified logits, over the whole vocabulary.
+      const auto copy_logits = [&] {
+        for (int64_t v = 0; v < V; ++v) {
+          const float logit = logits.row<float>(s)[v];
+          z[v] = std::isnan(logit) ? -INFINITY : logit;
+        }
+      };
+      copy_logits();
+      const float top = cpu.kernels.max_value(z, V);
+      const float log_total = top + std::log(cpu.kernels.exp_sum(z, V, top));
+      copy_logits();
+      if (N > 0) {
+        std::iota(order, order + vocabulary, 0);
+        order_first(row, N, vocabulary);
+        for (int64_t i = 0; i < N; ++i) {
+          top_ids.row<int32_t>(s)[i] = order[i];
+          top_logprobs.row<float>(s)[i] = z[order[i]] - log_total;
+        }
+      }
+      apply_penalties(row);
+      const int32_t id = draw(cpu.kernels, row);
+      ids.as<int32_t>()[s] = id;
+      logprobs.as<float>()[s] = logits.row<float>(s)[id] - log_total;
+    }
+  });
+}
+
+}  // namespace moe

@@ -1,0 +1,53 @@
+#pragma once
+
+#include "core/check.h"
+#include "cpu/context.h"
+#include "ops/rope_cache.h"
+
+namespace moe {
+
+/// Causal attention over the block-table cache, for any mix of prefill chunks and decode tokens.
+///
+///   out[t, n] = sum_s softmax_s(q[t, n] . key[s, n / (N / G)] * scale) value[s, n / (N / G)]
+///   for starts[t] <= s <= positions[t]
+///
+/// Softmax in f32, online over blocks of 32 keys (Dao et al. 2022, arXiv:2205.14135); a block's place
+/// depends on the position only, so a token's bits do not depend on its chunk or its neighbours.
+struct Attention {
+  Tensor q;             // [T, N * D] f32 | bf16, may be a column slice
+  Tensor keys, values;  // as RopeCache wrote them
+  Tensor positions;     // [T] i32
+  Tensor starts;        // [T] i32, first position that the token sees
+  Tensor sequences;     // [T] i32, row of the block table
+  Tensor block_table;   // [B, M] i32, cache blocks of each sequence in order
+  Tensor out;           // [T, N * D] dtype of q
+  float scale;
+
+  static constexpr int64_t kMaxHeadSize = 1024;
+
+  void check() const {
+    const Check check("attention");
+    check.rank("keys", keys, 4);
+    check.activation("keys", keys);
+    const int64_t G = keys.dim(1), D = keys.dim(2);
+    check.shape("values", values, {keys.dim(0), G, kBlockTokens, D});
+    check.dtype("values", values, {keys.dtype});
+    check.that(D <= kMaxHeadSize, "keys", "of a head size of at most 1024", D);
+    check.rank("q", q, 2);
+    check.dtype("q", q, {keys.dtype});
+    const int64_t T = q.dim(0);
+    check.that(q.dim(1) % (G * D) == 0, "q", "a multiple of the key heads", q.shape.text());
+    check.shape("out", out, {T, q.dim(1)});
+    check.dtype("out", out, {keys.dtype});
+    for (const auto& [name, tensor] :
+         {std::pair{"positions", &positions}, {"starts", &starts}, {"sequences", &sequences}}) {
+      check.shape(name, *tensor, {T});
+      check.dtype(name, *tensor, {DType::i32});
+    }
+    check.rank("block_table", block_table, 2);
+    check.dtype("block_table", block_table, {DType::i32});
+  }
+  void run_cpu(const CpuContext&) const;
+};
+
+}  // namespace moe

@@ -1,0 +1,49 @@
+#pragma once
+
+#include "core/check.h"
+#include "cpu/context.h"
+#include "ops/rope_cache.h"
+
+namespace moe {
+
+/// Each token's row beside the row of the token before it: the input of a causal two-tap convolution,
+/// which then is a plain matrix product (Yuan's localized filtering, arXiv:2405.17976, section 3).
+///
+///   out[t, 2c] = previous(t)[c],  out[t, 2c + 1] = x[t, c]
+///
+/// Interleaved, so that a convolution weight [out, in, 2, 1] is the matrix as it stands. `previous` is
+/// the row above in the same sequence, the saved state for the first token of a chunk, and zero at
+/// position 0. The state of a cache block is the row of the last token written to it, so it is shared,
+/// forked and truncated with the block.
+struct CausalPair {
+  Tensor x;            // [T, C] f32 | bf16
+  Tensor state;        // [blocks, C] dtype of x, updated
+  Tensor positions;    // [T] i32
+  Tensor slots;        // [T] i32, cache slots
+  Tensor sequences;    // [T] i32, ascending
+  Tensor block_table;  // [B, M] i32
+  Tensor out;          // [T, 2C] dtype of x
+
+  void check() const {
+    const Check check("causal_pair");
+    check.rank("x", x, 2);
+    check.activation("x", x);
+    check.contiguous("x", x);
+    const int64_t T = x.dim(0), C = x.dim(1);
+    check.rank("state", state, 2);
+    check.shape("state", state, {state.dim(0), C});
+    check.dtype("state", state, {x.dtype});
+    check.shape("out", out, {T, 2 * C});
+    check.dtype("out", out, {x.dtype});
+    for (const auto& [name, tensor] :
+         {std::pair{"positions", &positions}, {"slots", &slots}, {"sequences", &sequences}}) {
+      check.shape(name, *tensor, {T});
+      check.dtype(name, *tensor, {DType::i32});
+    }
+    check.rank("block_table", block_table, 2);
+    check.dtype("block_table", block_table, {DType::i32});
+  }
+  void run_cpu(const CpuContext&) const;
+};
+
+}  // namespace moe

@@ -1,0 +1,26 @@
+#pragma once
+
+#include "core/check.h"
+#include "cpu/context.h"
+
+namespace moe {
+
+/// Rows of the embedding table: out[t, :] = table[ids[t], :].
+struct Embedding {
+  Tensor table;  // [V, H] f32 | bf16 | f16
+  Tensor ids;    // [T] i32, in [0, V): checked where they enter the library
+  Tensor out;    // [T, H] f32
+
+  void check() const {
+    const Check check("embedding");
+    check.rank("table", table, 2);
+    check.dtype("table", table, {DType::f32, DType::bf16, DType::f16});
+    check.rank("ids", ids, 1);
+    check.dtype("ids", ids, {DType::i32});
+    check.shape("out", out, {ids.dim(0), table.dim(1)});
+    check.dtype("out", out, {DType::f32});
+  }
+  void run_cpu(const CpuContext&) const;
+};
+
+}  // namespace moe

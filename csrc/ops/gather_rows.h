@@ -1,0 +1,26 @@
+#pragma once
+
+#include "core/check.h"
+#include "cpu/context.h"
+
+namespace moe {
+
+/// out[r, :] = x[rows[r], :], so that the output head sees only the positions asked for.
+struct GatherRows {
+  Tensor x;     // [T, H] f32 | bf16
+  Tensor rows;  // [R] i32, in [0, T)
+  Tensor out;   // [R, H] dtype of x
+
+  void check() const {
+    const Check check("gather_rows");
+    check.rank("x", x, 2);
+    check.activation("x", x);
+    check.rank("rows", rows, 1);
+    check.dtype("rows", rows, {DType::i32});
+    check.shape("out", out, {rows.dim(0), x.dim(1)});
+    check.dtype("out", out, {x.dtype});
+  }
+  void run_cpu(const CpuContext&) const;
+};
+
+}  // namespace moe

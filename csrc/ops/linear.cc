@@ -1,0 +1,25 @@
+#include "ops/linear.h"
+
+#include "cpu/gemm.h"
+
+namespace moe {
+
+void Linear::check() const {
+  const Check check("linear");
+  check.rank("x", x, 2);
+  check.activation("x", x);
+  check_gemm(check, x, weight, activation, out);
+  const int64_t N = out.dim(1);
+  if (bias) {
+    check.shape("bias", bias, {N});
+    check.dtype("bias", bias, {DType::f32});
+  }
+  if (residual) {
+    check.shape("residual", residual, {x.dim(0), N});
+    check.dtype("residual", residual, {DType::f32});
+  }
+}
+
+size_t Linear::scratch_bytes() const { return gemm_scratch_bytes(x, weight); }
+
+}  // namespace moe

@@ -1,0 +1,25 @@
+#pragma once
+
+#include "core/check.h"
+#include "cpu/context.h"
+#include "ops/activation.h"
+
+namespace moe {
+
+/// Dense projection: out = activation(x W^T + bias) + residual, sums in f32.
+/// It is the grouped GEMM with one group.
+struct Linear {
+  Tensor x;         // [T, K] f32 | bf16, may be a column slice
+  Tensor weight;    // [N, K] packed f32 | bf16; gate_up for swiglu
+  Tensor bias;      // [N] f32, optional
+  Tensor residual;  // [T, N] f32, optional; may be `out`
+  Tensor out;       // [T, N] ([T, N / 2] for swiglu) f32 | bf16
+  Activation activation;
+  Tensor scratch;
+
+  void check() const;
+  size_t scratch_bytes() const;
+  void run_cpu(const CpuContext&) const;
+};
+
+}  // namespace moe

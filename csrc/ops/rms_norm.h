@@ -1,0 +1,32 @@
+#pragma once
+
+#include "core/check.h"
+#include "cpu/context.h"
+
+namespace moe {
+
+/// Root mean square norm (Zhang & Sennrich 2019, arXiv:1910.07467, eq. 4).
+///
+///   out[t, h] = x[t, h] / sqrt(mean_h(x[t, h]^2) + eps) * weight[h]
+///
+/// Statistics and product in f32; rounded once, to the dtype of `out`.
+struct RmsNorm {
+  Tensor x;       // [T, H] f32
+  Tensor weight;  // [H] f32
+  Tensor out;     // [T, H] f32 | bf16
+  float eps;
+
+  void check() const {
+    const Check check("rms_norm");
+    check.rank("x", x, 2);
+    check.dtype("x", x, {DType::f32});
+    check.shape("weight", weight, {x.dim(1)});
+    check.dtype("weight", weight, {DType::f32});
+    check.shape("out", out, x.shape);
+    check.activation("out", out);
+    check.that(eps >= 0, "eps", "at least 0", eps);
+  }
+  void run_cpu(const CpuContext&) const;
+};
+
+}  // namespace moe

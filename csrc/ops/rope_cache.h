@@ -1,0 +1,56 @@
+#pragma once
+
+#include "core/check.h"
+#include "cpu/context.h"
+
+namespace moe {
+
+/// Tokens of one block of the key/value cache.
+constexpr int64_t kBlockTokens = 32;
+
+/// Rotary position embedding (Su et al. 2021, arXiv:2104.09864) on queries and keys, and the write of
+/// keys and values to the cache.
+///
+/// Half-split pairs over the first r values of a head, r/2 = table columns / 2:
+///   a'_j = a_j cos - a_{j + r/2} sin,  a'_{j + r/2} = a_{j + r/2} cos + a_j sin
+/// The other D - r values pass unchanged. Queries are rotated in place.
+///
+/// Cache block b holds keys [G, D, 32] (so that the scores of 32 keys are one vector operation) and
+/// values [G, 32, D]; token slot s is block s / 32, column s % 32.
+struct RopeCache {
+  Tensor q;          // [T, N * D] f32 | bf16, rotated in place; may be a column slice
+  Tensor k;          // [T, G * D] dtype of q
+  Tensor v;          // [T, G * D] dtype of q
+  Tensor positions;  // [T] i32, below the table's rows
+  Tensor slots;      // [T] i32, cache slot of each token
+  Tensor table;      // [P, r] f32: r/2 cosines, then r/2 sines
+  Tensor keys;       // [blocks, G, D, 32] dtype of q
+  Tensor values;     // [blocks, G, 32, D] dtype of q
+
+  void check() const {
+    const Check check("rope_cache");
+    check.rank("keys", keys, 4);
+    check.activation("keys", keys);
+    const int64_t G = keys.dim(1), D = keys.dim(2);
+    check.shape("keys", keys, {keys.dim(0), G, D, kBlockTokens});
+    check.shape("values", values, {keys.dim(0), G, kBlockTokens, D});
+    check.rank("q", q, 2);
+    const int64_t T = q.dim(0);
+    check.that(q.dim(1) % D == 0, "q", "whole heads", q.shape.text());
+    check.shape("k", k, {T, G * D});
+    check.shape("v", v, {T, G * D});
+    check.shape("positions", positions, {T});
+    check.shape("slots", slots, {T});
+    check.rank("table", table, 2);
+    check.that(table.dim(1) % 2 == 0 && table.dim(1) <= D, "table", "an even width of at most the head size",
+               table.shape.text());
+    for (const auto& [name, tensor] : {std::pair{"q", &q}, {"k", &k}, {"v", &v}, {"values", &values}})
+      check.dtype(name, *tensor, {keys.dtype});
+    check.dtype("positions", positions, {DType::i32});
+    check.dtype("slots", slots, {DType::i32});
+    check.dtype("table", table, {DType::f32});
+  }
+  void run_cpu(const CpuContext&) const;
+};
+
+}  // namespace moe

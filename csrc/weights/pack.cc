@@ -1,0 +1,157 @@
+#include "weights/pack.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "core/check.h"
+
+namespace moe {
+namespace {
+
+float load_float(const std::byte* at, DType dtype) {
+  if (dtype == DType::f32) {
+    float value;
+    std::memcpy(&value, at, sizeof value);
+    return value;
+  }
+  uint16_t bits;
+  std::memcpy(&bits, at, sizeof bits);
+  return dtype == DType::bf16 ? to_float(bf16{bits}) : to_float(f16{bits});
+}
+
+struct SourceRow {
+  const std::byte* data;  // null: a padding column
+  DType dtype;
+};
+
+void pack_f32(const SourceRow* rows, int64_t k, float* out) {
+  for (int64_t c = 0; c < kPanel; ++c) {
+    if (!rows[c].data) continue;  // the buffer is zeroed
+    const size_t step = dtype_bytes(rows[c].dtype);
+    for (int64_t i = 0; i < k; ++i)
+      out[i * kPanel + c] = load_float(rows[c].data + i * step, rows[c].dtype);
+  }
+}
+
+void pack_bf16(const SourceRow* rows, int64_t k, uint16_t* out) {
+  // Blocks of 16 lines keep the strided writes inside the first-level cache.
+  constexpr int64_t kBlock = 32;
+  for (int64_t begin = 0; begin < k; begin += kBlock) {
+    const int64_t end = std::min(begin + kBlock, k);
+    for (int64_t c = 0; c < kPanel; ++c) {
+      if (!rows[c].data) continue;
+      uint16_t* column = out + 2 * c;
+      if (rows[c].dtype == DType::bf16) {
+        for (int64_t i = begin; i < end; ++i)
+          std::memcpy(column + i / 2 * 2 * kPanel + i % 2, rows[c].data + 2 * i, 2);
+        continue;
+      }
+      const size_t step = dtype_bytes(rows[c].dtype);
+      for (int64_t i = begin; i < end; ++i)
+        column[i / 2 * 2 * kPanel + i % 2] =
+            to_bf16(load_float(rows[c].data + i * step, rows[c].dtype)).bits;
+    }
+  }
+}
+
+}  // namespace
+
+void pack(const CpuContext& cpu, Tensor& out, const std::vector<RowRun>& runs) {
+  const Check check("pack");
+  const int64_t n = out.dim(0), k = out.dim(1);
+  std::vector<SourceRow> rows;
+  for (const RowRun& run : runs) {
+    check.dtype("source", run.source, {DType::f32, DType::bf16, DType::f16});
+    check.that(run.start >= 0 && run.count >= 0 && run.start + run.count <= run.source.rows(), "rows",
+               "inside the source", text(run.start, " + ", run.count));
+    if (run.source.last() != k)
+      fail(Code::shape, "pack: source must have rows of ", k, ", got ", run.source.shape.text());
+    const size_t bytes = static_cast<size_t>(k) * dtype_bytes(run.source.dtype);
+    for (int64_t i = 0; i < run.count; ++i)
+      rows.push_back({run.source.as<std::byte>() + (run.start + i) * bytes, run.source.dtype});
+  }
+  if (static_cast<int64_t>(rows.size()) != n)
+    fail(Code::shape, "pack: source must have ", n, " rows, got ", rows.size());
+
+  const PanelGrid grid(n, k, out.dtype, out.layout);
+  out.slot->buffer->reserve(std::max<size_t>(grid.bytes(), 1));
+  cpu.parallel(grid.panels, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) {
+      SourceRow columns[kPanel] = {};
+      for (int64_t c = 0; c < kPanel; ++c) {
+        const int64_t half = c / grid.per_panel, column = p * grid.per_panel + c % grid.per_panel;
+        if (column < grid.columns) columns[c] = rows[half * grid.columns + column];
+      }
+      std::byte* panel = out.as<std::byte>() + p * grid.panel_bytes();
+      if (out.dtype == DType::f32)
+        pack_f32(columns, k, reinterpret_cast<float*>(panel));
+      else
+        pack_bf16(columns, k, reinterpret_cast<uint16_t*>(panel));
+    }
+  });
+}
+
+void copy_to_f32(const Tensor& source, Tensor& out, int64_t at) {
+  const Check check("copy");
+  check.dtype("source", source, {DType::f32, DType::bf16, DType::f16});
+  check.dtype("out", out, {DType::f32});
+  const int64_t n = source.shape.count();
+  check.that(at >= 0 && at + n <= out.shape.count(), "at", "inside the output", at);
+  const size_t step = dtype_bytes(source.dtype);
+  for (int64_t i = 0; i < n; ++i)
+    out.as<float>()[at + i] = load_float(source.as<std::byte>() + i * step, source.dtype);
+}
+
+void dequantize(const CpuContext& cpu, const Gptq& source, int bits, Tensor& out) {
+  const Check check("dequantize");
+  check.that(bits == 4 || bits == 8, "bits", "4 or 8", bits);
+  const int64_t num_out = out.dim(0), num_in = out.dim(1), per_word = 32 / bits;
+  const int64_t groups = source.scales.dim(0);
+  check.shape("qweight", source.qweight, {num_in / per_word, num_out});
+  check.shape("qzeros", source.qzeros, {groups, num_out / per_word});
+  check.shape("scales", source.scales, {groups, num_out});
+  check.shape("g_idx", source.g_idx, {num_in});
+  const uint32_t mask = (1u << bits) - 1;
+  const auto word = [](const Tensor& t, int64_t i) {
+    uint32_t value;
+    std::memcpy(&value, t.as<std::byte>() + 4 * i, 4);
+    return value;
+  };
+  for (int64_t i = 0; i < num_in; ++i)
+    check.that(word(source.g_idx, i) < static_cast<uint64_t>(groups), "g_idx", "a group index",
+               word(source.g_idx, i));
+
+  const size_t step = dtype_bytes(source.scales.dtype);
+  cpu.parallel(num_out, 16, [&](int64_t begin, int64_t end) {
+    for (int64_t i = 0; i < num_in; ++i) {
+      const int64_t group = word(source.g_idx, i);
+      for (int64_t o = begin; o < end; ++o) {
+        const uint32_t q =
+            word(source.qweight, i / per_word * num_out + o) >> (i % per_word * bits) & mask;
+        const uint32_t z =
+            word(source.qzeros, (group * num_out + o) / per_word) >> (o % per_word * bits) & mask;
+        const float scale = load_float(source.scales.as<std::byte>() + (group * num_out + o) * step,
+                                       source.scales.dtype);
+        const int zero = static_cast<int>((z + 1) & mask);
+        const float value = scale * static_cast<float>(static_cast<int>(q) - zero);
+        if (out.dtype == DType::f32)
+          out.as<float>()[o * num_in + i] = value;
+        else
+          out.as<bf16>()[o * num_in + i] = to_bf16(value);
+      }
+    }
+  });
+}
+
+void release_pages(const Tensor& source) {
+  if (!source.slot->external) return;
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(source.as<std::byte>());
+  const uintptr_t end = begin + static_cast<uintptr_t>(source.shape.count()) * dtype_bytes(source.dtype);
+  const uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
+  if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
+}  // namespace moe

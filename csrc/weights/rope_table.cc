@@ -1,0 +1,37 @@
+#include "weights/rope_table.h"
+
+#include <cmath>
+
+#include "core/check.h"
+
+namespace moe {
+namespace {
+
+float rounded(float value) { return to_float(to_bf16(value)); }
+
+}  // namespace
+
+void rope_table(Tensor& out, double base, double position_scale, RopeRounding rounding) {
+  const Check check("rope_table");
+  check.rank("out", out, 2);
+  check.dtype("out", out, {DType::f32});
+  const int64_t P = out.dim(0), r = out.dim(1), half = r / 2;
+  for (int64_t j = 0; j < half; ++j) {
+    const double exponent = static_cast<double>(2 * j) / static_cast<double>(r);
+    float frequency = static_cast<float>(1.0 / std::pow(base, exponent));
+    if (rounding != RopeRounding::exact) frequency = rounded(frequency);
+    for (int64_t p = 0; p < P; ++p) {
+      float position = static_cast<float>(static_cast<double>(p) * position_scale);
+      if (rounding == RopeRounding::bf16) position = rounded(position);
+      float angle = position * frequency;
+      if (rounding == RopeRounding::bf16) angle = rounded(angle);
+      float c = static_cast<float>(std::cos(static_cast<double>(angle)));
+      float s = static_cast<float>(std::sin(static_cast<double>(angle)));
+      if (rounding == RopeRounding::bf16) c = rounded(c), s = rounded(s);
+      out.row<float>(p)[j] = c;
+      out.row<float>(p)[half + j] = s;
+    }
+  }
+}
+
+}  // namespace moe

@@ -1,0 +1,332 @@
+import { badOption, MoeError } from '../errors.ts'
+import { blockTokens } from '../ops/index.ts'
+import type { TextStream } from '../tokenizer/index.ts'
+import type { BlockPool } from './blocks.ts'
+import { type LayerRouting, TraceRows } from './forward.ts'
+import { numberOption, resolveSampling, type Sampling, type SamplingOptions } from './sampling.ts'
+import type { Job, Scheduler } from './scheduler.ts'
+import type { SequenceState } from './sequence_state.ts'
+import { StopStrings } from './stop.ts'
+import { maxLogprobs, maxStepTokens, type SliceResult } from './step.ts'
+
+export interface GenerateOptions extends SamplingOptions {
+  /** Default 256. */
+  maxNewTokens?: number | undefined
+  /** Strings that end the text; they are cut from it. */
+  stop?: string | readonly string[] | undefined
+  /** Ids that end the text. Default: the model's end-of-text ids; [] for none. */
+  stopIds?: readonly number[] | undefined
+  /** Report this many best tokens beside each one, at most 20. */
+  logprobs?: number | undefined
+  /** Also every layer's expert choice for every processed token. */
+  routing?: boolean | undefined
+  /** Aborts; the generation rejects with the signal's reason. */
+  signal?: AbortSignal | undefined
+}
+
+/** A token and its natural log probability, from the softmax of the unmodified logits. */
+export interface TokenLogprob {
+  id: number
+  logprob: number
+}
+
+/** One new token. `text` is what it adds to the visible text; without a tokenizer it is empty. */
+export interface GenerateChunk extends TokenLogprob {
+  text: string
+  /** The best tokens at this place. With `logprobs`. */
+  top?: TokenLogprob[]
+}
+
+export interface GenerateResult {
+  text: string
+  /** New tokens, without the one that ended the text. */
+  ids: number[]
+  /** `stop`: a stop id or string; `length`: maxNewTokens, or the cache is full. */
+  finishReason: 'stop' | 'length'
+  /** One entry a token of `ids`. With `logprobs`. */
+  logprobs?: (TokenLogprob & { top: TokenLogprob[] })[]
+  /** One a layer, one row a processed token: the prompt and the new tokens but the last. With `routing`. */
+  routing?: LayerRouting[]
+  usage: { promptTokens: number; completionTokens: number }
+  /** Milliseconds, and rates of tokens a second. */
+  timings: {
+    promptMs: number
+    generationMs: number
+    promptTokensPerSecond: number
+    tokensPerSecond: number
+  }
+}
+
+/** What a generation needs of its model. */
+export interface GenerateContext {
+  scheduler: Scheduler
+  pool: BlockPool
+  numLayers: number
+  vocabSize: number
+  stopIds: readonly number[]
+  published: SamplingOptions
+  /** Streaming decoder behind `previousId`; undefined without a tokenizer. */
+  stream: ((previousId: number) => TextStream) | undefined
+  newSequence(): SequenceState
+}
+
+interface Limits {
+  sampling: Sampling
+  maxNewTokens: number
+  stops: readonly string[]
+  stopIds: ReadonlySet<number>
+  top: number
+  room: number
+}
+
+function resolveStops({ stop }: GenerateOptions, hasTokenizer: boolean): readonly string[] {
+  const stops = stop === undefined ? [] : typeof stop === 'string' ? [stop] : stop
+  if (!Array.isArray(stops) || stops.some((s) => typeof s !== 'string' || s === ''))
+    badOption('generate', 'stop', 'a list of non-empty strings', stop)
+  if (stops.length > 0 && !hasTokenizer)
+    badOption('generate', 'stop', 'absent, since this model has no tokenizer', stop)
+  return stops
+}
+
+function resolveStopIds({ stopIds }: GenerateOptions, context: GenerateContext): ReadonlySet<number> {
+  const ids = stopIds ?? context.stopIds
+  if (!Array.isArray(ids)) badOption('generate', 'stopIds', 'a list of token ids', ids)
+  for (const id of ids) numberOption('stopIds', id, { min: 0, max: context.vocabSize - 1, whole: true })
+  return new Set(ids)
+}
+
+function resolveLimits(options: GenerateOptions, promptTokens: number, context: GenerateContext): Limits {
+  if (typeof options !== 'object' || options === null) badOption('generate', 'options', 'an object', options)
+  if (options.signal !== undefined && !(options.signal instanceof AbortSignal))
+    badOption('generate', 'signal', 'an AbortSignal', options.signal)
+  const wanted = numberOption('maxNewTokens', options.maxNewTokens ?? 256, { min: 1, whole: true })
+  const capacity = context.pool.size * blockTokens
+  if (promptTokens > capacity)
+    throw new MoeError(
+      'ERR_MOE_CONTEXT_FULL',
+      `generate: prompt must be at most ${capacity} tokens (option maxTokens of loadModel), got ${promptTokens}`,
+    )
+  // The last new token is not processed any more, so it needs no room.
+  const maxNewTokens = Math.min(wanted, capacity - promptTokens + 1)
+  return {
+    sampling: resolveSampling(options, context.published),
+    maxNewTokens,
+    stops: resolveStops(options, context.stream !== undefined),
+    stopIds: resolveStopIds(options, context),
+    top: numberOption('logprobs', options.logprobs ?? 0, { min: 0, max: maxLogprobs, whole: true }),
+    room: promptTokens + maxNewTokens - 1,
+  }
+}
+
+/**
+ * A running generation: an async iterable of chunks and a promise of the whole result. It runs whether or not
+ * anybody iterates; leaving the loop early stops it.
+ */
+export class Generation implements AsyncIterable<GenerateChunk>, PromiseLike<GenerateResult> {
+  readonly #chunks: GenerateChunk[] = []
+  readonly #result: Promise<GenerateResult>
+  readonly #cancel: (reason: unknown) => void
+  #wake: (() => void) | undefined
+  #ended = false
+
+  /** @internal use model.generate() */
+  constructor(prompt: readonly number[], options: GenerateOptions, context: GenerateContext) {
+    const controller = new AbortController()
+    this.#cancel = (reason) => controller.abort(reason)
+    this.#result = new Promise<GenerateResult>((resolve, reject) => {
+      const emit = (chunk: GenerateChunk) => {
+        this.#chunks.push(chunk)
+        this.#wake?.()
+      }
+      start(prompt, options, context, controller, emit, resolve, reject)
+    })
+    this.#result
+      .catch(() => {}) // whoever iterates gets the error there
+      .finally(() => {
+        this.#ended = true
+        this.#wake?.()
+      })
+  }
+
+  // biome-ignore lint/suspicious/noThenProperty: being awaitable is the point
+  then<A = GenerateResult, B = never>(
+    onFulfilled?: ((value: GenerateResult) => A | PromiseLike<A>) | null,
+    onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    return this.#result.then(onFulfilled, onRejected)
+  }
+
+  catch<B = never>(onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<GenerateResult | B> {
+    return this.#result.catch(onRejected)
+  }
+
+  finally(onFinally?: (() => void) | null): Promise<GenerateResult> {
+    return this.#result.finally(onFinally)
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<GenerateChunk, void, undefined> {
+    let next = 0
+    try {
+      for (;;) {
+        while (next < this.#chunks.length) yield this.#chunks[next++]!
+        if (this.#ended) break
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve
+        })
+      }
+      await this.#result
+    } finally {
+      if (!this.#ended) this.#cancel(new DOMException('The generation was left early', 'AbortError'))
+    }
+  }
+}
+
+function start(
+  prompt: readonly number[],
+  options: GenerateOptions,
+  context: GenerateContext,
+  controller: AbortController,
+  emit: (chunk: GenerateChunk) => void,
+  resolve: (result: GenerateResult) => void,
+  reject: (error: unknown) => void,
+): void {
+  const limits = resolveLimits(options, prompt.length, context) // throws into the promise
+  const { signal } = options
+  signal?.throwIfAborted()
+  const sequence = context.newSequence()
+  sequence.append(prompt)
+  const run = new Run(prompt.length, limits, context.stream?.(prompt.at(-1)!), emit)
+  const trace = new TraceRows(context.numLayers)
+  const close = () => {
+    signal?.removeEventListener('abort', onAbort)
+    sequence.dispose()
+  }
+  const job: Job = {
+    sequence,
+    room: limits.room,
+    hiddenStates: false,
+    routing: options.routing ?? false,
+    maxTake: maxStepTokens,
+    slice: (_, last) => ({
+      logitRows: 0,
+      draw: last
+        ? { sampling: limits.sampling, step: run.ids.length, promptLength: prompt.length, top: limits.top }
+        : undefined,
+    }),
+    onResult(result: SliceResult, take) {
+      if (options.routing) trace.add({ routing: result.routing ?? [] }, 0, take)
+      if (!result.drawn) return true
+      if (run.accept(result.drawn)) {
+        sequence.append([result.drawn.id])
+        return true
+      }
+      close()
+      resolve({ ...run.result(), ...(options.routing && { routing: trace.routing() }) })
+      return false
+    },
+    onError(error) {
+      close()
+      reject(error)
+    },
+  }
+  const onAbort = () => context.scheduler.abort(job, signal!.reason)
+  signal?.addEventListener('abort', onAbort, { once: true })
+  controller.signal.addEventListener('abort', () => context.scheduler.abort(job, controller.signal.reason), {
+    once: true,
+  })
+  context.scheduler.submit(job)
+}
+
+/** What has been generated so far. */
+class Run {
+  readonly ids: number[] = []
+  readonly #promptTokens: number
+  readonly #limits: Limits
+  readonly #stream: TextStream | undefined
+  readonly #stops: StopStrings
+  readonly #emit: (chunk: GenerateChunk) => void
+  readonly #logprobs: NonNullable<GenerateResult['logprobs']> = []
+  readonly #started = performance.now()
+  #firstToken: number | undefined
+  #text = ''
+  #finishReason: GenerateResult['finishReason'] = 'length'
+  /** Chunks whose text is held back in whole or part: it may become a stop string or is half a character. */
+  #waiting: GenerateChunk[] = []
+
+  constructor(
+    promptTokens: number,
+    limits: Limits,
+    stream: TextStream | undefined,
+    emit: (chunk: GenerateChunk) => void,
+  ) {
+    this.#promptTokens = promptTokens
+    this.#limits = limits
+    this.#stream = stream
+    this.#stops = new StopStrings(limits.stops)
+    this.#emit = emit
+  }
+
+  /** Takes the next token; false when the text has ended. */
+  accept({ id, logprob, top }: NonNullable<SliceResult['drawn']>): boolean {
+    this.#firstToken ??= performance.now()
+    if (this.#limits.stopIds.has(id)) return this.#end('stop')
+    this.ids.push(id)
+    const wanted = top.slice(0, this.#limits.top)
+    if (this.#limits.top > 0) this.#logprobs.push({ id, logprob, top: wanted })
+    this.#waiting.push({ id, logprob, text: '', ...(this.#limits.top > 0 && { top: wanted }) })
+    const { text, held, stopped } = this.#stops.push(this.#stream?.push(id) ?? '')
+    this.#show(text)
+    if (stopped) {
+      this.#finishReason = 'stop'
+      this.#flush()
+      return false
+    }
+    if (this.ids.length === this.#limits.maxNewTokens) return this.#end('length')
+    if (!held) this.#flush()
+    return true
+  }
+
+  #show(text: string): void {
+    this.#text += text
+    const last = this.#waiting.at(-1)
+    if (last) last.text += text
+  }
+
+  #flush(): void {
+    for (const chunk of this.#waiting) this.#emit(chunk)
+    this.#waiting = []
+  }
+
+  #end(reason: GenerateResult['finishReason']): false {
+    this.#finishReason = reason
+    const { text, stopped } = this.#stops.push(this.#stream?.end() ?? '')
+    if (stopped) this.#finishReason = 'stop'
+    const rest = text + this.#stops.end()
+    // The token that the rest belongs to may have been shown already: half a character at the very end.
+    if (rest !== '' && this.#waiting.length === 0) this.#text += rest
+    else this.#show(rest)
+    this.#flush()
+    return false
+  }
+
+  result(): GenerateResult {
+    const now = performance.now()
+    const promptMs = (this.#firstToken ?? now) - this.#started
+    const generationMs = now - this.#started - promptMs
+    const completionTokens = this.ids.length
+    return {
+      text: this.#text,
+      ids: this.ids,
+      finishReason: this.#finishReason,
+      ...(this.#limits.top > 0 && { logprobs: this.#logprobs }),
+      usage: { promptTokens: this.#promptTokens, completionTokens },
+      timings: {
+        promptMs,
+        generationMs,
+        promptTokensPerSecond: (1000 * this.#promptTokens) / promptMs,
+        // The first token belongs to the prompt's time.
+        tokensPerSecond: generationMs > 0 ? (1000 * Math.max(0, completionTokens - 1)) / generationMs : 0,
+      },
+    }
+  }
+}

@@ -1,0 +1,331 @@
+import type { Architecture, LayerCache, Step, Trace } from '../models/architecture.ts'
+import type { ModelConfig } from '../models/config.ts'
+import { type ActivationDType, type Arena, type CancelToken, native, type NumberArray, type Plan, type Tensor } from '../native.ts'
+import * as ops from '../ops/index.ts'
+import { type Sampling, usesHistory } from './sampling.ts'
+import type { SequenceState } from './sequence_state.ts'
+
+/** Most sequences of one step. */
+export const maxSequences = 64
+/** Most tokens of one step; longer prompts come in chunks. */
+export const maxStepTokens = 512
+/** Most alternatives that `logprobs` reports. */
+export const maxLogprobs = 20
+
+/** One sequence's share of a step: its next `take` tokens. */
+export interface Slice {
+  sequence: SequenceState
+  take: number
+  /** Tokens of the slice, from the last one back, whose logits are wanted as they are. */
+  logitRows: number
+  /** Draw the token that follows the slice. */
+  draw?: { sampling: Sampling; step: number; promptLength: number; top: number } | undefined
+}
+
+/** What a slice gets back. Arrays are row-major. */
+export interface SliceResult {
+  logits?: Float32Array
+  hiddenStates?: Float32Array[]
+  routing?: { expertIds: Int32Array; weights: Float32Array; logits: Float32Array }[]
+  drawn?: { id: number; logprob: number; top: { id: number; logprob: number }[] }
+}
+
+/** The tensors that a step's numbers are copied to. */
+interface StepTensors extends ops.SampleInputs {
+  ids: Tensor
+  positions: Tensor
+  slots: Tensor
+  starts: Tensor
+  sequences: Tensor
+  blockTable: Tensor
+  logitRows: Tensor
+}
+
+interface Recorded {
+  plan: Plan
+  inputs: StepTensors
+  outputs: Tensor[]
+  read(results: NumberArray[], slices: Slice[]): SliceResult[]
+}
+
+type Reader = (results: NumberArray[], slices: Slice[], out: SliceResult[]) => void
+
+interface StepShape {
+  tokens: number
+  sequences: number
+  drawn: number
+  logitRows: number
+  top: number
+  hiddenStates: boolean
+  routing: boolean
+}
+
+const maxRecorded = 64
+
+/**
+ * Runs steps of one model: keeps the cache and the recorded plans, turns slices into the inputs of a plan and
+ * its outputs into results.
+ */
+export class StepRunner {
+  readonly #model: Architecture
+  readonly #dtype: ActivationDType
+  readonly #threads: number
+  readonly #vocabulary: number
+  readonly #numBlocks: number
+  readonly #arena: Arena
+  readonly #cache: LayerCache[]
+  readonly #inputs: StepTensors
+  readonly #recorded = new Map<string, Recorded>()
+
+  /** @param vocabulary ids at and beyond it are never drawn */
+  constructor(
+    model: Architecture,
+    options: { dtype: ActivationDType; threads: number; numBlocks: number; vocabulary: number },
+  ) {
+    this.#model = model
+    this.#dtype = options.dtype
+    this.#threads = options.threads
+    this.#vocabulary = options.vocabulary
+    this.#numBlocks = options.numBlocks
+    this.#arena = new (native().Arena)()
+    this.#cache = makeCache(model, options.numBlocks, options.dtype)
+    const i32 = (...shape: number[]) => native().tensor(shape, 'i32')
+    const perToken = () => i32(maxStepTokens)
+    this.#inputs = {
+      ids: perToken(),
+      positions: perToken(),
+      slots: perToken(),
+      starts: perToken(),
+      sequences: perToken(),
+      logitRows: i32(maxSequences + maxStepTokens),
+      blockTable: i32(maxSequences, options.numBlocks),
+      options: native().tensor([maxSequences, ops.sampleOptions.length], 'f32'),
+      counts: i32(maxSequences, ops.sampleCounts.length),
+      history: i32(options.numBlocks * ops.blockTokens), // drawing sequences share no blocks
+      historyOffsets: i32(maxSequences + 1),
+    }
+  }
+
+  /** Runs one step; `want` is for all slices, since it is a property of the recorded plan. */
+  async run(slices: Slice[], want: { hiddenStates: boolean; routing: boolean }, cancel: CancelToken): Promise<SliceResult[]> {
+    const drawing = slices.filter((slice) => slice.draw)
+    const shape: StepShape = {
+      tokens: slices.reduce((n, slice) => n + slice.take, 0),
+      sequences: slices.length,
+      drawn: drawing.length,
+      logitRows: slices.reduce((n, slice) => n + slice.logitRows, 0),
+      top: Math.max(0, ...drawing.map((slice) => slice.draw!.top)),
+      ...want,
+    }
+    const recorded = this.#record(shape)
+    const data = stepInputs(slices, this.#numBlocks)
+    const inputs = Object.entries(data)
+      .filter(([, array]) => array.length > 0)
+      .map(([name, array]): [Tensor, NumberArray] => [recorded.inputs[name as keyof StepTensors], array])
+    const results = await recorded.plan.run(inputs, recorded.outputs, this.#threads, cancel)
+    return recorded.read(results, slices)
+  }
+
+  /** Frees the cache and everything recorded. */
+  dispose(): void {
+    this.#recorded.clear()
+    this.#arena.release()
+    for (const { keys, values, states } of this.#cache) for (const t of [keys, values, ...states]) t.release()
+    for (const tensor of Object.values(this.#inputs)) tensor.release()
+  }
+
+  #record(shape: StepShape): Recorded {
+    const key = JSON.stringify(shape)
+    const known = this.#recorded.get(key)
+    if (known) {
+      this.#recorded.delete(key) // to the end: the oldest goes first
+      this.#recorded.set(key, known)
+      return known
+    }
+    const recorded = this.#recordNew(shape)
+    this.#recorded.set(key, recorded)
+    if (this.#recorded.size > maxRecorded) this.#recorded.delete(this.#recorded.keys().next().value!)
+    return recorded
+  }
+
+  #recordNew(shape: StepShape): Recorded {
+    const plan = new (native().Plan)(this.#arena)
+    const all = this.#inputs
+    const rows = shape.drawn + shape.logitRows
+    const inputs: StepTensors = {
+      ids: all.ids.first(shape.tokens),
+      positions: all.positions.first(shape.tokens),
+      slots: all.slots.first(shape.tokens),
+      starts: all.starts.first(shape.tokens),
+      sequences: all.sequences.first(shape.tokens),
+      logitRows: all.logitRows.first(rows),
+      blockTable: all.blockTable.first(shape.sequences),
+      options: all.options.first(shape.drawn),
+      counts: all.counts.first(shape.drawn),
+      history: all.history,
+      historyOffsets: all.historyOffsets.first(shape.drawn + 1),
+    }
+    const trace: Trace = { hiddenStates: [], routing: [] }
+    const logitRows = rows > 0 ? inputs.logitRows : undefined
+    const step: Step = { plan, dtype: this.#dtype, cache: this.#cache, trace, ...inputs, logitRows }
+    const logits = this.#model.forward(step)
+
+    const outputs: Tensor[] = []
+    const readers: Reader[] = []
+    const output = (tensor: Tensor): number => outputs.push(tensor) - 1
+    if (logits && shape.drawn > 0) {
+      const drawn = ops.sample(plan, logits, inputs, this.#vocabulary, shape.top)
+      const at = [drawn.ids, drawn.logprobs].map(output)
+      const topAt = shape.top > 0 ? [drawn.topIds!, drawn.topLogprobs!].map(output) : undefined
+      readers.push(readDrawn(at as [number, number], topAt as [number, number] | undefined, shape.top))
+    }
+    if (logits && shape.logitRows > 0)
+      readers.push(readLogits(output(logits), shape.drawn, this.#model.config.vocabSize))
+    if (shape.hiddenStates) readers.push(readHiddenStates(trace.hiddenStates.map(output)))
+    if (shape.routing)
+      readers.push(readRouting(trace.routing.map((r) => [output(r.ids), output(r.weights), output(r.logits)])))
+    return {
+      plan,
+      inputs,
+      outputs,
+      read(results, slices) {
+        const out: SliceResult[] = slices.map(() => ({}))
+        for (const read of readers) read(results, slices, out)
+        return out
+      },
+    }
+  }
+}
+
+function makeCache(model: Architecture, numBlocks: number, dtype: ActivationDType): LayerCache[] {
+  const { numLayers, numKeyValueHeads: G, headSize: D } = model.config
+  return Array.from({ length: numLayers }, () => ({
+    keys: native().tensor([numBlocks, G, D, ops.blockTokens], dtype),
+    values: native().tensor([numBlocks, G, ops.blockTokens, D], dtype),
+    states: model.config.stateWidths.map((width) => native().tensor([numBlocks, width], dtype)),
+  }))
+}
+
+/** Bytes of the cache of one block. */
+export function blockBytes(config: ModelConfig, dtype: ActivationDType): number {
+  const { numLayers, numKeyValueHeads: G, headSize: D } = config
+  const states = config.stateWidths.reduce((n, width) => n + width, 0)
+  return numLayers * (2 * G * D * ops.blockTokens + states) * (dtype === 'bf16' ? 2 : 4)
+}
+
+type StepData = Record<keyof StepTensors, Int32Array | Float32Array>
+
+function stepInputs(slices: Slice[], blocksPerSequence: number): StepData {
+  const tokens = slices.reduce((n, slice) => n + slice.take, 0)
+  const perToken = () => new Int32Array(tokens)
+  const [ids, positions, slots, starts, sequences] = [perToken(), perToken(), perToken(), perToken(), perToken()]
+  const blockTable = new Int32Array(slices.length * blocksPerSequence)
+  const drawnRows: number[] = []
+  const logitRows: number[] = []
+  let t = 0
+  for (const [s, { sequence, take, logitRows: rows, draw }] of slices.entries()) {
+    blockTable.set(sequence.blocks, s * blocksPerSequence)
+    for (let i = 0; i < take; i++, t++) {
+      const position = sequence.cached + i
+      const block = sequence.blocks[Math.floor(position / ops.blockTokens)]!
+      ids[t] = sequence.ids[position]!
+      positions[t] = position
+      slots[t] = block * ops.blockTokens + (position % ops.blockTokens)
+      starts[t] = sequence.firsts[position]!
+      sequences[t] = s
+    }
+    for (let i = rows; i > 0; i--) logitRows.push(t - i)
+    if (draw) drawnRows.push(t - 1)
+  }
+  const allRows = Int32Array.from([...drawnRows, ...logitRows])
+  return { ids, positions, slots, starts, sequences, blockTable, logitRows: allRows, ...drawInputs(slices) }
+}
+
+function drawInputs(slices: Slice[]): Pick<StepData, keyof ops.SampleInputs> {
+  const drawing = slices.filter((slice) => slice.draw)
+  const options: number[] = []
+  const counts: number[] = []
+  const history: number[] = []
+  const historyOffsets = [0]
+  for (const { sequence, draw } of drawing) {
+    const { sampling, step, promptLength } = draw!
+    const named = {
+      ...sampling,
+      seedLow: sampling.seed % 2 ** 32 | 0,
+      seedHigh: Math.floor(sampling.seed / 2 ** 32),
+      step,
+      promptLength,
+    }
+    for (const name of ops.sampleOptions) options.push(named[name])
+    for (const name of ops.sampleCounts) counts.push(named[name])
+    if (usesHistory(sampling)) for (const id of sequence.ids) history.push(id)
+    historyOffsets.push(history.length)
+  }
+  return {
+    options: Float32Array.from(options),
+    counts: Int32Array.from(counts),
+    history: Int32Array.from(history),
+    historyOffsets: drawing.length > 0 ? Int32Array.from(historyOffsets) : new Int32Array(0),
+  }
+}
+
+function readDrawn([idAt, logprobAt]: [number, number], topAt: [number, number] | undefined, width: number): Reader {
+  return (results, slices, out) => {
+    let row = 0
+    for (const [s, { draw }] of slices.entries()) {
+      if (!draw) continue
+      const top = Array.from({ length: draw.top }, (_, i) => ({
+        id: results[topAt![0]]![row * width + i]!,
+        logprob: results[topAt![1]]![row * width + i]!,
+      }))
+      out[s]!.drawn = { id: results[idAt]![row]!, logprob: results[logprobAt]![row]!, top }
+      row++
+    }
+  }
+}
+
+function readLogits(at: number, firstRow: number, vocabSize: number): Reader {
+  return (results, slices, out) => {
+    let row = firstRow
+    for (const [s, { logitRows }] of slices.entries()) {
+      const end = row + logitRows
+      if (logitRows > 0) out[s]!.logits = results[at]!.subarray(row * vocabSize, end * vocabSize) as Float32Array
+      row = end
+    }
+  }
+}
+
+/** Each slice's rows of a [tokens, width] result. */
+function tokenRows<T extends NumberArray>(result: T, slices: Slice[], tokens: number): T[] {
+  const width = result.length / tokens
+  let t = 0
+  return slices.map(({ take }) => {
+    const rows = result.subarray(t * width, (t + take) * width) as T
+    t += take
+    return rows
+  })
+}
+
+const tokensOf = (slices: Slice[]): number => slices.reduce((n, { take }) => n + take, 0)
+
+function readHiddenStates(at: number[]): Reader {
+  return (results, slices, out) => {
+    const layers = at.map((i) => tokenRows(results[i] as Float32Array, slices, tokensOf(slices)))
+    for (const [s, result] of out.entries()) result.hiddenStates = layers.map((layer) => layer[s]!)
+  }
+}
+
+function readRouting(at: number[][]): Reader {
+  return (results, slices, out) => {
+    const layers = at.map(([ids, weights, logits]) => {
+      const rows = <T extends NumberArray>(i: number) => tokenRows(results[i] as T, slices, tokensOf(slices))
+      return { ids: rows<Int32Array>(ids!), weights: rows<Float32Array>(weights!), logits: rows<Float32Array>(logits!) }
+    })
+    for (const [s, result] of out.entries())
+      result.routing = layers.map(({ ids, weights, logits }) => ({
+        expertIds: ids[s]!,
+        weights: weights[s]!,
+        logits: logits[s]!,
+      }))
+  }
+}

@@ -1,0 +1,47 @@
+/** What went wrong, stable across releases. */
+export type MoeErrorCode =
+  | 'ERR_MOE_SHAPE'
+  | 'ERR_MOE_DTYPE'
+  | 'ERR_MOE_DEVICE'
+  | 'ERR_MOE_OPTION'
+  | 'ERR_MOE_CHECKPOINT'
+  | 'ERR_MOE_UNSUPPORTED'
+  | 'ERR_MOE_CONTEXT_FULL'
+  | 'ERR_MOE_OUT_OF_MEMORY'
+  | 'ERR_MOE_DISPOSED'
+  | 'ERR_MOE_NATIVE_LOAD'
+  | 'ERR_MOE_CUDA_UNAVAILABLE'
+
+/**
+ * The one error class of this library. `code` says what, `message` says where, what was expected and
+ * what came: `<where>: <argument> must be <expected>, got <actual>`.
+ *
+ * An abort is not a MoeError: calls reject with the signal's own reason.
+ */
+export class MoeError extends Error {
+  override readonly name = 'MoeError'
+  readonly code: MoeErrorCode
+
+  constructor(code: MoeErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
+}
+
+/** Text of a value for an error message: short, and telling strings from numbers. */
+export function shown(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value)
+  if (typeof value === 'bigint' || typeof value === 'symbol') return String(value)
+  if (typeof value === 'function') return 'a function'
+  if (value instanceof Date || value instanceof RegExp) return String(value)
+  if (typeof value === 'object' && value !== null) {
+    const text = JSON.stringify(value)
+    return text.length > 80 ? `${text.slice(0, 80)}…` : text
+  }
+  return Object.is(value, -0) ? '-0' : String(value)
+}
+
+/** Throws ERR_MOE_OPTION `<where>: <name> must be <expected>, got <value>`. */
+export function badOption(where: string, name: string, expected: string, value: unknown): never {
+  throw new MoeError('ERR_MOE_OPTION', `${where}: ${name} must be ${expected}, got ${shown(value)}`)
+}

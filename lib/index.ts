@@ -1,0 +1,18 @@
+export { type DeviceInfo, type DeviceName, devices } from './device.ts'
+export type { ForwardOptions, ForwardResult, LayerRouting, TokenIds } from './engine/forward.ts'
+export type {
+  GenerateChunk,
+  GenerateOptions,
+  GenerateResult,
+  Generation,
+  TokenLogprob,
+} from './engine/generate.ts'
+export type { SamplingOptions } from './engine/sampling.ts'
+export type { Sequence } from './engine/sequence.ts'
+export { MoeError, type MoeErrorCode } from './errors.ts'
+export { type LoadModelOptions, loadModel } from './load.ts'
+export type { Model, Parameters } from './model.ts'
+export type { ModelConfig } from './models/config.ts'
+export type { ExpertKind } from './ops/index.ts'
+export type { EncodeOptions, TextStream, Tokenizer } from './tokenizer/index.ts'
+export type { LoadProgress } from './weights/checkpoint_weights.ts'

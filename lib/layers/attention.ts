@@ -1,0 +1,54 @@
+import type { LayerCache, Step } from '../models/architecture.ts'
+import type { Tensor } from '../native.ts'
+import * as ops from '../ops/index.ts'
+import { rowsOf, type Weights } from '../weights/weights.ts'
+
+export interface HeadShape {
+  hidden: number
+  heads: number
+  keyValueHeads: number
+  headSize: number
+}
+
+/** Rotates q and k, writes k and v to the cache and attends. q [T, N * D] is rotated in place. */
+export function attend(
+  step: Step,
+  cache: LayerCache,
+  qkv: { q: Tensor; k: Tensor; v: Tensor },
+  table: Tensor,
+  headSize: number,
+): Tensor {
+  ops.ropeCache(step.plan, qkv, { ...step, table }, cache)
+  return ops.attention(step.plan, qkv.q, cache, step, 1 / Math.sqrt(headSize)) // [T, N * D]
+}
+
+/** Grouped-query attention with rotary positions: one projection for q, k and v, one back. */
+export class SelfAttention {
+  readonly #shape: HeadShape
+  readonly #qkv: Tensor
+  readonly #out: Tensor
+  readonly #ropeTable: Tensor
+
+  constructor(weights: Weights, prefix: string, shape: HeadShape, ropeTable: Tensor) {
+    const { hidden: H, heads: N, keyValueHeads: G, headSize: D } = shape
+    this.#shape = shape
+    this.#qkv = weights.matrix([
+      rowsOf(`${prefix}.q_proj.weight`, [N * D, H]),
+      rowsOf(`${prefix}.k_proj.weight`, [G * D, H]),
+      rowsOf(`${prefix}.v_proj.weight`, [G * D, H]),
+    ])
+    this.#out = weights.matrix([rowsOf(`${prefix}.o_proj.weight`, [H, N * D])])
+    this.#ropeTable = ropeTable
+  }
+
+  /** x [T, H] normed, residual [T, H] -> residual + attention [T, H] */
+  forward(step: Step, x: Tensor, residual: Tensor, cache: LayerCache): Tensor {
+    const { heads: N, keyValueHeads: G, headSize: D } = this.#shape
+    const qkv = ops.linear(step.plan, x, this.#qkv, step.dtype) // [T, (N + 2G) * D]
+    const q = qkv.columns(0, N * D)
+    const k = qkv.columns(N * D, G * D)
+    const v = qkv.columns((N + G) * D, G * D)
+    const mixed = attend(step, cache, { q, k, v }, this.#ropeTable, D)
+    return ops.linear(step.plan, mixed, this.#out, 'f32', { residual })
+  }
+}

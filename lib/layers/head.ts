@@ -1,0 +1,40 @@
+import type { Step } from '../models/architecture.ts'
+import type { ModelConfig } from '../models/config.ts'
+import type { Tensor } from '../native.ts'
+import * as ops from '../ops/index.ts'
+import { rowsOf, type Weights } from '../weights/weights.ts'
+
+/** Token embedding, final norm and output head, tied or not. */
+export class Vocabulary {
+  readonly #table: Tensor
+  readonly #norm: Tensor
+  readonly #head: Tensor
+  readonly #eps: number
+
+  constructor(weights: Weights, config: ModelConfig) {
+    const shape = [config.vocabSize, config.hiddenSize]
+    const tied = config.tieWordEmbeddings
+    const table = 'model.embed_tokens.weight'
+    // A tied head is the table's parameters again: counted once, as the head that every token uses.
+    this.#table = weights.table(table, shape, tied ? 'dense' : 'embedding')
+    this.#norm = weights.vector('model.norm.weight', [config.hiddenSize])
+    this.#head = weights.matrix([rowsOf(tied ? table : 'lm_head.weight', shape)], {
+      share: tied ? 'none' : 'dense',
+    })
+    if (tied) weights.ignore(/^lm_head\.weight$/)
+    this.#eps = config.rmsNormEps
+  }
+
+  /** ids [T] -> x [T, H] */
+  embed(step: Step): Tensor {
+    return ops.embedding(step.plan, this.#table, step.ids)
+  }
+
+  /** x [T, H] -> logits [R, V] of the rows asked for */
+  logits({ plan, dtype, logitRows }: Step, x: Tensor): Tensor | undefined {
+    if (!logitRows) return undefined
+    const last = ops.gatherRows(plan, x, logitRows) //                      [R, H]
+    const normed = ops.rmsNorm(plan, last, this.#norm, this.#eps, dtype) // [R, H]
+    return ops.linear(plan, normed, this.#head, 'f32')
+  }
+}

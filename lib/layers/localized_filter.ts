@@ -1,0 +1,46 @@
+import type { LayerCache, Step } from '../models/architecture.ts'
+import type { Tensor } from '../native.ts'
+import * as ops from '../ops/index.ts'
+import { rowsOf, type Weights } from '../weights/weights.ts'
+
+/** Epsilon of the filter's own norm; the published code fixes it, whatever rms_norm_eps says. */
+const filterEps = 1e-6
+
+/**
+ * Yuan's localized filtering (arXiv:2405.17976, section 3; Yuan 2.0, arXiv:2311.15786): two causal two-tap
+ * convolutions over time with full channel mixing, the filter's input added back, and a norm of its own.
+ *
+ *     c_t = W1[0] n_{t-1} + W1[1] n_t + b1        n_{-1} = 0
+ *     y_t = W2[0] c_{t-1} + W2[1] c_t + b2        c_{-1} = 0: a zero vector, not b1
+ *     f_t = rms_norm(y_t + n_t)
+ *
+ * It remembers n and c of the last token, in `cache.states`.
+ */
+export class LocalizedFilter {
+  readonly #taps: { weight: Tensor; bias: Tensor }[]
+  readonly #norm: Tensor
+
+  static stateWidths(hidden: number): number[] {
+    return [hidden, hidden / 2]
+  }
+
+  constructor(weights: Weights, prefix: string, hidden: number) {
+    const conv = (name: string, out: number, inputs: number) => ({
+      weight: weights.matrix([rowsOf(`${prefix}.${name}.weight`, [out, inputs, 2, 1])]),
+      bias: weights.vector(`${prefix}.${name}.bias`, [out]),
+    })
+    this.#taps = [conv('conv1', hidden / 2, hidden), conv('conv2', hidden, hidden / 2)]
+    this.#norm = weights.vector(`${prefix}.output_layernorm.weight`, [hidden])
+  }
+
+  /** normed is x in the activation dtype; x [T, H] f32 -> f [T, H] */
+  forward(step: Step, normed: Tensor, x: Tensor, cache: LayerCache): Tensor {
+    const { plan, dtype } = step
+    const [first, second] = this.#taps
+    const n = ops.causalPair(plan, normed, cache.states[0]!, step) //                       [T, 2H]
+    const c = ops.linear(plan, n, first!.weight, dtype, { bias: first!.bias }) //           [T, H/2]
+    const pairs = ops.causalPair(plan, c, cache.states[1]!, step) //                        [T, H]
+    const y = ops.linear(plan, pairs, second!.weight, 'f32', { bias: second!.bias, residual: x })
+    return ops.rmsNorm(plan, y, this.#norm, filterEps, dtype)
+  }
+}

@@ -1,0 +1,50 @@
+import type { Step } from '../models/architecture.ts'
+import type { Activation, Tensor } from '../native.ts'
+import * as ops from '../ops/index.ts'
+import type { Router, Routing } from '../routers/router.ts'
+
+/** The experts of one layer, in the order of their ids. */
+export interface Experts {
+  kinds: readonly ops.ExpertKind[]
+  /** One packed [2I, H] (gate first) or, for a plain activation, [I, H] for each FFN expert. */
+  up: Tensor[]
+  /** One packed [H, I] for each FFN expert. */
+  down: Tensor[]
+  activation: Activation
+  /** Constant experts: their vectors [C, H] and the two rows of each one's gate [2C, H], packed. */
+  constants?: { vectors: Tensor; gates: Tensor }
+  /** Factor of the block's input as the experts see it; the router sees it unscaled. */
+  inputScale?: number
+}
+
+/** Sparse feed-forward block: route, permute, two grouped GEMMs, combine. */
+export class MoeLayer {
+  readonly #router: Router
+  readonly #experts: Experts
+
+  constructor(router: Router, experts: Experts) {
+    this.#router = router
+    this.#experts = experts
+  }
+
+  /**
+   * x [T, H] normed, residual [T, H] -> residual + experts [T, H].
+   * `previous` is the routing of the layer below, for routers that read it.
+   */
+  forward(step: Step, x: Tensor, residual: Tensor, previous?: Routing): { out: Tensor; routing: Routing } {
+    const { plan, dtype } = step
+    const { kinds, up, down, activation, constants, inputScale = 1 } = this.#experts
+    const routing = this.#router.route(step, x, previous)
+    const { permuted, offsets, rows } = ops.permute(plan, x, routing.ids, kinds, inputScale)
+    const hidden = ops.groupedGemm(plan, permuted, offsets, up, dtype, activation) // [T * K, I]
+    const expertOut = ops.groupedGemm(plan, hidden, offsets, down, dtype) //          [T * K, H]
+    const gates = constants && ops.linear(plan, x, constants.gates, 'f32') //         [T, 2C]
+    const out = ops.combine(plan, {
+      ...{ expertOut, rows, ids: routing.ids, weights: routing.weights, residual, kinds, x },
+      ...(constants && gates && { constants: constants.vectors, gates }),
+      scale: inputScale,
+    })
+    step.trace.routing.push(routing)
+    return { out, routing }
+  }
+}

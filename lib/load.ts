@@ -1,0 +1,138 @@
+import { availableMemory, chooseDevice, type DeviceName } from './device.ts'
+import { numberOption, publishedSampling } from './engine/sampling.ts'
+import { blockBytes } from './engine/step.ts'
+import { badOption, MoeError } from './errors.ts'
+import { Model } from './model.ts'
+import { ConfigReader } from './models/config.ts'
+import { describeModel } from './models/index.ts'
+import type { ActivationDType } from './native.ts'
+import { blockTokens } from './ops/index.ts'
+import { openTokenizer } from './tokenizer/index.ts'
+import { type Checkpoint, openCheckpoint } from './weights/checkpoint.ts'
+import { CheckpointWeights, type LoadProgress } from './weights/checkpoint_weights.ts'
+import type { RopeRounding, WeightList } from './weights/weights.ts'
+import type { Architecture } from './models/architecture.ts'
+import type { ModelConfig } from './models/config.ts'
+import type { Parameters } from './model.ts'
+
+export interface LoadModelOptions {
+  /** Default `auto`: a usable GPU, else the CPU; `model.device.reason` says why. */
+  device?: DeviceName | undefined
+  /** Element type of activations. `auto`: f32 on the CPU. Weights keep the file's type. */
+  dtype?: 'auto' | ActivationDType | undefined
+  /** CPU threads; default: all that affinity and cgroup quota allow. */
+  threads?: number | undefined
+  /**
+   * Tokens that the cache holds, over all sequences: the limit of the context. Default: the larger of the
+   * model's max_position_embeddings and 4096, within a quarter of the free memory.
+   */
+  maxTokens?: number | undefined
+  /** Rotary base, instead of the configuration's. */
+  ropeTheta?: number | undefined
+  /** How Yuan's rotary table is rounded; default `published`. */
+  ropeTable?: RopeRounding | undefined
+  /** Called after each tensor. */
+  onProgress?: ((progress: LoadProgress) => void) | undefined
+  /** Aborts loading; the call rejects with the signal's reason. */
+  signal?: AbortSignal | undefined
+}
+
+interface Resolved {
+  dtype: ActivationDType
+  threads: number | undefined
+  maxTokens: number | undefined
+}
+
+function resolveOptions(options: LoadModelOptions): Resolved {
+  const where = 'loadModel'
+  const { dtype = 'auto', threads, maxTokens, ropeTheta, ropeTable, onProgress, signal } = options
+  if (!['auto', 'f32', 'bf16'].includes(dtype)) badOption(where, 'dtype', "'auto', 'f32' or 'bf16'", dtype)
+  if (threads !== undefined) numberOption('threads', threads, { min: 1, max: 1024, whole: true, where })
+  if (maxTokens !== undefined) numberOption('maxTokens', maxTokens, { min: 1, max: 2 ** 30, whole: true, where })
+  if (ropeTheta !== undefined) numberOption('ropeTheta', ropeTheta, { min: 1, where })
+  if (ropeTable !== undefined && !['published', 'bf16-frequencies', 'exact'].includes(ropeTable))
+    badOption(where, 'ropeTable', "'published', 'bf16-frequencies' or 'exact'", ropeTable)
+  if (onProgress !== undefined && typeof onProgress !== 'function')
+    badOption(where, 'onProgress', 'a function', onProgress)
+  if (signal !== undefined && !(signal instanceof AbortSignal)) badOption(where, 'signal', 'an AbortSignal', signal)
+  return { dtype: dtype === 'auto' ? 'f32' : dtype, threads, maxTokens }
+}
+
+/** Parameters by what the weights were asked for as. */
+export function countParameters(config: ModelConfig, { parameters: p }: Pick<WeightList, 'parameters'>): Parameters {
+  const ffn = config.experts.filter((kind) => kind === 'ffn').length
+  const used = Math.min(config.topK, ffn) / ffn
+  return {
+    total: p.dense + p.expert + p.embedding,
+    activePerToken: p.dense + Math.round(p.expert * used),
+  }
+}
+
+/** A checkpoint's graph with handles for its weights, everything checked and nothing read. */
+export function buildModel(
+  checkpoint: Checkpoint,
+  dtype: ActivationDType,
+  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'> & { maxTokens: number },
+): { graph: Architecture; weights: CheckpointWeights } {
+  const { build } = describeModel(checkpoint.config)
+  const weights = new CheckpointWeights(checkpoint, dtype)
+  const graph = build(weights, options)
+  weights.checkNames()
+  return { graph, weights }
+}
+
+/** Cache size: what was asked for, else the default within a quarter of what is free. */
+function defaultMaxTokens(config: ModelConfig, bytesPerBlock: number, free: number): number {
+  const wanted = Math.max(config.maxPositionEmbeddings, 4096)
+  const affordable = Math.floor(free / 4 / bytesPerBlock) * blockTokens
+  return Math.max(blockTokens, Math.min(wanted, affordable))
+}
+
+/**
+ * Loads a checkpoint folder in the published Hugging Face layout: config.json, safetensors weights, and where
+ * there is one a tokenizer.
+ *
+ * @param dir the folder
+ * @throws {MoeError} ERR_MOE_CHECKPOINT, ERR_MOE_UNSUPPORTED, ERR_MOE_OPTION, ERR_MOE_DTYPE,
+ *   ERR_MOE_OUT_OF_MEMORY, ERR_MOE_CUDA_UNAVAILABLE, ERR_MOE_NATIVE_LOAD
+ */
+export async function loadModel(dir: string, options: LoadModelOptions = {}): Promise<Model> {
+  if (typeof dir !== 'string' || dir === '') badOption('loadModel', 'dir', 'a path of a folder', dir)
+  if (typeof options !== 'object' || options === null) badOption('loadModel', 'options', 'an object', options)
+  const { dtype, threads, maxTokens: asked } = resolveOptions(options)
+  options.signal?.throwIfAborted()
+  const device = chooseDevice(options.device)
+  const checkpoint = openCheckpoint(dir)
+  const { config } = describeModel(checkpoint.config)
+  const free = availableMemory()
+  const perBlock = blockBytes(config, dtype)
+  const numBlocks = Math.ceil((asked ?? defaultMaxTokens(config, perBlock, free)) / blockTokens)
+  const maxTokens = numBlocks * blockTokens
+
+  const { graph, weights } = buildModel(checkpoint, dtype, { ...options, maxTokens })
+  const needed = weights.bytes + numBlocks * perBlock
+  if (needed > free)
+    throw new MoeError(
+      'ERR_MOE_OUT_OF_MEMORY',
+      `loadModel: weights and cache must fit the free memory of ${free} bytes, got ${needed} bytes`,
+    )
+  const tokenizer = openTokenizer(dir, config)
+  await weights.load(options)
+  const generation = new ConfigReader(checkpoint.generationConfig, 'generation_config.json')
+  const published = generation.ids('eos_token_id')
+  return new Model(
+    {
+      graph,
+      device,
+      dtype,
+      threads: Math.min(threads ?? device.threads!, device.threads!),
+      numBlocks,
+      parameters: countParameters(config, weights),
+      tokenizer,
+      stopIds: published.length > 0 ? published : config.eosIds,
+      published: publishedSampling(checkpoint.generationConfig),
+      tensors: weights.tensors,
+    },
+    maxTokens,
+  )
+}

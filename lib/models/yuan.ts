@@ -1,0 +1,172 @@
+import { attend } from '../layers/attention.ts'
+import { Vocabulary } from '../layers/head.ts'
+import { LocalizedFilter } from '../layers/localized_filter.ts'
+import { MoeLayer } from '../layers/moe.ts'
+import type { Tensor } from '../native.ts'
+import * as ops from '../ops/index.ts'
+import { AttentionRouter } from '../routers/attention_router.ts'
+import type { Routing } from '../routers/router.ts'
+import { type Rows, rowsOf, type Weights } from '../weights/weights.ts'
+import type { Architecture, GraphOptions, LayerCache, Step } from './architecture.ts'
+import type { ConfigReader, ModelConfig } from './config.ts'
+
+/** Yuan 2.0-M32 (arXiv:2405.17976 and the published modelling file). */
+export interface YuanConfig extends ModelConfig {
+  architecture: 'yuan'
+  /** The chosen probabilities are renormalised. */
+  normTopkProb: boolean
+  /** SwiGLU experts; otherwise plain SiLU. */
+  gatedExperts: boolean
+  /** Nothing at or before this id is visible after it; undefined: plain causal. */
+  resetAfterId: number | undefined
+}
+
+/** The rotary base is in no published config: the code has it fixed. */
+const publishedTheta = 10000
+
+/** Defaults are those of the published YuanConfig class, except where it does not describe the model. */
+export function readYuanConfig(c: ConfigReader): YuanConfig {
+  if (c.get('moe_config') === undefined) c.unsupported('moe_config', 'there: dense Yuan models are another architecture')
+  c.only('hidden_act', 'silu')
+  c.only('use_shareqk', false)
+  c.only('rope_scaling', null)
+  c.only('use_yarn', false)
+  const m = c.object('moe_config')
+  m.only('per_layer_experts_blocks', null)
+  const hiddenSize = c.int('hidden_size')
+  const numHeads = c.int('num_attention_heads')
+  const projection = c.int('attention_projection_size', hiddenSize)
+  const numExperts = m.int('moe_num_experts')
+  const topK = m.int('moe_top_k', 2)
+  if (hiddenSize % (2 * numHeads) !== 0) c.invalid('hidden_size', 'an even multiple of num_attention_heads')
+  if (projection % (2 * numHeads) !== 0)
+    c.invalid('attention_projection_size', 'an even multiple of num_attention_heads')
+  if (topK > numExperts) m.invalid('moe_top_k', 'at most moe_num_experts')
+  // The published flash path ignores the reset, and so does `reset_position_ids: false`: plain causal.
+  const resets =
+    c.flag('reset_attention_mask', false) && c.flag('reset_position_ids', false) && !c.flag('use_flash_attention', false)
+  return {
+    architecture: 'yuan',
+    vocabSize: c.int('vocab_size'),
+    hiddenSize,
+    numLayers: c.int('num_hidden_layers'),
+    numHeads,
+    numKeyValueHeads: numHeads,
+    headSize: projection / numHeads,
+    rotaryDim: Math.min(hiddenSize, projection) / numHeads,
+    ropeTheta: c.positive('rotary_base', publishedTheta),
+    rmsNormEps: c.positive('rms_norm_eps', 1e-6),
+    expertSize: m.int('ffn_hidden_size'),
+    experts: Array<'ffn'>(numExperts).fill('ffn'),
+    topK,
+    stateWidths: LocalizedFilter.stateWidths(hiddenSize),
+    maxPositionEmbeddings: c.int('max_position_embeddings', 4096),
+    tieWordEmbeddings: c.flag('tie_word_embeddings', true),
+    bosId: undefined,
+    eosIds: c.ids('eod_token').length > 0 ? c.ids('eod_token') : c.ids('eos_token_id'),
+    normTopkProb: m.flag('norm_topk_prob', true),
+    gatedExperts: m.flag('gated_linear_unit', true),
+    resetAfterId: resets ? c.ids('eod_token')[0] : undefined,
+  }
+}
+
+/**
+ * Rows of the query (half 0) or key (half 1) matrix. The checkpoint's q_proj and k_proj are the two halves of
+ * one matrix whose rows go head by head, query before key, so neither is what its name says.
+ */
+function regrouped(prefix: string, c: YuanConfig, half: 0 | 1): Rows[] {
+  const { headSize: D, numHeads: N, hiddenSize: H } = c
+  return Array.from({ length: N }, (_, head) => {
+    const row = (2 * head + half) * D
+    const [name, start] = row < N * D ? ['q_proj', row] : ['k_proj', row - N * D]
+    return { name: `${prefix}.${name}.weight`, shape: [N * D, H], start: start as number, count: D }
+  })
+}
+
+class YuanLayer {
+  readonly #config: YuanConfig
+  readonly #ropeTable: Tensor
+  readonly #inputNorm: Tensor
+  readonly #filter: LocalizedFilter
+  readonly #qk: Tensor
+  readonly #value: Tensor
+  readonly #out: Tensor
+  readonly #postNorm: Tensor
+  readonly #moe: MoeLayer
+
+  constructor(weights: Weights, c: YuanConfig, prefix: string, ropeTable: Tensor) {
+    const { hiddenSize: H, expertSize: I } = c
+    const P = c.numHeads * c.headSize
+    const attention = `${prefix}.self_attn`
+    this.#config = c
+    this.#ropeTable = ropeTable
+    this.#inputNorm = weights.vector(`${prefix}.input_layernorm.weight`, [H])
+    this.#filter = new LocalizedFilter(weights, `${attention}.lf_gate`, H)
+    this.#qk = weights.matrix([...regrouped(attention, c, 0), ...regrouped(attention, c, 1)])
+    this.#value = weights.matrix([rowsOf(`${attention}.v_proj.weight`, [P, H])])
+    this.#out = weights.matrix([rowsOf(`${attention}.o_proj.weight`, [H, P])])
+    this.#postNorm = weights.vector(`${prefix}.post_attention_layernorm.weight`, [H])
+    const shape = { experts: c.experts.length, hidden: H, topK: c.topK, renormalize: c.normTopkProb }
+    const layout = c.gatedExperts ? 'gate_up' : 'panels'
+    const up = [c.gatedExperts ? 2 * I : I, H]
+    this.#moe = new MoeLayer(new AttentionRouter(weights, `${prefix}.mlp.gate`, shape), {
+      kinds: c.experts,
+      up: c.experts.map((_, e) =>
+        weights.matrix([rowsOf(`${prefix}.mlp.experts.${e}.w1.weight`, up)], { layout, share: 'expert' }),
+      ),
+      down: c.experts.map((_, e) =>
+        weights.matrix([rowsOf(`${prefix}.mlp.experts.${e}.w2.weight`, [H, I])], { share: 'expert' }),
+      ),
+      activation: c.gatedExperts ? 'swiglu' : 'silu',
+    })
+  }
+
+  forward(step: Step, x: Tensor, cache: LayerCache): { out: Tensor; routing: Routing } {
+    const { rmsNormEps: eps, headSize } = this.#config
+    const P = this.#config.numHeads * headSize
+    const { plan, dtype } = step
+    // The filter adds its input back in f32, so it wants the norm in both precisions.
+    const n32 = ops.rmsNorm(plan, x, this.#inputNorm, eps, 'f32') //                               [T, H]
+    const n = dtype === 'f32' ? n32 : ops.rmsNorm(plan, x, this.#inputNorm, eps, dtype) //         [T, H]
+    const v = ops.linear(plan, n, this.#value, dtype) // from the unfiltered input                 [T, P]
+    const f = this.#filter.forward(step, n, n32, cache) //                                         [T, H]
+    const qk = ops.linear(plan, f, this.#qk, dtype) //                                             [T, 2P]
+    const qkv = { q: qk.columns(0, P), k: qk.columns(P, P), v }
+    const mixed = attend(step, cache, qkv, this.#ropeTable, headSize) //                           [T, P]
+    const h = ops.linear(plan, mixed, this.#out, 'f32', { residual: x }) //                        [T, H]
+    const m = ops.rmsNorm(plan, h, this.#postNorm, eps, dtype) //                                  [T, H]
+    return this.#moe.forward(step, m, h)
+  }
+}
+
+export class Yuan implements Architecture {
+  readonly config: YuanConfig
+  readonly #vocabulary: Vocabulary
+  readonly #layers: YuanLayer[]
+
+  constructor(config: YuanConfig, weights: Weights, options: GraphOptions) {
+    this.config = config
+    // The published table rounds everything to bf16 and loses positions past 256; that is what the model runs with.
+    const rounding = options.ropeTable ?? 'published'
+    const theta = options.ropeTheta ?? config.ropeTheta
+    const table = weights.ropeTable(options.maxTokens, config.rotaryDim, theta, { rounding })
+    this.#vocabulary = new Vocabulary(weights, config)
+    this.#layers = Array.from(
+      { length: config.numLayers },
+      (_, l) => new YuanLayer(weights, config, `model.layers.${l}`, table),
+    )
+  }
+
+  firstVisible(position: number, previousFirst: number, previousId: number | undefined): number {
+    return previousId !== undefined && previousId === this.config.resetAfterId ? position : previousFirst
+  }
+
+  forward(step: Step): Tensor | undefined {
+    let x = this.#vocabulary.embed(step) // [T, H]
+    for (const [l, layer] of this.#layers.entries()) {
+      x = layer.forward(step, x, step.cache[l]!).out
+      step.trace.hiddenStates.push(x)
+    }
+    return this.#vocabulary.logits(step, x)
+  }
+}

@@ -1,0 +1,188 @@
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { MoeError } from './errors.ts'
+
+/** Element type of a tensor. */
+export type DType = 'f32' | 'bf16' | 'f16' | 'i32' | 'u8'
+/** Element type of activations. */
+export type ActivationDType = 'f32' | 'bf16'
+/** How a tensor lies in memory; `panels` and `gate_up` are packed weights (csrc/weights/pack.h). */
+export type Layout = 'rows' | 'panels' | 'gate_up'
+/** What a GEMM does to its sums: csrc/ops/activation.h. */
+export type Activation = 'none' | 'silu' | 'swiglu' | 'tanh'
+export type NumberArray = Float32Array | Int32Array | Uint16Array | Uint8Array
+
+/** Handle of native memory. Arithmetic happens in ops only. */
+export interface Tensor {
+  readonly shape: number[]
+  readonly dtype: DType
+  /** View of `count` columns of a [rows, columns] tensor. */
+  columns(start: number, count: number): Tensor
+  /** View of the first `count` entries of the outermost dimension. */
+  first(count: number): Tensor
+  /** Frees the memory now, under all views. */
+  release(): void
+}
+
+export interface CancelToken {
+  cancel(): void
+}
+
+export interface Arena {
+  release(): void
+}
+
+export interface MappedFile {
+  readonly bytes: number
+  read(offset: number, length: number): Uint8Array
+  tensor(offset: number, shape: number[], dtype: DType): Tensor
+}
+
+type Maybe = Tensor | undefined
+
+/** A recorded forward pass. Each op is one method; `lib/ops` documents them. */
+export interface Plan {
+  readonly arenaBytes: number
+  empty(shape: number[], dtype: DType): Tensor
+  /** Copies inputs in, runs off this thread, and resolves to a copy of each output. */
+  run(
+    inputs: [Tensor, NumberArray][],
+    outputs: Tensor[],
+    threads: number,
+    cancel?: CancelToken,
+  ): Promise<NumberArray[]>
+
+  embedding(table: Tensor, ids: Tensor, out: Tensor): void
+  rmsNorm(x: Tensor, weight: Tensor, out: Tensor, eps: number): void
+  linear(x: Tensor, weight: Tensor, bias: Maybe, residual: Maybe, out: Tensor, activation: Activation): void
+  ropeCache(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    positions: Tensor,
+    slots: Tensor,
+    table: Tensor,
+    keys: Tensor,
+    values: Tensor,
+  ): void
+  attention(
+    q: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    positions: Tensor,
+    starts: Tensor,
+    sequences: Tensor,
+    blockTable: Tensor,
+    out: Tensor,
+    scale: number,
+  ): void
+  causalPair(
+    x: Tensor,
+    state: Tensor,
+    positions: Tensor,
+    slots: Tensor,
+    sequences: Tensor,
+    blockTable: Tensor,
+    out: Tensor,
+  ): void
+  attentionRouter(qkv: Tensor, logits: Tensor): void
+  topK(
+    logits: Tensor,
+    ids: Tensor,
+    weights: Tensor,
+    kind: string,
+    normStd: number,
+    givesShare?: number[],
+  ): void
+  permute(
+    x: Tensor,
+    ids: Tensor,
+    groups: number[],
+    numGroups: number,
+    scale: number,
+    out: Tensor,
+    offsets: Tensor,
+    rows: Tensor,
+  ): void
+  groupedGemm(x: Tensor, offsets: Tensor, weights: Tensor[], out: Tensor, activation: Activation): void
+  combine(
+    expertOut: Tensor,
+    rows: Tensor,
+    ids: Tensor,
+    weights: Tensor,
+    residual: Tensor,
+    kinds: number[],
+    x: Maybe,
+    constants: Maybe,
+    gates: Maybe,
+    scale: number,
+    out: Tensor,
+  ): void
+  gatherRows(x: Tensor, rows: Tensor, out: Tensor): void
+  sample(
+    logits: Tensor,
+    options: Tensor,
+    counts: Tensor,
+    history: Tensor,
+    historyOffsets: Tensor,
+    ids: Tensor,
+    logprobs: Tensor,
+    topIds: Maybe,
+    topLogprobs: Maybe,
+    vocabulary: number,
+  ): void
+}
+
+/** Rows `start` to `start + count` of a [*, K] tensor. */
+export type RowRun = [source: Tensor, start: number, count: number]
+
+/** Every export of the addon; test/boundary/exports.test.ts compares. */
+export interface Native {
+  Tensor: new () => Tensor
+  CancelToken: new () => CancelToken
+  MappedFile: new (parts: string[]) => MappedFile
+  Arena: new () => Arena
+  Plan: new (arena: Arena) => Plan
+  setErrorClass(cls: typeof MoeError): void
+  cpu(): { isa: string; isas: string[]; threads: number }
+  selectIsa(name: string): void
+  tensor(shape: number[], dtype: DType, layout?: Layout): Tensor
+  tensorFrom(data: NumberArray, shape: number[], dtype: DType): Tensor
+  pack(out: Tensor, rows: RowRun[], cancel?: CancelToken): Promise<void>
+  /** Widens `source` into `out` from element `at` on. */
+  copyToF32(out: Tensor, source: Tensor, at: number): Promise<void>
+  dequantizeGptq(
+    qweight: Tensor,
+    qzeros: Tensor,
+    scales: Tensor,
+    gIdx: Tensor,
+    bits: number,
+    out: Tensor,
+  ): Promise<void>
+  ropeTable(out: Tensor, base: number, positionScale: number, rounding: string): Promise<void>
+}
+
+const require = createRequire(import.meta.url)
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
+let loaded: Native | undefined
+
+/** The addon. Loaded on first use, so that importing this package never fails. */
+export function native(): Native {
+  if (loaded) return loaded
+  let addon: Native
+  try {
+    addon = (require('node-gyp-build') as (dir: string) => Native)(root)
+  } catch (cause) {
+    throw new MoeError(
+      'ERR_MOE_NATIVE_LOAD',
+      `native: a binary for ${process.platform}-${process.arch} must be under ${root}, got none that loads. ` +
+        'Build it with `npm run build:native` (CMake >= 3.20 and a C++20 compiler).',
+      { cause },
+    )
+  }
+  addon.setErrorClass(MoeError)
+  addon.cpu() // an unknown MOE_CPU_ISA is an error here, not in the middle of a run
+  loaded = addon
+  return loaded
+}

@@ -1,0 +1,53 @@
+import type { Plan, Tensor } from '../native.ts'
+import * as ops from '../ops/index.ts'
+import { rowsOf, type Weights } from '../weights/weights.ts'
+import type { Router, Routing } from './router.ts'
+
+export interface ResidualRouterOptions {
+  experts: number
+  hidden: number
+  topK: number
+  /** Two projections with tanh between them instead of one. */
+  twoLayers: boolean
+  /** Logits norm: target standard deviation; 0 for none. */
+  normStd: number
+  /** Experts that give their share to the other chosen ones (zero experts in standard gating). */
+  givesShare: boolean[] | undefined
+}
+
+/**
+ * MoE++'s router (arXiv:2410.07348, section 3.3): a linear map of the layer below's router logits is added
+ * to this layer's. What is carried on are the raw accumulated logits, before norm and softmax.
+ *
+ * Two references disagree on the weights: the paper's equation 1 does not renormalise them and lets the zero
+ * expert keep its share; the published code, which the released model runs, does and does not. We follow the code.
+ */
+export class ResidualRouter implements Router {
+  readonly #layers: Tensor[]
+  readonly #gateMap: Tensor
+  readonly #choice: ops.TopKOptions
+
+  constructor(weights: Weights, prefix: string, options: ResidualRouterOptions) {
+    const { experts: E, hidden: H } = options
+    this.#layers = options.twoLayers
+      ? [
+          weights.matrix([rowsOf(`${prefix}.wg.0.weight`, [8 * E, H])]),
+          weights.matrix([rowsOf(`${prefix}.wg.2.weight`, [E, 8 * E])]),
+        ]
+      : [weights.matrix([rowsOf(`${prefix}.wg.weight`, [E, H])])]
+    // Stored in the first layer too, which has nothing below it.
+    this.#gateMap = weights.matrix([rowsOf(`${prefix}.gate_map.weight`, [E, E])])
+    this.#choice = { topK: options.topK, weights: 'renormalized', normStd: options.normStd }
+    if (options.givesShare) this.#choice.givesShare = options.givesShare
+  }
+
+  route({ plan }: { plan: Plan }, x: Tensor, previous?: Routing): Routing {
+    const [first, second] = this.#layers
+    const carried = previous && ops.linear(plan, previous.logits, this.#gateMap, 'f32') // [T, E]
+    const residual = carried && { residual: carried }
+    const logits = second
+      ? ops.linear(plan, ops.linear(plan, x, first!, 'f32', { activation: 'tanh' }), second, 'f32', residual)
+      : ops.linear(plan, x, first!, 'f32', residual)
+    return { logits, ...ops.topK(plan, logits, this.#choice) }
+  }
+}

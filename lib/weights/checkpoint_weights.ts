@@ -1,0 +1,169 @@
+import { MoeError } from '../errors.ts'
+import { type ActivationDType, type CancelToken, type DType, native, type RowRun, type Tensor } from '../native.ts'
+import type { Checkpoint } from './checkpoint.ts'
+import { dequantize, type GptqConfig, parseGptq, quantizedLayer, quantizedNames } from './gptq.ts'
+import { type Entry, entryDType } from './safetensors.ts'
+import { count, type Rows, type Share, WeightList } from './weights.ts'
+
+/** How far loading has come, over all files. */
+export interface LoadProgress {
+  loadedBytes: number
+  totalBytes: number
+  /** The tensor that was loaded last. */
+  tensor: string
+}
+
+export interface LoadOptions {
+  onProgress?: ((progress: LoadProgress) => void) | undefined
+  signal?: AbortSignal | undefined
+}
+
+interface Task {
+  name: string
+  bytes: number
+  run(cancel: CancelToken): Promise<void>
+}
+
+/**
+ * Weights of a checkpoint folder. Each tensor is packed straight from the mapped file, whose pages are let
+ * go as soon as they have been read; embedding tables are used where they are.
+ */
+export class CheckpointWeights extends WeightList {
+  readonly #checkpoint: Checkpoint
+  readonly #gptq: GptqConfig | undefined
+  readonly #dtype: ActivationDType
+  readonly #used = new Set<string>()
+  readonly #ignored: RegExp[] = [/\.rotary_emb\.inv_freq$/]
+  readonly #tasks: Task[] = []
+
+  /** @param dtype what GPTQ weights become */
+  constructor(checkpoint: Checkpoint, dtype: ActivationDType) {
+    super()
+    this.#checkpoint = checkpoint
+    this.#gptq = parseGptq(checkpoint.dir, checkpoint.quantization)
+    this.#dtype = dtype
+  }
+
+  has(name: string): boolean {
+    const { entries } = this.#checkpoint
+    return entries.has(name) || quantizedLayer(name, entries) !== undefined
+  }
+
+  ignore(pattern: RegExp): void {
+    this.#ignored.push(pattern)
+  }
+
+  table(name: string, shape: number[], share: Share = 'embedding'): Tensor {
+    this.parameters[share] += count(shape)
+    const tensor = this.#tensor(name, shape)
+    this.tensors.push(tensor)
+    return tensor
+  }
+
+  protected loadVector(name: string, shape: number[], out: Tensor, at: number): void {
+    const source = this.#tensor(name, shape)
+    this.#add(name, [name], async () => native().copyToF32(out, source, at))
+  }
+
+  protected loadMatrix(rows: Rows[], out: Tensor): void {
+    const names = [...new Set(rows.map((run) => run.name))]
+    const sources = new Map(names.map((name) => [name, this.#source(rows.find((r) => r.name === name)!)]))
+    const files = names.flatMap((name) => {
+      const layer = quantizedLayer(name, this.#checkpoint.entries)
+      return layer ? quantizedNames(layer) : [name]
+    })
+    this.#add(names[0]!, files, async (cancel) => {
+      const loaded = new Map<string, Tensor>()
+      for (const [name, source] of sources) loaded.set(name, await source())
+      const runs: RowRun[] = rows.map(({ name, start, count }) => [loaded.get(name)!, start, count])
+      await native().pack(out, runs, cancel)
+    })
+  }
+
+  protected matrixDType(rows: Rows[]): DType {
+    const { entries } = this.#checkpoint
+    const isBf16 = ({ name }: Rows): boolean =>
+      quantizedLayer(name, entries) ? this.#dtype === 'bf16' : entries.get(name)?.storedDtype === 'BF16'
+    return rows.every(isBf16) ? 'bf16' : 'f32'
+  }
+
+  protected later(run: () => Promise<void>): void {
+    this.#tasks.push({ name: '', bytes: 0, run })
+  }
+
+  /** A function that gives the rows' tensor as [N, K], unpacked if it is quantised. Shapes are checked now. */
+  #source({ name, shape }: Rows): () => Promise<Tensor> {
+    const { entries } = this.#checkpoint
+    const layer = quantizedLayer(name, entries)
+    if (!layer) {
+      const tensor = this.#tensor(name, shape, [shape[0]!, count(shape.slice(1))])
+      return () => Promise.resolve(tensor)
+    }
+    if (!this.#gptq)
+      throw new MoeError(
+        'ERR_MOE_CHECKPOINT',
+        `${this.#checkpoint.dir}: quantize_config.json must exist for ${layer}.qweight, got nothing there`,
+      )
+    const gptq = this.#gptq
+    for (const part of quantizedNames(layer)) this.#entry(part)
+    const tensorOf = (part: string, partShape: number[]) => this.#tensor(part, partShape)
+    return () => dequantize(tensorOf, layer, shape as [number, number], gptq, entries, this.#dtype)
+  }
+
+  #entry(name: string): Entry {
+    const entry = this.#checkpoint.entries.get(name)
+    if (!entry)
+      throw new MoeError('ERR_MOE_CHECKPOINT', `${this.#checkpoint.dir}: tensor ${name} must be there, got nothing`)
+    this.#used.add(name)
+    return entry
+  }
+
+  #tensor(name: string, shape: number[], view = shape): Tensor {
+    const entry = this.#entry(name)
+    const same = entry.shape.length === shape.length && entry.shape.every((dim, i) => dim === shape[i])
+    if (!same)
+      throw new MoeError(
+        'ERR_MOE_CHECKPOINT',
+        `${entry.label}: tensor ${name} must be [${shape.join(', ')}], got [${entry.shape.join(', ')}]`,
+      )
+    return entry.file.tensor(entry.offset, view, entryDType(entry))
+  }
+
+  #add(name: string, files: string[], run: Task['run']): void {
+    const bytes = files.reduce((n, file) => n + (this.#checkpoint.entries.get(file)?.bytes ?? 0), 0)
+    this.#tasks.push({ name, bytes, run })
+  }
+
+  /** Fails on names that nothing asked for: a checkpoint of another architecture, or a damaged one. */
+  checkNames(): void {
+    for (const [name, entry] of this.#checkpoint.entries) {
+      if (this.#used.has(name) || this.#ignored.some((pattern) => pattern.test(name))) continue
+      throw new MoeError('ERR_MOE_CHECKPOINT', `${entry.label}: tensor ${name} must be one the model knows`)
+    }
+  }
+
+  /** Fills every handle. An abort rejects with the signal's reason. */
+  async load({ onProgress, signal }: LoadOptions): Promise<void> {
+    const totalBytes = this.#tasks.reduce((n, task) => n + task.bytes, 0)
+    const cancel = new (native().CancelToken)()
+    const onAbort = () => cancel.cancel()
+    signal?.addEventListener('abort', onAbort, { once: true })
+    let loadedBytes = 0
+    try {
+      for (const { name, bytes, run } of this.#tasks) {
+        signal?.throwIfAborted()
+        await run(cancel)
+        loadedBytes += bytes
+        if (name) onProgress?.({ loadedBytes, totalBytes, tensor: name })
+      }
+      signal?.throwIfAborted()
+    } catch (error) {
+      for (const tensor of this.tensors) tensor.release()
+      if (signal?.aborted) throw signal.reason
+      throw error
+    } finally {
+      signal?.removeEventListener('abort', onAbort)
+      this.#tasks.length = 0 // lets the mapped files go
+    }
+  }
+}

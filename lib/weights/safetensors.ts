@@ -1,0 +1,140 @@
+import { MoeError } from '../errors.ts'
+import { type DType, type MappedFile, native } from '../native.ts'
+
+/** Bytes of the safetensors element types; of these only those in `dtypes` can be computed with. */
+const elementBytes: Record<string, number> = {
+  BOOL: 1,
+  U8: 1,
+  I8: 1,
+  F8_E4M3: 1,
+  F8_E5M2: 1,
+  U16: 2,
+  I16: 2,
+  F16: 2,
+  BF16: 2,
+  U32: 4,
+  I32: 4,
+  F32: 4,
+  U64: 8,
+  I64: 8,
+  F64: 8,
+}
+const dtypes: Record<string, DType> = { F32: 'f32', F16: 'f16', BF16: 'bf16', I32: 'i32' }
+
+/** The format's own limit. */
+const maxHeaderBytes = 100_000_000
+
+/** One tensor of a safetensors file; `offset` counts from the start of the file. */
+export interface Entry {
+  name: string
+  label: string
+  file: MappedFile
+  storedDtype: string
+  shape: number[]
+  offset: number
+  bytes: number
+}
+
+function damaged(label: string, what: string, expected: string, got: unknown): never {
+  throw new MoeError('ERR_MOE_CHECKPOINT', `${label}: ${what} must be ${expected}, got ${got}`)
+}
+
+const isSize = (value: unknown): value is number =>
+  typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+
+/** Element type of an entry as ops name it. */
+export function entryDType(entry: Entry): DType {
+  const dtype = dtypes[entry.storedDtype]
+  if (dtype) return dtype
+  throw new MoeError(
+    'ERR_MOE_DTYPE',
+    `${entry.label}: ${entry.name} must be F32, F16 or BF16, got ${entry.storedDtype}`,
+  )
+}
+
+/** The keys of a JSON object in order of appearance; JSON.parse keeps only the last of equal ones. */
+function topLevelKeys(json: string): string[] {
+  const keys: string[] = []
+  let depth = 0
+  for (const match of json.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g)) {
+    const token = match[0]
+    if (token === '{' || token === '[') depth++
+    else if (token === '}' || token === ']') depth--
+    else if (depth === 1 && match[1]) keys.push(JSON.parse(token.slice(0, -match[1].length)) as string)
+  }
+  return keys
+}
+
+function parseHeader(label: string, bytes: Uint8Array): Record<string, unknown> {
+  let header: unknown
+  let text: string
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+    header = JSON.parse(text)
+  } catch (cause) {
+    throw new MoeError('ERR_MOE_CHECKPOINT', `${label}: header must be JSON, got ${cause}`, { cause })
+  }
+  if (typeof header !== 'object' || header === null || Array.isArray(header))
+    damaged(label, 'header', 'a JSON object', Array.isArray(header) ? 'an array' : typeof header)
+  const keys = topLevelKeys(text)
+  if (new Set(keys).size !== keys.length) {
+    const twice = keys.find((key, i) => keys.indexOf(key) !== i)
+    damaged(label, `tensor ${twice}`, 'named once', 'two entries')
+  }
+  return header as Record<string, unknown>
+}
+
+function parseEntry(label: string, file: MappedFile, dataStart: number, name: string, value: unknown): Entry {
+  const at = `tensor ${name}`
+  if (typeof value !== 'object' || value === null) damaged(label, at, 'an object', typeof value)
+  const { dtype, shape, data_offsets: offsets } = value as Record<string, unknown>
+  const size = typeof dtype === 'string' ? elementBytes[dtype] : undefined
+  if (size === undefined) damaged(label, `${at}: dtype`, 'a safetensors dtype', JSON.stringify(dtype))
+  if (!Array.isArray(shape) || !shape.every(isSize))
+    damaged(label, `${at}: shape`, 'a list of sizes', JSON.stringify(shape))
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize))
+    damaged(label, `${at}: data_offsets`, 'two offsets', JSON.stringify(offsets))
+  const [begin, end] = offsets as [number, number]
+  const bytes = (shape as number[]).reduce((n, dim) => n * dim, size)
+  if (end - begin !== bytes)
+    damaged(label, `${at}: data_offsets`, `${bytes} bytes apart`, `${JSON.stringify(offsets)}`)
+  if (dataStart + end > file.bytes)
+    damaged(label, `${at}: data`, `inside the file of ${file.bytes} bytes`, `an end at ${dataStart + end}`)
+  return {
+    name,
+    label,
+    file,
+    storedDtype: dtype as string,
+    shape: shape as number[],
+    offset: dataStart + begin,
+    bytes,
+  }
+}
+
+/**
+ * Maps a safetensors file and validates its whole header: lengths, dtypes, shapes, offsets, overlaps and
+ * duplicate names.
+ *
+ * @param parts one path, or the parts of a file that was split by bytes, in order
+ * @throws {MoeError} ERR_MOE_CHECKPOINT naming the file and the tensor
+ */
+export function openSafetensors(parts: string[]): Map<string, Entry> {
+  const label = parts[0]!
+  const file = new (native().MappedFile)(parts)
+  if (file.bytes < 8) damaged(label, 'file', 'at least 8 bytes', file.bytes)
+  const start = file.read(0, 8)
+  const headerBytes = Number(new DataView(start.buffer).getBigUint64(0, true))
+  if (headerBytes > maxHeaderBytes || headerBytes > file.bytes - 8)
+    damaged(label, 'header', `inside the file of ${file.bytes} bytes`, `a length of ${headerBytes}`)
+  const header = parseHeader(label, file.read(8, headerBytes))
+  const entries = Object.entries(header)
+    .filter(([name]) => name !== '__metadata__')
+    .map(([name, value]) => parseEntry(label, file, 8 + headerBytes, name, value))
+  const byOffset = entries.filter((e) => e.bytes > 0).sort((a, b) => a.offset - b.offset)
+  for (const [i, entry] of byOffset.entries()) {
+    const before = byOffset[i - 1]
+    if (before && before.offset + before.bytes > entry.offset)
+      damaged(label, `tensor ${entry.name}`, 'apart from others', `an overlap with ${before.name}`)
+  }
+  return new Map(entries.map((entry) => [entry.name, entry]))
+}

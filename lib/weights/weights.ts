@@ -1,0 +1,119 @@
+import { MoeError } from '../errors.ts'
+import { type DType, type Layout, native, type Tensor } from '../native.ts'
+
+/** Rows `start` to `start + count` of a checkpoint tensor of `shape`; its last dimensions are one row. */
+export interface Rows {
+  name: string
+  shape: number[]
+  start: number
+  count: number
+}
+
+/** All rows of a tensor. */
+export const rowsOf = (name: string, shape: number[]): Rows => ({ name, shape, start: 0, count: shape[0]! })
+
+/**
+ * How a tensor counts in `model.parameters`: a token uses a few of the FFN experts and one row of the
+ * embedding table; `none` was counted already.
+ */
+export type Share = 'dense' | 'expert' | 'embedding' | 'none'
+
+/**
+ * What an architecture asks for while it is built. Asking checks name, shape and dtype at once and returns
+ * a handle; the bytes come when everything has been asked for and `load` runs.
+ */
+export interface Weights {
+  has(name: string): boolean
+  /** A vector or small matrix, widened to f32. */
+  vector(name: string, shape: number[]): Tensor
+  /** Tensors of one shape, widened to f32 and stacked: [names, ...shape]. */
+  stack(names: string[], shape: number[]): Tensor
+  /** A matrix [sum of counts, K] packed for the GEMM; the runs follow each other. */
+  matrix(rows: Rows[], options?: { layout?: Layout; share?: Share }): Tensor
+  /** An embedding table, left in the file. */
+  table(name: string, shape: number[], share?: Share): Tensor
+  /** A rotary table [positions, rotaryDim] f32, cosines then sines. */
+  ropeTable(positions: number, rotaryDim: number, base: number, options?: RopeOptions): Tensor
+  /** Names that may be there and are not needed. */
+  ignore(pattern: RegExp): void
+}
+
+export type RopeRounding = 'published' | 'bf16-frequencies' | 'exact'
+export interface RopeOptions {
+  positionScale?: number
+  rounding?: RopeRounding
+}
+
+/** Handles for what is asked, and the tally that is the same wherever the bytes come from. */
+export abstract class WeightList implements Weights {
+  /** Everything that was handed out, to be freed with the model. */
+  readonly tensors: Tensor[] = []
+  readonly parameters: Record<Share, number> = { dense: 0, expert: 0, embedding: 0, none: 0 }
+  /** Bytes in memory once loaded, without what stays in the file. */
+  bytes = 0
+  readonly #tables = new Map<string, Tensor>()
+
+  abstract has(name: string): boolean
+  abstract ignore(pattern: RegExp): void
+  abstract table(name: string, shape: number[], share?: Share): Tensor
+  /** Fills `out` from element `at` on. */
+  protected abstract loadVector(name: string, shape: number[], out: Tensor, at: number): void
+  protected abstract loadMatrix(rows: Rows[], out: Tensor): void
+  protected abstract matrixDType(rows: Rows[]): DType
+  protected abstract later(work: () => Promise<void>): void
+
+  vector(name: string, shape: number[]): Tensor {
+    return this.#widened([name], shape, shape)
+  }
+
+  stack(names: string[], shape: number[]): Tensor {
+    return this.#widened(names, shape, [names.length, ...shape])
+  }
+
+  #widened(names: string[], shape: number[], stacked: number[]): Tensor {
+    const out = this.own(native().tensor(stacked, 'f32'), 4 * count(stacked))
+    this.parameters.dense += count(stacked)
+    for (const [i, name] of names.entries()) this.loadVector(name, shape, out, i * count(shape))
+    return out
+  }
+
+  matrix(rows: Rows[], { layout = 'panels', share = 'dense' }: { layout?: Layout; share?: Share } = {}): Tensor {
+    const [N, K] = matrixShape(rows)
+    const dtype = this.matrixDType(rows)
+    const outputs = layout === 'gate_up' ? 2 * roundUp(N / 2, 32) : roundUp(N, 64)
+    const bytes = outputs * (dtype === 'bf16' ? 2 * roundUp(K, 2) : 4 * K)
+    const out = this.own(native().tensor([N, K], dtype, layout), bytes)
+    this.parameters[share] += N * K
+    this.loadMatrix(rows, out)
+    return out
+  }
+
+  ropeTable(positions: number, rotaryDim: number, base: number, options: RopeOptions = {}): Tensor {
+    const { positionScale = 1, rounding = 'exact' } = options
+    // Every layer asks for the same table.
+    const key = [positions, rotaryDim, base, positionScale, rounding].join()
+    const known = this.#tables.get(key)
+    if (known) return known
+    const shape = [positions, rotaryDim]
+    const out = this.own(native().tensor(shape, 'f32'), 4 * count(shape))
+    this.later(() => native().ropeTable(out, base, positionScale, rounding))
+    this.#tables.set(key, out)
+    return out
+  }
+
+  protected own(tensor: Tensor, bytes: number): Tensor {
+    this.tensors.push(tensor)
+    this.bytes += bytes
+    return tensor
+  }
+}
+
+export const count = (shape: number[]): number => shape.reduce((n, dim) => n * dim, 1)
+const roundUp = (n: number, unit: number): number => Math.ceil(n / unit) * unit
+
+function matrixShape(rows: Rows[]): [N: number, K: number] {
+  const widths = rows.map(({ shape }) => count(shape.slice(1)))
+  if (new Set(widths).size !== 1)
+    throw new MoeError('ERR_MOE_SHAPE', `matrix: rows must have one width, got ${widths.join(', ')}`)
+  return [rows.reduce((n, run) => n + run.count, 0), widths[0]!]
+}

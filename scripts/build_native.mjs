@@ -1,0 +1,69 @@
+#!/usr/bin/env node
+// Builds the addon with cmake-js, or plain cmake where cmake-js is not installed, and copies it to
+// build/Release. Called by `npm run build:native`, binding.gyp and prebuildify.
+//   node scripts/build_native.mjs [--out build/Release] [--config Release] [--arch x64]
+// The CMake tree is build-cmake/, since `node-gyp rebuild` deletes build/.
+import { spawnSync } from 'node:child_process'
+import { copyFileSync, mkdirSync, readFileSync, readdirSync, renameSync, statSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import os from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
+const { values } = parseArgs({
+  strict: false,
+  options: { out: { type: 'string' }, config: { type: 'string' }, arch: { type: 'string' } },
+})
+const config = values.config ?? 'Release'
+const arch = values.arch ?? process.arch
+const out = path.resolve(values.out ?? path.join(root, 'build', config))
+const sanitize = process.env.MOE_SANITIZE ?? ''
+const work = path.join(root, 'build-cmake', `${process.platform}-${arch}${sanitize && `-${sanitize}`}`)
+const jobs = String(os.availableParallelism())
+
+function run(command, ...args) {
+  const result = spawnSync(command, args, { cwd: root, encoding: 'utf8' })
+  if (result.error?.code === 'ENOENT') {
+    console.error(`moe-native: building needs ${command}: install CMake >= 3.20 and a C++20 compiler`)
+    process.exit(1)
+  }
+  if (result.status !== 0) {
+    process.stderr.write(`${result.stdout ?? ''}${result.stderr ?? ''}`)
+    console.error('moe-native: the build failed; it needs CMake >= 3.20 and a C++20 compiler')
+    process.exit(result.status ?? 1)
+  }
+}
+
+function cmakeJs() {
+  try {
+    const manifest = createRequire(import.meta.url).resolve('cmake-js/package.json')
+    return path.resolve(path.dirname(manifest), JSON.parse(readFileSync(manifest, 'utf8')).bin['cmake-js'])
+  } catch {
+    return undefined
+  }
+}
+
+const started = performance.now()
+const script = cmakeJs()
+if (script) {
+  run(process.execPath, script, 'build', '-d', root, '-O', work, '-B', config, '-p', jobs, '-a', arch,
+    `--CDMOE_SANITIZE=${sanitize}`)
+} else {
+  run('cmake', '-S', root, '-B', work, `-DCMAKE_BUILD_TYPE=${config}`, `-DMOE_SANITIZE=${sanitize}`,
+    `-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=${path.join(work, config)}`)
+  run('cmake', '--build', work, '--config', config, '--parallel', jobs)
+}
+
+// Unchanged files are left alone and changed ones replaced whole: a running process may have them mapped.
+mkdirSync(out, { recursive: true })
+for (const file of readdirSync(path.join(work, config)).filter((f) => /\.(node|so|dylib)$/.test(f))) {
+  const from = path.join(work, config, file)
+  const to = path.join(out, file)
+  const old = statSync(to, { throwIfNoEntry: false })
+  if (old && old.mtimeMs >= statSync(from).mtimeMs && old.size === statSync(from).size) continue
+  copyFileSync(from, `${to}.new`)
+  renameSync(`${to}.new`, to)
+  console.error(`moe-native: built ${path.relative(root, to)} in ${((performance.now() - started) / 1000).toFixed(1)} s`)
+}
