@@ -1,0 +1,293 @@
+import { chooseDevice, type DeviceName } from './device.ts'
+import { badOption, MoeError } from './errors.ts'
+import { type Activation, type ActivationDType, type DType, type Layout, native, type NumberArray, type Plan, type Tensor } from './native.ts'
+import * as ops from './ops/index.ts'
+
+/** A tensor as plain data, row-major. bf16 and f16 are bit patterns in a Uint16Array. */
+export interface ArrayTensor {
+  data: NumberArray
+  shape: number[]
+  /** Default by the array: Float32Array f32, Int32Array i32, Uint16Array bf16, Uint8Array u8. */
+  dtype?: DType
+}
+
+export interface KernelOptions {
+  device?: DeviceName
+  threads?: number
+}
+
+/** Element type of an array tensor. */
+export function arrayDType({ data, dtype }: ArrayTensor): DType {
+  if (dtype) return dtype
+  if (data instanceof Float32Array) return 'f32'
+  if (data instanceof Int32Array) return 'i32'
+  return data instanceof Uint16Array ? 'bf16' : 'u8'
+}
+
+/** One op's plan while it is described: turns arrays into tensors. */
+class OneOp {
+  readonly plan: Plan = new (native().Plan)(new (native().Arena)())
+  readonly #where: string
+
+  constructor(where: string) {
+    this.#where = where
+  }
+
+  input(name: string, array: ArrayTensor): Tensor {
+    if (!ArrayBuffer.isView(array?.data) || !Array.isArray(array.shape))
+      badOption(this.#where, name, '{ data: typed array, shape }', array)
+    const count = array.shape.reduce((n, dim) => n * dim, 1)
+    if (array.data.length !== count)
+      throw new MoeError(
+        'ERR_MOE_SHAPE',
+        `${this.#where}: ${name} must have ${count} elements for [${array.shape.join(', ')}], got ${array.data.length}`,
+      )
+    return native().tensorFrom(array.data, array.shape, arrayDType(array))
+  }
+
+  /** Indices into something: kernels trust them, so they are checked here. `limit` is excluded. */
+  indices(name: string, array: ArrayTensor, limit: number, min = 0): Tensor {
+    const tensor = this.input(name, array)
+    for (const [i, value] of array.data.entries())
+      if (value < min || value >= limit)
+        badOption(this.#where, `${name}[${i}]`, `an index from ${min} to ${limit - 1}`, value)
+    return tensor
+  }
+
+  /** Ascending offsets from 0 to at most `end`. */
+  offsets(name: string, array: ArrayTensor, end: number): Tensor {
+    const tensor = this.indices(name, array, end + 1)
+    for (const [i, value] of array.data.entries())
+      if (value < (array.data[i - 1] ?? 0) || (i === 0 && value !== 0))
+        badOption(this.#where, `${name}[${i}]`, 'ascending from 0', value)
+    return tensor
+  }
+
+  optional(name: string, array: ArrayTensor | undefined): Tensor | undefined {
+    return array && this.input(name, array)
+  }
+
+  /** Where tokens stand: positions inside the block table's rows, and its blocks inside the cache. */
+  places(
+    i: Record<'positions' | 'sequences' | 'blockTable', ArrayTensor>,
+    blocks: number,
+  ): Record<'positions' | 'sequences' | 'blockTable', Tensor> {
+    const [sequences = 0, perSequence = 0] = i.blockTable.shape
+    return {
+      positions: this.indices('positions', i.positions, perSequence * ops.blockTokens),
+      sequences: this.indices('sequences', i.sequences, sequences),
+      blockTable: this.indices('blockTable', i.blockTable, blocks),
+    }
+  }
+
+  /** A weight [N, K], packed as the GEMM reads it. */
+  async weight(name: string, array: ArrayTensor, layout: Layout = 'panels'): Promise<Tensor> {
+    const rows = this.input(name, array)
+    if (array.shape.length !== 2)
+      throw new MoeError('ERR_MOE_SHAPE', `${this.#where}: ${name} must have 2 dimensions, got [${array.shape.join(', ')}]`)
+    const dtype = arrayDType(array) === 'bf16' ? 'bf16' : 'f32'
+    const out = native().tensor(array.shape, dtype, layout)
+    await native().pack(out, [[rows, 0, array.shape[0]!]])
+    return out
+  }
+
+  async run<Names extends string>(
+    outputs: Record<Names, Tensor>,
+    { device = 'cpu', threads }: KernelOptions = {},
+  ): Promise<Record<Names, ArrayTensor>> {
+    const chosen = chooseDevice(device)
+    const names = Object.keys(outputs) as Names[]
+    const data = await this.plan.run(
+      [],
+      names.map((name) => outputs[name]),
+      threads ?? chosen.threads!,
+    )
+    return Object.fromEntries(
+      names.map((name, i) => [name, { data: data[i]!, shape: outputs[name].shape, dtype: outputs[name].dtype }]),
+    ) as Record<Names, ArrayTensor>
+  }
+}
+
+/** Inputs of an op with its tensors as arrays. */
+type Arrays<T> = { [K in keyof T]: T[K] extends Tensor | undefined ? ArrayTensor : T[K] }
+
+/** Every op alone: a one-op plan on typed arrays, for learning, tests and microbenchmarks. */
+export const kernels = {
+  /** See `ops.embedding`. */
+  async embedding(i: { table: ArrayTensor; ids: ArrayTensor }, options?: KernelOptions) {
+    const op = new OneOp('embedding')
+    const out = ops.embedding(op.plan, op.input('table', i.table), op.indices('ids', i.ids, i.table.shape[0] ?? 0))
+    return op.run({ out }, options)
+  },
+
+  /** See `ops.rmsNorm`. */
+  async rmsNorm(
+    i: { x: ArrayTensor; weight: ArrayTensor; eps: number; dtype?: ActivationDType },
+    options?: KernelOptions,
+  ) {
+    const op = new OneOp('rmsNorm')
+    const out = ops.rmsNorm(op.plan, op.input('x', i.x), op.input('weight', i.weight), i.eps, i.dtype ?? 'f32')
+    return op.run({ out }, options)
+  },
+
+  /** See `ops.linear`. `weight` [N, K] row-major; it is packed first. */
+  async linear(
+    i: {
+      x: ArrayTensor
+      weight: ArrayTensor
+      dtype?: ActivationDType
+      bias?: ArrayTensor
+      residual?: ArrayTensor
+      activation?: Activation
+    },
+    options?: KernelOptions,
+  ) {
+    const op = new OneOp('linear')
+    const { activation = 'none', dtype = 'f32' } = i
+    const weight = await op.weight('weight', i.weight, activation === 'swiglu' ? 'gate_up' : 'panels')
+    const bias = op.optional('bias', i.bias)
+    const residual = op.optional('residual', i.residual)
+    const out = ops.linear(op.plan, op.input('x', i.x), weight, dtype, {
+      activation,
+      ...(bias && { bias }),
+      ...(residual && { residual }),
+    })
+    return op.run({ out }, options)
+  },
+
+  /** See `ops.ropeCache`. Returns q and the caches as they are afterwards. */
+  async ropeCache(
+    i: Record<'q' | 'k' | 'v' | 'positions' | 'slots' | 'table' | 'keys' | 'values', ArrayTensor>,
+    options?: KernelOptions,
+  ) {
+    const op = new OneOp('ropeCache')
+    const t = (name: keyof typeof i) => op.input(name, i[name])
+    const [q, keys, values] = [t('q'), t('keys'), t('values')]
+    const at = {
+      positions: op.indices('positions', i.positions, i.table.shape[0] ?? 0),
+      slots: op.indices('slots', i.slots, (i.keys.shape[0] ?? 0) * ops.blockTokens),
+      table: t('table'),
+    }
+    ops.ropeCache(op.plan, { q, k: t('k'), v: t('v') }, at, { keys, values })
+    return op.run({ q, keys, values }, options)
+  },
+
+  /** See `ops.attention`. */
+  async attention(
+    i: Record<'q' | 'keys' | 'values' | 'positions' | 'starts' | 'sequences' | 'blockTable', ArrayTensor> & {
+      scale: number
+    },
+    options?: KernelOptions,
+  ) {
+    const op = new OneOp('attention')
+    const starts = op.input('starts', i.starts)
+    for (const [t, start] of i.starts.data.entries())
+      if (start < 0 || start > (i.positions.data[t] ?? -1))
+        badOption('attention', `starts[${t}]`, 'from 0 to the position', start)
+    const cache = { keys: op.input('keys', i.keys), values: op.input('values', i.values) }
+    const visible = { ...op.places(i, i.keys.shape[0] ?? 0), starts }
+    const out = ops.attention(op.plan, op.input('q', i.q), cache, visible, i.scale)
+    return op.run({ out }, options)
+  },
+
+  /** See `ops.causalPair`. Returns the state as it is afterwards, too. */
+  async causalPair(
+    i: Record<'x' | 'state' | 'positions' | 'slots' | 'sequences' | 'blockTable', ArrayTensor>,
+    options?: KernelOptions,
+  ) {
+    const op = new OneOp('causalPair')
+    const blocks = i.state.shape[0] ?? 0
+    const at = {
+      ...op.places(i, blocks),
+      slots: op.indices('slots', i.slots, blocks * ops.blockTokens),
+    }
+    const state = op.input('state', i.state)
+    return op.run({ out: ops.causalPair(op.plan, op.input('x', i.x), state, at), state }, options)
+  },
+
+  /** See `ops.attentionRouter`. */
+  async attentionRouter(i: { qkv: ArrayTensor }, options?: KernelOptions) {
+    const op = new OneOp('attentionRouter')
+    return op.run({ logits: ops.attentionRouter(op.plan, op.input('qkv', i.qkv)) }, options)
+  },
+
+  /** See `ops.topK`. */
+  async topK(i: { logits: ArrayTensor } & ops.TopKOptions, options?: KernelOptions) {
+    const op = new OneOp('topK')
+    return op.run(ops.topK(op.plan, op.input('logits', i.logits), i), options)
+  },
+
+  /** See `ops.permute`. */
+  async permute(
+    i: { x: ArrayTensor; ids: ArrayTensor; kinds: ops.ExpertKind[]; scale?: number },
+    options?: KernelOptions,
+  ) {
+    const op = new OneOp('permute')
+    const out = ops.permute(op.plan, op.input('x', i.x), op.indices('ids', i.ids, i.kinds.length), i.kinds, i.scale)
+    return op.run(out, options)
+  },
+
+  /** See `ops.groupedGemm`. `weights` [N, K] row-major, one an expert; they are packed first. */
+  async groupedGemm(
+    i: {
+      x: ArrayTensor
+      offsets: ArrayTensor
+      weights: ArrayTensor[]
+      dtype?: ActivationDType
+      activation?: Activation
+    },
+    options?: KernelOptions,
+  ) {
+    const op = new OneOp('groupedGemm')
+    const { activation = 'none', dtype = 'f32' } = i
+    const layout = activation === 'swiglu' ? 'gate_up' : 'panels'
+    const weights = await Promise.all(i.weights.map((w, e) => op.weight(`weights[${e}]`, w, layout)))
+    const [x, offsets] = [op.input('x', i.x), op.offsets('offsets', i.offsets, i.x.shape[0] ?? 0)]
+    return op.run({ out: ops.groupedGemm(op.plan, x, offsets, weights, dtype, activation) }, options)
+  },
+
+  /** See `ops.combine`. */
+  async combine(i: Arrays<ops.CombineInputs>, options?: KernelOptions) {
+    const op = new OneOp('combine')
+    const [x, constants, gates] = [
+      op.optional('x', i.x),
+      op.optional('constants', i.constants),
+      op.optional('gates', i.gates),
+    ]
+    const out = ops.combine(op.plan, {
+      expertOut: op.input('expertOut', i.expertOut),
+      rows: op.indices('rows', i.rows, i.expertOut.shape[0] ?? 0, -1),
+      ids: op.indices('ids', i.ids, i.kinds.length),
+      weights: op.input('weights', i.weights),
+      residual: op.input('residual', i.residual),
+      kinds: i.kinds,
+      scale: i.scale ?? 1,
+      ...(x && { x }),
+      ...(constants && { constants }),
+      ...(gates && { gates }),
+    })
+    return op.run({ out }, options)
+  },
+
+  /** See `ops.gatherRows`. */
+  async gatherRows(i: { x: ArrayTensor; rows: ArrayTensor }, options?: KernelOptions) {
+    const op = new OneOp('gatherRows')
+    return op.run({ out: ops.gatherRows(op.plan, op.input('x', i.x), op.indices('rows', i.rows, i.x.shape[0] ?? 0)) }, options)
+  },
+
+  /** See `ops.sample`. */
+  async sample(
+    i: { logits: ArrayTensor; vocabulary: number; top?: number } & Arrays<ops.SampleInputs>,
+    options?: KernelOptions,
+  ) {
+    const op = new OneOp('sample')
+    const inputs = {
+      options: op.input('options', i.options),
+      counts: op.input('counts', i.counts),
+      history: op.indices('history', i.history, i.logits.shape[1] ?? 0),
+      historyOffsets: op.offsets('historyOffsets', i.historyOffsets, i.history.data.length),
+    }
+    const out = ops.sample(op.plan, op.input('logits', i.logits), inputs, i.vocabulary, i.top ?? 0)
+    return op.run(out as Record<keyof typeof out, Tensor>, options)
+  },
+}

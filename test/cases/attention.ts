@@ -1,0 +1,81 @@
+import { kernels } from '../../lib/kernels.ts'
+import { ints, type OpCase, reshape, toF64 } from './case.ts'
+
+type Shape = { lengths: [context: number, tokens: number][]; N: number; G: number; D: number; window?: number }
+
+const block = 32
+
+export const attention: OpCase<Shape> = {
+  op: 'attention',
+  dtypes: ['f32', 'bf16'],
+  shapes: [
+    { lengths: [[1, 1]], N: 1, G: 1, D: 16 },
+    { lengths: [[70, 1], [1, 1], [33, 1]], N: 4, G: 2, D: 24 }, //       decode batch
+    { lengths: [[40, 40], [70, 5], [32, 1]], N: 6, G: 1, D: 10 }, //     prefill, chunk and decode mixed
+    { lengths: [[100, 20]], N: 2, G: 2, D: 33, window: 9 }, //           sliding window, odd head size
+    { lengths: [[65, 3]], N: 2, G: 1, D: 256, window: 33 },
+    { lengths: [], N: 1, G: 1, D: 8 },
+  ],
+  inputs({ lengths, N, G, D, window = 1e9 }, random, dtype) {
+    const M = Math.max(1, ...lengths.map(([context]) => Math.ceil(context / block)))
+    const blocks = Math.max(1, M * lengths.length)
+    const order = Array.from({ length: blocks }, (_, i) => i).sort(() => random.uniform() - 0.5)
+    const positions = lengths.flatMap(([context, n]) => Array.from({ length: n }, (_, i) => context - n + i))
+    const sequences = lengths.flatMap(([, n], s) => Array<number>(n).fill(s))
+    const T = positions.length
+    return {
+      q: random.tensor([T, N * D], dtype),
+      keys: random.tensor([blocks, G, D, block], dtype),
+      values: random.tensor([blocks, G, block, D], dtype),
+      positions: ints([T], (t) => positions[t]!),
+      starts: ints([T], (t) => Math.max(0, positions[t]! - window + 1)),
+      sequences: ints([T], (t) => sequences[t]!),
+      blockTable: ints([lengths.length, M], (i) => order[i]!),
+      scale: 1 / Math.sqrt(D),
+    }
+  },
+  run: (i, options) => kernels.attention(i, options),
+  reference(i, { N, G, D }) {
+    const [q, keys, values] = [i.q, i.keys, i.values].map(toF64) as [Float64Array, Float64Array, Float64Array]
+    const T = i.q.shape[0]
+    const M = i.blockTable.shape[1]
+    const value = new Float64Array(T * N * D)
+    const magnitude = new Float64Array(T * N * D)
+    for (let t = 0; t < T; t++)
+      for (let n = 0; n < N; n++) {
+        const head = Math.floor(n / (N / G))
+        const at = (s: number) => {
+          const b = i.blockTable.data[i.sequences.data[t] * M + Math.floor(s / block)]
+          return { base: (b * G + head) * D * block, column: s % block }
+        }
+        const scores: { s: number; z: number }[] = []
+        for (let s = i.starts.data[t]; s <= i.positions.data[t]; s++) {
+          const { base, column } = at(s)
+          let z = 0
+          for (let d = 0; d < D; d++) z += q[(t * N + n) * D + d]! * keys[base + d * block + column]!
+          scores.push({ s, z: z * i.scale })
+        }
+        const top = Math.max(...scores.map(({ z }) => z))
+        const total = scores.reduce((sum, { z }) => sum + Math.exp(z - top), 0)
+        for (const { s, z } of scores) {
+          const { base, column } = at(s)
+          const p = Math.exp(z - top) / total
+          for (let d = 0; d < D; d++) {
+            const term = p * values[base + column * D + d]!
+            value[(t * N + n) * D + d]! += term
+            // A score's error of (D + 2) u is an error of as many u in p; scores here stay below 8.
+            magnitude[(t * N + n) * D + d]! += Math.abs(term) * 8
+          }
+        }
+      }
+    return { out: { value, magnitude } }
+  },
+  terms: ({ D, lengths }) => D + 4 + Math.max(0, ...lengths.map(([context]) => context)),
+  rejects: [
+    ['positions of another length', 'ERR_MOE_SHAPE', 'positions', (i) => ({ ...i, positions: ints([99], () => 0), starts: ints([99], () => 0) })],
+    ['a position beyond the block table', 'ERR_MOE_OPTION', 'positions', (i) => ({ ...i, positions: ints(i.positions.shape, () => 1e6) })],
+    ['a start behind the position', 'ERR_MOE_OPTION', 'starts', (i) => ({ ...i, starts: ints(i.starts.shape, () => 1e5) })],
+    ['a block beyond the cache', 'ERR_MOE_OPTION', 'blockTable', (i) => ({ ...i, blockTable: ints(i.blockTable.shape, () => 999) })],
+    ['values of another shape', 'ERR_MOE_SHAPE', 'values', (i) => ({ ...i, values: reshape(i.values, [i.values.data.length]) })],
+  ],
+}

@@ -1,0 +1,56 @@
+import { kernels } from '../../lib/kernels.ts'
+import { ints, type OpCase, output, type Random, toF64 } from './case.ts'
+import { gemmOutput } from './linear.ts'
+
+type Shape = { counts: number[]; spare?: number; K: number; N: number; activation?: string; x?: 'f32' | 'bf16' }
+
+const sums = (counts: number[]): number[] => counts.reduce((all, n) => [...all, all.at(-1)! + n], [0])
+
+export const groupedGemm: OpCase<Shape> = {
+  op: 'grouped_gemm',
+  dtypes: ['f32', 'bf16'],
+  shapes: [
+    { counts: [1, 0, 1], K: 64, N: 64 }, //                                  decode, one expert without rows
+    { counts: [0, 13, 0, 0], K: 32, N: 70, activation: 'swiglu' }, //        all rows on one expert
+    { counts: [3, 1, 2], spare: 4, K: 17, N: 34, activation: 'swiglu' }, //  rows of zero-computation experts
+    { counts: [100, 7, 21], K: 24, N: 48, activation: 'silu', x: 'bf16' },
+    { counts: [0, 0], spare: 2, K: 8, N: 8 }, //                              nothing routed to FFN experts
+    { counts: [0], K: 8, N: 8 },
+  ],
+  inputs({ counts, spare = 0, K, N, activation = 'none', x = 'f32' }, random: Random, dtype) {
+    const offsets = sums(counts)
+    return {
+      x: random.tensor([offsets.at(-1)! + spare, K], x),
+      offsets: ints([offsets.length], (i) => offsets[i]!),
+      weights: counts.map(() => random.tensor([N, K], dtype, 1 / Math.sqrt(K))),
+      activation,
+      dtype,
+    }
+  },
+  // Rows behind the last group are not written, so they are not looked at.
+  async run(i, options) {
+    const { out } = await kernels.groupedGemm(i, options)
+    const rows = i.offsets.data.at(-1)!
+    const width = out.shape[1]!
+    return { out: { ...out, data: out.data.subarray(0, rows * width), shape: [rows, width] } }
+  },
+  reference({ x, offsets, weights, activation }, { K, N }) {
+    const xs = toF64(x)
+    const ws = weights.map(toF64)
+    const width = activation === 'swiglu' ? N / 2 : N
+    return {
+      out: output(offsets.data.at(-1)! * width, (i) => {
+        const row = Math.floor(i / width)
+        const group = weights.findIndex((_: unknown, g: number) => row < offsets.data[g + 1])
+        return gemmOutput(xs, ws[group], [row, i % width], { K, N }, activation)
+      }),
+    }
+  },
+  terms: ({ K }) => K + 8,
+  rejects: [
+    ['offsets of another length', 'ERR_MOE_SHAPE', 'offsets', (i) => ({ ...i, offsets: ints([1], () => 0) })],
+    ['offsets that descend', 'ERR_MOE_OPTION', 'offsets', (i) => ({ ...i, offsets: ints([i.weights.length + 1], (g) => (g === 1 ? 1 : 0)) })],
+    ['offsets beyond the rows', 'ERR_MOE_OPTION', 'offsets', (i) => ({ ...i, offsets: ints([i.weights.length + 1], (g) => g * 1000) })],
+    ['weights of two shapes', 'ERR_MOE_SHAPE', 'weights|out', (i) => ({ ...i, weights: [...i.weights.slice(1), { data: new Float32Array(64), shape: [1, 64] }] })],
+  ],
+}

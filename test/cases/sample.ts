@@ -1,0 +1,83 @@
+import { kernels } from '../../lib/kernels.ts'
+import { as, ints, type OpCase, tensor, toF64 } from './case.ts'
+
+// Only what is deterministic: greedy choice, penalties, logprobs. The distribution of draws has its own test.
+type Row = { repetition?: number; presence?: number; frequency?: number; history?: number[]; prompt?: number; topK?: number; temperature?: number }
+type Shape = { V: number; rows: Row[]; top?: number; vocabulary?: number; values?: number[] }
+
+export const sample: OpCase<Shape> = {
+  op: 'sample',
+  dtypes: ['f32'],
+  shapes: [
+    { V: 50, rows: [{}], top: 3 },
+    { V: 33, rows: [{}, { topK: 1, temperature: 2 }, {}], top: 33 },
+    { V: 8, rows: [{ repetition: 1.5, history: [1, 2, 2], prompt: 2 }, { repetition: 0.5, history: [3, 4], prompt: 0 }] },
+    { V: 8, rows: [{ presence: 0.7, frequency: 0.4, history: [1, 5, 5, 6], prompt: 1 }, { frequency: -2, history: [7, 7], prompt: 0 }] },
+    { V: 20, rows: [{}, {}], vocabulary: 4 }, //                             padded vocabulary
+    { V: 4, rows: [{}, {}, {}], values: [2, 5, 5, 1, Number.NaN, 1, Number.NaN, 0, 3, 3, 3, 3] }, // ties, NaN
+    { V: 4, rows: [] },
+  ],
+  inputs({ V, rows, top = 0, vocabulary = V, values }, random) {
+    const logits = random.tensor([rows.length, V], 'f32', 2)
+    if (values) logits.data = Float32Array.from(values)
+    const history = rows.flatMap((row) => row.history ?? [])
+    const ends = rows.reduce((all, row) => [...all, all.at(-1)! + (row.history?.length ?? 0)], [0])
+    const options = rows.flatMap((r) => [r.temperature ?? 0, 1, 0, r.repetition ?? 1, r.presence ?? 0, r.frequency ?? 0])
+    const counts = rows.flatMap((r) => [r.topK ?? 0, 1, 2, 3, r.prompt ?? 0])
+    return {
+      logits,
+      options: tensor([rows.length, 6], 'f32', (i) => options[i]!),
+      counts: ints([rows.length, 5], (i) => counts[i]!),
+      history: ints([history.length], (i) => history[i]!),
+      historyOffsets: ints([ends.length], (i) => ends[i]!),
+      vocabulary,
+      top,
+    }
+  },
+  run: (i, options) => kernels.sample(i, options),
+  reference({ logits, vocabulary, top }, { V, rows }) {
+    const all = toF64(logits).map((z) => (Number.isNaN(z) ? Number.NEGATIVE_INFINITY : z))
+    const ids: number[] = []
+    const logprobs: number[] = []
+    const topIds: number[] = []
+    const topLogprobs: number[] = []
+    for (const [s, row] of rows.entries()) {
+      const z = Array.from(all.subarray(s * V, s * V + V))
+      const best = Math.max(...z)
+      const logTotal = best + Math.log(z.reduce((sum, v) => sum + Math.exp(v - best), 0))
+      const order = (values: number[]) =>
+        values.map((_, v) => v).slice(0, vocabulary).sort((a, b) => values[b]! - values[a]! || a - b)
+      for (const id of order(z).slice(0, top)) {
+        topIds.push(id)
+        topLogprobs.push(z[id]! - logTotal)
+      }
+      const changed = z.slice()
+      const history = row.history ?? []
+      for (const id of new Set(history))
+        if (row.repetition) changed[id] = changed[id]! > 0 ? changed[id]! / row.repetition : changed[id]! * row.repetition
+      const added = history.slice(row.prompt ?? 0)
+      for (const id of new Set(added))
+        changed[id] = changed[id]! - (row.presence ?? 0) - (row.frequency ?? 0) * added.filter((a) => a === id).length
+      const id = order(changed)[0]!
+      ids.push(id)
+      logprobs.push(z[id]! - logTotal)
+    }
+    const numbers = (list: number[]) => ({
+      value: Float64Array.from(list),
+      magnitude: Float64Array.from(list, (v) => 8 + 2 * Math.abs(v)),
+    })
+    return {
+      ids: { exact: ids },
+      logprobs: numbers(logprobs),
+      ...(top > 0 && { topIds: { exact: topIds }, topLogprobs: numbers(topLogprobs) }),
+    }
+  },
+  terms: ({ V }) => V,
+  rejects: [
+    ['a vocabulary above V', 'ERR_MOE_OPTION', 'vocabulary', (i) => ({ ...i, vocabulary: 1e6 })],
+    ['a vocabulary of 0', 'ERR_MOE_OPTION', 'vocabulary', (i) => ({ ...i, vocabulary: 0 })],
+    ['bf16 logits', 'ERR_MOE_DTYPE', 'logits', (i) => ({ ...i, logits: as(i.logits, 'bf16') })],
+    ['options of another width', 'ERR_MOE_SHAPE', 'options', (i) => ({ ...i, options: tensor([i.options.shape[0], 2], 'f32', () => 0) })],
+    ['history beyond the vocabulary', 'ERR_MOE_OPTION', 'history', (i) => ({ ...i, history: ints([1], () => 1e6) })],
+  ],
+}

@@ -1,0 +1,63 @@
+import { kernels } from '../../lib/kernels.ts'
+import { as, type Expected, type OpCase, toF64 } from './case.ts'
+
+type Shape = { T: number; E: number; K: number; kind?: string; normStd?: number; zero?: boolean; values?: number[] }
+
+export const topK: OpCase<Shape> = {
+  op: 'top_k',
+  dtypes: ['f32'],
+  shapes: [
+    { T: 1, E: 8, K: 2 },
+    { T: 17, E: 32, K: 3, kind: 'softmax' },
+    { T: 33, E: 12, K: 2, normStd: 1.7 },
+    { T: 33, E: 12, K: 2, normStd: 1, zero: true },
+    { T: 9, E: 5, K: 5, zero: true }, //                                          every expert chosen
+    { T: 3, E: 1, K: 1 },
+    { T: 0, E: 4, K: 2 },
+    { T: 2, E: 4, K: 2, values: [1, 3, 3, 3, 0, 0, 0, 0] }, //                    ties go to the lower id
+    { T: 2, E: 4, K: 2, normStd: 1, values: [2, 2, 2, 2, 0, 0, 0, 0] }, //        no spread to normalise
+    { T: 2, E: 4, K: 2, values: [Number.NaN, 1, Number.NaN, 0, Number.NaN, Number.NaN, Number.NaN, Number.NaN] },
+    { T: 1, E: 4, K: 2, values: [Number.POSITIVE_INFINITY, 1, 2, Number.NEGATIVE_INFINITY] },
+    { T: 1, E: 3, K: 2, zero: true, values: [-300, -400, 300] }, //               the zero expert's partner underflows
+  ],
+  inputs({ T, E, K, kind = 'renormalized', normStd = 0, zero, values }, random) {
+    const logits = random.tensor([T, E], 'f32', 2)
+    if (values) logits.data = Float32Array.from(values)
+    const givesShare = zero && Array.from({ length: E }, (_, e) => e === E - 1)
+    return { logits, topK: K, weights: kind, normStd, ...(givesShare && { givesShare }) }
+  },
+  run: (i, options) => kernels.topK(i, options),
+  reference({ logits, weights: kind, normStd, givesShare }, { T, E, K }) {
+    const all = toF64(logits)
+    const ids: number[] = []
+    const weights: number[] = []
+    for (let t = 0; t < T; t++) {
+      const row = Array.from(all.subarray(t * E, t * E + E))
+      const mean = row.reduce((a, b) => a + b, 0) / E
+      const deviation = Math.sqrt(row.reduce((sum, z) => sum + (z - mean) ** 2, 0) / (E - 1))
+      const factor = normStd > 0 && deviation > 0 ? normStd / deviation : 1
+      const z = row.map((v) => (Number.isNaN(v) ? Number.NEGATIVE_INFINITY : v * factor))
+      const order = z.map((_, e) => e).sort((a, b) => z[b]! - z[a]! || a - b)
+      // Equal infinities differ by NaN, which sort takes for equal: the lower id stays first.
+      const chosen = order.slice(0, K)
+      const top = z[chosen[0]!]!
+      const mass = (e: number) => (Number.isFinite(top) ? Math.exp(z[e]! - top) : z[e] === top ? 1 : 0)
+      const share = chosen.map((e) => (givesShare?.[e] ? 0 : mass(e)))
+      if (givesShare && share.every((s) => s === 0)) share[chosen.findIndex((e) => !givesShare[e])] = 1
+      const total = kind === 'softmax' ? z.reduce((sum, _, e) => sum + mass(e), 0) : share.reduce((a, b) => a + b, 0)
+      ids.push(...chosen)
+      weights.push(...share.map((s) => s / total))
+    }
+    const value = Float64Array.from(weights)
+    const expected: Expected = { value, magnitude: value.map((w) => 16 * w) }
+    return { ids: { exact: ids }, weights: expected }
+  },
+  terms: ({ E }) => E + 4,
+  rejects: [
+    ['K above E', 'ERR_MOE_OPTION', 'ids', (i) => ({ ...i, topK: 99 })],
+    ['K of 0', 'ERR_MOE_OPTION', 'ids', (i) => ({ ...i, topK: 0 })],
+    ['bf16 logits', 'ERR_MOE_DTYPE', 'logits', (i) => ({ ...i, logits: as(i.logits, 'bf16') })],
+    ['a negative normStd', 'ERR_MOE_OPTION', 'norm_std', (i) => ({ ...i, normStd: -1 })],
+    ['flags of another length', 'ERR_MOE_OPTION', 'gives_share', (i) => ({ ...i, givesShare: [true] })],
+  ],
+}
