@@ -1,0 +1,100 @@
+import type { GenerateOptions, TokenIds } from '../index.ts'
+import { loadModel } from '../load.ts'
+import { idList, loadOptions, modelDir, modelHelp, modelOptions, number, type Options, parse, printJson, UsageError, type Values } from './options.ts'
+import { progressBar } from './progress.ts'
+
+export const help = `moe-native generate: continue a text
+
+  moe-native generate --prompt 'ROMEO:'
+  moe-native generate --prompt 'ROMEO:' --temperature 0.8 --top-p 0.9 --seed 1
+  moe-native generate --model DIR --ids 1,2,3 --max-new-tokens 20 --json
+
+Prompt
+  -p, --prompt TEXT           text to continue (default: 'ROMEO:' for the demo)
+      --ids 1,2,3             token ids instead
+Length
+  -n, --max-new-tokens N      most new tokens (default: 256)
+      --stop TEXT             end before this text; may be given several times
+      --stop-ids 1,2          ids that end the text (default: the model's)
+      --ignore-eos            do not end at the model's end-of-text ids
+Sampling (default: greedy)
+  -t, --temperature X         0 takes the best token
+      --top-k N, --top-p X, --min-p X
+      --repetition-penalty X, --presence-penalty X, --frequency-penalty X
+      --seed N                equal seeds give equal texts
+Output
+      --logprobs N            report the N best tokens at each place (with --json)
+      --routing               report the experts of every token (with --json)
+${modelHelp}`
+
+const options: Options = {
+  ...modelOptions,
+  prompt: { type: 'string', short: 'p' },
+  ids: { type: 'string' },
+  'max-new-tokens': { type: 'string', short: 'n' },
+  stop: { type: 'string', multiple: true },
+  'stop-ids': { type: 'string' },
+  'ignore-eos': { type: 'boolean' },
+  temperature: { type: 'string', short: 't' },
+  'top-k': { type: 'string' },
+  'top-p': { type: 'string' },
+  'min-p': { type: 'string' },
+  'repetition-penalty': { type: 'string' },
+  'presence-penalty': { type: 'string' },
+  'frequency-penalty': { type: 'string' },
+  seed: { type: 'string' },
+  logprobs: { type: 'string' },
+  routing: { type: 'boolean' },
+}
+
+function promptOf(values: Values): string | TokenIds {
+  if (values.prompt !== undefined && values.ids !== undefined) throw new UsageError('give --prompt or --ids, not both')
+  if (values.ids !== undefined) return idList('ids', values.ids as string)
+  if (values.prompt !== undefined) return values.prompt as string
+  if (values.model !== undefined) throw new UsageError('--prompt or --ids must be given')
+  return 'ROMEO:'
+}
+
+function generateOptions(values: Values): GenerateOptions {
+  const stopIds = values['stop-ids'] as string | undefined
+  return {
+    maxNewTokens: number(values, 'max-new-tokens'),
+    stop: values.stop as string[] | undefined,
+    stopIds: values['ignore-eos'] ? [] : stopIds === undefined ? undefined : idList('stop-ids', stopIds),
+    temperature: number(values, 'temperature'),
+    topK: number(values, 'top-k'),
+    topP: number(values, 'top-p'),
+    minP: number(values, 'min-p'),
+    repetitionPenalty: number(values, 'repetition-penalty'),
+    presencePenalty: number(values, 'presence-penalty'),
+    frequencyPenalty: number(values, 'frequency-penalty'),
+    seed: number(values, 'seed'),
+    logprobs: number(values, 'logprobs'),
+    routing: values.routing === true,
+  }
+}
+
+export async function run(args: string[], signal: AbortSignal): Promise<void> {
+  const { values } = parse(args, options)
+  if (values.help) return void process.stdout.write(`${help}\n`)
+  const prompt = promptOf(values)
+  const json = values.json === true
+  const bar = progressBar('loading', json)
+  await using model = await loadModel(modelDir(values), {
+    ...loadOptions(values),
+    signal,
+    onProgress: ({ loadedBytes, totalBytes }) => bar(loadedBytes, totalBytes),
+  })
+  const generation = model.generate(prompt, { ...generateOptions(values), signal })
+  if (json) return printJson(await generation)
+
+  if (typeof prompt === 'string') process.stdout.write(prompt)
+  for await (const { text, id } of generation) process.stdout.write(model.tokenizer ? text : `${id} `)
+  const { usage, timings } = await generation
+  process.stdout.write('\n')
+  process.stderr.write(
+    `${usage.promptTokens} prompt tokens at ${timings.promptTokensPerSecond.toFixed(0)}/s, ` +
+      `${usage.completionTokens} new tokens at ${timings.tokensPerSecond.toFixed(0)}/s ` +
+      `on ${model.device.name} (${model.device.isa}, ${model.dtype})\n`,
+  )
+}
