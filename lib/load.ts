@@ -88,6 +88,14 @@ function defaultMaxTokens(config: ModelConfig, bytesPerBlock: number, free: numb
   return Math.max(blockTokens, Math.min(wanted, affordable))
 }
 
+function checkMemory(needed: number, free: number): void {
+  if (needed <= free) return
+  throw new MoeError(
+    'ERR_MOE_OUT_OF_MEMORY',
+    `loadModel: weights and cache must fit the free memory of ${free} bytes, got ${needed} bytes`,
+  )
+}
+
 /**
  * Loads a checkpoint folder in the published Hugging Face layout: config.json, safetensors weights, and where
  * there is one a tokenizer.
@@ -109,13 +117,9 @@ export async function loadModel(dir: string, options: LoadModelOptions = {}): Pr
   const numBlocks = Math.ceil((asked ?? defaultMaxTokens(config, perBlock, free)) / blockTokens)
   const maxTokens = numBlocks * blockTokens
 
+  checkMemory(numBlocks * perBlock, free) // before handles take memory for tables of that length
   const { graph, weights } = buildModel(checkpoint, dtype, { ...options, maxTokens })
-  const needed = weights.bytes + numBlocks * perBlock
-  if (needed > free)
-    throw new MoeError(
-      'ERR_MOE_OUT_OF_MEMORY',
-      `loadModel: weights and cache must fit the free memory of ${free} bytes, got ${needed} bytes`,
-    )
+  checkMemory(numBlocks * perBlock + weights.bytes, free)
   const tokenizer = openTokenizer(dir, config)
   await weights.load(options)
   const generation = new ConfigReader(checkpoint.generationConfig, 'generation_config.json')

@@ -34,16 +34,15 @@ export const topK: OpCase<Shape> = {
     for (let t = 0; t < T; t++) {
       const row = Array.from(all.subarray(t * E, t * E + E))
       const mean = row.reduce((a, b) => a + b, 0) / E
-      const deviation = Math.sqrt(row.reduce((sum: number, z) => sum + (z - mean) ** 2, 0) / (E - 1))
+      const deviation = Math.sqrt(row.reduce((sum, z) => sum + (z - mean) ** 2, 0) / (E - 1))
       const factor = normStd > 0 && deviation > 0 ? normStd / deviation : 1
       const z = row.map((v) => (Number.isNaN(v) ? Number.NEGATIVE_INFINITY : v * factor))
       const order = z.map((_, e) => e).sort((a, b) => z[b]! - z[a]! || a - b)
-      // Equal infinities differ by NaN, which sort takes for equal: the lower id stays first.
       const chosen = order.slice(0, K)
       const top = z[chosen[0]!]!
-      const mass = (e: number) => (Number.isFinite(top) ? Math.exp(z[e]! - top) : z[e] === top ? 1 : 0)
-      const share: number[] = chosen.map((e) => (givesShare?.[e] ? 0 : mass(e)))
-      if (givesShare && share.every((s) => s === 0)) share[chosen.findIndex((e) => !givesShare[e])] = 1
+      const mass = (e: number): number => (Number.isFinite(top) ? Math.exp(z[e]! - top) : z[e] === top ? 1 : 0)
+      const share = chosen.map((e) => (givesShare?.[e] ? 0 : mass(e)))
+      if (givesShare && !share.some((s) => s > 0)) share[chosen.findIndex((e) => !givesShare[e])] = 1
       const total = kind === 'softmax' ? z.reduce((sum, _, e) => sum + mass(e), 0) : share.reduce((a, b) => a + b, 0)
       ids.push(...chosen)
       weights.push(...share.map((s) => s / total))
