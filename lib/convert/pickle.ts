@@ -10,7 +10,7 @@ export interface PickledTensor {
 }
 
 /** Storage classes, the only `torch` names that are known, as safetensors dtypes. */
-const storageTypes: Record<string, string> = {
+const storageTypes = new Map(Object.entries({
   DoubleStorage: 'F64',
   FloatStorage: 'F32',
   HalfStorage: 'F16',
@@ -21,7 +21,7 @@ const storageTypes: Record<string, string> = {
   CharStorage: 'I8',
   ByteStorage: 'U8',
   BoolStorage: 'BOOL',
-}
+}))
 
 class StorageType {
   readonly dtype: string
@@ -139,14 +139,14 @@ class Unpickler {
   }
 
   #global(module: string, name: string): unknown {
-    const storage = module === 'torch' ? storageTypes[name] : undefined
+    const storage = module === 'torch' ? storageTypes.get(name) : undefined
     if (storage) return new StorageType(storage)
-    const callables: Record<string, Callable> = {
+    const callables = new Map<string, Callable>(Object.entries({
       'collections.OrderedDict': () => new Map(),
-      'torch._utils._rebuild_tensor_v2': (args) => this.#tensor(args),
-      'torch._utils._rebuild_parameter': ([tensor]) => tensor,
-    }
-    return callables[`${module}.${name}`] ?? this.#refuse(`the global ${module}.${name}`)
+      'torch._utils._rebuild_tensor_v2': (args: unknown[]) => this.#tensor(args),
+      'torch._utils._rebuild_parameter': ([tensor]: unknown[]) => tensor,
+    }))
+    return callables.get(`${module}.${name}`) ?? this.#refuse(`the global ${module}.${name}`)
   }
 
   #tensor([storage, offset, shape, stride]: unknown[]): Tensor {

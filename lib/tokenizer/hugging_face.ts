@@ -39,6 +39,7 @@ export class HuggingFaceTokenizer implements Tokenizer {
   }
 
   decode(ids: ArrayLike<number>, { special = false }: { special?: boolean } = {}): string {
+    if (ids.length === 0) return ''
     return this.#pipeline.decode(Array.from(ids), {
       skip_special_tokens: !special,
       clean_up_tokenization_spaces: false,

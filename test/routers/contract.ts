@@ -1,0 +1,112 @@
+import { describe, expect, it } from 'vitest'
+import { native, type NumberArray, type Tensor } from '../../lib/native.ts'
+import type { Router, Routing } from '../../lib/routers/router.ts'
+import { Random } from '../cases/case.ts'
+import { range } from '../support/golden.ts'
+
+export interface RouterCase {
+  name: string
+  experts: number
+  hidden: number
+  topK: number
+  /** The weights of a token sum to 1, whatever was chosen. */
+  normalized: boolean
+  /** Reads the routing of the layer below. */
+  carries: boolean
+  /** Makes the router from `weight(name, shape)`; all weights 0 when `zero`. */
+  make(zero: boolean): Promise<Router>
+}
+
+interface Read {
+  ids: Int32Array
+  weights: Float32Array
+  logits: Float32Array
+}
+
+/** Runs a router alone on x [T, hidden], above a first layer of its own kind where `below` is given. */
+async function route(router: Router, x: Float32Array, hidden: number, below?: Float32Array): Promise<Read> {
+  const plan = new (native().Plan)(new (native().Arena)())
+  const input = (data: Float32Array): Tensor => native().tensorFrom(data, [data.length / hidden, hidden], 'f32')
+  const previous: Routing | undefined = below && router.route({ plan }, input(below))
+  const routing = router.route({ plan }, input(x), previous)
+  const [ids, weights, logits] = (await plan.run([], [routing.ids, routing.weights, routing.logits], 2)) as [
+    NumberArray,
+    NumberArray,
+    NumberArray,
+  ]
+  return { ids: ids as Int32Array, weights: weights as Float32Array, logits: logits as Float32Array }
+}
+
+/** What every router must keep. */
+export function routerContract(c: RouterCase): void {
+  const { experts: E, hidden: H, topK: K } = c
+  const rows = (T: number, seed: number, scale = 1): Float32Array => {
+    const random = new Random(seed)
+    return Float32Array.from({ length: T * H }, () => scale * random.normal())
+  }
+
+  describe(`${c.name}: the router contract`, () => {
+    it.each([1, 2, 7, 64])('%i tokens: distinct ids in range, finite weights, best first', async (T) => {
+      const { ids, weights, logits } = await route(await c.make(false), rows(T, T), H)
+      expect([ids.length, weights.length, logits.length]).toEqual([T * K, T * K, T * E])
+      for (const t of range(T)) {
+        const chosen = Array.from(ids.subarray(t * K, t * K + K))
+        const row = logits.subarray(t * E, t * E + E)
+        expect(new Set(chosen).size).toBe(K)
+        expect(chosen.every((e) => e >= 0 && e < E)).toBe(true)
+        for (const k of range(K - 1)) expect(row[chosen[k]!]!).toBeGreaterThanOrEqual(row[chosen[k + 1]!]!)
+        const left = range(E).filter((e) => !chosen.includes(e))
+        for (const e of left) expect(row[e]!).toBeLessThanOrEqual(row[chosen.at(-1)!]!)
+        const share = Array.from(weights.subarray(t * K, t * K + K))
+        expect(share.every((w) => w >= 0 && w <= 1 + 1e-6)).toBe(true)
+        const sum = share.reduce((a, b) => a + b)
+        if (c.normalized) expect(sum).toBeCloseTo(1, 5)
+        else expect(sum).toBeLessThanOrEqual(1 + 1e-6)
+      }
+    })
+
+    it('no tokens', async () => {
+      const { ids, weights, logits } = await route(await c.make(false), rows(0, 1), H)
+      expect([ids.length, weights.length, logits.length]).toEqual([0, 0, 0])
+    })
+
+    it('a token is routed alone: neighbours and their number change nothing', async () => {
+      const router = await c.make(false)
+      const x = rows(20, 5)
+      const below = c.carries ? rows(20, 6) : undefined
+      const all = await route(router, x, H, below)
+      for (const t of [0, 7, 19]) {
+        const slice = (data: Float32Array) => data.slice(t * H, t * H + H)
+        const one = await route(router, slice(x), H, below && slice(below))
+        expect(one.ids).toEqual(all.ids.slice(t * K, t * K + K))
+        expect(one.weights).toEqual(all.weights.slice(t * K, t * K + K))
+        expect(one.logits).toEqual(all.logits.slice(t * E, t * E + E))
+      }
+    })
+
+    it('equal logits go to the lowest ids', async () => {
+      const { ids } = await route(await c.make(true), rows(3, 9), H)
+      for (const t of range(3)) expect(Array.from(ids.subarray(t * K, t * K + K))).toEqual(range(K))
+    })
+
+    it('NaN and huge inputs still give distinct ids in range', async () => {
+      const x = rows(3, 2, 1e4)
+      x.fill(Number.NaN, 0, H)
+      const { ids } = await route(await c.make(false), x, H)
+      for (const t of range(3)) {
+        const chosen = Array.from(ids.subarray(t * K, t * K + K))
+        expect(new Set(chosen).size).toBe(K)
+        expect(chosen.every((e) => e >= 0 && e < E)).toBe(true)
+      }
+    })
+
+    it(c.carries ? 'reads the routing of the layer below' : 'does not read the layer below', async () => {
+      const router = await c.make(false)
+      const x = rows(8, 3)
+      const first = await route(router, x, H)
+      const second = await route(router, x, H, rows(8, 4))
+      if (c.carries) expect(second.logits).not.toEqual(first.logits)
+      else expect(second).toEqual(first)
+    })
+  })
+}

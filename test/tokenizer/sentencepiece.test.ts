@@ -1,0 +1,121 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import fc from 'fast-check'
+import { SentencePieceProcessor } from 'sentencepiece-js'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { describeModel } from '../../lib/models/index.ts'
+import { openTokenizer, type Tokenizer } from '../../lib/tokenizer/index.ts'
+import { failure, temporaryFolder } from '../support/files.ts'
+import { fixture, root } from '../support/golden.ts'
+
+const dir = `${root}/models/moepp-tiny`
+const configOf = (folder: string) => describeModel(JSON.parse(readFileSync(`${folder}/config.json`, 'utf8'))).config
+const texts = [
+  'To be, or not to be: that is the question.\n',
+  '  two leading spaces, and two behind  ',
+  'tab\tand newline\n\n',
+  'naïve café — “quotes” …',
+  '写一篇春游作文',
+  'emoji 😀👩‍👩‍👧 and \u0000 NUL',
+  '▁ already there',
+  '<0x41> <unk> is text here',
+  'a'.repeat(300),
+]
+
+describe('the tiny SentencePiece model', () => {
+  let tokenizer: Tokenizer
+  const oracle = new SentencePieceProcessor()
+  beforeAll(async () => {
+    tokenizer = openTokenizer(dir, configOf(dir))!
+    await oracle.load(`${dir}/tokenizer.model`)
+  })
+
+  it.each(texts.filter((text) => !text.includes('<unk>')))('encodes as sentencepiece itself: %j', (text) => {
+    expect(tokenizer.encode(text)).toEqual(oracle.encodeIds(text))
+  })
+
+  // SentencePiece spells a space as U+2581, so that character itself comes back as a space.
+  it.each(texts.filter((text) => !/<unk>|\u2581/.test(text)))('decodes to the text: %j', (text) => {
+    expect(tokenizer.decode(tokenizer.encode(text))).toBe(text)
+  })
+
+  it('any text goes there and back, whole and streamed', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'grapheme', maxLength: 60 }), (text) => {
+        fc.pre(!/\u2581|<unk>|<\/?s>|<eod>|<sep>/.test(text))
+        const ids = tokenizer.encode(text)
+        const stream = tokenizer.stream()
+        const pieces = ids.map((id) => stream.push(id))
+        expect(pieces.every((piece) => !piece.includes('\ufffd') || text.includes('\ufffd'))).toBe(true)
+        expect(pieces.join('') + stream.end()).toBe(text)
+        expect(tokenizer.decode(ids)).toBe(text)
+      }),
+      { numRuns: 500, seed: 1 },
+    )
+  })
+
+  it('special tokens become their id wherever they stand, and are left out unless asked for', () => {
+    const ids = tokenizer.encode('one<sep>two<eod>')
+    expect(ids).toEqual([...tokenizer.encode('one'), 4, ...tokenizer.encode('two'), 3])
+    expect(tokenizer.decode(ids)).toBe('onetwo')
+    expect(tokenizer.decode(ids, { special: true })).toBe('one<sep>two<eod>')
+  })
+
+  it('half a character waits; at the end it is U+FFFD', () => {
+    const ids = tokenizer.encode('写')
+    const stream = tokenizer.stream()
+    expect(ids.slice(0, -1).map((id) => stream.push(id)).join('')).toBe('')
+    expect(stream.end()).toBe('\ufffd')
+  })
+
+  it('an empty text has no tokens, an unknown id no text', () => {
+    expect(tokenizer.encode('')).toEqual([])
+    expect(tokenizer.decode([999999, -1])).toBe('')
+  })
+})
+
+describe('files that are no SentencePiece model', () => {
+  it.each([
+    ['empty', new Uint8Array(0), 'ERR_MOE_CHECKPOINT'],
+    ['garbage', Uint8Array.of(0xff, 0xff, 0xff, 0xff), 'ERR_MOE_CHECKPOINT'],
+    ['truncated', readFileSync(`${dir}/tokenizer.model`).subarray(0, 1000), 'ERR_MOE_CHECKPOINT'],
+    // One piece "a", and a trainer specification of type unigram (1).
+    ['unigram', Uint8Array.of(0x0a, 3, 0x0a, 1, 0x61, 0x12, 2, 0x18, 1), 'ERR_MOE_UNSUPPORTED'],
+  ])('%s', async (_, bytes, code) => {
+    const folder = temporaryFolder()
+    writeFileSync(path.join(folder, 'tokenizer.model'), bytes)
+    const error = await failure(() => openTokenizer(folder, configOf(dir)))
+    expect(error).toMatchObject({ name: 'MoeError', code })
+    expect(error.message).toMatch(/tokenizer\.model/)
+  })
+})
+
+// The publisher's tokenizer may not be copied into this repository; it is beside it where this library is developed.
+const published = path.resolve(root, '../shared/data/yuan-tokenizer')
+
+describe.skipIf(!existsSync(published))('the published Yuan tokenizer (only where ../shared is)', () => {
+  const { samples, special_tokens: special } = JSON.parse(
+    readFileSync(fixture('golden/yuan/tokenizer-samples.json'), 'utf8'),
+  ) as { samples: { text: string; ids: number[] }[]; special_tokens: Record<string, number> }
+  const yuan = describeModel({
+    ...JSON.parse(readFileSync(`${root}/models/yuan-tiny/config.json`, 'utf8')),
+    vocab_size: 135040,
+  }).config
+  let tokenizer: Tokenizer
+  beforeAll(() => {
+    tokenizer = openTokenizer(published, yuan)!
+  })
+
+  it('knows the special tokens that are in no file', () => {
+    for (const [text, id] of Object.entries(special)) expect(tokenizer.specialIds.get(text)).toBe(id)
+    expect(tokenizer.size).toBe(134958)
+    expect(tokenizer.eosId).toBe(77185)
+  })
+
+  it('gives the published ids, and the text back', () => {
+    for (const { text, ids } of samples) {
+      expect(tokenizer.encode(text)).toEqual(ids)
+      expect(tokenizer.decode(ids, { special: true })).toBe(text)
+    }
+  })
+})
