@@ -1,0 +1,62 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { root } from './support/golden.ts'
+
+const files = (folder: string): string[] =>
+  readdirSync(path.join(root, folder), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.relative(root, path.join(entry.parentPath, entry.name)))
+
+const includes = (file: string): string[] =>
+  [...readFileSync(path.join(root, file), 'utf8').matchAll(/#include [<"]([^>"]+)[>"]/g)].map((m) => m[1]!)
+
+const imports = (file: string): string[] =>
+  [...readFileSync(path.join(root, file), 'utf8').matchAll(/from '(\.[^']+)'/g)].map((m) =>
+    path.relative(root, path.resolve(root, path.dirname(file), m[1]!)),
+  )
+
+/** Files under `folder` that refer to something that `matches`. */
+const offenders = (folder: string, refers: (file: string) => string[], matches: RegExp): string[] =>
+  files(folder).filter((file) => refers(file).some((target) => matches.test(target)))
+
+describe('layers', () => {
+  it('napi.h is included in csrc/binding only', () => {
+    expect(offenders('csrc', includes, /napi/).filter((f) => !f.startsWith('csrc/binding/'))).toEqual([])
+  })
+  it('no CUDA header in csrc', () => expect(offenders('csrc', includes, /cuda/)).toEqual([]))
+  it('kernels of an instruction set use no C++ library', () => {
+    const units = files('csrc/cpu/isa').filter((file) => !path.basename(file).startsWith('select'))
+    const allowed = /^(stddef\.h|stdint\.h|string\.h|immintrin\.h|cpu\/isa\/)/
+    expect(units.filter((file) => includes(file).some((target) => !allowed.test(target)))).toEqual([])
+  })
+  it('ops know neither layers nor models; kernels know no binding', () => {
+    expect(offenders('lib/ops', imports, /^lib\/(layers|models|routers|engine|weights)/)).toEqual([])
+    expect(offenders('csrc/ops', includes, /binding/)).toEqual([])
+    expect(offenders('csrc/cpu', includes, /binding/)).toEqual([])
+  })
+  it('graphs call ops, not the addon', () => {
+    const values = (file: string) =>
+      [...readFileSync(path.join(root, file), 'utf8').matchAll(/import \{([^}]*)\} from '\.\.\/native\.ts'/g)].map((m) => m[1]!)
+    for (const folder of ['lib/models', 'lib/layers', 'lib/routers'])
+      expect(offenders(folder, values, /\bnative\b/)).toEqual([])
+  })
+  it('imports have no cycles', () => {
+    const done = new Set<string>()
+    const visit = (file: string, above: string[]): void => {
+      if (above.includes(file)) throw new Error(`cycle: ${[...above.slice(above.indexOf(file)), file].join(' -> ')}`)
+      if (done.has(file)) return
+      for (const target of valueImports(file)) visit(target, [...above, file])
+      done.add(file)
+    }
+    for (const file of files('lib')) visit(file, [])
+  })
+})
+
+/** Imports that exist at run time; types may refer to each other. */
+function valueImports(file: string): string[] {
+  const source = readFileSync(path.join(root, file), 'utf8')
+  return [...source.matchAll(/^(?:import|export) (?!type )([^;]*?)from '(\.[^']+)'/gms)].map((m) =>
+    path.relative(root, path.resolve(root, path.dirname(file), m[2]!)),
+  )
+}
