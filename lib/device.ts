@@ -28,7 +28,16 @@ const noBackend = 'this build has no CUDA backend'
 export function cpuDevice(reason: string): DeviceInfo {
   const { isa, isas, threads } = native().cpu()
   const name = os.cpus()[0]?.model.trim() ?? process.arch
-  return { type: 'cpu', name, available: true, reason, isa, isas, threads, memoryBytes: os.totalmem() }
+  return {
+    type: 'cpu',
+    name,
+    available: true,
+    reason,
+    isa,
+    isas,
+    threads,
+    memoryBytes: os.totalmem(),
+  }
 }
 
 /** Every device and whether it can be used; never throws. */
@@ -51,8 +60,16 @@ export function chooseDevice(name: unknown = 'auto'): DeviceInfo {
   if (name === 'cpu') return cpuDevice('asked for')
   if (name === 'auto') return cpuDevice(`no GPU: ${noBackend}`)
   if (typeof name === 'string' && /^cuda(:\d+|-sim)?$/.test(name))
-    throw new MoeError('ERR_MOE_CUDA_UNAVAILABLE', `device: ${name} must be usable, got: ${noBackend}`)
-  return badOption('loadModel', 'device', "'auto', 'cpu', 'cuda', 'cuda:<number>' or 'cuda-sim'", name)
+    throw new MoeError(
+      'ERR_MOE_CUDA_UNAVAILABLE',
+      `device: ${name} must be usable, got: ${noBackend}`,
+    )
+  return badOption(
+    'loadModel',
+    'device',
+    "'auto', 'cpu', 'cuda', 'cuda:<number>' or 'cuda-sim'",
+    name,
+  )
 }
 
 /** Bytes that can still be allocated: free memory, within the cgroup's limit. */

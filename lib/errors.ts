@@ -30,7 +30,8 @@ export class MoeError extends Error {
 
 /** Text of a value for an error message: short, and telling strings from numbers. */
 export function shown(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value)
+  if (typeof value === 'string')
+    return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value)
   if (typeof value === 'bigint' || typeof value === 'symbol') return String(value)
   if (typeof value === 'function') return 'a function'
   if (value instanceof Date || value instanceof RegExp) return String(value)

@@ -1,3 +1,4 @@
+export { type ConvertOptions, convertCheckpoint } from './convert/convert.ts'
 export { type DeviceInfo, type DeviceName, devices } from './device.ts'
 export type { ForwardOptions, ForwardResult, LayerRouting, TokenIds } from './engine/forward.ts'
 export type {
@@ -10,11 +11,10 @@ export type {
 export type { SamplingOptions } from './engine/sampling.ts'
 export type { Sequence } from './engine/sequence.ts'
 export { MoeError, type MoeErrorCode } from './errors.ts'
+export { type ArrayTensor, type KernelOptions, kernels as ops } from './kernels.ts'
 export { type LoadModelOptions, loadModel } from './load.ts'
 export type { Model, Parameters } from './model.ts'
 export type { ModelConfig } from './models/config.ts'
 export type { ExpertKind } from './ops/index.ts'
 export type { EncodeOptions, TextStream, Tokenizer } from './tokenizer/index.ts'
 export type { LoadProgress } from './weights/checkpoint_weights.ts'
-export { type ArrayTensor, type KernelOptions, kernels as ops } from './kernels.ts'
-export { type ConvertOptions, convertCheckpoint } from './convert/convert.ts'

@@ -1,6 +1,15 @@
 import { chooseDevice, type DeviceName } from './device.ts'
 import { badOption, MoeError } from './errors.ts'
-import { type Activation, type ActivationDType, type DType, type Layout, native, type NumberArray, type Plan, type Tensor } from './native.ts'
+import {
+  type Activation,
+  type ActivationDType,
+  type DType,
+  type Layout,
+  type NumberArray,
+  native,
+  type Plan,
+  type Tensor,
+} from './native.ts'
 import * as ops from './ops/index.ts'
 
 /** A tensor as plain data, row-major. bf16 and f16 are bit patterns in a Uint16Array. */
@@ -84,7 +93,10 @@ class OneOp {
   async weight(name: string, array: ArrayTensor, layout: Layout = 'panels'): Promise<Tensor> {
     const rows = this.input(name, array)
     if (array.shape.length !== 2)
-      throw new MoeError('ERR_MOE_SHAPE', `${this.#where}: ${name} must have 2 dimensions, got [${array.shape.join(', ')}]`)
+      throw new MoeError(
+        'ERR_MOE_SHAPE',
+        `${this.#where}: ${name} must have 2 dimensions, got [${array.shape.join(', ')}]`,
+      )
     const dtype = arrayDType(array) === 'bf16' ? 'bf16' : 'f32'
     const out = native().tensor(array.shape, dtype, layout)
     await native().pack(out, [[rows, 0, array.shape[0]!]])
@@ -103,7 +115,10 @@ class OneOp {
       threads ?? chosen.threads!,
     )
     return Object.fromEntries(
-      names.map((name, i) => [name, { data: data[i]!, shape: outputs[name].shape, dtype: outputs[name].dtype }]),
+      names.map((name, i) => [
+        name,
+        { data: data[i]!, shape: outputs[name].shape, dtype: outputs[name].dtype },
+      ]),
     ) as Record<Names, ArrayTensor>
   }
 }
@@ -116,7 +131,11 @@ export const kernels = {
   /** See `ops.embedding`. */
   async embedding(i: { table: ArrayTensor; ids: ArrayTensor }, options?: KernelOptions) {
     const op = new OneOp('embedding')
-    const out = ops.embedding(op.plan, op.input('table', i.table), op.indices('ids', i.ids, i.table.shape[0] ?? 0))
+    const out = ops.embedding(
+      op.plan,
+      op.input('table', i.table),
+      op.indices('ids', i.ids, i.table.shape[0] ?? 0),
+    )
     return op.run({ out }, options)
   },
 
@@ -126,7 +145,13 @@ export const kernels = {
     options?: KernelOptions,
   ) {
     const op = new OneOp('rmsNorm')
-    const out = ops.rmsNorm(op.plan, op.input('x', i.x), op.input('weight', i.weight), i.eps, i.dtype ?? 'f32')
+    const out = ops.rmsNorm(
+      op.plan,
+      op.input('x', i.x),
+      op.input('weight', i.weight),
+      i.eps,
+      i.dtype ?? 'f32',
+    )
     return op.run({ out }, options)
   },
 
@@ -144,7 +169,11 @@ export const kernels = {
   ) {
     const op = new OneOp('linear')
     const { activation = 'none', dtype = 'f32' } = i
-    const weight = await op.weight('weight', i.weight, activation === 'swiglu' ? 'gate_up' : 'panels')
+    const weight = await op.weight(
+      'weight',
+      i.weight,
+      activation === 'swiglu' ? 'gate_up' : 'panels',
+    )
     const bias = op.optional('bias', i.bias)
     const residual = op.optional('residual', i.residual)
     const out = ops.linear(op.plan, op.input('x', i.x), weight, dtype, {
@@ -174,7 +203,10 @@ export const kernels = {
 
   /** See `ops.attention`. */
   async attention(
-    i: Record<'q' | 'keys' | 'values' | 'positions' | 'starts' | 'sequences' | 'blockTable', ArrayTensor> & {
+    i: Record<
+      'q' | 'keys' | 'values' | 'positions' | 'starts' | 'sequences' | 'blockTable',
+      ArrayTensor
+    > & {
       scale: number
     },
     options?: KernelOptions,
@@ -223,7 +255,13 @@ export const kernels = {
     options?: KernelOptions,
   ) {
     const op = new OneOp('permute')
-    const out = ops.permute(op.plan, op.input('x', i.x), op.indices('ids', i.ids, i.kinds.length), i.kinds, i.scale)
+    const out = ops.permute(
+      op.plan,
+      op.input('x', i.x),
+      op.indices('ids', i.ids, i.kinds.length),
+      i.kinds,
+      i.scale,
+    )
     return op.run(out, options)
   },
 
@@ -241,9 +279,14 @@ export const kernels = {
     const op = new OneOp('groupedGemm')
     const { activation = 'none', dtype = 'f32' } = i
     const layout = activation === 'swiglu' ? 'gate_up' : 'panels'
-    const weights = await Promise.all(i.weights.map((w, e) => op.weight(`weights[${e}]`, w, layout)))
+    const weights = await Promise.all(
+      i.weights.map((w, e) => op.weight(`weights[${e}]`, w, layout)),
+    )
     const [x, offsets] = [op.input('x', i.x), op.offsets('offsets', i.offsets, i.x.shape[0] ?? 0)]
-    return op.run({ out: ops.groupedGemm(op.plan, x, offsets, weights, dtype, activation) }, options)
+    return op.run(
+      { out: ops.groupedGemm(op.plan, x, offsets, weights, dtype, activation) },
+      options,
+    )
   },
 
   /** See `ops.combine`. */
@@ -272,7 +315,16 @@ export const kernels = {
   /** See `ops.gatherRows`. */
   async gatherRows(i: { x: ArrayTensor; rows: ArrayTensor }, options?: KernelOptions) {
     const op = new OneOp('gatherRows')
-    return op.run({ out: ops.gatherRows(op.plan, op.input('x', i.x), op.indices('rows', i.rows, i.x.shape[0] ?? 0)) }, options)
+    return op.run(
+      {
+        out: ops.gatherRows(
+          op.plan,
+          op.input('x', i.x),
+          op.indices('rows', i.rows, i.x.shape[0] ?? 0),
+        ),
+      },
+      options,
+    )
   },
 
   /** See `ops.sample`. */

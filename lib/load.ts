@@ -2,7 +2,10 @@ import { availableMemory, chooseDevice, type DeviceName } from './device.ts'
 import { numberOption, publishedSampling } from './engine/sampling.ts'
 import { blockBytes } from './engine/step.ts'
 import { badOption, MoeError } from './errors.ts'
+import type { Parameters } from './model.ts'
 import { Model } from './model.ts'
+import type { Architecture } from './models/architecture.ts'
+import type { ModelConfig } from './models/config.ts'
 import { ConfigReader } from './models/config.ts'
 import { describeModel } from './models/index.ts'
 import type { ActivationDType } from './native.ts'
@@ -11,9 +14,6 @@ import { openTokenizer } from './tokenizer/index.ts'
 import { type Checkpoint, openCheckpoint } from './weights/checkpoint.ts'
 import { CheckpointWeights, type LoadProgress } from './weights/checkpoint_weights.ts'
 import type { RopeRounding, WeightList } from './weights/weights.ts'
-import type { Architecture } from './models/architecture.ts'
-import type { ModelConfig } from './models/config.ts'
-import type { Parameters } from './model.ts'
 
 export interface LoadModelOptions {
   /** Default `auto`: a usable GPU, else the CPU; `model.device.reason` says why. */
@@ -46,20 +46,27 @@ interface Resolved {
 function resolveOptions(options: LoadModelOptions): Resolved {
   const where = 'loadModel'
   const { dtype = 'auto', threads, maxTokens, ropeTheta, ropeTable, onProgress, signal } = options
-  if (!['auto', 'f32', 'bf16'].includes(dtype)) badOption(where, 'dtype', "'auto', 'f32' or 'bf16'", dtype)
-  if (threads !== undefined) numberOption('threads', threads, { min: 1, max: 1024, whole: true, where })
-  if (maxTokens !== undefined) numberOption('maxTokens', maxTokens, { min: 1, max: 2 ** 30, whole: true, where })
+  if (!['auto', 'f32', 'bf16'].includes(dtype))
+    badOption(where, 'dtype', "'auto', 'f32' or 'bf16'", dtype)
+  if (threads !== undefined)
+    numberOption('threads', threads, { min: 1, max: 1024, whole: true, where })
+  if (maxTokens !== undefined)
+    numberOption('maxTokens', maxTokens, { min: 1, max: 2 ** 30, whole: true, where })
   if (ropeTheta !== undefined) numberOption('ropeTheta', ropeTheta, { min: 1, where })
   if (ropeTable !== undefined && !['published', 'bf16-frequencies', 'exact'].includes(ropeTable))
     badOption(where, 'ropeTable', "'published', 'bf16-frequencies' or 'exact'", ropeTable)
   if (onProgress !== undefined && typeof onProgress !== 'function')
     badOption(where, 'onProgress', 'a function', onProgress)
-  if (signal !== undefined && !(signal instanceof AbortSignal)) badOption(where, 'signal', 'an AbortSignal', signal)
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    badOption(where, 'signal', 'an AbortSignal', signal)
   return { dtype: dtype === 'auto' ? 'f32' : dtype, threads, maxTokens }
 }
 
 /** Parameters by what the weights were asked for as. */
-export function countParameters(config: ModelConfig, { parameters: p }: Pick<WeightList, 'parameters'>): Parameters {
+export function countParameters(
+  config: ModelConfig,
+  { parameters: p }: Pick<WeightList, 'parameters'>,
+): Parameters {
   const ffn = config.experts.filter((kind) => kind === 'ffn').length
   const used = Math.min(config.topK, ffn) / ffn
   return {
@@ -105,8 +112,10 @@ function checkMemory(needed: number, free: number): void {
  *   ERR_MOE_OUT_OF_MEMORY, ERR_MOE_CUDA_UNAVAILABLE, ERR_MOE_NATIVE_LOAD
  */
 export async function loadModel(dir: string, options: LoadModelOptions = {}): Promise<Model> {
-  if (typeof dir !== 'string' || dir === '') badOption('loadModel', 'dir', 'a path of a folder', dir)
-  if (typeof options !== 'object' || options === null) badOption('loadModel', 'options', 'an object', options)
+  if (typeof dir !== 'string' || dir === '')
+    badOption('loadModel', 'dir', 'a path of a folder', dir)
+  if (typeof options !== 'object' || options === null)
+    badOption('loadModel', 'options', 'an object', options)
   const { dtype, threads, maxTokens: asked } = resolveOptions(options)
   options.signal?.throwIfAborted()
   const device = chooseDevice(options.device)
@@ -120,7 +129,7 @@ export async function loadModel(dir: string, options: LoadModelOptions = {}): Pr
   checkMemory(numBlocks * perBlock, free) // before handles take memory for tables of that length
   const { graph, weights } = buildModel(checkpoint, dtype, { ...options, maxTokens })
   checkMemory(numBlocks * perBlock + weights.bytes, free)
-  const tokenizer = openTokenizer(dir, config)
+  const tokenizer = await openTokenizer(dir, config)
   await weights.load(options)
   const generation = new ConfigReader(checkpoint.generationConfig, 'generation_config.json')
   const published = generation.ids('eos_token_id')

@@ -1,3 +1,4 @@
+import type { DeviceInfo } from './device.ts'
 import { BlockPool } from './engine/blocks.ts'
 import {
   checkForwardOptions,
@@ -14,7 +15,6 @@ import { Scheduler } from './engine/scheduler.ts'
 import { Sequence } from './engine/sequence.ts'
 import { SequenceState } from './engine/sequence_state.ts'
 import { StepRunner } from './engine/step.ts'
-import type { DeviceInfo } from './device.ts'
 import { badOption } from './errors.ts'
 import type { Architecture } from './models/architecture.ts'
 import type { ModelConfig } from './models/config.ts'
@@ -130,7 +130,9 @@ export class Model {
   /** A sequence that keeps its place in the cache. */
   sequence(): Sequence {
     this.#check()
-    const sequence = new Sequence(this.#scheduler, this.config, this.#newState(), (s) => this.#sequences.delete(s))
+    const sequence = new Sequence(this.#scheduler, this.config, this.#newState(), (s) =>
+      this.#sequences.delete(s),
+    )
     this.#sequences.add(sequence)
     return sequence
   }
@@ -156,7 +158,8 @@ export class Model {
 
   #encode(prompt: string | TokenIds): TokenIds {
     if (typeof prompt !== 'string') return prompt
-    if (!this.tokenizer) badOption('generate', 'prompt', 'token ids, since this model has no tokenizer', prompt)
+    if (!this.tokenizer)
+      badOption('generate', 'prompt', 'token ids, since this model has no tokenizer', prompt)
     const ids = this.tokenizer.encode(prompt)
     if (ids.length === 0) badOption('generate', 'prompt', 'at least one token', prompt)
     return ids
@@ -188,6 +191,6 @@ export class Model {
   }
 
   #check(): void {
-    if (this.#disposed) disposed('model')
+    if (this.#disposed !== undefined) disposed('model')
   }
 }

@@ -55,7 +55,14 @@ export interface Plan {
 
   embedding(table: Tensor, ids: Tensor, out: Tensor): void
   rmsNorm(x: Tensor, weight: Tensor, out: Tensor, eps: number): void
-  linear(x: Tensor, weight: Tensor, bias: Maybe, residual: Maybe, out: Tensor, activation: Activation): void
+  linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Maybe,
+    residual: Maybe,
+    out: Tensor,
+    activation: Activation,
+  ): void
   ropeCache(
     q: Tensor,
     k: Tensor,
@@ -105,7 +112,13 @@ export interface Plan {
     offsets: Tensor,
     rows: Tensor,
   ): void
-  groupedGemm(x: Tensor, offsets: Tensor, weights: Tensor[], out: Tensor, activation: Activation): void
+  groupedGemm(
+    x: Tensor,
+    offsets: Tensor,
+    weights: Tensor[],
+    out: Tensor,
+    activation: Activation,
+  ): void
   combine(
     expertOut: Tensor,
     rows: Tensor,

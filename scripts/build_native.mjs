@@ -4,7 +4,7 @@
 //   node scripts/build_native.mjs [--out build/Release] [--config Release] [--arch x64]
 // The CMake tree is build-cmake/, since `node-gyp rebuild` deletes build/.
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, readFileSync, readdirSync, renameSync, statSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
@@ -20,13 +20,19 @@ const config = values.config ?? 'Release'
 const arch = values.arch ?? process.arch
 const out = path.resolve(values.out ?? path.join(root, 'build', config))
 const sanitize = process.env.MOE_SANITIZE ?? ''
-const work = path.join(root, 'build-cmake', `${process.platform}-${arch}${sanitize && `-${sanitize}`}`)
+const work = path.join(
+  root,
+  'build-cmake',
+  `${process.platform}-${arch}${sanitize && `-${sanitize}`}`,
+)
 const jobs = String(os.availableParallelism())
 
 function run(command, ...args) {
   const result = spawnSync(command, args, { cwd: root, encoding: 'utf8' })
   if (result.error?.code === 'ENOENT') {
-    console.error(`moe-native: building needs ${command}: install CMake >= 3.20 and a C++20 compiler`)
+    console.error(
+      `moe-native: building needs ${command}: install CMake >= 3.20 and a C++20 compiler`,
+    )
     process.exit(1)
   }
   if (result.status !== 0) {
@@ -39,7 +45,10 @@ function run(command, ...args) {
 function cmakeJs() {
   try {
     const manifest = createRequire(import.meta.url).resolve('cmake-js/package.json')
-    return path.resolve(path.dirname(manifest), JSON.parse(readFileSync(manifest, 'utf8')).bin['cmake-js'])
+    return path.resolve(
+      path.dirname(manifest),
+      JSON.parse(readFileSync(manifest, 'utf8')).bin['cmake-js'],
+    )
   } catch {
     return undefined
   }
@@ -48,22 +57,48 @@ function cmakeJs() {
 const started = performance.now()
 const script = cmakeJs()
 if (script) {
-  run(process.execPath, script, 'build', '-d', root, '-O', work, '-B', config, '-p', jobs, '-a', arch,
-    `--CDMOE_SANITIZE=${sanitize}`)
+  run(
+    process.execPath,
+    script,
+    'build',
+    '-d',
+    root,
+    '-O',
+    work,
+    '-B',
+    config,
+    '-p',
+    jobs,
+    '-a',
+    arch,
+    `--CDMOE_SANITIZE=${sanitize}`,
+  )
 } else {
-  run('cmake', '-S', root, '-B', work, `-DCMAKE_BUILD_TYPE=${config}`, `-DMOE_SANITIZE=${sanitize}`,
-    `-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=${path.join(work, config)}`)
+  run(
+    'cmake',
+    '-S',
+    root,
+    '-B',
+    work,
+    `-DCMAKE_BUILD_TYPE=${config}`,
+    `-DMOE_SANITIZE=${sanitize}`,
+    `-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=${path.join(work, config)}`,
+  )
   run('cmake', '--build', work, '--config', config, '--parallel', jobs)
 }
 
 // Unchanged files are left alone and changed ones replaced whole: a running process may have them mapped.
 mkdirSync(out, { recursive: true })
-for (const file of readdirSync(path.join(work, config)).filter((f) => /\.(node|so|dylib)$/.test(f))) {
+for (const file of readdirSync(path.join(work, config)).filter((f) =>
+  /\.(node|so|dylib)$/.test(f),
+)) {
   const from = path.join(work, config, file)
   const to = path.join(out, file)
   const old = statSync(to, { throwIfNoEntry: false })
   if (old && old.mtimeMs >= statSync(from).mtimeMs && old.size === statSync(from).size) continue
   copyFileSync(from, `${to}.new`)
   renameSync(`${to}.new`, to)
-  console.error(`moe-native: built ${path.relative(root, to)} in ${((performance.now() - started) / 1000).toFixed(1)} s`)
+  console.error(
+    `moe-native: built ${path.relative(root, to)} in ${((performance.now() - started) / 1000).toFixed(1)} s`,
+  )
 }

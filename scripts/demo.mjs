@@ -13,7 +13,12 @@ for (const name of ['moepp-tiny', 'yuan-tiny', 'mixtral-tiny']) {
     `\n── ${name}: ${model.config.architecture}, ${(total / 1e6).toFixed(1)} M parameters, ` +
       `${(activePerToken / 1e6).toFixed(1)} M active per token`,
   )
-  const generation = model.generate(prompt, { maxNewTokens: 80, temperature: 0.7, topP: 0.9, seed: 4 })
+  const generation = model.generate(prompt, {
+    maxNewTokens: 80,
+    temperature: 0.7,
+    topP: 0.9,
+    seed: 4,
+  })
   process.stdout.write(prompt)
   for await (const { text } of generation) process.stdout.write(text)
   const { usage, timings } = await generation

@@ -9,7 +9,9 @@ const files = (folder: string): string[] =>
     .map((entry) => path.relative(root, path.join(entry.parentPath, entry.name)))
 
 const includes = (file: string): string[] =>
-  [...readFileSync(path.join(root, file), 'utf8').matchAll(/#include [<"]([^>"]+)[>"]/g)].map((m) => m[1]!)
+  [...readFileSync(path.join(root, file), 'utf8').matchAll(/#include [<"]([^>"]+)[>"]/g)].map(
+    (m) => m[1]!,
+  )
 
 const imports = (file: string): string[] =>
   [...readFileSync(path.join(root, file), 'utf8').matchAll(/from '(\.[^']+)'/g)].map((m) =>
@@ -22,29 +24,40 @@ const offenders = (folder: string, refers: (file: string) => string[], matches: 
 
 describe('layers', () => {
   it('napi.h is included in csrc/binding only', () => {
-    expect(offenders('csrc', includes, /napi/).filter((f) => !f.startsWith('csrc/binding/'))).toEqual([])
+    expect(
+      offenders('csrc', includes, /napi/).filter((f) => !f.startsWith('csrc/binding/')),
+    ).toEqual([])
   })
   it('no CUDA header in csrc', () => expect(offenders('csrc', includes, /cuda/)).toEqual([]))
   it('kernels of an instruction set use no C++ library', () => {
     const units = files('csrc/cpu/isa').filter((file) => !path.basename(file).startsWith('select'))
     const allowed = /^(stddef\.h|stdint\.h|string\.h|immintrin\.h|cpu\/isa\/)/
-    expect(units.filter((file) => includes(file).some((target) => !allowed.test(target)))).toEqual([])
+    expect(units.filter((file) => includes(file).some((target) => !allowed.test(target)))).toEqual(
+      [],
+    )
   })
   it('ops know neither layers nor models; kernels know no binding', () => {
-    expect(offenders('lib/ops', imports, /^lib\/(layers|models|routers|engine|weights)/)).toEqual([])
+    expect(offenders('lib/ops', imports, /^lib\/(layers|models|routers|engine|weights)/)).toEqual(
+      [],
+    )
     expect(offenders('csrc/ops', includes, /binding/)).toEqual([])
     expect(offenders('csrc/cpu', includes, /binding/)).toEqual([])
   })
   it('graphs call ops, not the addon', () => {
     const values = (file: string) =>
-      [...readFileSync(path.join(root, file), 'utf8').matchAll(/import \{([^}]*)\} from '\.\.\/native\.ts'/g)].map((m) => m[1]!)
+      [
+        ...readFileSync(path.join(root, file), 'utf8').matchAll(
+          /import \{([^}]*)\} from '\.\.\/native\.ts'/g,
+        ),
+      ].map((m) => m[1]!)
     for (const folder of ['lib/models', 'lib/layers', 'lib/routers'])
       expect(offenders(folder, values, /\bnative\b/)).toEqual([])
   })
   it('imports have no cycles', () => {
     const done = new Set<string>()
     const visit = (file: string, above: string[]): void => {
-      if (above.includes(file)) throw new Error(`cycle: ${[...above.slice(above.indexOf(file)), file].join(' -> ')}`)
+      if (above.includes(file))
+        throw new Error(`cycle: ${[...above.slice(above.indexOf(file)), file].join(' -> ')}`)
       if (done.has(file)) return
       for (const target of valueImports(file)) visit(target, [...above, file])
       done.add(file)

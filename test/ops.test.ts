@@ -8,11 +8,14 @@ import { cases } from './cases/index.ts'
 function firstWrong(got: ArrayTensor, want: Expected, terms: number): string | undefined {
   const numbers = toF64(got)
   if ('exact' in want) {
-    if (numbers.length !== want.exact.length) return `${numbers.length} numbers, want ${want.exact.length}`
-    for (const [i, value] of numbers.entries()) if (value !== want.exact[i]) return `at ${i}: ${value}, want ${want.exact[i]}`
+    if (numbers.length !== want.exact.length)
+      return `${numbers.length} numbers, want ${want.exact.length}`
+    for (const [i, value] of numbers.entries())
+      if (value !== want.exact[i]) return `at ${i}: ${value}, want ${want.exact[i]}`
     return undefined
   }
-  if (numbers.length !== want.value.length) return `${numbers.length} numbers, want ${want.value.length}`
+  if (numbers.length !== want.value.length)
+    return `${numbers.length} numbers, want ${want.value.length}`
   const u = unitRoundoff[arrayDType(got) as 'f32' | 'bf16']
   for (const [i, value] of numbers.entries()) {
     const bound = u * Math.abs(want.value[i]!) + (terms + 1) * unitRoundoff.f32 * want.magnitude[i]!
@@ -23,14 +26,21 @@ function firstWrong(got: ArrayTensor, want: Expected, terms: number): string | u
   return undefined
 }
 
-async function check(c: OpCase, shape: unknown, dtype: 'f32' | 'bf16', seed: number): Promise<void> {
+async function check(
+  c: OpCase,
+  shape: unknown,
+  dtype: 'f32' | 'bf16',
+  seed: number,
+): Promise<void> {
   const inputs = c.inputs(shape, new Random(seed), dtype)
   const expected = c.reference(inputs, shape)
   const results = await c.run(inputs, {})
-  for (const [name, want] of Object.entries(expected)) expect(firstWrong(results[name]!, want, c.terms(shape)), name).toBeUndefined()
+  for (const [name, want] of Object.entries(expected))
+    expect(firstWrong(results[name]!, want, c.terms(shape)), name).toBeUndefined()
   // The same bits on one thread as on all.
   const alone = await c.run(inputs, { threads: 1 })
-  for (const name of Object.keys(expected)) expect(alone[name]!.data, name).toEqual(results[name]!.data)
+  for (const name of Object.keys(expected))
+    expect(alone[name]!.data, name).toEqual(results[name]!.data)
 }
 
 const { isas, isa: best } = native().cpu()
@@ -39,7 +49,9 @@ describe.each(isas)('ops on cpu, %s kernels', (isa) => {
   afterAll(() => native().selectIsa(best))
 
   describe.each(cases)('$op', (c) => {
-    const table = c.shapes.flatMap((shape) => c.dtypes.map((dtype) => ({ dtype, shape, name: JSON.stringify(shape) })))
+    const table = c.shapes.flatMap((shape) =>
+      c.dtypes.map((dtype) => ({ dtype, shape, name: JSON.stringify(shape) })),
+    )
     it.each(table)('$dtype $name', async ({ dtype, shape }) => {
       native().selectIsa(isa)
       for (const seed of [1, 2]) await check(c, shape, dtype, seed)
@@ -52,7 +64,10 @@ describe.each(cases)('$op rejects', (c) => {
     const inputs = c.inputs(c.shapes[0], new Random(1), c.dtypes[0]!)
     const failure = await Promise.resolve()
       .then(() => c.run(change(inputs), {}))
-      .then(() => undefined, (error: unknown) => error)
+      .then(
+        () => undefined,
+        (error: unknown) => error,
+      )
     expect(failure).toMatchObject({ name: 'MoeError', code })
     expect((failure as Error).message).toMatch(new RegExp(argument))
   })

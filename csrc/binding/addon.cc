@@ -42,9 +42,11 @@ Napi::Value tensor(const Napi::CallbackInfo& info) {
     const DType dtype = read_dtype(info[1]);
     const Layout layout = read_layout(info[2]);
     if (layout == Layout::rows) return TensorHandle::wrap(info.Env(), make_tensor(shape, dtype));
-    if (shape.rank() != 2) fail(Code::shape, "tensor: a packed weight must be [N, K], got ", shape.text());
+    if (shape.rank() != 2)
+      fail(Code::shape, "tensor: a packed weight must be [N, K], got ", shape.text());
     if (layout == Layout::gate_up && shape[0] % 2)
-      fail(Code::shape, "tensor: a gate_up weight must have an even number of rows, got ", shape.text());
+      fail(Code::shape, "tensor: a gate_up weight must have an even number of rows, got ",
+           shape.text());
     Tensor packed = make_tensor({0}, DType::u8);
     packed.slot->bytes = tensor_bytes(shape, dtype, layout);
     packed.shape = shape;
@@ -59,8 +61,8 @@ Napi::Value tensor(const Napi::CallbackInfo& info) {
 Napi::Value copy_array(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     if (!info[0].IsTypedArray()) fail(Code::option, "tensor: data must be a typed array");
-    return TensorHandle::wrap(info.Env(), tensor_from(info[0].As<Napi::TypedArray>(), read_shape(info[1]),
-                                                      read_dtype(info[2])));
+    return TensorHandle::wrap(info.Env(), tensor_from(info[0].As<Napi::TypedArray>(),
+                                                      read_shape(info[1]), read_dtype(info[2])));
   });
 }
 
@@ -76,12 +78,13 @@ Napi::Value pack_weight(const Napi::CallbackInfo& info) {
                       run.Get(2u).ToNumber().Int64Value()});
     }
     const CancelFlag cancel = read_cancel(info[2]);
-    return Channel::of(info.Env()).run(info.Env(), cancel, [out, runs, cancel]() mutable -> Channel::Result {
-      if (cancel && cancel->load()) fail(Code::cancelled, "cancelled");
-      pack(load_context(), out, runs);
-      for (const RowRun& run : runs) release_pages(run.source);
-      return nothing;
-    });
+    return Channel::of(info.Env())
+        .run(info.Env(), cancel, [out, runs, cancel]() mutable -> Channel::Result {
+          if (cancel && cancel->load()) fail(Code::cancelled, "cancelled");
+          pack(load_context(), out, runs);
+          for (const RowRun& run : runs) release_pages(run.source);
+          return nothing;
+        });
   });
 }
 
@@ -101,12 +104,14 @@ Napi::Value copy_vector(const Napi::CallbackInfo& info) {
 /// dequantizeGptq(qweight, qzeros, scales, gIdx, bits, out)
 Napi::Value dequantize_gptq(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    const Gptq source{read_tensor(info[0]), read_tensor(info[1]), read_tensor(info[2]), read_tensor(info[3])};
+    const Gptq source{read_tensor(info[0]), read_tensor(info[1]), read_tensor(info[2]),
+                      read_tensor(info[3])};
     const int bits = info[4].ToNumber().Int32Value();
     Tensor out = read_tensor(info[5]);
     return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
       dequantize(load_context(), source, bits, out);
-      for (const Tensor& t : {source.qweight, source.qzeros, source.scales, source.g_idx}) release_pages(t);
+      for (const Tensor& t : {source.qweight, source.qzeros, source.scales, source.g_idx})
+        release_pages(t);
       return nothing;
     });
   });

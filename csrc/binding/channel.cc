@@ -31,8 +31,8 @@ const char* code_name(Code code) {
 
 void Channel::install(Napi::Env env) {
   auto self = std::make_shared<Channel>();
-  napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "moe"), 0, 1, nullptr,
-                                  nullptr, nullptr, &Channel::call_js, &self->function_);
+  napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "moe"), 0, 1,
+                                  nullptr, nullptr, nullptr, &Channel::call_js, &self->function_);
   napi_unref_threadsafe_function(env, self->function_);  // idle: does not keep the process alive
   auto* holder = new std::shared_ptr<Channel>(self);
   env.SetInstanceData(holder);
@@ -103,8 +103,8 @@ bool Channel::post(Message message) {
 void Channel::call_js(napi_env env, napi_value, void*, void* data) {
   const std::unique_ptr<Message> message(static_cast<Message*>(data));
   if (env == nullptr) return;  // being torn down
-  // Nothing may leave this frame: in a terminating worker every call into JavaScript fails, and a C++
-  // exception here ends the process.
+  // Nothing may leave this frame: in a terminating worker every call into JavaScript fails, and a
+  // C++ exception here ends the process.
   try {
     Napi::HandleScope scope(env);
     (*message)(Napi::Env(env), of(Napi::Env(env)));

@@ -1,11 +1,12 @@
 #pragma once
 // The only way from the engine thread back into JavaScript.
 //
-// A napi_threadsafe_function alone is not safe against the end of its environment (nodejs/node#55706,
-// #58484, #65100): it can be destroyed while another thread is inside napi_call_threadsafe_function. So
-// there is one per environment, made when the addon is loaded, and every use of it from another thread
-// happens under a mutex that an environment cleanup hook also takes. Hooks run last-in first-out and ours
-// is added after the thread-safe function's own, so ours runs first: after it nobody touches the handle.
+// A napi_threadsafe_function alone is not safe against the end of its environment
+// (nodejs/node#55706, #58484, #65100): it can be destroyed while another thread is inside
+// napi_call_threadsafe_function. So there is one per environment, made when the addon is loaded,
+// and every use of it from another thread happens under a mutex that an environment cleanup hook
+// also takes. Hooks run last-in first-out and ours is added after the thread-safe function's own,
+// so ours runs first: after it nobody touches the handle.
 
 #include <napi.h>
 

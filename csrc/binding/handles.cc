@@ -40,21 +40,27 @@ CancelFlag read_cancel(const Napi::Value& value) {
 }
 
 Tensor tensor_from(const Napi::TypedArray& array, const Shape& shape, DType dtype) {
-  if (array.ElementSize() != dtype_bytes(dtype) || static_cast<int64_t>(array.ElementLength()) != shape.count())
+  if (array.ElementSize() != dtype_bytes(dtype) ||
+      static_cast<int64_t>(array.ElementLength()) != shape.count())
     fail(Code::shape, "tensor: data must have ", shape.count(), " elements of ", dtype_bytes(dtype),
          " bytes, got ", array.ElementLength(), " of ", array.ElementSize());
   Tensor tensor = make_tensor(shape, dtype);
-  const auto* bytes = static_cast<const std::byte*>(array.ArrayBuffer().Data()) + array.ByteOffset();
+  const auto* bytes =
+      static_cast<const std::byte*>(array.ArrayBuffer().Data()) + array.ByteOffset();
   std::memcpy(tensor.as<std::byte>(), bytes, array.ByteLength());
   return tensor;
 }
 
-Napi::Value to_typed_array(Napi::Env env, std::shared_ptr<Buffer> buffer, size_t count, DType dtype) {
+Napi::Value to_typed_array(Napi::Env env, std::shared_ptr<Buffer> buffer, size_t count,
+                           DType dtype) {
   const size_t bytes = count * dtype_bytes(dtype);
   napi_value array_buffer = nullptr;
   auto* holder = new std::shared_ptr<Buffer>(buffer);
-  const auto release = [](napi_env, void*, void* hint) { delete static_cast<std::shared_ptr<Buffer>*>(hint); };
-  if (napi_create_external_arraybuffer(env, buffer->data(), bytes, release, holder, &array_buffer) != napi_ok) {
+  const auto release = [](napi_env, void*, void* hint) {
+    delete static_cast<std::shared_ptr<Buffer>*>(hint);
+  };
+  if (napi_create_external_arraybuffer(env, buffer->data(), bytes, release, holder,
+                                       &array_buffer) != napi_ok) {
     // Some runtimes (Electron) forbid memory from outside the JavaScript heap.
     delete holder;
     auto copy = Napi::ArrayBuffer::New(env, bytes);
@@ -96,7 +102,8 @@ Napi::Value TensorHandle::wrap(Napi::Env env, Tensor tensor) {
 Napi::Value TensorHandle::shape(const Napi::CallbackInfo& info) {
   const auto array = Napi::Array::New(info.Env());
   for (int i = 0; i < tensor.shape.rank(); ++i)
-    array.Set(static_cast<uint32_t>(i), Napi::Number::New(info.Env(), static_cast<double>(tensor.dim(i))));
+    array.Set(static_cast<uint32_t>(i),
+              Napi::Number::New(info.Env(), static_cast<double>(tensor.dim(i))));
   return array;
 }
 
@@ -110,7 +117,8 @@ Napi::Value TensorHandle::columns(const Napi::CallbackInfo& info) {
     if (tensor.layout != Layout::rows || tensor.shape.rank() != 2)
       fail(Code::shape, "columns: tensor must be row-major of 2 dimensions");
     if (start < 0 || count < 0 || start + count > tensor.dim(1))
-      fail(Code::option, "columns: range must be inside ", tensor.dim(1), ", got ", start, " + ", count);
+      fail(Code::option, "columns: range must be inside ", tensor.dim(1), ", got ", start, " + ",
+           count);
     Tensor slice = tensor;
     slice.offset += static_cast<size_t>(start) * dtype_bytes(tensor.dtype);
     slice.shape = {tensor.dim(0), count};
@@ -122,7 +130,8 @@ Napi::Value TensorHandle::columns(const Napi::CallbackInfo& info) {
 Napi::Value TensorHandle::first(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const int64_t count = info[0].ToNumber().Int64Value();
-    if (tensor.layout != Layout::rows || tensor.shape.rank() == 0 || count < 0 || count > tensor.dim(0))
+    if (tensor.layout != Layout::rows || tensor.shape.rank() == 0 || count < 0 ||
+        count > tensor.dim(0))
       fail(Code::option, "first: count must be inside ", tensor.shape.text(), ", got ", count);
     Tensor head = tensor;
     head.shape = {};
@@ -163,7 +172,8 @@ FileHandle::FileHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
       fail(Code::option, "MappedFile: parts must be a list of paths");
     const auto paths = info[0].As<Napi::Array>();
     std::vector<std::string> parts;
-    for (uint32_t i = 0; i < paths.Length(); ++i) parts.push_back(paths.Get(i).ToString().Utf8Value());
+    for (uint32_t i = 0; i < paths.Length(); ++i)
+      parts.push_back(paths.Get(i).ToString().Utf8Value());
     file_ = MappedFile::open(parts);
   });
 }
@@ -187,7 +197,8 @@ Napi::Value FileHandle::read(const Napi::CallbackInfo& info) {
 Napi::Value FileHandle::make_tensor(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const auto offset = static_cast<size_t>(info[0].ToNumber().DoubleValue());
-    return TensorHandle::wrap(info.Env(), file_->tensor(offset, read_shape(info[1]), read_dtype(info[2])));
+    return TensorHandle::wrap(info.Env(),
+                              file_->tensor(offset, read_shape(info[1]), read_dtype(info[2])));
   });
 }
 

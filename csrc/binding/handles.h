@@ -69,6 +69,7 @@ CancelFlag read_cancel(const Napi::Value& value);
 Tensor tensor_from(const Napi::TypedArray& array, const Shape& shape, DType dtype);
 
 /// A typed array over `buffer`, without a copy where the runtime allows it.
-Napi::Value to_typed_array(Napi::Env env, std::shared_ptr<Buffer> buffer, size_t count, DType dtype);
+Napi::Value to_typed_array(Napi::Env env, std::shared_ptr<Buffer> buffer, size_t count,
+                           DType dtype);
 
 }  // namespace moe

@@ -25,7 +25,8 @@ void read_field(const Napi::Value& value, Tensor& field, std::vector<Tensor>& te
   if (field) tensors.push_back(field);
 }
 
-void read_field(const Napi::Value& value, std::vector<Tensor>& field, std::vector<Tensor>& tensors) {
+void read_field(const Napi::Value& value, std::vector<Tensor>& field,
+                std::vector<Tensor>& tensors) {
   if (!value.IsArray()) fail(Code::option, "native: argument must be a list of tensors");
   const auto array = value.As<Napi::Array>();
   for (uint32_t i = 0; i < array.Length(); ++i) {
@@ -101,37 +102,43 @@ Napi::Function PlanHandle::define(Napi::Env env) {
           InstanceMethod<&PlanHandle::empty>("empty"),
           InstanceMethod<&PlanHandle::run>("run"),
           InstanceAccessor<&PlanHandle::arena_bytes>("arenaBytes"),
-          InstanceMethod<&PlanHandle::record<Embedding, &Embedding::table, &Embedding::ids,
-                                             &Embedding::out>>("embedding"),
+          InstanceMethod<
+              &PlanHandle::record<Embedding, &Embedding::table, &Embedding::ids, &Embedding::out>>(
+              "embedding"),
           InstanceMethod<&PlanHandle::record<RmsNorm, &RmsNorm::x, &RmsNorm::weight, &RmsNorm::out,
                                              &RmsNorm::eps>>("rmsNorm"),
           InstanceMethod<&PlanHandle::record<Linear, &Linear::x, &Linear::weight, &Linear::bias,
                                              &Linear::residual, &Linear::out, &Linear::activation>>(
               "linear"),
-          InstanceMethod<&PlanHandle::record<R, &R::q, &R::k, &R::v, &R::positions, &R::slots, &R::table,
-                                             &R::keys, &R::values>>("ropeCache"),
-          InstanceMethod<&PlanHandle::record<A, &A::q, &A::keys, &A::values, &A::positions, &A::starts,
-                                             &A::sequences, &A::block_table, &A::out, &A::scale>>(
-              "attention"),
-          InstanceMethod<&PlanHandle::record<C, &C::x, &C::state, &C::positions, &C::slots, &C::sequences,
-                                             &C::block_table, &C::out>>("causalPair"),
+          InstanceMethod<&PlanHandle::record<R, &R::q, &R::k, &R::v, &R::positions, &R::slots,
+                                             &R::table, &R::keys, &R::values>>("ropeCache"),
+          InstanceMethod<
+              &PlanHandle::record<A, &A::q, &A::keys, &A::values, &A::positions, &A::starts,
+                                  &A::sequences, &A::block_table, &A::out, &A::scale>>("attention"),
+          InstanceMethod<&PlanHandle::record<C, &C::x, &C::state, &C::positions, &C::slots,
+                                             &C::sequences, &C::block_table, &C::out>>(
+              "causalPair"),
           InstanceMethod<&PlanHandle::record<AttentionRouter, &AttentionRouter::qkv,
                                              &AttentionRouter::logits>>("attentionRouter"),
-          InstanceMethod<&PlanHandle::record<TopK, &TopK::logits, &TopK::ids, &TopK::weights, &TopK::kind,
-                                             &TopK::norm_std, &TopK::gives_share>>("topK"),
-          InstanceMethod<&PlanHandle::record<P, &P::x, &P::ids, &P::groups, &P::num_groups, &P::scale,
-                                             &P::out, &P::offsets, &P::rows>>("permute"),
+          InstanceMethod<&PlanHandle::record<TopK, &TopK::logits, &TopK::ids, &TopK::weights,
+                                             &TopK::kind, &TopK::norm_std, &TopK::gives_share>>(
+              "topK"),
+          InstanceMethod<&PlanHandle::record<P, &P::x, &P::ids, &P::groups, &P::num_groups,
+                                             &P::scale, &P::out, &P::offsets, &P::rows>>("permute"),
           InstanceMethod<&PlanHandle::record<GroupedGemm, &GroupedGemm::x, &GroupedGemm::offsets,
                                              &GroupedGemm::weights, &GroupedGemm::out,
                                              &GroupedGemm::activation>>("groupedGemm"),
-          InstanceMethod<&PlanHandle::record<M, &M::expert_out, &M::rows, &M::ids, &M::weights,
-                                             &M::residual, &M::kinds, &M::x, &M::constants, &M::gates,
-                                             &M::scale, &M::out>>("combine"),
-          InstanceMethod<&PlanHandle::record<GatherRows, &GatherRows::x, &GatherRows::rows,
-                                             &GatherRows::out>>("gatherRows"),
+          InstanceMethod<
+              &PlanHandle::record<M, &M::expert_out, &M::rows, &M::ids, &M::weights, &M::residual,
+                                  &M::kinds, &M::x, &M::constants, &M::gates, &M::scale, &M::out>>(
+              "combine"),
+          InstanceMethod<
+              &PlanHandle::record<GatherRows, &GatherRows::x, &GatherRows::rows, &GatherRows::out>>(
+              "gatherRows"),
           InstanceMethod<&PlanHandle::record<S, &S::logits, &S::options, &S::counts, &S::history,
-                                             &S::history_offsets, &S::ids, &S::logprobs, &S::top_ids,
-                                             &S::top_logprobs, &S::vocabulary>>("sample"),
+                                             &S::history_offsets, &S::ids, &S::logprobs,
+                                             &S::top_ids, &S::top_logprobs, &S::vocabulary>>(
+              "sample"),
       });
 }
 
@@ -165,7 +172,8 @@ Napi::Value PlanHandle::run(const Napi::CallbackInfo& info) {
       if (static_cast<int64_t>(data.ElementLength()) > to.shape.count())
         fail(Code::shape, "run: input must have at most ", to.shape.count(), " elements, got ",
              data.ElementLength());
-      copies.emplace_back(to, tensor_from(data, {static_cast<int64_t>(data.ElementLength())}, to.dtype));
+      copies.emplace_back(
+          to, tensor_from(data, {static_cast<int64_t>(data.ElementLength())}, to.dtype));
     }
     auto results = std::make_shared<std::vector<Output>>();
     for (uint32_t i = 0; i < outputs.Length(); ++i) {
@@ -175,25 +183,28 @@ Napi::Value PlanHandle::run(const Napi::CallbackInfo& info) {
     const int threads = std::max(1, info[2].ToNumber().Int32Value());
     const CancelFlag cancel = read_cancel(info[3]);
     return Channel::of(info.Env())
-        .run(info.Env(), cancel, [plan = plan_, copies, results, threads, cancel]() -> Channel::Result {
-          for (const auto& [to, from] : copies)
-            std::memcpy(to.as<std::byte>(), from.as<std::byte>(), from.slot->bytes);
-          plan->run({kernels(), Pool::get(), threads}, cancel);
-          for (Output& output : *results) {
-            const size_t bytes = tensor_bytes(output.tensor.shape, output.tensor.dtype, Layout::rows);
-            output.copy = std::make_shared<Buffer>(std::max<size_t>(bytes, 1));
-            std::memcpy(output.copy->data(), output.tensor.as<std::byte>(), bytes);
-          }
-          return [results](Napi::Env env) {
-            const auto array = Napi::Array::New(env, results->size());
-            for (uint32_t i = 0; i < results->size(); ++i) {
-              const Output& o = (*results)[i];
-              array.Set(i, to_typed_array(env, o.copy, static_cast<size_t>(o.tensor.shape.count()),
-                                          o.tensor.dtype));
-            }
-            return array;
-          };
-        });
+        .run(info.Env(), cancel,
+             [plan = plan_, copies, results, threads, cancel]() -> Channel::Result {
+               for (const auto& [to, from] : copies)
+                 std::memcpy(to.as<std::byte>(), from.as<std::byte>(), from.slot->bytes);
+               plan->run({kernels(), Pool::get(), threads}, cancel);
+               for (Output& output : *results) {
+                 const size_t bytes =
+                     tensor_bytes(output.tensor.shape, output.tensor.dtype, Layout::rows);
+                 output.copy = std::make_shared<Buffer>(std::max<size_t>(bytes, 1));
+                 std::memcpy(output.copy->data(), output.tensor.as<std::byte>(), bytes);
+               }
+               return [results](Napi::Env env) {
+                 const auto array = Napi::Array::New(env, results->size());
+                 for (uint32_t i = 0; i < results->size(); ++i) {
+                   const Output& o = (*results)[i];
+                   array.Set(
+                       i, to_typed_array(env, o.copy, static_cast<size_t>(o.tensor.shape.count()),
+                                         o.tensor.dtype));
+                 }
+                 return array;
+               };
+             });
   });
 }
 

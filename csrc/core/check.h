@@ -12,21 +12,25 @@ class Check {
   void shape(const char* name, const Tensor& tensor, const Shape& expected) const {
     present(name, tensor);
     if (!(tensor.shape == expected))
-      fail(Code::shape, where_, ": ", name, " must be ", expected.text(), ", got ", tensor.shape.text());
+      fail(Code::shape, where_, ": ", name, " must be ", expected.text(), ", got ",
+           tensor.shape.text());
   }
 
   void rank(const char* name, const Tensor& tensor, int rank) const {
     present(name, tensor);
     if (tensor.shape.rank() != rank)
-      fail(Code::shape, where_, ": ", name, " must have ", rank, " dimensions, got ", tensor.shape.text());
+      fail(Code::shape, where_, ": ", name, " must have ", rank, " dimensions, got ",
+           tensor.shape.text());
   }
 
   void dtype(const char* name, const Tensor& tensor, std::initializer_list<DType> allowed) const {
     present(name, tensor);
     if (std::find(allowed.begin(), allowed.end(), tensor.dtype) != allowed.end()) return;
     std::string expected;
-    for (DType d : allowed) expected += (expected.empty() ? "" : " or ") + std::string(dtype_name(d));
-    fail(Code::dtype, where_, ": ", name, " must be ", expected, ", got ", dtype_name(tensor.dtype));
+    for (DType d : allowed)
+      expected += (expected.empty() ? "" : " or ") + std::string(dtype_name(d));
+    fail(Code::dtype, where_, ": ", name, " must be ", expected, ", got ",
+         dtype_name(tensor.dtype));
   }
 
   void activation(const char* name, const Tensor& tensor) const {

@@ -9,7 +9,9 @@ Engine& Engine::get() {
   return *engine;
 }
 
-Engine::Engine() { std::thread([this] { loop(); }).detach(); }
+Engine::Engine() {
+  std::thread([this] { loop(); }).detach();
+}
 
 void Engine::post(std::function<void()> job) {
   {

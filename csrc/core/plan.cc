@@ -50,7 +50,8 @@ void Plan::finish() {
   std::vector<Slot*> order;
   for (auto& slot : slots_)
     if (slot->first_use >= 0) order.push_back(slot.get());
-  std::stable_sort(order.begin(), order.end(), [](Slot* a, Slot* b) { return a->bytes > b->bytes; });
+  std::stable_sort(order.begin(), order.end(),
+                   [](Slot* a, Slot* b) { return a->bytes > b->bytes; });
   std::vector<Slot*> placed;  // by offset
   for (Slot* slot : order) {
     const size_t bytes = (slot->bytes + kAlign - 1) / kAlign * kAlign;

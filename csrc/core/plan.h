@@ -14,9 +14,9 @@ using CancelFlag = std::shared_ptr<std::atomic<bool>>;
 
 /// A forward pass, recorded once and run many times.
 ///
-/// Recording an op checks it and notes which activations it touches. `finish` gives every activation
-/// an offset in the arena; those whose lifetimes do not overlap share memory. Plans of one model share
-/// an arena, since only one of them runs at a time.
+/// Recording an op checks it and notes which activations it touches. `finish` gives every
+/// activation an offset in the arena; those whose lifetimes do not overlap share memory. Plans of
+/// one model share an arena, since only one of them runs at a time.
 class Plan {
  public:
   explicit Plan(std::shared_ptr<Buffer> arena) : arena_(std::move(arena)) {}

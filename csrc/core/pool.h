@@ -8,9 +8,9 @@
 
 namespace moe {
 
-/// The process's worker threads. One caller at a time shares out a range of items; helpers join while
-/// the range is open. The caller can finish every item alone and waits only for helpers that have
-/// started, so a descheduled helper costs its own item and nothing else.
+/// The process's worker threads. One caller at a time shares out a range of items; helpers join
+/// while the range is open. The caller can finish every item alone and waits only for helpers that
+/// have started, so a descheduled helper costs its own item and nothing else.
 class Pool {
  public:
   /// As many threads as affinity and the cgroup's CPU quota allow. Never destroyed: its threads may
@@ -25,8 +25,9 @@ class Pool {
   void run(int64_t items, int64_t chunk, int threads, const Body& body) {
     if (items <= 0) return;
     if (threads <= 1 || items <= chunk || size_ <= 1) return body(int64_t{0}, items);
-    share(items, chunk, threads,
-          {[](const void* f, int64_t b, int64_t e) { (*static_cast<const Body*>(f))(b, e); }, &body});
+    share(
+        items, chunk, threads,
+        {[](const void* f, int64_t b, int64_t e) { (*static_cast<const Body*>(f))(b, e); }, &body});
   }
 
  private:

@@ -30,7 +30,8 @@ class Shape {
     return n;
   }
   bool operator==(const Shape& other) const {
-    return rank_ == other.rank_ && std::equal(dims_.begin(), dims_.begin() + rank_, other.dims_.begin());
+    return rank_ == other.rank_ &&
+           std::equal(dims_.begin(), dims_.begin() + rank_, other.dims_.begin());
   }
   std::string text() const;
 
@@ -46,7 +47,8 @@ enum class Layout : uint8_t {
   gate_up,  // the same; a panel holds 32 gate rows and the 32 up rows that belong to them
 };
 
-/// Where a tensor's bytes are. Activations move when a plan is laid out, so tensors refer to a slot.
+/// Where a tensor's bytes are. Activations move when a plan is laid out, so tensors refer to a
+/// slot.
 struct Slot {
   std::shared_ptr<Buffer> buffer;  // null: `external` holds the address
   size_t offset = 0;

@@ -27,7 +27,8 @@ void attend(const Kernels& kernels, const Attention& op, const float* q, int64_t
     const int64_t skip = std::max<int64_t>(0, span.first - block * kBlockTokens);
     alignas(64) float p[kBlockTokens];
     kernels.key_scores(q, op.keys.as<T>() + base, kHalf, D, p);
-    for (int64_t j = 0; j < kBlockTokens; ++j) p[j] = j < skip || j >= n ? -INFINITY : p[j] * op.scale;
+    for (int64_t j = 0; j < kBlockTokens; ++j)
+      p[j] = j < skip || j >= n ? -INFINITY : p[j] * op.scale;
     const float top = std::max(best, kernels.max_value(p, kBlockTokens));
     const float keep = best == -INFINITY ? 0.f : std::exp(best - top);
     total = total * keep + kernels.exp_sum(p, kBlockTokens, top);
@@ -47,8 +48,8 @@ void Attention::run_cpu(const CpuContext& cpu) const {
     cpu.parallel(T * N, T < 16 ? 1 : 8, [&](int64_t begin, int64_t end) {
       for (int64_t item = begin; item < end; ++item) {
         const int64_t n = item / T, t = item % T;
-        const Span span{block_table.row<int32_t>(sequences.as<int32_t>()[t]), starts.as<int32_t>()[t],
-                        positions.as<int32_t>()[t]};
+        const Span span{block_table.row<int32_t>(sequences.as<int32_t>()[t]),
+                        starts.as<int32_t>()[t], positions.as<int32_t>()[t]};
         alignas(64) float query[kMaxHeadSize], acc[kMaxHeadSize];
         for (int64_t i = 0; i < D; ++i) query[i] = to_float(q.row<Value>(t)[n * D + i]);
         attend<Value>(cpu.kernels, *this, query, n / (N / G), span, acc);

@@ -16,7 +16,8 @@ void CausalPair::run_cpu(const CpuContext& cpu) const {
         if (!starts_here(t))
           previous = x.row<Value>(t - 1);
         else if (position[t] > 0)
-          previous = state.row<Value>(block_table.row<int32_t>(sequence[t])[(position[t] - 1) / kBlockTokens]);
+          previous = state.row<Value>(
+              block_table.row<int32_t>(sequence[t])[(position[t] - 1) / kBlockTokens]);
         Value* to = out.row<Value>(t);
         for (int64_t c = 0; c < C; ++c) {
           to[2 * c] = previous ? previous[c] : Value{};
@@ -27,9 +28,10 @@ void CausalPair::run_cpu(const CpuContext& cpu) const {
     // Only now: the first token of a chunk may have read the state of the block it writes to.
     cpu.parallel(T, 32, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
-        const bool last_in_block =
-            t + 1 == T || starts_here(t + 1) || slot[t + 1] / kBlockTokens != slot[t] / kBlockTokens;
-        if (last_in_block) std::copy_n(x.row<Value>(t), C, state.row<Value>(slot[t] / kBlockTokens));
+        const bool last_in_block = t + 1 == T || starts_here(t + 1) ||
+                                   slot[t + 1] / kBlockTokens != slot[t] / kBlockTokens;
+        if (last_in_block)
+          std::copy_n(x.row<Value>(t), C, state.row<Value>(slot[t] / kBlockTokens));
       }
     });
   });

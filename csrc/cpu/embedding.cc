@@ -8,7 +8,8 @@ void Embedding::run_cpu(const CpuContext& cpu) const {
   cpu.parallel(T, 4, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       // The table may be a mapped file, whose tensors need not be aligned.
-      const std::byte* row = table.as<std::byte>() + ids.as<int32_t>()[t] * H * static_cast<int64_t>(element);
+      const std::byte* row =
+          table.as<std::byte>() + ids.as<int32_t>()[t] * H * static_cast<int64_t>(element);
       float* to = out.row<float>(t);
       if (table.dtype == DType::f32) {
         std::memcpy(to, row, static_cast<size_t>(H) * element);

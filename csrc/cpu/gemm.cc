@@ -40,7 +40,8 @@ Rows prepare_rows(const CpuContext& cpu, const GemmArgs& args, bool dot) {
       if (x.dtype == DType::bf16 && !dot)
         cpu.kernels.widen(&x.row<bf16>(r)->bits, K, reinterpret_cast<float*>(to));
       else
-        std::memcpy(to, x.row<std::byte>(r * static_cast<int64_t>(element)), static_cast<size_t>(K) * element);
+        std::memcpy(to, x.row<std::byte>(r * static_cast<int64_t>(element)),
+                    static_cast<size_t>(K) * element);
     }
   });
   return {copy, stride};
@@ -56,8 +57,8 @@ void store_row(const Kernels& kernels, const float* from, int64_t n, Out* to) {
 
 /// One row of a finished tile: bias, activation, residual, store. `sums` holds 64 columns.
 template <class Out>
-void finish_row(const Kernels& kernels, const GemmArgs& args, float* sums, int64_t row, int64_t column,
-                int64_t n) {
+void finish_row(const Kernels& kernels, const GemmArgs& args, float* sums, int64_t row,
+                int64_t column, int64_t n) {
   if (args.activation == Activation::swiglu) {
     kernels.silu_mul(sums, sums + kPanel / 2, n, sums);
   } else {
@@ -71,8 +72,9 @@ void finish_row(const Kernels& kernels, const GemmArgs& args, float* sums, int64
 }
 
 template <class Out>
-void run_panel(const Kernels& kernels, const GemmArgs& args, const PanelGrid& grid, const Rows& rows,
-               bool dot, const std::byte* panel, int64_t column, int64_t first, int64_t last) {
+void run_panel(const Kernels& kernels, const GemmArgs& args, const PanelGrid& grid,
+               const Rows& rows, bool dot, const std::byte* panel, int64_t column, int64_t first,
+               int64_t last) {
   constexpr int kMaxRows = 8;
   const int64_t n = std::min(grid.per_panel, grid.columns - column);
   const bool half = args.weights[0].dtype == DType::bf16;
@@ -138,7 +140,8 @@ void check_gemm(const Check& check, const Tensor& x, const Tensor& weight, Activ
   const bool swiglu = activation == Activation::swiglu;
   check.packed("weight", weight, swiglu ? Layout::gate_up : Layout::panels);
   if (weight.dim(1) != x.dim(1))
-    fail(Code::shape, "gemm: x must be [", x.dim(0), ", ", weight.dim(1), "], got ", x.shape.text());
+    fail(Code::shape, "gemm: x must be [", x.dim(0), ", ", weight.dim(1), "], got ",
+         x.shape.text());
   check.activation("out", out);
   check.shape("out", out, {x.dim(0), swiglu ? weight.dim(0) / 2 : weight.dim(0)});
 }

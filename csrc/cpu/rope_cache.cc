@@ -5,7 +5,8 @@ namespace {
 
 /// Rotates one head: `to` may be `from`; values of `to` are `stride` apart.
 template <class T>
-void rotate(const T* from, const float* cos_sin, int64_t rotary, int64_t head, T* to, int64_t stride) {
+void rotate(const T* from, const float* cos_sin, int64_t rotary, int64_t head, T* to,
+            int64_t stride) {
   const int64_t half = rotary / 2;
   for (int64_t j = 0; j < half; ++j) {
     const float a = to_float(from[j]), b = to_float(from[j + half]);
@@ -34,7 +35,8 @@ void RopeCache::run_cpu(const CpuContext& cpu) const {
         }
         for (int64_t g = 0; g < G; ++g) {
           const int64_t base = (block * G + g) * D * kBlockTokens;
-          rotate(k.row<Value>(t) + g * D, cos_sin, r, D, keys.as<Value>() + base + column, kBlockTokens);
+          rotate(k.row<Value>(t) + g * D, cos_sin, r, D, keys.as<Value>() + base + column,
+                 kBlockTokens);
           std::copy_n(v.row<Value>(t) + g * D, D, values.as<Value>() + base + column * D);
         }
       }

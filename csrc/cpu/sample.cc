@@ -30,7 +30,8 @@ struct Row {
 void apply_penalties(const Row& row) {
   const float repetition = row.option(Sample::repetition);
   const float presence = row.option(Sample::presence), frequency = row.option(Sample::frequency);
-  // Sorted by id, so that each id is met once together with its count. The candidates' array is free.
+  // Sorted by id, so that each id is met once together with its count. The candidates' array is
+  // free.
   const int64_t prompt = row.counts[Sample::prompt_length];
   const auto for_each_id = [&](const int32_t* begin, const int32_t* end, auto&& body) {
     std::vector<int32_t> ids(begin, end);
@@ -101,7 +102,8 @@ int32_t draw(const Kernels& kernels, const Row& row) {
     size = std::partition(row.order, row.order + size, [&](int32_t id) { return row.z[id] >= p; }) -
            row.order;
 
-  const auto seed = static_cast<uint64_t>(static_cast<uint32_t>(row.counts[Sample::seed_high])) << 32 |
+  const auto seed = static_cast<uint64_t>(static_cast<uint32_t>(row.counts[Sample::seed_high]))
+                        << 32 |
                     static_cast<uint32_t>(row.counts[Sample::seed_low]);
   double target = uniform(seed, static_cast<uint32_t>(row.counts[Sample::step])) * mass_of(size);
   for (int64_t i = 0; i < size; ++i) {
@@ -120,8 +122,13 @@ void Sample::run_cpu(const CpuContext& cpu) const {
       float* z = scratch.as<float>() + 2 * s * V;
       auto* order = reinterpret_cast<int32_t*>(z + V);
       const auto* offset = history_offsets.as<int32_t>() + s;
-      const Row row{options.row<float>(s), counts.row<int32_t>(s), history.as<int32_t>() + offset[0],
-                    history.as<int32_t>() + offset[1], z, order, vocabulary};
+      const Row row{options.row<float>(s),
+                    counts.row<int32_t>(s),
+                    history.as<int32_t>() + offset[0],
+                    history.as<int32_t>() + offset[1],
+                    z,
+                    order,
+                    vocabulary};
 
       // The softmax of the unmodified logits, over the whole vocabulary.
       const auto copy_logits = [&] {

@@ -11,8 +11,9 @@ namespace moe {
 ///   out[t, n] = sum_s softmax_s(q[t, n] . key[s, n / (N / G)] * scale) value[s, n / (N / G)]
 ///   for starts[t] <= s <= positions[t]
 ///
-/// Softmax in f32, online over blocks of 32 keys (Dao et al. 2022, arXiv:2205.14135); a block's place
-/// depends on the position only, so a token's bits do not depend on its chunk or its neighbours.
+/// Softmax in f32, online over blocks of 32 keys (Dao et al. 2022, arXiv:2205.14135); a block's
+/// place depends on the position only, so a token's bits do not depend on its chunk or its
+/// neighbours.
 struct Attention {
   Tensor q;             // [T, N * D] f32 | bf16, may be a column slice
   Tensor keys, values;  // as RopeCache wrote them

@@ -16,8 +16,9 @@ enum class ExpertKind : uint8_t { ffn, zero, copy, constant };
 ///   copy:      y = xs
 ///   constant:  y = a1 xs + a2 constants[c], [a1, a2] = softmax(scale * gates[t, 2c .. 2c + 1])
 ///
-/// Copy and constant experts become scalars per token. Sums in f32: residual, then x, then constants in
-/// order, then FFN slots with k ascending, so every run and every batch gives the same bits.
+/// Copy and constant experts become scalars per token. Sums in f32: residual, then x, then
+/// constants in order, then FFN slots with k ascending, so every run and every batch gives the same
+/// bits.
 struct Combine {
   Tensor expert_out;           // [R, H] f32 | bf16
   Tensor rows;                 // [T, K] i32, row of expert_out; -1 for experts without a group
@@ -52,7 +53,8 @@ struct Combine {
     int64_t constant_experts = 0;
     bool needs_x = false;
     for (uint8_t kind : kinds) {
-      check.that(kind <= static_cast<uint8_t>(ExpertKind::constant), "kinds", "expert kinds", int{kind});
+      check.that(kind <= static_cast<uint8_t>(ExpertKind::constant), "kinds", "expert kinds",
+                 int{kind});
       constant_experts += kind == static_cast<uint8_t>(ExpertKind::constant);
       needs_x |= kind >= static_cast<uint8_t>(ExpertKind::copy);
     }
@@ -60,7 +62,8 @@ struct Combine {
       check.shape("x", x, {T, H});
       check.activation("x", x);
     }
-    check.that(constant_experts <= kMaxConstants, "kinds", "at most 64 constant experts", constant_experts);
+    check.that(constant_experts <= kMaxConstants, "kinds", "at most 64 constant experts",
+               constant_experts);
     if (constant_experts == 0) return;
     check.shape("constants", constants, {constant_experts, H});
     check.dtype("constants", constants, {DType::f32});

@@ -6,7 +6,8 @@
 
 namespace moe {
 
-/// One GEMM per expert over the rows that `permute` grouped (Shazeer et al. 2017, arXiv:1701.06538).
+/// One GEMM per expert over the rows that `permute` grouped (Shazeer et al. 2017,
+/// arXiv:1701.06538).
 ///
 ///   out[r, :] = activation(x[r, :] W_g^T)  for offsets[g] <= r < offsets[g + 1]
 ///

@@ -9,8 +9,8 @@ namespace moe {
 ///
 ///   out[rows[t, k], :] = scale * x[t, :]   for each slot whose expert has a group
 ///
-/// Only FFN experts have a group; slots of zero, copy and constant experts get row -1 and never enter
-/// the GEMM. rows[t, k] is the inverse permutation that `combine` reads.
+/// Only FFN experts have a group; slots of zero, copy and constant experts get row -1 and never
+/// enter the GEMM. rows[t, k] is the inverse permutation that `combine` reads.
 struct Permute {
   Tensor x;                     // [T, H] f32 | bf16
   Tensor ids;                   // [T, K] i32
@@ -33,7 +33,8 @@ struct Permute {
     check.shape("out", out, {T * K, x.dim(1)});
     check.dtype("out", out, {x.dtype});
     check.shape("offsets", offsets, {num_groups + 1});
-    for (const auto& [name, tensor] : {std::pair{"ids", &ids}, {"rows", &rows}, {"offsets", &offsets}})
+    for (const auto& [name, tensor] :
+         {std::pair{"ids", &ids}, {"rows", &rows}, {"offsets", &offsets}})
       check.dtype(name, *tensor, {DType::i32});
     for (int32_t group : groups)
       check.that(group >= -1 && group < num_groups, "groups", "-1 or a group index", group);

@@ -8,8 +8,8 @@ namespace moe {
 /// Tokens of one block of the key/value cache.
 constexpr int64_t kBlockTokens = 32;
 
-/// Rotary position embedding (Su et al. 2021, arXiv:2104.09864) on queries and keys, and the write of
-/// keys and values to the cache.
+/// Rotary position embedding (Su et al. 2021, arXiv:2104.09864) on queries and keys, and the write
+/// of keys and values to the cache.
 ///
 /// Half-split pairs over the first r values of a head, r/2 = table columns / 2:
 ///   a'_j = a_j cos - a_{j + r/2} sin,  a'_{j + r/2} = a_{j + r/2} cos + a_j sin
@@ -42,9 +42,10 @@ struct RopeCache {
     check.shape("positions", positions, {T});
     check.shape("slots", slots, {T});
     check.rank("table", table, 2);
-    check.that(table.dim(1) % 2 == 0 && table.dim(1) <= D, "table", "an even width of at most the head size",
-               table.shape.text());
-    for (const auto& [name, tensor] : {std::pair{"q", &q}, {"k", &k}, {"v", &v}, {"values", &values}})
+    check.that(table.dim(1) % 2 == 0 && table.dim(1) <= D, "table",
+               "an even width of at most the head size", table.shape.text());
+    for (const auto& [name, tensor] :
+         {std::pair{"q", &q}, {"k", &k}, {"v", &v}, {"values", &values}})
       check.dtype(name, *tensor, {keys.dtype});
     check.dtype("positions", positions, {DType::i32});
     check.dtype("slots", slots, {DType::i32});

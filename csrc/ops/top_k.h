@@ -14,10 +14,10 @@ enum class TopKWeights {
 /// The K best experts of each token and their weights, best first.
 ///
 /// Optionally the logits are first divided by their unbiased standard deviation and multiplied by
-/// `norm_std` (MoE++'s logits norm; published code, from Skywork-MoE). Experts marked in `gives_share`
-/// (MoE++'s zero expert in standard gating) may be chosen, then weigh 0, and the others share the 1.
-/// Equal logits go to the lowest expert id. NaN counts as minus infinity, so ids stay distinct and
-/// weights finite; equal logits have no spread and are not normalised.
+/// `norm_std` (MoE++'s logits norm; published code, from Skywork-MoE). Experts marked in
+/// `gives_share` (MoE++'s zero expert in standard gating) may be chosen, then weigh 0, and the
+/// others share the 1. Equal logits go to the lowest expert id. NaN counts as minus infinity, so
+/// ids stay distinct and weights finite; equal logits have no spread and are not normalised.
 struct TopK {
   Tensor logits;   // [T, E] f32
   Tensor ids;      // [T, K] i32

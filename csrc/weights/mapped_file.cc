@@ -20,7 +20,7 @@ struct Descriptor {
 };
 
 size_t file_bytes(const std::string& path) {
-  struct stat info{};
+  struct stat info {};
   if (stat(path.c_str(), &info) != 0)
     fail(Code::checkpoint, path, ": file must be readable, got ", std::strerror(errno));
   return static_cast<size_t>(info.st_size);
@@ -77,7 +77,8 @@ MappedFile::~MappedFile() {
 Tensor MappedFile::tensor(size_t offset, const Shape& shape, DType dtype) {
   const size_t bytes = tensor_bytes(shape, dtype, Layout::rows);
   if (offset > bytes_ || bytes > bytes_ - offset)
-    fail(Code::checkpoint, "file: tensor must end before byte ", bytes_, ", got ", offset, " + ", bytes);
+    fail(Code::checkpoint, "file: tensor must end before byte ", bytes_, ", got ", offset, " + ",
+         bytes);
   Tensor tensor;
   tensor.slot = std::make_shared<Slot>();
   tensor.slot->external = data_ + offset;

@@ -64,8 +64,8 @@ void pack(const CpuContext& cpu, Tensor& out, const std::vector<RowRun>& runs) {
   std::vector<SourceRow> rows;
   for (const RowRun& run : runs) {
     check.dtype("source", run.source, {DType::f32, DType::bf16, DType::f16});
-    check.that(run.start >= 0 && run.count >= 0 && run.start + run.count <= run.source.rows(), "rows",
-               "inside the source", text(run.start, " + ", run.count));
+    check.that(run.start >= 0 && run.count >= 0 && run.start + run.count <= run.source.rows(),
+               "rows", "inside the source", text(run.start, " + ", run.count));
     if (run.source.last() != k)
       fail(Code::shape, "pack: source must have rows of ", k, ", got ", run.source.shape.text());
     const size_t bytes = static_cast<size_t>(k) * dtype_bytes(run.source.dtype);
@@ -149,7 +149,8 @@ void release_pages(const Tensor& source) {
   if (!source.slot->external) return;
   const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
   const auto begin = reinterpret_cast<uintptr_t>(source.as<std::byte>());
-  const uintptr_t end = begin + static_cast<uintptr_t>(source.shape.count()) * dtype_bytes(source.dtype);
+  const uintptr_t end =
+      begin + static_cast<uintptr_t>(source.shape.count()) * dtype_bytes(source.dtype);
   const uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
   if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }

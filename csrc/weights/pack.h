@@ -15,8 +15,8 @@ constexpr int64_t kPanel = 64;
 /// Output rows are grouped in panels of 64. Inside a panel k runs slowest, so that a thread streams
 /// one contiguous range: f32 stores a line of 64 values for each k; bf16 stores a line of 64 pairs
 /// (k even in the low half, k odd in the high half) for each two k, which is what the dot-product
-/// instructions take and what a shift and a mask turn into f32. Lines are 256 bytes in both. Columns
-/// past N and an odd last k are zero.
+/// instructions take and what a shift and a mask turn into f32. Lines are 256 bytes in both.
+/// Columns past N and an odd last k are zero.
 ///
 /// `gate_up` weights are [2I, K], gate rows first. Their panel p holds gate rows 32p.. in columns
 /// 0..31 and the matching up rows in columns 32..63, so SwiGLU needs one panel only.
@@ -58,7 +58,8 @@ struct Gptq {
   Tensor g_idx;    // [in] i32
 };
 
-/// out[o, i] = scales[g_idx[i], o] * (q[i, o] - ((z[g_idx[i], o] + 1) mod 2^bits)), f32 or bf16 [out, in].
+/// out[o, i] = scales[g_idx[i], o] * (q[i, o] - ((z[g_idx[i], o] + 1) mod 2^bits)), f32 or bf16
+/// [out, in].
 void dequantize(const CpuContext& cpu, const Gptq& source, int bits, Tensor& out);
 
 /// Tells the system that the mapped pages of `source` will not be read again soon.

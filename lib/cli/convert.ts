@@ -12,7 +12,11 @@ configuration and tokenizer files. OUT must not exist or be empty.
       --json           print { out } at the end`
 
 export async function run(args: string[], signal: AbortSignal): Promise<void> {
-  const { values, rest } = parse(args, { json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } }, true)
+  const { values, rest } = parse(
+    args,
+    { json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } },
+    true,
+  )
   if (values.help) return void process.stdout.write(`${help}\n`)
   const [dir, out] = rest
   if (!dir || !out || rest.length > 2) throw new UsageError('convert needs DIR and OUT')

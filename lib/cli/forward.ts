@@ -1,6 +1,16 @@
 import type { ForwardOptions } from '../index.ts'
 import { loadModel } from '../load.ts'
-import { idList, loadOptions, modelDir, modelHelp, modelOptions, type Options, parse, printJson, UsageError } from './options.ts'
+import {
+  idList,
+  loadOptions,
+  modelDir,
+  modelHelp,
+  modelOptions,
+  type Options,
+  parse,
+  printJson,
+  UsageError,
+} from './options.ts'
 
 export const help = `moe-native forward: one pass over token ids, without sampling
 
@@ -37,10 +47,18 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   })
   const { vocabSize } = model.config
   if (values.json)
-    return printJson({ vocabSize, results: results.map((result, i) => ({ ids: sequences[i], ...result })) })
+    return printJson({
+      vocabSize,
+      results: results.map((result, i) => ({ ids: sequences[i], ...result })),
+    })
   for (const [i, { logits }] of results.entries()) {
     const last = Array.from(logits.slice(-vocabSize))
-    const top = last.map((_, id) => id).sort((a, b) => last[b]! - last[a]!).slice(0, best)
-    process.stdout.write(`${sequences[i]}: ${top.map((id) => `${id} (${last[id]!.toFixed(3)})`).join(', ')}\n`)
+    const top = last
+      .map((_, id) => id)
+      .sort((a, b) => last[b]! - last[a]!)
+      .slice(0, best)
+    process.stdout.write(
+      `${sequences[i]}: ${top.map((id) => `${id} (${last[id]!.toFixed(3)})`).join(', ')}\n`,
+    )
   }
 }

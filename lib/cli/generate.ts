@@ -1,6 +1,18 @@
 import type { GenerateOptions, TokenIds } from '../index.ts'
 import { loadModel } from '../load.ts'
-import { idList, loadOptions, modelDir, modelHelp, modelOptions, number, type Options, parse, printJson, UsageError, type Values } from './options.ts'
+import {
+  idList,
+  loadOptions,
+  modelDir,
+  modelHelp,
+  modelOptions,
+  number,
+  type Options,
+  parse,
+  printJson,
+  UsageError,
+  type Values,
+} from './options.ts'
 import { progressBar } from './progress.ts'
 
 export const help = `moe-native generate: continue a text
@@ -48,7 +60,8 @@ const options: Options = {
 }
 
 function promptOf(values: Values): string | TokenIds {
-  if (values.prompt !== undefined && values.ids !== undefined) throw new UsageError('give --prompt or --ids, not both')
+  if (values.prompt !== undefined && values.ids !== undefined)
+    throw new UsageError('give --prompt or --ids, not both')
   if (values.ids !== undefined) return idList('ids', values.ids as string)
   if (values.prompt !== undefined) return values.prompt as string
   if (values.model !== undefined) throw new UsageError('--prompt or --ids must be given')
@@ -60,7 +73,11 @@ function generateOptions(values: Values): GenerateOptions {
   return {
     maxNewTokens: number(values, 'max-new-tokens'),
     stop: values.stop as string[] | undefined,
-    stopIds: values['ignore-eos'] ? [] : stopIds === undefined ? undefined : idList('stop-ids', stopIds),
+    stopIds: values['ignore-eos']
+      ? []
+      : stopIds === undefined
+        ? undefined
+        : idList('stop-ids', stopIds),
     temperature: number(values, 'temperature'),
     topK: number(values, 'top-k'),
     topP: number(values, 'top-p'),
@@ -89,7 +106,8 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   if (json) return printJson(await generation)
 
   if (typeof prompt === 'string') process.stdout.write(prompt)
-  for await (const { text, id } of generation) process.stdout.write(model.tokenizer ? text : `${id} `)
+  for await (const { text, id } of generation)
+    process.stdout.write(model.tokenizer ? text : `${id} `)
   const { usage, timings } = await generation
   process.stdout.write('\n')
   process.stderr.write(

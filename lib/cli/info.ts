@@ -13,7 +13,8 @@ export const help = `moe-native info: what a checkpoint is and what it needs; re
 
 ${modelHelp}`
 
-const billions = (n: number): string => (n >= 1e9 ? `${(n / 1e9).toFixed(2)} billion` : `${(n / 1e6).toFixed(2)} million`)
+const billions = (n: number): string =>
+  n >= 1e9 ? `${(n / 1e9).toFixed(2)} billion` : `${(n / 1e6).toFixed(2)} million`
 
 export async function run(args: string[]): Promise<void> {
   const { values } = parse(args, modelOptions)
@@ -23,23 +24,53 @@ export async function run(args: string[]): Promise<void> {
   const chosen = chooseDevice(device)
   const activations = dtype === 'bf16' ? 'bf16' : 'f32'
   const checkpoint = openCheckpoint(dir)
-  const { graph, weights } = buildModel(checkpoint, activations, { ...rope, maxTokens: asked ?? 4096 })
+  const { graph, weights } = buildModel(checkpoint, activations, {
+    ...rope,
+    maxTokens: asked ?? 4096,
+  })
   const { config } = graph
   const parameters = countParameters(config, weights)
   const experts: Record<string, number> = {}
   for (const kind of config.experts) experts[kind] = (experts[kind] ?? 0) + 1
   const cacheBytesPerToken = blockBytes(config, activations) / blockTokens
-  const memory = { weightBytes: weights.bytes, cacheBytesPerToken, fileBytes: fileBytes(checkpoint.entries.values()) }
+  const memory = {
+    weightBytes: weights.bytes,
+    cacheBytesPerToken,
+    fileBytes: fileBytes(checkpoint.entries.values()),
+  }
   if (values.json)
-    return printJson({ dir, architecture: config.architecture, parameters, experts, topK: config.topK, memory, device: chosen, config })
+    return printJson({
+      dir,
+      architecture: config.architecture,
+      parameters,
+      experts,
+      topK: config.topK,
+      memory,
+      device: chosen,
+      config,
+    })
   const rows: [string, string][] = [
     ['checkpoint', dir],
     ['architecture', config.architecture],
-    ['parameters', `${billions(parameters.total)}, ${billions(parameters.activePerToken)} active per token`],
+    [
+      'parameters',
+      `${billions(parameters.total)}, ${billions(parameters.activePerToken)} active per token`,
+    ],
     ['layers', `${config.numLayers}, hidden ${config.hiddenSize}, vocabulary ${config.vocabSize}`],
-    ['attention', `${config.numHeads} heads of ${config.headSize}, ${config.numKeyValueHeads} key/value heads`],
-    ['experts', `${Object.entries(experts).map(([kind, n]) => `${n} ${kind}`).join(', ')}; top ${config.topK}, inner size ${config.expertSize}`],
-    ['memory', `${size(memory.weightBytes)} weights, ${size(cacheBytesPerToken)} cache per token (${activations})`],
+    [
+      'attention',
+      `${config.numHeads} heads of ${config.headSize}, ${config.numKeyValueHeads} key/value heads`,
+    ],
+    [
+      'experts',
+      `${Object.entries(experts)
+        .map(([kind, n]) => `${n} ${kind}`)
+        .join(', ')}; top ${config.topK}, inner size ${config.expertSize}`,
+    ],
+    [
+      'memory',
+      `${size(memory.weightBytes)} weights, ${size(cacheBytesPerToken)} cache per token (${activations})`,
+    ],
     ['device', `${chosen.name} (${chosen.reason})`],
   ]
   for (const [name, value] of rows) process.stdout.write(`${name.padEnd(13)} ${value}\n`)

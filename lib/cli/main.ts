@@ -17,7 +17,8 @@ const help = `moe-native: Mixture-of-Experts language models from TypeScript
 Without --model the bundled demo checkpoint runs. Every command has --help and --json.`
 
 async function main([name, ...args]: string[]): Promise<void> {
-  if (name === undefined || name === '--help' || name === '-h') return void process.stdout.write(`${help}\n`)
+  if (name === undefined || name === '--help' || name === '-h')
+    return void process.stdout.write(`${help}\n`)
   if (!Object.hasOwn(commands, name))
     throw new UsageError(`unknown command '${name}'; there are ${Object.keys(commands).join(', ')}`)
   const interrupt = new AbortController()
@@ -28,7 +29,8 @@ async function main([name, ...args]: string[]): Promise<void> {
 const argv = process.argv.slice(2)
 main(argv).catch((error: unknown) => {
   const code = (error as { code?: string }).code
-  if (argv.includes('--json')) printJson({ error: { code, message: error instanceof Error ? error.message : String(error) } })
+  if (argv.includes('--json'))
+    printJson({ error: { code, message: error instanceof Error ? error.message : String(error) } })
   process.stderr.write(`moe-native: ${describe(error)}\n`)
   if (error instanceof UsageError) process.stderr.write('moe-native: see moe-native --help\n')
   process.exitCode = error instanceof UsageError ? 2 : 1

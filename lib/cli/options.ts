@@ -39,7 +39,11 @@ export const modelHelp = `Model
 
   --json prints one JSON object on standard output and nothing else there.`
 
-export function parse(args: string[], options: Options, positionals = false): { values: Values; rest: string[] } {
+export function parse(
+  args: string[],
+  options: Options,
+  positionals = false,
+): { values: Values; rest: string[] } {
   try {
     const parsed = parseArgs({ args, options, allowPositionals: positionals, strict: true })
     return { values: parsed.values as Values, rest: parsed.positionals }
@@ -52,7 +56,8 @@ export function number(values: Values, name: string): number | undefined {
   const text = values[name]
   if (text === undefined) return undefined
   const value = Number(text)
-  if (text === '' || Number.isNaN(value)) throw new UsageError(`--${name} must be a number, got '${text}'`)
+  if (text === '' || Number.isNaN(value))
+    throw new UsageError(`--${name} must be a number, got '${text}'`)
   return value
 }
 
@@ -66,7 +71,8 @@ export function idList(name: string, text: string): number[] {
   })
 }
 
-export const modelDir = (values: Values): string => (values.model as string | undefined) ?? demoModel
+export const modelDir = (values: Values): string =>
+  (values.model as string | undefined) ?? demoModel
 
 export function loadOptions(values: Values): LoadModelOptions {
   return {

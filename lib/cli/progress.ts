@@ -17,6 +17,8 @@ export function progressBar(label: string, quiet: boolean): (done: number, total
     shown = performance.now()
     const filled = Math.round((width * done) / Math.max(total, 1))
     const bar = '█'.repeat(filled) + '░'.repeat(width - filled)
-    process.stderr.write(`\r${label} ${bar} ${size(done)} of ${size(total)}\x1b[K${finished ? '\r\x1b[K' : ''}`)
+    process.stderr.write(
+      `\r${label} ${bar} ${size(done)} of ${size(total)}\x1b[K${finished ? '\r\x1b[K' : ''}`,
+    )
   }
 }

@@ -10,18 +10,20 @@ export interface PickledTensor {
 }
 
 /** Storage classes, the only `torch` names that are known, as safetensors dtypes. */
-const storageTypes = new Map(Object.entries({
-  DoubleStorage: 'F64',
-  FloatStorage: 'F32',
-  HalfStorage: 'F16',
-  BFloat16Storage: 'BF16',
-  LongStorage: 'I64',
-  IntStorage: 'I32',
-  ShortStorage: 'I16',
-  CharStorage: 'I8',
-  ByteStorage: 'U8',
-  BoolStorage: 'BOOL',
-}))
+const storageTypes = new Map(
+  Object.entries({
+    DoubleStorage: 'F64',
+    FloatStorage: 'F32',
+    HalfStorage: 'F16',
+    BFloat16Storage: 'BF16',
+    LongStorage: 'I64',
+    IntStorage: 'I32',
+    ShortStorage: 'I16',
+    CharStorage: 'I8',
+    ByteStorage: 'U8',
+    BoolStorage: 'BOOL',
+  }),
+)
 
 class StorageType {
   readonly dtype: string
@@ -79,7 +81,10 @@ class Unpickler {
   }
 
   #refuse(what: string): never {
-    throw new MoeError('ERR_MOE_UNSUPPORTED', `${this.#label}: pickle must hold tensors only, got ${what}`)
+    throw new MoeError(
+      'ERR_MOE_UNSUPPORTED',
+      `${this.#label}: pickle must hold tensors only, got ${what}`,
+    )
   }
 
   #damaged(what: string): never {
@@ -99,7 +104,9 @@ class Unpickler {
 
   #text(bytes: number): string {
     const at = this.#skip(bytes)
-    return new TextDecoder().decode(new Uint8Array(this.#view.buffer, this.#view.byteOffset + at, bytes))
+    return new TextDecoder().decode(
+      new Uint8Array(this.#view.buffer, this.#view.byteOffset + at, bytes),
+    )
   }
 
   #line(): string {
@@ -141,11 +148,13 @@ class Unpickler {
   #global(module: string, name: string): unknown {
     const storage = module === 'torch' ? storageTypes.get(name) : undefined
     if (storage) return new StorageType(storage)
-    const callables = new Map<string, Callable>(Object.entries({
-      'collections.OrderedDict': () => new Map(),
-      'torch._utils._rebuild_tensor_v2': (args: unknown[]) => this.#tensor(args),
-      'torch._utils._rebuild_parameter': ([tensor]: unknown[]) => tensor,
-    }))
+    const callables = new Map<string, Callable>(
+      Object.entries({
+        'collections.OrderedDict': () => new Map(),
+        'torch._utils._rebuild_tensor_v2': (args: unknown[]) => this.#tensor(args),
+        'torch._utils._rebuild_parameter': ([tensor]: unknown[]) => tensor,
+      }),
+    )
     return callables.get(`${module}.${name}`) ?? this.#refuse(`the global ${module}.${name}`)
   }
 
@@ -157,7 +166,12 @@ class Unpickler {
 
   #persistent(id: unknown): Storage {
     const [kind, type, key, , elements] = Array.isArray(id) ? id : []
-    if (kind !== 'storage' || !(type instanceof StorageType) || typeof key !== 'string' || !isSizes([elements]))
+    if (
+      kind !== 'storage' ||
+      !(type instanceof StorageType) ||
+      typeof key !== 'string' ||
+      !isSizes([elements])
+    )
       return this.#refuse('a persistent id that is no storage')
     return new Storage(key, type.dtype, elements as number)
   }
@@ -170,7 +184,8 @@ class Unpickler {
   #reduce(): unknown {
     const args = this.#pop()
     const callable = this.#pop()
-    if (typeof callable !== 'function' || !Array.isArray(args)) return this.#refuse('a call of something unknown')
+    if (typeof callable !== 'function' || !Array.isArray(args))
+      return this.#refuse('a call of something unknown')
     return (callable as Callable)(args)
   }
 
@@ -247,9 +262,15 @@ class Unpickler {
 export function readStateDict(label: string, pickle: DataView): Map<string, PickledTensor> {
   const root = new Unpickler(label, pickle).run()
   if (!(root instanceof Map))
-    throw new MoeError('ERR_MOE_UNSUPPORTED', `${label}: pickle must hold a dictionary, got another value`)
+    throw new MoeError(
+      'ERR_MOE_UNSUPPORTED',
+      `${label}: pickle must hold a dictionary, got another value`,
+    )
   for (const [name, value] of root)
     if (typeof name !== 'string' || !(value instanceof Tensor))
-      throw new MoeError('ERR_MOE_UNSUPPORTED', `${label}: ${String(name)} must be a tensor, got another value`)
+      throw new MoeError(
+        'ERR_MOE_UNSUPPORTED',
+        `${label}: ${String(name)} must be a tensor, got another value`,
+      )
   return root as Map<string, PickledTensor>
 }

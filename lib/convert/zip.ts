@@ -8,19 +8,36 @@ export interface ZipMember {
   bytes: number
 }
 
-const signature = { end: 0x06054b50, end64Locator: 0x07064b50, end64: 0x06064b50, entry: 0x02014b50, local: 0x04034b50 }
+const signature = {
+  end: 0x06054b50,
+  end64Locator: 0x07064b50,
+  end64: 0x06064b50,
+  entry: 0x02014b50,
+  local: 0x04034b50,
+}
 
 /** Reads `length` bytes at `offset`; a file that ends before is damaged. */
-export async function readAt(file: FileHandle, label: string, offset: number, length: number): Promise<DataView> {
+export async function readAt(
+  file: FileHandle,
+  label: string,
+  offset: number,
+  length: number,
+): Promise<DataView> {
   const bytes = new Uint8Array(length)
   const { bytesRead } = await file.read(bytes, 0, length, offset)
   if (bytesRead < length)
-    throw new MoeError('ERR_MOE_CHECKPOINT', `${label}: file must have ${length} bytes at ${offset}, got ${bytesRead}`)
+    throw new MoeError(
+      'ERR_MOE_CHECKPOINT',
+      `${label}: file must have ${length} bytes at ${offset}, got ${bytesRead}`,
+    )
   return new DataView(bytes.buffer)
 }
 
 function notZip(label: string, got: string): never {
-  throw new MoeError('ERR_MOE_CHECKPOINT', `${label}: file must be a zip archive as torch.save writes it, got ${got}`)
+  throw new MoeError(
+    'ERR_MOE_CHECKPOINT',
+    `${label}: file must be a zip archive as torch.save writes it, got ${got}`,
+  )
 }
 
 const u64 = (view: DataView, at: number): number => Number(view.getBigUint64(at, true))
@@ -80,7 +97,10 @@ export async function readZip(file: FileHandle, label: string): Promise<Map<stri
     if (next > bytes) notZip(label, 'a damaged directory')
     const name = new TextDecoder().decode(new Uint8Array(directory.buffer, at + 46, nameBytes))
     if (directory.getUint16(at + 10, true) !== 0)
-      throw new MoeError('ERR_MOE_UNSUPPORTED', `${label}: ${name} must be stored, got a compressed member`)
+      throw new MoeError(
+        'ERR_MOE_UNSUPPORTED',
+        `${label}: ${name} must be stored, got a compressed member`,
+      )
     const entry = new DataView(directory.buffer, at, next - at)
     const extent = entryExtent(entry, 46 + nameBytes, 46 + nameBytes + extraBytes)
     const local = await readAt(file, label, extent.offset, 30)

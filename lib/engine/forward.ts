@@ -54,10 +54,14 @@ export function checkIds(where: string, ids: unknown, vocabSize: number): assert
 }
 
 /** Checks the options of a forward pass. */
-export function checkForwardOptions(options: ForwardOptions): Required<Pick<ForwardOptions, 'logits'>> & ForwardOptions {
-  if (typeof options !== 'object' || options === null) badOption('forward', 'options', 'an object', options)
+export function checkForwardOptions(
+  options: ForwardOptions,
+): Required<Pick<ForwardOptions, 'logits'>> & ForwardOptions {
+  if (typeof options !== 'object' || options === null)
+    badOption('forward', 'options', 'an object', options)
   const { logits = 'last', signal } = options
-  if (!['all', 'last', 'none'].includes(logits)) badOption('forward', 'logits', "'all', 'last' or 'none'", logits)
+  if (!['all', 'last', 'none'].includes(logits))
+    badOption('forward', 'logits', "'all', 'last' or 'none'", logits)
   if (signal !== undefined && !(signal instanceof AbortSignal))
     badOption('forward', 'signal', 'an AbortSignal', signal)
   return { ...options, logits }
@@ -98,14 +102,17 @@ export class TraceRows {
   }
 
   add({ hiddenStates, routing }: SliceResult, skip: number, rows: number): void {
-    for (const [l, layer] of (hiddenStates ?? []).entries()) this.#rows.add(`hidden ${l}`, layer, skip, rows)
+    for (const [l, layer] of (hiddenStates ?? []).entries())
+      this.#rows.add(`hidden ${l}`, layer, skip, rows)
     for (const [l, layer] of (routing ?? []).entries())
       for (const key of ['expertIds', 'weights', 'logits'] as const)
         this.#rows.add(`${key} ${l}`, layer[key], skip, rows)
   }
 
   hiddenStates(): Float32Array[] {
-    return Array.from({ length: this.#numLayers }, (_, l) => this.#rows.join(`hidden ${l}`, Float32Array))
+    return Array.from({ length: this.#numLayers }, (_, l) =>
+      this.#rows.join(`hidden ${l}`, Float32Array),
+    )
   }
 
   routing(): LayerRouting[] {
@@ -152,12 +159,24 @@ export function runForward(
         logits === 'all'
           ? Math.max(1, Math.min(maxStepTokens, Math.floor(maxLogitBytes / (4 * config.vocabSize))))
           : maxStepTokens,
-      slice: (take, last) => ({ logitRows: logits === 'all' ? take : logits === 'last' && last ? 1 : 0 }),
+      slice: (take, last) => ({
+        logitRows: logits === 'all' ? take : logits === 'last' && last ? 1 : 0,
+      }),
       onResult(result, take) {
         const first = sequence.cached - take
         const skip = Math.min(take, Math.max(0, from - first))
-        if (result.logits) rows.add('logits', result.logits, logits === 'all' ? skip : 0, logits === 'all' ? take : 1)
-        trace.add(hiddenStates || routing ? pickTrace(result, hiddenStates, routing) : {}, skip, take)
+        if (result.logits)
+          rows.add(
+            'logits',
+            result.logits,
+            logits === 'all' ? skip : 0,
+            logits === 'all' ? take : 1,
+          )
+        trace.add(
+          hiddenStates || routing ? pickTrace(result, hiddenStates, routing) : {},
+          skip,
+          take,
+        )
         if (sequence.cached < sequence.ids.length) return true
         settle(finish)
         return false

@@ -6,8 +6,8 @@ import { type LayerRouting, TraceRows } from './forward.ts'
 import { numberOption, resolveSampling, type Sampling, type SamplingOptions } from './sampling.ts'
 import type { Job, Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
-import { StopStrings } from './stop.ts'
 import { maxLogprobs, maxStepTokens, type SliceResult } from './step.ts'
+import { StopStrings } from './stop.ts'
 
 export interface GenerateOptions extends SamplingOptions {
   /** Default 256. */
@@ -88,15 +88,24 @@ function resolveStops({ stop }: GenerateOptions, hasTokenizer: boolean): readonl
   return stops
 }
 
-function resolveStopIds({ stopIds }: GenerateOptions, context: GenerateContext): ReadonlySet<number> {
+function resolveStopIds(
+  { stopIds }: GenerateOptions,
+  context: GenerateContext,
+): ReadonlySet<number> {
   const ids = stopIds ?? context.stopIds
   if (!Array.isArray(ids)) badOption('generate', 'stopIds', 'a list of token ids', ids)
-  for (const id of ids) numberOption('stopIds', id, { min: 0, max: context.vocabSize - 1, whole: true })
+  for (const id of ids)
+    numberOption('stopIds', id, { min: 0, max: context.vocabSize - 1, whole: true })
   return new Set(ids)
 }
 
-function resolveLimits(options: GenerateOptions, promptTokens: number, context: GenerateContext): Limits {
-  if (typeof options !== 'object' || options === null) badOption('generate', 'options', 'an object', options)
+function resolveLimits(
+  options: GenerateOptions,
+  promptTokens: number,
+  context: GenerateContext,
+): Limits {
+  if (typeof options !== 'object' || options === null)
+    badOption('generate', 'options', 'an object', options)
   if (options.signal !== undefined && !(options.signal instanceof AbortSignal))
     badOption('generate', 'signal', 'an AbortSignal', options.signal)
   const wanted = numberOption('maxNewTokens', options.maxNewTokens ?? 256, { min: 1, whole: true })
@@ -156,7 +165,9 @@ export class Generation implements AsyncIterable<GenerateChunk>, PromiseLike<Gen
     return this.#result.then(onFulfilled, onRejected)
   }
 
-  catch<B = never>(onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<GenerateResult | B> {
+  catch<B = never>(
+    onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<GenerateResult | B> {
     return this.#result.catch(onRejected)
   }
 
@@ -176,7 +187,8 @@ export class Generation implements AsyncIterable<GenerateChunk>, PromiseLike<Gen
       }
       await this.#result
     } finally {
-      if (!this.#ended) this.#cancel(new DOMException('The generation was left early', 'AbortError'))
+      if (!this.#ended)
+        this.#cancel(new DOMException('The generation was left early', 'AbortError'))
     }
   }
 }
@@ -210,7 +222,12 @@ function start(
     slice: (_, last) => ({
       logitRows: 0,
       draw: last
-        ? { sampling: limits.sampling, step: run.ids.length, promptLength: prompt.length, top: limits.top }
+        ? {
+            sampling: limits.sampling,
+            step: run.ids.length,
+            promptLength: prompt.length,
+            top: limits.top,
+          }
         : undefined,
     }),
     onResult(result: SliceResult, take) {
@@ -231,9 +248,13 @@ function start(
   }
   const onAbort = () => context.scheduler.abort(job, signal!.reason)
   signal?.addEventListener('abort', onAbort, { once: true })
-  controller.signal.addEventListener('abort', () => context.scheduler.abort(job, controller.signal.reason), {
-    once: true,
-  })
+  controller.signal.addEventListener(
+    'abort',
+    () => context.scheduler.abort(job, controller.signal.reason),
+    {
+      once: true,
+    },
+  )
   context.scheduler.submit(job)
 }
 
@@ -325,7 +346,8 @@ class Run {
         generationMs,
         promptTokensPerSecond: (1000 * this.#promptTokens) / promptMs,
         // The first token belongs to the prompt's time.
-        tokensPerSecond: generationMs > 0 ? (1000 * Math.max(0, completionTokens - 1)) / generationMs : 0,
+        tokensPerSecond:
+          generationMs > 0 ? (1000 * Math.max(0, completionTokens - 1)) / generationMs : 0,
       },
     }
   }

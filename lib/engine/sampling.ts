@@ -41,15 +41,20 @@ export function numberOption(
   { min = -Infinity, max = Infinity, whole = false, where = 'generate' } = {},
 ): number {
   const ok =
-    typeof value === 'number' && value >= min && value <= max && (whole ? Number.isSafeInteger(value) : Number.isFinite(value))
+    typeof value === 'number' &&
+    value >= min &&
+    value <= max &&
+    (whole ? Number.isSafeInteger(value) : Number.isFinite(value))
   if (ok) return value
-  const range = max === Infinity ? (min === -Infinity ? '' : ` of at least ${min}`) : ` from ${min} to ${max}`
+  const range =
+    max === Infinity ? (min === -Infinity ? '' : ` of at least ${min}`) : ` from ${min} to ${max}`
   return badOption(where, name, `a ${whole ? 'whole' : 'finite'} number${range}`, value)
 }
 
 /** What generation_config.json asks for, under our names; sampling values count only with do_sample. */
 export function publishedSampling(json: Json): SamplingOptions {
-  const number = (key: string) => (typeof json[key] === 'number' ? (json[key] as number) : undefined)
+  const number = (key: string) =>
+    typeof json[key] === 'number' ? (json[key] as number) : undefined
   const repetitionPenalty = number('repetition_penalty')
   if (json.do_sample !== true) return { repetitionPenalty }
   return {
@@ -70,13 +75,25 @@ export function resolveSampling(options: SamplingOptions, published: SamplingOpt
   const restricted = (options.topK ?? 0) > 0 || (options.topP ?? 1) < 1 || (options.minP ?? 0) > 0
   const seed = options.seed ?? randomInt(2 ** 47)
   return {
-    temperature: numberOption('temperature', pick('temperature') ?? (restricted ? 1 : 0), { min: 0, max: 1e4 }),
+    temperature: numberOption('temperature', pick('temperature') ?? (restricted ? 1 : 0), {
+      min: 0,
+      max: 1e4,
+    }),
     topK,
     topP,
     minP,
-    repetition: numberOption('repetitionPenalty', pick('repetitionPenalty') ?? 1, { min: 1e-3, max: 1e3 }),
-    presence: numberOption('presencePenalty', pick('presencePenalty') ?? 0, { min: -1e3, max: 1e3 }),
-    frequency: numberOption('frequencyPenalty', pick('frequencyPenalty') ?? 0, { min: -1e3, max: 1e3 }),
+    repetition: numberOption('repetitionPenalty', pick('repetitionPenalty') ?? 1, {
+      min: 1e-3,
+      max: 1e3,
+    }),
+    presence: numberOption('presencePenalty', pick('presencePenalty') ?? 0, {
+      min: -1e3,
+      max: 1e3,
+    }),
+    frequency: numberOption('frequencyPenalty', pick('frequencyPenalty') ?? 0, {
+      min: -1e3,
+      max: 1e3,
+    }),
     seed: numberOption('seed', seed, { min: 0, max: Number.MAX_SAFE_INTEGER, whole: true }),
   }
 }

@@ -3,7 +3,13 @@ import { type CancelToken, native } from '../native.ts'
 import { blockTokens } from '../ops/index.ts'
 import type { BlockPool } from './blocks.ts'
 import type { SequenceState } from './sequence_state.ts'
-import { maxSequences, maxStepTokens, type Slice, type SliceResult, type StepRunner } from './step.ts'
+import {
+  maxSequences,
+  maxStepTokens,
+  type Slice,
+  type SliceResult,
+  type StepRunner,
+} from './step.ts'
 
 /** Work of one caller: tokens of one sequence, to be processed over one or more steps. */
 export interface Job {
@@ -62,7 +68,9 @@ export class Scheduler {
 
   /** Whether the sequence is in a job that is not done. */
   busy(sequence: SequenceState): boolean {
-    return [...this.#waiting, ...this.#active, ...this.#inStep].some((job) => job.sequence === sequence)
+    return [...this.#waiting, ...this.#active, ...this.#inStep].some(
+      (job) => job.sequence === sequence,
+    )
   }
 
   /** Ends all jobs with ERR_MOE_DISPOSED and resolves when the last step has ended. */
@@ -100,7 +108,12 @@ export class Scheduler {
       if (!job.sequence.reserve(job.room)) {
         if (this.#active.length > 0) return // one of those will free its blocks
         this.#waiting.shift()
-        job.onError(contextFull(this.#pool.free * blockTokens, job.sequence.missingBlocks(job.room) * blockTokens))
+        job.onError(
+          contextFull(
+            this.#pool.free * blockTokens,
+            job.sequence.missingBlocks(job.room) * blockTokens,
+          ),
+        )
         continue
       }
       this.#waiting.shift()

@@ -1,6 +1,14 @@
 import { badOption } from '../errors.ts'
 import type { ModelConfig } from '../models/config.ts'
-import { checkForwardOptions, checkIds, disposed, type ForwardOptions, type ForwardResult, runForward, type TokenIds } from './forward.ts'
+import {
+  checkForwardOptions,
+  checkIds,
+  disposed,
+  type ForwardOptions,
+  type ForwardResult,
+  runForward,
+  type TokenIds,
+} from './forward.ts'
 import type { Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
 

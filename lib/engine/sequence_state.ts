@@ -83,7 +83,8 @@ export class SequenceState {
     const partial = length % blockTokens !== 0
     if (partial && (this.#hasState || (last !== undefined && this.#pool.shared(last)))) {
       this.cached = length - (length % blockTokens)
-      if (last !== undefined && this.#pool.shared(last)) this.#releaseFrom(this.cached / blockTokens)
+      if (last !== undefined && this.#pool.shared(last))
+        this.#releaseFrom(this.cached / blockTokens)
     } else {
       this.cached = length
     }

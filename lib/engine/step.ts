@@ -1,6 +1,14 @@
 import type { Architecture, LayerCache, Step, Trace } from '../models/architecture.ts'
 import type { ModelConfig } from '../models/config.ts'
-import { type ActivationDType, type Arena, type CancelToken, native, type NumberArray, type Plan, type Tensor } from '../native.ts'
+import {
+  type ActivationDType,
+  type Arena,
+  type CancelToken,
+  type NumberArray,
+  native,
+  type Plan,
+  type Tensor,
+} from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { type Sampling, usesHistory } from './sampling.ts'
 import type { SequenceState } from './sequence_state.ts'
@@ -107,7 +115,11 @@ export class StepRunner {
   }
 
   /** Runs one step; `want` is for all slices, since it is a property of the recorded plan. */
-  async run(slices: Slice[], want: { hiddenStates: boolean; routing: boolean }, cancel: CancelToken): Promise<SliceResult[]> {
+  async run(
+    slices: Slice[],
+    want: { hiddenStates: boolean; routing: boolean },
+    cancel: CancelToken,
+  ): Promise<SliceResult[]> {
     const drawing = slices.filter((slice) => slice.draw)
     const shape: StepShape = {
       tokens: slices.reduce((n, slice) => n + slice.take, 0),
@@ -121,7 +133,10 @@ export class StepRunner {
     const data = stepInputs(slices, this.#numBlocks)
     const inputs = Object.entries(data)
       .filter(([, array]) => array.length > 0)
-      .map(([name, array]): [Tensor, NumberArray] => [recorded.inputs[name as keyof StepTensors], array])
+      .map(([name, array]): [Tensor, NumberArray] => [
+        recorded.inputs[name as keyof StepTensors],
+        array,
+      ])
     const results = await recorded.plan.run(inputs, recorded.outputs, this.#threads, cancel)
     return recorded.read(results, slices)
   }
@@ -130,7 +145,8 @@ export class StepRunner {
   dispose(): void {
     this.#recorded.clear()
     this.#arena.release()
-    for (const { keys, values, states } of this.#cache) for (const t of [keys, values, ...states]) t.release()
+    for (const { keys, values, states } of this.#cache)
+      for (const t of [keys, values, ...states]) t.release()
     for (const tensor of Object.values(this.#inputs)) tensor.release()
   }
 
@@ -144,7 +160,8 @@ export class StepRunner {
     }
     const recorded = this.#recordNew(shape)
     this.#recorded.set(key, recorded)
-    if (this.#recorded.size > maxRecorded) this.#recorded.delete(this.#recorded.keys().next().value!)
+    if (this.#recorded.size > maxRecorded)
+      this.#recorded.delete(this.#recorded.keys().next().value!)
     return recorded
   }
 
@@ -177,13 +194,17 @@ export class StepRunner {
       const drawn = ops.sample(plan, logits, inputs, this.#vocabulary, shape.top)
       const at = [drawn.ids, drawn.logprobs].map(output)
       const topAt = shape.top > 0 ? [drawn.topIds!, drawn.topLogprobs!].map(output) : undefined
-      readers.push(readDrawn(at as [number, number], topAt as [number, number] | undefined, shape.top))
+      readers.push(
+        readDrawn(at as [number, number], topAt as [number, number] | undefined, shape.top),
+      )
     }
     if (logits && shape.logitRows > 0)
       readers.push(readLogits(output(logits), shape.drawn, this.#model.config.vocabSize))
     if (shape.hiddenStates) readers.push(readHiddenStates(trace.hiddenStates.map(output)))
     if (shape.routing)
-      readers.push(readRouting(trace.routing.map((r) => [output(r.ids), output(r.weights), output(r.logits)])))
+      readers.push(
+        readRouting(trace.routing.map((r) => [output(r.ids), output(r.weights), output(r.logits)])),
+      )
     return {
       plan,
       inputs,
@@ -218,7 +239,13 @@ type StepData = Record<keyof StepTensors, Int32Array | Float32Array>
 function stepInputs(slices: Slice[], blocksPerSequence: number): StepData {
   const tokens = slices.reduce((n, slice) => n + slice.take, 0)
   const perToken = () => new Int32Array(tokens)
-  const [ids, positions, slots, starts, sequences] = [perToken(), perToken(), perToken(), perToken(), perToken()]
+  const [ids, positions, slots, starts, sequences] = [
+    perToken(),
+    perToken(),
+    perToken(),
+    perToken(),
+    perToken(),
+  ]
   const blockTable = new Int32Array(slices.length * blocksPerSequence)
   const drawnRows: number[] = []
   const logitRows: number[] = []
@@ -238,7 +265,16 @@ function stepInputs(slices: Slice[], blocksPerSequence: number): StepData {
     if (draw) drawnRows.push(t - 1)
   }
   const allRows = Int32Array.from([...drawnRows, ...logitRows])
-  return { ids, positions, slots, starts, sequences, blockTable, logitRows: allRows, ...drawInputs(slices) }
+  return {
+    ids,
+    positions,
+    slots,
+    starts,
+    sequences,
+    blockTable,
+    logitRows: allRows,
+    ...drawInputs(slices),
+  }
 }
 
 function drawInputs(slices: Slice[]): Pick<StepData, keyof ops.SampleInputs> {
@@ -251,7 +287,7 @@ function drawInputs(slices: Slice[]): Pick<StepData, keyof ops.SampleInputs> {
     const { sampling, step, promptLength } = draw!
     const named = {
       ...sampling,
-      seedLow: sampling.seed % 2 ** 32 | 0,
+      seedLow: (sampling.seed % 2 ** 32) | 0,
       seedHigh: Math.floor(sampling.seed / 2 ** 32),
       step,
       promptLength,
@@ -269,7 +305,11 @@ function drawInputs(slices: Slice[]): Pick<StepData, keyof ops.SampleInputs> {
   }
 }
 
-function readDrawn([idAt, logprobAt]: [number, number], topAt: [number, number] | undefined, width: number): Reader {
+function readDrawn(
+  [idAt, logprobAt]: [number, number],
+  topAt: [number, number] | undefined,
+  width: number,
+): Reader {
   return (results, slices, out) => {
     let row = 0
     for (const [s, { draw }] of slices.entries()) {
@@ -289,7 +329,8 @@ function readLogits(at: number, firstRow: number, vocabSize: number): Reader {
     let row = firstRow
     for (const [s, { logitRows }] of slices.entries()) {
       const end = row + logitRows
-      if (logitRows > 0) out[s]!.logits = results[at]!.subarray(row * vocabSize, end * vocabSize) as Float32Array
+      if (logitRows > 0)
+        out[s]!.logits = results[at]!.subarray(row * vocabSize, end * vocabSize) as Float32Array
       row = end
     }
   }
@@ -318,8 +359,13 @@ function readHiddenStates(at: number[]): Reader {
 function readRouting(at: number[][]): Reader {
   return (results, slices, out) => {
     const layers = at.map(([ids, weights, logits]) => {
-      const rows = <T extends NumberArray>(i: number) => tokenRows(results[i] as T, slices, tokensOf(slices))
-      return { ids: rows<Int32Array>(ids!), weights: rows<Float32Array>(weights!), logits: rows<Float32Array>(logits!) }
+      const rows = <T extends NumberArray>(i: number) =>
+        tokenRows(results[i] as T, slices, tokensOf(slices))
+      return {
+        ids: rows<Int32Array>(ids!),
+        weights: rows<Float32Array>(weights!),
+        logits: rows<Float32Array>(logits!),
+      }
     })
     for (const [s, result] of out.entries())
       result.routing = layers.map(({ ids, weights, logits }) => ({

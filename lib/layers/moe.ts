@@ -31,7 +31,12 @@ export class MoeLayer {
    * x [T, H] normed, residual [T, H] -> residual + experts [T, H].
    * `previous` is the routing of the layer below, for routers that read it.
    */
-  forward(step: Step, x: Tensor, residual: Tensor, previous?: Routing): { out: Tensor; routing: Routing } {
+  forward(
+    step: Step,
+    x: Tensor,
+    residual: Tensor,
+    previous?: Routing,
+  ): { out: Tensor; routing: Routing } {
     const { plan, dtype } = step
     const { kinds, up, down, activation, constants, inputScale = 1 } = this.#experts
     const routing = this.#router.route(step, x, previous)

@@ -39,10 +39,18 @@ export class ConfigReader {
     this.#where = where
   }
 
-  #read<T>(key: string, fallback: T | undefined, expected: string, ok: (value: unknown) => boolean): T {
+  #read<T>(
+    key: string,
+    fallback: T | undefined,
+    expected: string,
+    ok: (value: unknown) => boolean,
+  ): T {
     const value = this.#json[key] ?? fallback
     if (!ok(value))
-      throw new MoeError('ERR_MOE_CHECKPOINT', `${this.#where}: ${key} must be ${expected}, got ${shown(value)}`)
+      throw new MoeError(
+        'ERR_MOE_CHECKPOINT',
+        `${this.#where}: ${key} must be ${expected}, got ${shown(value)}`,
+      )
     return value as T
   }
 
@@ -72,7 +80,10 @@ export class ConfigReader {
 
   object(key: string): ConfigReader {
     const ok = (v: unknown) => typeof v === 'object' && v !== null && !Array.isArray(v)
-    return new ConfigReader(this.#read<Json>(key, undefined, 'an object', ok), `${this.#where}: ${key}`)
+    return new ConfigReader(
+      this.#read<Json>(key, undefined, 'an object', ok),
+      `${this.#where}: ${key}`,
+    )
   }
 
   get(key: string): unknown {

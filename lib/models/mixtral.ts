@@ -27,7 +27,8 @@ export function readMixtralConfig(c: ConfigReader): MixtralConfig {
   const numKeyValueHeads = c.int('num_key_value_heads', numHeads)
   const numExperts = c.int('num_local_experts', 8)
   const topK = c.int('num_experts_per_tok', 2)
-  if (numHeads % numKeyValueHeads !== 0) c.invalid('num_key_value_heads', 'a divisor of num_attention_heads')
+  if (numHeads % numKeyValueHeads !== 0)
+    c.invalid('num_key_value_heads', 'a divisor of num_attention_heads')
   if (headSize % 2 !== 0) c.invalid('head_dim', 'even')
   if (topK > numExperts) c.invalid('num_experts_per_tok', 'at most num_local_experts')
   return {
@@ -68,15 +69,23 @@ class MixtralLayer {
     this.#inputNorm = weights.vector(`${prefix}.input_layernorm.weight`, [H])
     this.#postNorm = weights.vector(`${prefix}.post_attention_layernorm.weight`, [H])
     const heads = { heads: c.numHeads, keyValueHeads: c.numKeyValueHeads, headSize: c.headSize }
-    this.#attention = new SelfAttention(weights, `${prefix}.self_attn`, { hidden: H, ...heads }, ropeTable)
+    this.#attention = new SelfAttention(
+      weights,
+      `${prefix}.self_attn`,
+      { hidden: H, ...heads },
+      ropeTable,
+    )
     const router = { experts: c.experts.length, hidden: H, topK: c.topK }
     this.#moe = new MoeLayer(new SoftmaxTopK(weights, `${moe}.gate.weight`, router), {
       kinds: c.experts,
       up: c.experts.map((_, e) =>
-        weights.matrix([rowsOf(`${expert(e)}.w1.weight`, [I, H]), rowsOf(`${expert(e)}.w3.weight`, [I, H])], {
-          layout: 'gate_up',
-          share: 'expert',
-        }),
+        weights.matrix(
+          [rowsOf(`${expert(e)}.w1.weight`, [I, H]), rowsOf(`${expert(e)}.w3.weight`, [I, H])],
+          {
+            layout: 'gate_up',
+            share: 'expert',
+          },
+        ),
       ),
       down: c.experts.map((_, e) =>
         weights.matrix([rowsOf(`${expert(e)}.w2.weight`, [H, I])], { share: 'expert' }),
@@ -100,7 +109,11 @@ export class Mixtral implements Architecture {
 
   constructor(config: MixtralConfig, weights: Weights, options: GraphOptions) {
     this.config = config
-    const table = weights.ropeTable(options.maxTokens, config.rotaryDim, options.ropeTheta ?? config.ropeTheta)
+    const table = weights.ropeTable(
+      options.maxTokens,
+      config.rotaryDim,
+      options.ropeTheta ?? config.ropeTheta,
+    )
     this.#vocabulary = new Vocabulary(weights, config)
     this.#layers = Array.from(
       { length: config.numLayers },

@@ -31,7 +31,10 @@ function readRopeScaling(c: ConfigReader): { thetaFactor: number; positionScale:
   const scaling = c.get('rope_scaling')
   if (scaling === undefined) return { thetaFactor: 1, positionScale: 1 }
   if (typeof scaling !== 'object') c.invalid('rope_scaling', '{ type, factor } or null')
-  const factor = new ConfigReader(scaling as Record<string, unknown>, 'config.json: rope_scaling').positive('factor')
+  const factor = new ConfigReader(
+    scaling as Record<string, unknown>,
+    'config.json: rope_scaling',
+  ).positive('factor')
   const { type } = scaling as Record<string, unknown>
   if (factor <= 1) c.invalid('rope_scaling', 'of a factor above 1')
   if (type === 'linear') return { thetaFactor: 1, positionScale: 1 / factor }
@@ -44,15 +47,24 @@ function readRopeScaling(c: ConfigReader): { thetaFactor: number; positionScale:
 /** Defaults are those of the published MoeConfig class, which differ from the released model's values. */
 export function readMoePlusPlusConfig(c: ConfigReader): MoePlusPlusConfig {
   const numExperts = c.get('num_experts') ?? [32]
-  if (!Array.isArray(numExperts) || !Number.isSafeInteger(numExperts[0]) || numExperts[0] < numConstants + 3)
-    c.invalid('num_experts', `a list whose first number, of all experts, is at least ${numConstants + 3}`)
+  if (
+    !Array.isArray(numExperts) ||
+    !Number.isSafeInteger(numExperts[0]) ||
+    numExperts[0] < numConstants + 3
+  )
+    c.invalid(
+      'num_experts',
+      `a list whose first number, of all experts, is at least ${numConstants + 3}`,
+    )
   c.only('moe_expert_interval', 1)
   const { thetaFactor, positionScale } = readRopeScaling(c)
   const hiddenSize = c.int('hidden_size', 4096)
   const numHeads = c.int('num_attention_heads', 32)
   const numKeyValueHeads = c.int('num_key_value_heads', numHeads)
-  if (hiddenSize % (2 * numHeads) !== 0) c.invalid('hidden_size', 'an even multiple of num_attention_heads')
-  if (numHeads % numKeyValueHeads !== 0) c.invalid('num_key_value_heads', 'a divisor of num_attention_heads')
+  if (hiddenSize % (2 * numHeads) !== 0)
+    c.invalid('hidden_size', 'an even multiple of num_attention_heads')
+  if (numHeads % numKeyValueHeads !== 0)
+    c.invalid('num_key_value_heads', 'a divisor of num_attention_heads')
   const mixtralGating = c.flag('moe_use_mixtral_gating', false)
   const doubled = !mixtralGating && !c.flag('moe_feature_no_mul_topk', false)
   const normStd = c.positive('moe_gate_norm_std', 1)
@@ -101,7 +113,12 @@ class MoePlusPlusLayer {
     this.#inputNorm = weights.vector(`${prefix}.input_layernorm.weight`, [H])
     this.#postNorm = weights.vector(`${prefix}.post_attention_layernorm.weight`, [H])
     const heads = { heads: c.numHeads, keyValueHeads: c.numKeyValueHeads, headSize: c.headSize }
-    this.#attention = new SelfAttention(weights, `${prefix}.self_attn`, { hidden: H, ...heads }, ropeTable)
+    this.#attention = new SelfAttention(
+      weights,
+      `${prefix}.self_attn`,
+      { hidden: H, ...heads },
+      ropeTable,
+    )
     const router = new ResidualRouter(weights, `${prefix}.mlp.moe.gate`, {
       experts: experts.length,
       hidden: H,
@@ -115,21 +132,32 @@ class MoePlusPlusLayer {
     this.#moe = new MoeLayer(router, {
       kinds: experts,
       up: of('ffn').map((name) =>
-        weights.matrix([rowsOf(`${name}.up_proj.weight`, [2 * I, H])], { layout: 'gate_up', share: 'expert' }),
+        weights.matrix([rowsOf(`${name}.up_proj.weight`, [2 * I, H])], {
+          layout: 'gate_up',
+          share: 'expert',
+        }),
       ),
       down: of('ffn').map((name) =>
         weights.matrix([rowsOf(`${name}.down_proj.weight`, [H, I])], { share: 'expert' }),
       ),
       activation: 'swiglu', // whatever hidden_act says, as published
       constants: {
-        vectors: weights.stack(of('constant').map((name) => `${name}.constant`), [H]),
+        vectors: weights.stack(
+          of('constant').map((name) => `${name}.constant`),
+          [H],
+        ),
         gates: weights.matrix(of('constant').map((name) => rowsOf(`${name}.wg.weight`, [2, H]))),
       },
       inputScale: c.inputScale,
     })
   }
 
-  forward(step: Step, x: Tensor, cache: LayerCache, previous?: Routing): { out: Tensor; routing: Routing } {
+  forward(
+    step: Step,
+    x: Tensor,
+    cache: LayerCache,
+    previous?: Routing,
+  ): { out: Tensor; routing: Routing } {
     const n = ops.rmsNorm(step.plan, x, this.#inputNorm, this.#eps, step.dtype) // [T, H]
     const h = this.#attention.forward(step, n, x, cache) //                        [T, H]
     const m = ops.rmsNorm(step.plan, h, this.#postNorm, this.#eps, step.dtype) //  [T, H]

@@ -26,7 +26,8 @@ const publishedTheta = 10000
 
 /** Defaults are those of the published YuanConfig class, except where it does not describe the model. */
 export function readYuanConfig(c: ConfigReader): YuanConfig {
-  if (c.get('moe_config') === undefined) c.unsupported('moe_config', 'there: dense Yuan models are another architecture')
+  if (c.get('moe_config') === undefined)
+    c.unsupported('moe_config', 'there: dense Yuan models are another architecture')
   c.only('hidden_act', 'silu')
   c.only('use_shareqk', false)
   c.only('rope_scaling', null)
@@ -38,13 +39,16 @@ export function readYuanConfig(c: ConfigReader): YuanConfig {
   const projection = c.int('attention_projection_size', hiddenSize)
   const numExperts = m.int('moe_num_experts')
   const topK = m.int('moe_top_k', 2)
-  if (hiddenSize % (2 * numHeads) !== 0) c.invalid('hidden_size', 'an even multiple of num_attention_heads')
+  if (hiddenSize % (2 * numHeads) !== 0)
+    c.invalid('hidden_size', 'an even multiple of num_attention_heads')
   if (projection % (2 * numHeads) !== 0)
     c.invalid('attention_projection_size', 'an even multiple of num_attention_heads')
   if (topK > numExperts) m.invalid('moe_top_k', 'at most moe_num_experts')
   // The published flash path ignores the reset, and so does `reset_position_ids: false`: plain causal.
   const resets =
-    c.flag('reset_attention_mask', false) && c.flag('reset_position_ids', false) && !c.flag('use_flash_attention', false)
+    c.flag('reset_attention_mask', false) &&
+    c.flag('reset_position_ids', false) &&
+    !c.flag('use_flash_attention', false)
   return {
     architecture: 'yuan',
     vocabSize: c.int('vocab_size'),
@@ -106,16 +110,26 @@ class YuanLayer {
     this.#value = weights.matrix([rowsOf(`${attention}.v_proj.weight`, [P, H])])
     this.#out = weights.matrix([rowsOf(`${attention}.o_proj.weight`, [H, P])])
     this.#postNorm = weights.vector(`${prefix}.post_attention_layernorm.weight`, [H])
-    const shape = { experts: c.experts.length, hidden: H, topK: c.topK, renormalize: c.normTopkProb }
+    const shape = {
+      experts: c.experts.length,
+      hidden: H,
+      topK: c.topK,
+      renormalize: c.normTopkProb,
+    }
     const layout = c.gatedExperts ? 'gate_up' : 'panels'
     const up = [c.gatedExperts ? 2 * I : I, H]
     this.#moe = new MoeLayer(new AttentionRouter(weights, `${prefix}.mlp.gate`, shape), {
       kinds: c.experts,
       up: c.experts.map((_, e) =>
-        weights.matrix([rowsOf(`${prefix}.mlp.experts.${e}.w1.weight`, up)], { layout, share: 'expert' }),
+        weights.matrix([rowsOf(`${prefix}.mlp.experts.${e}.w1.weight`, up)], {
+          layout,
+          share: 'expert',
+        }),
       ),
       down: c.experts.map((_, e) =>
-        weights.matrix([rowsOf(`${prefix}.mlp.experts.${e}.w2.weight`, [H, I])], { share: 'expert' }),
+        weights.matrix([rowsOf(`${prefix}.mlp.experts.${e}.w2.weight`, [H, I])], {
+          share: 'expert',
+        }),
       ),
       activation: c.gatedExperts ? 'swiglu' : 'silu',
     })
@@ -158,7 +172,9 @@ export class Yuan implements Architecture {
   }
 
   firstVisible(position: number, previousFirst: number, previousId: number | undefined): number {
-    return previousId !== undefined && previousId === this.config.resetAfterId ? position : previousFirst
+    return previousId !== undefined && previousId === this.config.resetAfterId
+      ? position
+      : previousFirst
   }
 
   forward(step: Step): Tensor | undefined {

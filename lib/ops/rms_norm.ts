@@ -7,7 +7,13 @@ import type { ActivationDType, Plan, Tensor } from '../native.ts'
  * @param weight [H] f32
  * @returns      [T, H] `dtype`
  */
-export function rmsNorm(plan: Plan, x: Tensor, weight: Tensor, eps: number, dtype: ActivationDType): Tensor {
+export function rmsNorm(
+  plan: Plan,
+  x: Tensor,
+  weight: Tensor,
+  eps: number,
+  dtype: ActivationDType,
+): Tensor {
   const out = plan.empty(x.shape, dtype)
   plan.rmsNorm(x, weight, out, eps)
   return out

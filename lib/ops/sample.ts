@@ -1,7 +1,14 @@
 import type { Plan, Tensor } from '../native.ts'
 
 /** Columns of `options` and `counts`, in the order of csrc/ops/sample.h. */
-export const sampleOptions = ['temperature', 'topP', 'minP', 'repetition', 'presence', 'frequency'] as const
+export const sampleOptions = [
+  'temperature',
+  'topP',
+  'minP',
+  'repetition',
+  'presence',
+  'frequency',
+] as const
 export const sampleCounts = ['topK', 'seedLow', 'seedHigh', 'step', 'promptLength'] as const
 
 export interface SampleInputs {
@@ -34,7 +41,10 @@ export function sample(
   const S = options.shape[0]!
   const ids = plan.empty([S], 'i32')
   const logprobs = plan.empty([S], 'f32')
-  const best = top > 0 && { topIds: plan.empty([S, top], 'i32'), topLogprobs: plan.empty([S, top], 'f32') }
+  const best = top > 0 && {
+    topIds: plan.empty([S, top], 'i32'),
+    topLogprobs: plan.empty([S, top], 'f32'),
+  }
   const { topIds, topLogprobs } = best || {}
   plan.sample(
     logits,

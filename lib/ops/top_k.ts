@@ -17,10 +17,21 @@ export interface TopKOptions {
  * @param logits [T, E] f32
  * @returns      ids [T, K] i32, weights [T, K] f32
  */
-export function topK(plan: Plan, logits: Tensor, options: TopKOptions): { ids: Tensor; weights: Tensor } {
+export function topK(
+  plan: Plan,
+  logits: Tensor,
+  options: TopKOptions,
+): { ids: Tensor; weights: Tensor } {
   const shape = [logits.shape[0]!, options.topK]
   const ids = plan.empty(shape, 'i32')
   const weights = plan.empty(shape, 'f32')
-  plan.topK(logits, ids, weights, options.weights, options.normStd ?? 0, options.givesShare?.map(Number))
+  plan.topK(
+    logits,
+    ids,
+    weights,
+    options.weights,
+    options.normStd ?? 0,
+    options.givesShare?.map(Number),
+  )
   return { ids, weights }
 }

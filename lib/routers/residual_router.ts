@@ -46,7 +46,13 @@ export class ResidualRouter implements Router {
     const carried = previous && ops.linear(plan, previous.logits, this.#gateMap, 'f32') // [T, E]
     const residual = carried && { residual: carried }
     const logits = second
-      ? ops.linear(plan, ops.linear(plan, x, first!, 'f32', { activation: 'tanh' }), second, 'f32', residual)
+      ? ops.linear(
+          plan,
+          ops.linear(plan, x, first!, 'f32', { activation: 'tanh' }),
+          second,
+          'f32',
+          residual,
+        )
       : ops.linear(plan, x, first!, 'f32', residual)
     return { logits, ...ops.topK(plan, logits, this.#choice) }
   }

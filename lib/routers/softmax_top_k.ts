@@ -8,7 +8,11 @@ export class SoftmaxTopK implements Router {
   readonly #weight: Tensor
   readonly #topK: number
 
-  constructor(weights: Weights, name: string, shape: { experts: number; hidden: number; topK: number }) {
+  constructor(
+    weights: Weights,
+    name: string,
+    shape: { experts: number; hidden: number; topK: number },
+  ) {
     this.#weight = weights.matrix([rowsOf(name, [shape.experts, shape.hidden])])
     this.#topK = shape.topK
   }

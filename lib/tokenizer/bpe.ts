@@ -6,7 +6,8 @@ interface Merge {
   merged: string
 }
 
-const before = (a: Merge, b: Merge): boolean => a.score > b.score || (a.score === b.score && a.left < b.left)
+const before = (a: Merge, b: Merge): boolean =>
+  a.score > b.score || (a.score === b.score && a.left < b.left)
 
 /** Binary heap: the best score first, among equals the leftmost. */
 class MergeQueue {
@@ -47,7 +48,10 @@ class MergeQueue {
  * @param symbols the text's symbols; changed
  * @param scoreOf score of a piece; undefined: not a piece
  */
-export function mergePairs(symbols: string[], scoreOf: (piece: string) => number | undefined): string[] {
+export function mergePairs(
+  symbols: string[],
+  scoreOf: (piece: string) => number | undefined,
+): string[] {
   const n = symbols.length
   const previous = Int32Array.from({ length: n }, (_, i) => i - 1)
   const next = Int32Array.from({ length: n }, (_, i) => (i + 1 < n ? i + 1 : -1))

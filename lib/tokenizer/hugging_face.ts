@@ -17,13 +17,22 @@ export class HuggingFaceTokenizer implements Tokenizer {
   readonly specialIds: ReadonlyMap<string, number>
   readonly #pipeline: Pipeline
 
-  constructor(label: string, json: Json, config: Json, names: { bos: string | undefined; eos: string | undefined }) {
+  constructor(
+    label: string,
+    json: Json,
+    config: Json,
+    names: { bos: string | undefined; eos: string | undefined },
+  ) {
     try {
       this.#pipeline = new Pipeline(json, config)
     } catch (cause) {
-      throw new MoeError('ERR_MOE_CHECKPOINT', `${label}: file must be a tokenizer, got ${cause}`, { cause })
+      throw new MoeError('ERR_MOE_CHECKPOINT', `${label}: file must be a tokenizer, got ${cause}`, {
+        cause,
+      })
     }
-    const added = ((json.added_tokens as AddedToken[] | undefined) ?? []).filter((token) => token.special)
+    const added = ((json.added_tokens as AddedToken[] | undefined) ?? []).filter(
+      (token) => token.special,
+    )
     this.specialIds = new Map(added.map((token) => [token.content, token.id]))
     const vocabulary = (json.model as Json | undefined)?.vocab
     const ids = Array.isArray(vocabulary)

@@ -2,7 +2,6 @@ import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import type { ModelConfig } from '../models/config.ts'
 import { type Json, readJson } from '../weights/json.ts'
-import { HuggingFaceTokenizer } from './hugging_face.ts'
 import { SentencePieceTokenizer } from './sentencepiece.ts'
 import { pieceType, readSentencePiece, type SentencePieceModel } from './sentencepiece_model.ts'
 import type { Tokenizer } from './tokenizer.ts'
@@ -41,8 +40,11 @@ function tokenText(value: unknown): string | undefined {
 
 function addedTokens(dir: string, config: Json, model: SentencePieceModel): Map<string, number> {
   const special = new Map<string, number>()
-  for (const [id, { text, type }] of model.pieces.entries()) if (type === pieceType.control) special.set(text, id)
-  for (const [id, token] of Object.entries((config.added_tokens_decoder as Json | undefined) ?? {})) {
+  for (const [id, { text, type }] of model.pieces.entries())
+    if (type === pieceType.control) special.set(text, id)
+  for (const [id, token] of Object.entries(
+    (config.added_tokens_decoder as Json | undefined) ?? {},
+  )) {
     const text = tokenText(token)
     if (text !== undefined) special.set(text, Number(id))
   }
@@ -51,7 +53,12 @@ function addedTokens(dir: string, config: Json, model: SentencePieceModel): Map<
   return special
 }
 
-function openSentencePiece(dir: string, file: string, config: Json, modelConfig: ModelConfig): Tokenizer {
+function openSentencePiece(
+  dir: string,
+  file: string,
+  config: Json,
+  modelConfig: ModelConfig,
+): Tokenizer {
   const model = readSentencePiece(file, readFileSync(file))
   const specialIds = addedTokens(dir, config, model)
   const pieceIds = new Map(model.pieces.map(({ text }, id) => [text, id]))
@@ -66,7 +73,13 @@ function openSentencePiece(dir: string, file: string, config: Json, modelConfig:
       if (id < modelConfig.vocabSize) specialIds.set(text, id)
     }
     const eosId = specialIds.get('<eod>')
-    return new SentencePieceTokenizer(model, { specialIds, bosId: undefined, eosId, addBos: false, addEos: false })
+    return new SentencePieceTokenizer(model, {
+      specialIds,
+      bosId: undefined,
+      eosId,
+      addBos: false,
+      addEos: false,
+    })
   }
   return new SentencePieceTokenizer(model, {
     specialIds,
@@ -82,13 +95,18 @@ function openSentencePiece(dir: string, file: string, config: Json, modelConfig:
  *
  * @throws {MoeError} ERR_MOE_CHECKPOINT for a damaged file, ERR_MOE_UNSUPPORTED for a kind that is not read
  */
-export function openTokenizer(dir: string, modelConfig: ModelConfig): Tokenizer | undefined {
+export async function openTokenizer(
+  dir: string,
+  modelConfig: ModelConfig,
+): Promise<Tokenizer | undefined> {
   const config = readJson(path.join(dir, 'tokenizer_config.json')) ?? {}
   const file = path.join(dir, 'tokenizer.model')
   if (existsSync(file)) return openSentencePiece(dir, file, config, modelConfig)
   const label = path.join(dir, 'tokenizer.json')
   const json = readJson(label)
   if (!json) return undefined
+  // Only now: most folders do not need the library.
+  const { HuggingFaceTokenizer } = await import('./hugging_face.ts')
   const names = { bos: tokenText(config.bos_token), eos: tokenText(config.eos_token) }
   return new HuggingFaceTokenizer(label, json, config, names)
 }

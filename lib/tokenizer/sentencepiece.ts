@@ -34,7 +34,10 @@ export class SentencePieceTokenizer implements Tokenizer {
     this.bosId = options.bosId
     this.eosId = options.eosId
     this.specialIds = options.specialIds
-    this.size = Math.max(model.pieces.length, ...[...options.specialIds.values()].map((id) => id + 1))
+    this.size = Math.max(
+      model.pieces.length,
+      ...[...options.specialIds.values()].map((id) => id + 1),
+    )
     this.#special = new Map([...options.specialIds].map(([text, id]) => [id, text]))
     const cut: string[] = [...options.specialIds.keys()]
     for (const [id, { text, type }] of model.pieces.entries()) {
@@ -89,12 +92,7 @@ export class SentencePieceTokenizer implements Tokenizer {
   }
 
   #stream(special: boolean, startsText: boolean): PieceStream {
-    return new PieceStream(
-      (id) => this.#read(id),
-      this.#model.addDummyPrefix,
-      special,
-      startsText,
-    )
+    return new PieceStream((id) => this.#read(id), this.#model.addDummyPrefix, special, startsText)
   }
 
   #read(id: number): Decoded {
@@ -119,7 +117,12 @@ class PieceStream implements TextStream {
   #startsText: boolean
 
   /** @param startsText encoding put a space before the next piece: at the start and behind special tokens */
-  constructor(read: (id: number) => Decoded, dummyPrefix: boolean, special: boolean, startsText: boolean) {
+  constructor(
+    read: (id: number) => Decoded,
+    dummyPrefix: boolean,
+    special: boolean,
+    startsText: boolean,
+  ) {
     this.#read = read
     this.#dummyPrefix = dummyPrefix
     this.#special = special

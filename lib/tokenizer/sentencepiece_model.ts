@@ -1,7 +1,14 @@
 import { MoeError } from '../errors.ts'
 
 /** Piece types of sentencepiece_model.proto. */
-export const pieceType = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const
+export const pieceType = {
+  normal: 1,
+  unknown: 2,
+  control: 3,
+  userDefined: 4,
+  unused: 5,
+  byte: 6,
+} as const
 
 export interface Piece {
   text: string
@@ -110,13 +117,26 @@ export function readSentencePiece(label: string, bytes: Uint8Array): SentencePie
         })
     })
   } catch (cause) {
-    throw new MoeError('ERR_MOE_CHECKPOINT', `${label}: file must be a SentencePiece model, got ${cause}`, { cause })
+    throw new MoeError(
+      'ERR_MOE_CHECKPOINT',
+      `${label}: file must be a SentencePiece model, got ${cause}`,
+      { cause },
+    )
   }
   if (model.pieces.length === 0)
-    throw new MoeError('ERR_MOE_CHECKPOINT', `${label}: file must be a SentencePiece model, got no pieces`)
+    throw new MoeError(
+      'ERR_MOE_CHECKPOINT',
+      `${label}: file must be a SentencePiece model, got no pieces`,
+    )
   if (algorithm !== 2)
-    throw new MoeError('ERR_MOE_UNSUPPORTED', `${label}: model type must be BPE (2), got ${algorithm}`)
+    throw new MoeError(
+      'ERR_MOE_UNSUPPORTED',
+      `${label}: model type must be BPE (2), got ${algorithm}`,
+    )
   if (charsmap > 0)
-    throw new MoeError('ERR_MOE_UNSUPPORTED', `${label}: normalizer must be identity, got a character map`)
+    throw new MoeError(
+      'ERR_MOE_UNSUPPORTED',
+      `${label}: normalizer must be identity, got a character map`,
+    )
   return model
 }

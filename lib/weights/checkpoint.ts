@@ -27,23 +27,28 @@ function listFolder(dir: string): string[] {
 function openIndex(dir: string, indexFile: string, files: string[]): Map<string, Entry> {
   const label = path.join(dir, indexFile)
   const map = readJson(label)!.weight_map
-  if (typeof map !== 'object' || map === null) bad(`${label}: weight_map must be an object, got ${shown(map)}`)
+  if (typeof map !== 'object' || map === null)
+    bad(`${label}: weight_map must be an object, got ${shown(map)}`)
   const weightMap = Object.entries(map as Json)
   const entries = new Map<string, Entry>()
   for (const shard of new Set(weightMap.map(([, file]) => file))) {
     if (typeof shard !== 'string' || path.basename(shard) !== shard)
       bad(`${label}: weight_map must name files of this folder, got ${shown(shard)}`)
-    if (!files.includes(shard as string)) bad(`${path.join(dir, shard as string)}: file must exist, got nothing there`)
+    if (!files.includes(shard as string))
+      bad(`${path.join(dir, shard as string)}: file must exist, got nothing there`)
     for (const entry of openSafetensors([path.join(dir, shard as string)]).values()) {
       const twin = entries.get(entry.name)
-      if (twin) bad(`${entry.label}: tensor ${entry.name} must be in one file, got it in ${twin.label} too`)
+      if (twin)
+        bad(`${entry.label}: tensor ${entry.name} must be in one file, got it in ${twin.label} too`)
       entries.set(entry.name, entry)
     }
   }
   for (const [name, file] of weightMap) {
     const entry = entries.get(name)
     if (!entry || path.basename(entry.label) !== file)
-      bad(`${path.join(dir, file as string)}: tensor ${name} must be there, as ${indexFile} says, got nothing`)
+      bad(
+        `${path.join(dir, file as string)}: tensor ${name} must be there, as ${indexFile} says, got nothing`,
+      )
   }
   return entries
 }
@@ -55,7 +60,11 @@ function partsOf(base: string, files: string[]): string[] {
   return parts.sort((a, b) => Number(a.slice(base.length)) - Number(b.slice(base.length)))
 }
 
-function openWeights(dir: string, files: string[], quantization: Json | undefined): Map<string, Entry> {
+function openWeights(
+  dir: string,
+  files: string[],
+  quantization: Json | undefined,
+): Map<string, Entry> {
   const index = 'model.safetensors.index.json'
   if (files.includes(index)) return openIndex(dir, index, files)
   const names = ['model.safetensors']
@@ -85,7 +94,8 @@ export function openCheckpoint(dir: string): Checkpoint {
   const config = readJson(path.join(dir, 'config.json'))
   if (!config) return bad(`${path.join(dir, 'config.json')}: file must exist, got nothing there`)
   const quantization =
-    readJson(path.join(dir, 'quantize_config.json')) ?? (config.quantization_config as Json | undefined)
+    readJson(path.join(dir, 'quantize_config.json')) ??
+    (config.quantization_config as Json | undefined)
   return {
     dir,
     config,

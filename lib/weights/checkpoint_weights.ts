@@ -1,5 +1,12 @@
 import { MoeError } from '../errors.ts'
-import { type ActivationDType, type CancelToken, type DType, native, type RowRun, type Tensor } from '../native.ts'
+import {
+  type ActivationDType,
+  type CancelToken,
+  type DType,
+  native,
+  type RowRun,
+  type Tensor,
+} from '../native.ts'
 import type { Checkpoint } from './checkpoint.ts'
 import { dequantize, type GptqConfig, parseGptq, quantizedLayer, quantizedNames } from './gptq.ts'
 import { type Entry, entryDType } from './safetensors.ts'
@@ -67,7 +74,9 @@ export class CheckpointWeights extends WeightList {
 
   protected loadMatrix(rows: Rows[], out: Tensor): void {
     const names = [...new Set(rows.map((run) => run.name))]
-    const sources = new Map(names.map((name) => [name, this.#source(rows.find((r) => r.name === name)!)]))
+    const sources = new Map(
+      names.map((name) => [name, this.#source(rows.find((r) => r.name === name)!)]),
+    )
     const files = names.flatMap((name) => {
       const layer = quantizedLayer(name, this.#checkpoint.entries)
       return layer ? quantizedNames(layer) : [name]
@@ -83,7 +92,9 @@ export class CheckpointWeights extends WeightList {
   protected matrixDType(rows: Rows[]): DType {
     const { entries } = this.#checkpoint
     const isBf16 = ({ name }: Rows): boolean =>
-      quantizedLayer(name, entries) ? this.#dtype === 'bf16' : entries.get(name)?.storedDtype === 'BF16'
+      quantizedLayer(name, entries)
+        ? this.#dtype === 'bf16'
+        : entries.get(name)?.storedDtype === 'BF16'
     return rows.every(isBf16) ? 'bf16' : 'f32'
   }
 
@@ -113,14 +124,18 @@ export class CheckpointWeights extends WeightList {
   #entry(name: string): Entry {
     const entry = this.#checkpoint.entries.get(name)
     if (!entry)
-      throw new MoeError('ERR_MOE_CHECKPOINT', `${this.#checkpoint.dir}: tensor ${name} must be there, got nothing`)
+      throw new MoeError(
+        'ERR_MOE_CHECKPOINT',
+        `${this.#checkpoint.dir}: tensor ${name} must be there, got nothing`,
+      )
     this.#used.add(name)
     return entry
   }
 
   #tensor(name: string, shape: number[], view = shape): Tensor {
     const entry = this.#entry(name)
-    const same = entry.shape.length === shape.length && entry.shape.every((dim, i) => dim === shape[i])
+    const same =
+      entry.shape.length === shape.length && entry.shape.every((dim, i) => dim === shape[i])
     if (!same)
       throw new MoeError(
         'ERR_MOE_CHECKPOINT',
@@ -138,7 +153,10 @@ export class CheckpointWeights extends WeightList {
   checkNames(): void {
     for (const [name, entry] of this.#checkpoint.entries) {
       if (this.#used.has(name) || this.#ignored.some((pattern) => pattern.test(name))) continue
-      throw new MoeError('ERR_MOE_CHECKPOINT', `${entry.label}: tensor ${name} must be one the model knows`)
+      throw new MoeError(
+        'ERR_MOE_CHECKPOINT',
+        `${entry.label}: tensor ${name} must be one the model knows`,
+      )
     }
   }
 

@@ -10,7 +10,9 @@ export function readJson(path: string): Json | undefined {
     text = readFileSync(path, 'utf8')
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw new MoeError('ERR_MOE_CHECKPOINT', `${path}: file must be readable, got ${error}`, { cause: error })
+    throw new MoeError('ERR_MOE_CHECKPOINT', `${path}: file must be readable, got ${error}`, {
+      cause: error,
+    })
   }
   let value: unknown
   try {
@@ -19,5 +21,8 @@ export function readJson(path: string): Json | undefined {
     throw new MoeError('ERR_MOE_CHECKPOINT', `${path}: file must be JSON, got ${cause}`, { cause })
   }
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Json
-  throw new MoeError('ERR_MOE_CHECKPOINT', `${path}: file must be a JSON object, got another JSON value`)
+  throw new MoeError(
+    'ERR_MOE_CHECKPOINT',
+    `${path}: file must be a JSON object, got another JSON value`,
+  )
 }

@@ -60,7 +60,8 @@ function topLevelKeys(json: string): string[] {
     const token = match[0]
     if (token === '{' || token === '[') depth++
     else if (token === '}' || token === ']') depth--
-    else if (depth === 1 && match[1]) keys.push(JSON.parse(token.slice(0, -match[1].length)) as string)
+    else if (depth === 1 && match[1])
+      keys.push(JSON.parse(token.slice(0, -match[1].length)) as string)
   }
   return keys
 }
@@ -72,7 +73,9 @@ function parseHeader(label: string, bytes: Uint8Array): Record<string, unknown> 
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
     header = JSON.parse(text)
   } catch (cause) {
-    throw new MoeError('ERR_MOE_CHECKPOINT', `${label}: header must be JSON, got ${cause}`, { cause })
+    throw new MoeError('ERR_MOE_CHECKPOINT', `${label}: header must be JSON, got ${cause}`, {
+      cause,
+    })
   }
   if (typeof header !== 'object' || header === null || Array.isArray(header))
     damaged(label, 'header', 'a JSON object', Array.isArray(header) ? 'an array' : typeof header)
@@ -84,12 +87,19 @@ function parseHeader(label: string, bytes: Uint8Array): Record<string, unknown> 
   return header as Record<string, unknown>
 }
 
-function parseEntry(label: string, file: MappedFile, dataStart: number, name: string, value: unknown): Entry {
+function parseEntry(
+  label: string,
+  file: MappedFile,
+  dataStart: number,
+  name: string,
+  value: unknown,
+): Entry {
   const at = `tensor ${name}`
   if (typeof value !== 'object' || value === null) damaged(label, at, 'an object', typeof value)
   const { dtype, shape, data_offsets: offsets } = value as Record<string, unknown>
   const size = typeof dtype === 'string' ? elementBytes[dtype] : undefined
-  if (size === undefined) damaged(label, `${at}: dtype`, 'a safetensors dtype', JSON.stringify(dtype))
+  if (size === undefined)
+    damaged(label, `${at}: dtype`, 'a safetensors dtype', JSON.stringify(dtype))
   if (!Array.isArray(shape) || !shape.every(isSize))
     damaged(label, `${at}: shape`, 'a list of sizes', JSON.stringify(shape))
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize))
@@ -99,7 +109,12 @@ function parseEntry(label: string, file: MappedFile, dataStart: number, name: st
   if (end - begin !== bytes)
     damaged(label, `${at}: data_offsets`, `${bytes} bytes apart`, `${JSON.stringify(offsets)}`)
   if (dataStart + end > file.bytes)
-    damaged(label, `${at}: data`, `inside the file of ${file.bytes} bytes`, `an end at ${dataStart + end}`)
+    damaged(
+      label,
+      `${at}: data`,
+      `inside the file of ${file.bytes} bytes`,
+      `an end at ${dataStart + end}`,
+    )
   return {
     name,
     label,

@@ -10,7 +10,12 @@ export interface Rows {
 }
 
 /** All rows of a tensor. */
-export const rowsOf = (name: string, shape: number[]): Rows => ({ name, shape, start: 0, count: shape[0]! })
+export const rowsOf = (name: string, shape: number[]): Rows => ({
+  name,
+  shape,
+  start: 0,
+  count: shape[0]!,
+})
 
 /**
  * How a tensor counts in `model.parameters`: a token uses a few of the FFN experts and one row of the
@@ -77,7 +82,10 @@ export abstract class WeightList implements Weights {
     return out
   }
 
-  matrix(rows: Rows[], { layout = 'panels', share = 'dense' }: { layout?: Layout; share?: Share } = {}): Tensor {
+  matrix(
+    rows: Rows[],
+    { layout = 'panels', share = 'dense' }: { layout?: Layout; share?: Share } = {},
+  ): Tensor {
     const [N, K] = matrixShape(rows)
     const dtype = this.matrixDType(rows)
     const outputs = layout === 'gate_up' ? 2 * roundUp(N / 2, 32) : roundUp(N, 64)
@@ -114,6 +122,9 @@ const roundUp = (n: number, unit: number): number => Math.ceil(n / unit) * unit
 function matrixShape(rows: Rows[]): [N: number, K: number] {
   const widths = rows.map(({ shape }) => count(shape.slice(1)))
   if (new Set(widths).size !== 1)
-    throw new MoeError('ERR_MOE_SHAPE', `matrix: rows must have one width, got ${widths.join(', ')}`)
+    throw new MoeError(
+      'ERR_MOE_SHAPE',
+      `matrix: rows must have one width, got ${widths.join(', ')}`,
+    )
   return [rows.reduce((n, run) => n + run.count, 0), widths[0]!]
 }

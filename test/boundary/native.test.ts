@@ -19,7 +19,9 @@ describe('exports', () => {
     }
     expect(Object.keys(native()).sort()).toEqual(members('Native'))
     const names = (type: new (...args: any[]) => object) =>
-      Object.getOwnPropertyNames(type.prototype).filter((name) => name !== 'constructor').sort()
+      Object.getOwnPropertyNames(type.prototype)
+        .filter((name) => name !== 'constructor')
+        .sort()
     expect(names(Plan)).toEqual(members('Plan'))
     expect(names(Tensor)).toEqual(members('Tensor'))
     expect(names(MappedFile)).toEqual(members('MappedFile'))
@@ -29,11 +31,31 @@ describe('exports', () => {
 describe('hostile calls throw MoeError and do not crash', () => {
   const any = (value: unknown) => value as any
   it.each<[string, () => unknown, string]>([
-    ['an object that is no tensor', () => plan().embedding(any({}), f32(1), f32(1)), 'ERR_MOE_OPTION'],
-    ['a tensor where a plan is expected', () => Plan.prototype.empty.call(any(f32(1)), [1], 'f32'), 'TypeError'],
-    ['a plan where a tensor is expected', () => plan().embedding(any(plan()), f32(1), f32(1)), 'ERR_MOE_OPTION'],
-    ['nothing where a tensor is expected', () => plan().rmsNorm(any(undefined), f32(1), f32(1), 1), 'ERR_MOE_OPTION'],
-    ['a tensor made by hand', () => plan().rmsNorm(new Tensor(), f32(1), f32(1), 1), 'ERR_MOE_OPTION'],
+    [
+      'an object that is no tensor',
+      () => plan().embedding(any({}), f32(1), f32(1)),
+      'ERR_MOE_OPTION',
+    ],
+    [
+      'a tensor where a plan is expected',
+      () => Plan.prototype.empty.call(any(f32(1)), [1], 'f32'),
+      'TypeError',
+    ],
+    [
+      'a plan where a tensor is expected',
+      () => plan().embedding(any(plan()), f32(1), f32(1)),
+      'ERR_MOE_OPTION',
+    ],
+    [
+      'nothing where a tensor is expected',
+      () => plan().rmsNorm(any(undefined), f32(1), f32(1), 1),
+      'ERR_MOE_OPTION',
+    ],
+    [
+      'a tensor made by hand',
+      () => plan().rmsNorm(new Tensor(), f32(1), f32(1), 1),
+      'ERR_MOE_OPTION',
+    ],
     ['an unknown dtype', () => tensor([1], any('f8')), 'ERR_MOE_DTYPE'],
     ['an unknown layout', () => tensor([1, 1], 'f32', any('tiles')), 'ERR_MOE_OPTION'],
     ['a negative size', () => tensor([-1], 'f32'), 'ERR_MOE_SHAPE'],
@@ -42,22 +64,50 @@ describe('hostile calls throw MoeError and do not crash', () => {
     ['no shape', () => tensor(any(7), 'f32'), 'ERR_MOE_SHAPE'],
     ['a gate_up weight of odd rows', () => tensor([3, 4], 'f32', 'gate_up'), 'ERR_MOE_SHAPE'],
     ['data of another length', () => tensorFrom(new Float32Array(3), [4], 'f32'), 'ERR_MOE_SHAPE'],
-    ['data of another element size', () => tensorFrom(new Uint8Array(4), [4], 'f32'), 'ERR_MOE_SHAPE'],
+    [
+      'data of another element size',
+      () => tensorFrom(new Uint8Array(4), [4], 'f32'),
+      'ERR_MOE_SHAPE',
+    ],
     ['columns outside', () => f32(2, 3).columns(2, 2), 'ERR_MOE_OPTION'],
     ['more than there is', () => f32(2, 3).first(3), 'ERR_MOE_OPTION'],
     ['a file that is not there', () => new MappedFile(['/no/such/file']), 'ERR_MOE_CHECKPOINT'],
     ['no files', () => new MappedFile([]), 'ERR_MOE_OPTION'],
-    ['a read beyond the file', () => new MappedFile([`${root}/package.json`]).read(1e9, 8), 'ERR_MOE_CHECKPOINT'],
-    ['a tensor beyond the file', () => new MappedFile([`${root}/package.json`]).tensor(0, [1e9], 'f32'), 'ERR_MOE_CHECKPOINT'],
-    ['rows beyond the source', () => pack(tensor([4, 2], 'f32', 'panels'), [[f32(2, 2), 0, 4]]), 'ERR_MOE_OPTION'],
-    ['rows of another width', () => pack(tensor([2, 3], 'f32', 'panels'), [[f32(2, 2), 0, 2]]), 'ERR_MOE_SHAPE'],
-    ['too few rows', () => pack(tensor([4, 2], 'f32', 'panels'), [[f32(2, 2), 0, 2]]), 'ERR_MOE_SHAPE'],
+    [
+      'a read beyond the file',
+      () => new MappedFile([`${root}/package.json`]).read(1e9, 8),
+      'ERR_MOE_CHECKPOINT',
+    ],
+    [
+      'a tensor beyond the file',
+      () => new MappedFile([`${root}/package.json`]).tensor(0, [1e9], 'f32'),
+      'ERR_MOE_CHECKPOINT',
+    ],
+    [
+      'rows beyond the source',
+      () => pack(tensor([4, 2], 'f32', 'panels'), [[f32(2, 2), 0, 4]]),
+      'ERR_MOE_OPTION',
+    ],
+    [
+      'rows of another width',
+      () => pack(tensor([2, 3], 'f32', 'panels'), [[f32(2, 2), 0, 2]]),
+      'ERR_MOE_SHAPE',
+    ],
+    [
+      'too few rows',
+      () => pack(tensor([4, 2], 'f32', 'panels'), [[f32(2, 2), 0, 2]]),
+      'ERR_MOE_SHAPE',
+    ],
     ['an instruction set that is not there', () => native().selectIsa('mmx'), 'ERR_MOE_OPTION'],
-    ['an op recorded after the first run', async () => {
-      const recorded = plan()
-      await recorded.run([], [], 1)
-      recorded.empty([1], 'f32')
-    }, 'ERR_MOE_OPTION'],
+    [
+      'an op recorded after the first run',
+      async () => {
+        const recorded = plan()
+        await recorded.run([], [], 1)
+        recorded.empty([1], 'f32')
+      },
+      'ERR_MOE_OPTION',
+    ],
     ['too much input', () => plan().run([[f32(1), new Float32Array(2)]], [], 1), 'ERR_MOE_SHAPE'],
   ])('%s', async (_, call, code) => {
     const error = await failure(call)

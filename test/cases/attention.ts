@@ -1,7 +1,13 @@
 import { kernels } from '../../lib/kernels.ts'
 import { ints, type OpCase, reshape, toF64 } from './case.ts'
 
-type Shape = { lengths: [context: number, tokens: number][]; N: number; G: number; D: number; window?: number }
+type Shape = {
+  lengths: [context: number, tokens: number][]
+  N: number
+  G: number
+  D: number
+  window?: number
+}
 
 const block = 32
 
@@ -10,8 +16,26 @@ export const attention: OpCase<Shape> = {
   dtypes: ['f32', 'bf16'],
   shapes: [
     { lengths: [[1, 1]], N: 1, G: 1, D: 16 },
-    { lengths: [[70, 1], [1, 1], [33, 1]], N: 4, G: 2, D: 24 }, //       decode batch
-    { lengths: [[40, 40], [70, 5], [32, 1]], N: 6, G: 1, D: 10 }, //     prefill, chunk and decode mixed
+    {
+      lengths: [
+        [70, 1],
+        [1, 1],
+        [33, 1],
+      ],
+      N: 4,
+      G: 2,
+      D: 24,
+    }, //       decode batch
+    {
+      lengths: [
+        [40, 40],
+        [70, 5],
+        [32, 1],
+      ],
+      N: 6,
+      G: 1,
+      D: 10,
+    }, //     prefill, chunk and decode mixed
     { lengths: [[100, 20]], N: 2, G: 2, D: 33, window: 9 }, //           sliding window, odd head size
     { lengths: [[65, 3]], N: 2, G: 1, D: 256, window: 33 },
     { lengths: [], N: 1, G: 1, D: 8 },
@@ -20,7 +44,9 @@ export const attention: OpCase<Shape> = {
     const M = Math.max(1, ...lengths.map(([context]) => Math.ceil(context / block)))
     const blocks = Math.max(1, M * lengths.length)
     const order = Array.from({ length: blocks }, (_, i) => i).sort(() => random.uniform() - 0.5)
-    const positions = lengths.flatMap(([context, n]) => Array.from({ length: n }, (_, i) => context - n + i))
+    const positions = lengths.flatMap(([context, n]) =>
+      Array.from({ length: n }, (_, i) => context - n + i),
+    )
     const sequences = lengths.flatMap(([, n], s) => Array<number>(n).fill(s))
     const T = positions.length
     return {
@@ -36,7 +62,11 @@ export const attention: OpCase<Shape> = {
   },
   run: (i, options) => kernels.attention(i, options),
   reference(i, { N, G, D }) {
-    const [q, keys, values] = [i.q, i.keys, i.values].map(toF64) as [Float64Array, Float64Array, Float64Array]
+    const [q, keys, values] = [i.q, i.keys, i.values].map(toF64) as [
+      Float64Array,
+      Float64Array,
+      Float64Array,
+    ]
     const T = i.q.shape[0]
     const M = i.blockTable.shape[1]
     const value = new Float64Array(T * N * D)
@@ -52,7 +82,8 @@ export const attention: OpCase<Shape> = {
         for (let s = i.starts.data[t]; s <= i.positions.data[t]; s++) {
           const { base, column } = at(s)
           let z = 0
-          for (let d = 0; d < D; d++) z += q[(t * N + n) * D + d]! * keys[base + d * block + column]!
+          for (let d = 0; d < D; d++)
+            z += q[(t * N + n) * D + d]! * keys[base + d * block + column]!
           scores.push({ s, z: z * i.scale })
         }
         const top = Math.max(...scores.map(({ z }) => z))
@@ -72,10 +103,35 @@ export const attention: OpCase<Shape> = {
   },
   terms: ({ D, lengths }) => D + 4 + Math.max(0, ...lengths.map(([context]) => context)),
   rejects: [
-    ['positions of another length', 'ERR_MOE_SHAPE', 'positions', (i) => ({ ...i, positions: ints([99], () => 0), starts: ints([99], () => 0) })],
-    ['a position beyond the block table', 'ERR_MOE_OPTION', 'positions', (i) => ({ ...i, positions: ints(i.positions.shape, () => 1e6) })],
-    ['a start behind the position', 'ERR_MOE_OPTION', 'starts', (i) => ({ ...i, starts: ints(i.starts.shape, () => 1e5) })],
-    ['a block beyond the cache', 'ERR_MOE_OPTION', 'blockTable', (i) => ({ ...i, blockTable: ints(i.blockTable.shape, () => 999) })],
-    ['values of another shape', 'ERR_MOE_SHAPE', 'values', (i) => ({ ...i, values: reshape(i.values, [i.values.data.length]) })],
+    [
+      'positions of another length',
+      'ERR_MOE_SHAPE',
+      'positions',
+      (i) => ({ ...i, positions: ints([99], () => 0), starts: ints([99], () => 0) }),
+    ],
+    [
+      'a position beyond the block table',
+      'ERR_MOE_OPTION',
+      'positions',
+      (i) => ({ ...i, positions: ints(i.positions.shape, () => 1e6) }),
+    ],
+    [
+      'a start behind the position',
+      'ERR_MOE_OPTION',
+      'starts',
+      (i) => ({ ...i, starts: ints(i.starts.shape, () => 1e5) }),
+    ],
+    [
+      'a block beyond the cache',
+      'ERR_MOE_OPTION',
+      'blockTable',
+      (i) => ({ ...i, blockTable: ints(i.blockTable.shape, () => 999) }),
+    ],
+    [
+      'values of another shape',
+      'ERR_MOE_SHAPE',
+      'values',
+      (i) => ({ ...i, values: reshape(i.values, [i.values.data.length]) }),
+    ],
   ],
 }

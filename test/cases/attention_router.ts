@@ -6,7 +6,14 @@ type Shape = { T: number; E: number; scale?: number }
 export const attentionRouter: OpCase<Shape> = {
   op: 'attention_router',
   dtypes: ['f32'],
-  shapes: [{ T: 1, E: 32 }, { T: 7, E: 5 }, { T: 3, E: 1 }, { T: 20, E: 16, scale: 6 }, { T: 0, E: 8 }, { T: 2, E: 33, scale: 0 }],
+  shapes: [
+    { T: 1, E: 32 },
+    { T: 7, E: 5 },
+    { T: 3, E: 1 },
+    { T: 20, E: 16, scale: 6 },
+    { T: 0, E: 8 },
+    { T: 2, E: 33, scale: 0 },
+  ],
   inputs: ({ T, E, scale = 1 }, random) => ({ qkv: random.tensor([T, 3 * E], 'f32', scale) }),
   run: (i, options) => kernels.attentionRouter(i, options),
   reference({ qkv }, { T, E }) {
@@ -30,7 +37,12 @@ export const attentionRouter: OpCase<Shape> = {
   },
   terms: ({ E }) => E + 4,
   rejects: [
-    ['qkv of a width that is no multiple of 3', 'ERR_MOE_SHAPE', 'shape|qkv', (i) => ({ qkv: { data: new Float32Array(7), shape: [1, 7] } })],
+    [
+      'qkv of a width that is no multiple of 3',
+      'ERR_MOE_SHAPE',
+      'shape|qkv',
+      () => ({ qkv: { data: new Float32Array(7), shape: [1, 7] } }),
+    ],
     ['a bf16 qkv', 'ERR_MOE_DTYPE', 'qkv', (i) => ({ qkv: as(i.qkv, 'bf16') })],
   ],
 }

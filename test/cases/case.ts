@@ -97,7 +97,10 @@ export function toF64(array: ArrayTensor): Float64Array {
 }
 
 /** Filled output of a reference. */
-export function output(count: number, each: (i: number) => [value: number, magnitude: number]): Expected {
+export function output(
+  count: number,
+  each: (i: number) => [value: number, magnitude: number],
+): Expected {
   const value = new Float64Array(count)
   const magnitude = new Float64Array(count)
   for (let i = 0; i < count; i++) [value[i], magnitude[i]] = each(i) as [number, number]
@@ -105,7 +108,11 @@ export function output(count: number, each: (i: number) => [value: number, magni
 }
 
 /** Sum of products and of their absolute values. */
-export function dot(n: number, a: (i: number) => number, b: (i: number) => number): [number, number] {
+export function dot(
+  n: number,
+  a: (i: number) => number,
+  b: (i: number) => number,
+): [number, number] {
   let value = 0
   let magnitude = 0
   for (let i = 0; i < n; i++) {

@@ -10,8 +10,21 @@ export const causalPair: OpCase<Shape> = {
   dtypes: ['f32', 'bf16'],
   shapes: [
     { chunks: [[0, 1]], C: 16 }, //                      a prompt of one token
-    { chunks: [[0, 5], [7, 1], [31, 3]], C: 7 }, //      prefill, decode, a chunk across a block's edge
-    { chunks: [[32, 1], [33, 40]], C: 3 }, //            a block's first token, a chunk over several blocks
+    {
+      chunks: [
+        [0, 5],
+        [7, 1],
+        [31, 3],
+      ],
+      C: 7,
+    }, //      prefill, decode, a chunk across a block's edge
+    {
+      chunks: [
+        [32, 1],
+        [33, 40],
+      ],
+      C: 3,
+    }, //            a block's first token, a chunk over several blocks
     { chunks: [[0, 70]], C: 4 },
     { chunks: [], C: 4 },
   ],
@@ -19,7 +32,9 @@ export const causalPair: OpCase<Shape> = {
     const M = 4
     const blocks = Math.max(1, M * chunks.length)
     const order = Array.from({ length: blocks }, (_, i) => i).sort(() => random.uniform() - 0.5)
-    const tokens = chunks.flatMap(([start, n], s) => Array.from({ length: n }, (_, i) => ({ s, position: start + i })))
+    const tokens = chunks.flatMap(([start, n], s) =>
+      Array.from({ length: n }, (_, i) => ({ s, position: start + i })),
+    )
     const T = tokens.length
     const slot = ({ s, position }: { s: number; position: number }) =>
       order[s * M + Math.floor(position / block)]! * block + (position % block)
@@ -52,8 +67,23 @@ export const causalPair: OpCase<Shape> = {
   },
   terms: () => 0,
   rejects: [
-    ['a state of another width', 'ERR_MOE_SHAPE', 'state', (i) => ({ ...i, state: reshape(i.state, [i.state.shape[0], 1, i.state.shape[1]]) })],
-    ['a slot beyond the state', 'ERR_MOE_OPTION', 'slots', (i) => ({ ...i, slots: ints(i.slots.shape, () => 1e6) })],
-    ['a sequence beyond the block table', 'ERR_MOE_OPTION', 'sequences', (i) => ({ ...i, sequences: ints(i.sequences.shape, () => 9) })],
+    [
+      'a state of another width',
+      'ERR_MOE_SHAPE',
+      'state',
+      (i) => ({ ...i, state: reshape(i.state, [i.state.shape[0], 1, i.state.shape[1]]) }),
+    ],
+    [
+      'a slot beyond the state',
+      'ERR_MOE_OPTION',
+      'slots',
+      (i) => ({ ...i, slots: ints(i.slots.shape, () => 1e6) }),
+    ],
+    [
+      'a sequence beyond the block table',
+      'ERR_MOE_OPTION',
+      'sequences',
+      (i) => ({ ...i, sequences: ints(i.sequences.shape, () => 9) }),
+    ],
   ],
 }

@@ -36,7 +36,10 @@ export const combine: OpCase<Shape> = {
   run: (i, options) => kernels.combine(i, options),
   reference(i, { T, K, H }) {
     const [y, x] = [toF64(i.expertOut), toF64(i.x)]
-    const constantOf = i.kinds.map((_: ExpertKind, e: number) => i.kinds.slice(0, e).filter((k: ExpertKind) => k === 'constant').length)
+    const constantOf = i.kinds.map(
+      (_: ExpertKind, e: number) =>
+        i.kinds.slice(0, e).filter((k: ExpertKind) => k === 'constant').length,
+    )
     const C = i.constants?.shape[0] ?? 0
     return {
       out: output(T * H, (n) => {
@@ -52,13 +55,15 @@ export const combine: OpCase<Shape> = {
           if (i.kinds[e] === 'copy') terms = [xs]
           if (i.kinds[e] === 'constant') {
             const c = constantOf[e]
-            const gap = i.scale * (i.gates.data[t * 2 * C + 2 * c + 1] - i.gates.data[t * 2 * C + 2 * c])
+            const gap =
+              i.scale * (i.gates.data[t * 2 * C + 2 * c + 1] - i.gates.data[t * 2 * C + 2 * c])
             const a1 = 1 / (1 + Math.exp(gap))
             terms = [a1 * xs, (1 - a1) * i.constants.data[c * H + h]]
           }
           for (const term of terms) {
             value += i.weights.data[slot] * term
-            magnitude += 8 * Math.abs(i.weights.data[slot] * term) + Math.abs(i.weights.data[slot] * xs)
+            magnitude +=
+              8 * Math.abs(i.weights.data[slot] * term) + Math.abs(i.weights.data[slot] * xs)
           }
         }
         return [value, magnitude]
@@ -67,11 +72,36 @@ export const combine: OpCase<Shape> = {
   },
   terms: ({ K }) => 4 * K + 4,
   rejects: [
-    ['rows of another shape', 'ERR_MOE_SHAPE', 'rows', (i) => ({ ...i, rows: reshape(i.rows, [i.rows.data.length]) })],
-    ['a row beyond expertOut', 'ERR_MOE_OPTION', 'rows', (i) => ({ ...i, rows: ints(i.rows.shape, () => 999) })],
+    [
+      'rows of another shape',
+      'ERR_MOE_SHAPE',
+      'rows',
+      (i) => ({ ...i, rows: reshape(i.rows, [i.rows.data.length]) }),
+    ],
+    [
+      'a row beyond expertOut',
+      'ERR_MOE_OPTION',
+      'rows',
+      (i) => ({ ...i, rows: ints(i.rows.shape, () => 999) }),
+    ],
     ['bf16 weights', 'ERR_MOE_DTYPE', 'weights', (i) => ({ ...i, weights: as(i.weights, 'bf16') })],
-    ['an expert id without a kind', 'ERR_MOE_OPTION', 'ids', (i) => ({ ...i, ids: ints(i.ids.shape, () => 99) })],
-    ['constant experts without their vectors', 'ERR_MOE_OPTION', 'constants', ({ constants, ...i }) => ({ ...i, kinds: i.kinds.map(() => 'constant') })],
-    ['copy experts without x', 'ERR_MOE_OPTION', 'x', ({ x, ...i }) => ({ ...i, kinds: i.kinds.map(() => 'copy') })],
+    [
+      'an expert id without a kind',
+      'ERR_MOE_OPTION',
+      'ids',
+      (i) => ({ ...i, ids: ints(i.ids.shape, () => 99) }),
+    ],
+    [
+      'constant experts without their vectors',
+      'ERR_MOE_OPTION',
+      'constants',
+      ({ constants, ...i }) => ({ ...i, kinds: i.kinds.map(() => 'constant') }),
+    ],
+    [
+      'copy experts without x',
+      'ERR_MOE_OPTION',
+      'x',
+      ({ x, ...i }) => ({ ...i, kinds: i.kinds.map(() => 'copy') }),
+    ],
   ],
 }

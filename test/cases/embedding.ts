@@ -11,16 +11,40 @@ export const embedding: OpCase<Shape> = {
     { T: 9, V: 3, H: 33 },
     { T: 0, V: 4, H: 8 },
   ],
-  inputs: ({ T, V, H }, random, dtype) => ({ table: random.tensor([V, H], dtype), ids: random.ints([T], V) }),
+  inputs: ({ T, V, H }, random, dtype) => ({
+    table: random.tensor([V, H], dtype),
+    ids: random.ints([T], V),
+  }),
   run: (i, options) => kernels.embedding(i, options),
   reference({ table, ids }, { T, H }) {
     const rows = toF64(table)
-    return { out: { exact: Float64Array.from({ length: T * H }, (_, i) => rows[ids.data[Math.floor(i / H)] * H + (i % H)]!) } }
+    return {
+      out: {
+        exact: Float64Array.from(
+          { length: T * H },
+          (_, i) => rows[ids.data[Math.floor(i / H)] * H + (i % H)]!,
+        ),
+      },
+    }
   },
   terms: () => 0,
   rejects: [
     ['ids that are not integers', 'ERR_MOE_DTYPE', 'ids', (i) => ({ ...i, ids: as(i.ids, 'f32') })],
-    ['an id beyond the table', 'ERR_MOE_OPTION', 'ids', (i) => ({ ...i, ids: { ...i.ids, data: i.ids.data.map(() => 99) } })],
-    ['a table of one dimension', 'ERR_MOE_SHAPE', 'table|shape', (i) => ({ ...i, table: { ...i.table, shape: [i.table.data.length] }, ids: { ...i.ids, data: i.ids.data.map(() => 0) } })],
+    [
+      'an id beyond the table',
+      'ERR_MOE_OPTION',
+      'ids',
+      (i) => ({ ...i, ids: { ...i.ids, data: i.ids.data.map(() => 99) } }),
+    ],
+    [
+      'a table of one dimension',
+      'ERR_MOE_SHAPE',
+      'table|shape',
+      (i) => ({
+        ...i,
+        table: { ...i.table, shape: [i.table.data.length] },
+        ids: { ...i.ids, data: i.ids.data.map(() => 0) },
+      }),
+    ],
   ],
 }

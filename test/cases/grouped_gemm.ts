@@ -2,9 +2,17 @@ import { kernels } from '../../lib/kernels.ts'
 import { ints, type OpCase, output, type Random, toF64 } from './case.ts'
 import { gemmOutput } from './linear.ts'
 
-type Shape = { counts: number[]; spare?: number; K: number; N: number; activation?: string; x?: 'f32' | 'bf16' }
+type Shape = {
+  counts: number[]
+  spare?: number
+  K: number
+  N: number
+  activation?: string
+  x?: 'f32' | 'bf16'
+}
 
-const sums = (counts: number[]): number[] => counts.reduce((all, n) => [...all, all.at(-1)! + n], [0])
+const sums = (counts: number[]): number[] =>
+  counts.reduce((all, n) => [...all, all.at(-1)! + n], [0])
 
 export const groupedGemm: OpCase<Shape> = {
   op: 'grouped_gemm',
@@ -48,9 +56,32 @@ export const groupedGemm: OpCase<Shape> = {
   },
   terms: ({ K }) => K + 8,
   rejects: [
-    ['offsets of another length', 'ERR_MOE_SHAPE', 'offsets', (i) => ({ ...i, offsets: ints([1], () => 0) })],
-    ['offsets that descend', 'ERR_MOE_OPTION', 'offsets', (i) => ({ ...i, offsets: ints([i.weights.length + 1], (g) => (g === 1 ? 1 : 0)) })],
-    ['offsets beyond the rows', 'ERR_MOE_OPTION', 'offsets', (i) => ({ ...i, offsets: ints([i.weights.length + 1], (g) => g * 1000) })],
-    ['weights of two shapes', 'ERR_MOE_SHAPE', 'weights|out', (i) => ({ ...i, weights: [...i.weights.slice(1), { data: new Float32Array(64), shape: [1, 64] }] })],
+    [
+      'offsets of another length',
+      'ERR_MOE_SHAPE',
+      'offsets',
+      (i) => ({ ...i, offsets: ints([1], () => 0) }),
+    ],
+    [
+      'offsets that descend',
+      'ERR_MOE_OPTION',
+      'offsets',
+      (i) => ({ ...i, offsets: ints([i.weights.length + 1], (g) => (g === 1 ? 1 : 0)) }),
+    ],
+    [
+      'offsets beyond the rows',
+      'ERR_MOE_OPTION',
+      'offsets',
+      (i) => ({ ...i, offsets: ints([i.weights.length + 1], (g) => g * 1000) }),
+    ],
+    [
+      'weights of two shapes',
+      'ERR_MOE_SHAPE',
+      'weights|out',
+      (i) => ({
+        ...i,
+        weights: [...i.weights.slice(1), { data: new Float32Array(64), shape: [1, 64] }],
+      }),
+    ],
   ],
 }

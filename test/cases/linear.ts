@@ -1,7 +1,14 @@
 import { kernels } from '../../lib/kernels.ts'
 import { as, dot, type OpCase, output, silu, toF64 } from './case.ts'
 
-type Shape = { T: number; K: number; N: number; activation?: string; extras?: boolean; x?: 'f32' | 'bf16' }
+type Shape = {
+  T: number
+  K: number
+  N: number
+  activation?: string
+  extras?: boolean
+  x?: 'f32' | 'bf16'
+}
 
 /** One output of a GEMM row and the sum of its absolute terms; for swiglu of gate row n and up row n + N / 2. */
 export function gemmOutput(
@@ -11,12 +18,20 @@ export function gemmOutput(
   { K, N }: { K: number; N: number },
   activation = 'none',
 ): [number, number] {
-  const sum = (column: number) => dot(K, (k) => x[row * K + k]!, (k) => w[column * K + k]!)
+  const sum = (column: number) =>
+    dot(
+      K,
+      (k) => x[row * K + k]!,
+      (k) => w[column * K + k]!,
+    )
   if (activation === 'swiglu') {
     const [gate, gateTerms] = sum(n)
     const [up, upTerms] = sum(n + N / 2)
     // Errors of both factors: |silu'| <= 1.1.
-    return [silu(gate) * up, 1.1 * gateTerms * Math.abs(up) + Math.abs(silu(gate)) * upTerms + Math.abs(silu(gate) * up)]
+    return [
+      silu(gate) * up,
+      1.1 * gateTerms * Math.abs(up) + Math.abs(silu(gate)) * upTerms + Math.abs(silu(gate) * up),
+    ]
   }
   const [value, terms] = sum(n)
   if (activation === 'silu') return [silu(value), 1.1 * terms + Math.abs(silu(value))]
@@ -67,10 +82,39 @@ export const linear: OpCase<Shape> = {
   },
   terms: ({ K }) => K + 8,
   rejects: [
-    ['x of another width', 'ERR_MOE_SHAPE', 'x', (i) => ({ ...i, x: { data: new Float32Array(3), shape: [1, 3] } })],
-    ['integers for x', 'ERR_MOE_DTYPE', 'x', (i) => ({ ...i, x: { data: new Int32Array(i.x.data.length), shape: i.x.shape } })],
-    ['a bias of another length', 'ERR_MOE_SHAPE', 'bias', (i) => ({ ...i, bias: { data: new Float32Array(3), shape: [3] } })],
-    ['a bf16 residual', 'ERR_MOE_DTYPE', 'residual', (i) => ({ ...i, residual: as({ data: new Float32Array(i.x.shape[0] * i.weight.shape[0]), shape: [i.x.shape[0], i.weight.shape[0]] }, 'bf16') })],
+    [
+      'x of another width',
+      'ERR_MOE_SHAPE',
+      'x',
+      (i) => ({ ...i, x: { data: new Float32Array(3), shape: [1, 3] } }),
+    ],
+    [
+      'integers for x',
+      'ERR_MOE_DTYPE',
+      'x',
+      (i) => ({ ...i, x: { data: new Int32Array(i.x.data.length), shape: i.x.shape } }),
+    ],
+    [
+      'a bias of another length',
+      'ERR_MOE_SHAPE',
+      'bias',
+      (i) => ({ ...i, bias: { data: new Float32Array(3), shape: [3] } }),
+    ],
+    [
+      'a bf16 residual',
+      'ERR_MOE_DTYPE',
+      'residual',
+      (i) => ({
+        ...i,
+        residual: as(
+          {
+            data: new Float32Array(i.x.shape[0] * i.weight.shape[0]),
+            shape: [i.x.shape[0], i.weight.shape[0]],
+          },
+          'bf16',
+        ),
+      }),
+    ],
     ['an unknown activation', 'ERR_MOE_OPTION', 'names', (i) => ({ ...i, activation: 'gelu' })],
   ],
 }

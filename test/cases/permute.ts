@@ -28,11 +28,17 @@ export const permute: OpCase<Shape> = {
   async run(i, options) {
     const { permuted, offsets, rows } = await kernels.permute(i, options)
     const end = offsets.data.at(-1)! // rows behind it are not written
-    return { permuted: { ...permuted, data: permuted.data.subarray(0, end * i.x.shape[1]) }, offsets, rows }
+    return {
+      permuted: { ...permuted, data: permuted.data.subarray(0, end * i.x.shape[1]) },
+      offsets,
+      rows,
+    }
   },
   reference({ x, ids, kinds, scale }, { T, K, H }) {
     const xs = toF64(x)
-    const groups: number[] = kinds.map((kind: ExpertKind, e: number) => (kind === 'ffn' ? e : -1)).filter((e: number) => e >= 0)
+    const groups: number[] = kinds
+      .map((kind: ExpertKind, e: number) => (kind === 'ffn' ? e : -1))
+      .filter((e: number) => e >= 0)
     const rows = new Array<number>(T * K).fill(-1)
     const offsets = [0]
     const permuted: number[] = []
@@ -48,7 +54,17 @@ export const permute: OpCase<Shape> = {
   },
   terms: () => 0,
   rejects: [
-    ['an expert id without a kind', 'ERR_MOE_OPTION', 'ids', (i) => ({ ...i, ids: ints(i.ids.shape, () => 99) })],
-    ['ids of other tokens', 'ERR_MOE_SHAPE', 'ids', (i) => ({ ...i, ids: ints([1000, 1], () => 0) })],
+    [
+      'an expert id without a kind',
+      'ERR_MOE_OPTION',
+      'ids',
+      (i) => ({ ...i, ids: ints(i.ids.shape, () => 99) }),
+    ],
+    [
+      'ids of other tokens',
+      'ERR_MOE_SHAPE',
+      'ids',
+      (i) => ({ ...i, ids: ints([1000, 1], () => 0) }),
+    ],
   ],
 }

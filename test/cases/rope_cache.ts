@@ -6,13 +6,22 @@ type Shape = { T: number; N: number; G: number; D: number; r: number; blocks: nu
 const block = 32
 
 /** Rotated value d of a head, with its magnitude. */
-function rotated(x: Float64Array, at: number, d: number, cosSin: Float64Array, r: number): [number, number] {
+function rotated(
+  x: Float64Array,
+  at: number,
+  d: number,
+  cosSin: Float64Array,
+  r: number,
+): [number, number] {
   const half = r / 2
   if (d >= r) return [x[at + d]!, Math.abs(x[at + d]!)]
   const j = d % half
   const [c, s] = [cosSin[j]!, cosSin[half + j]!]
   const [a, b] = [x[at + j]!, x[at + j + half]!]
-  return [d < half ? a * c - b * s : b * c + a * s, Math.abs(a * c) + Math.abs(b * s) + Math.abs(b * c) + Math.abs(a * s)]
+  return [
+    d < half ? a * c - b * s : b * c + a * s,
+    Math.abs(a * c) + Math.abs(b * s) + Math.abs(b * c) + Math.abs(a * s),
+  ]
 }
 
 export const ropeCache: OpCase<Shape> = {
@@ -26,7 +35,9 @@ export const ropeCache: OpCase<Shape> = {
     { T: 0, N: 1, G: 1, D: 8, r: 8, blocks: 1 },
   ],
   inputs({ T, N, G, D, r, blocks }, random, dtype) {
-    const slots = Array.from({ length: blocks * block }, (_, i) => i).sort(() => random.uniform() - 0.5)
+    const slots = Array.from({ length: blocks * block }, (_, i) => i).sort(
+      () => random.uniform() - 0.5,
+    )
     return {
       q: random.tensor([T, N * D], dtype),
       k: random.tensor([T, G * D], dtype),
@@ -40,28 +51,59 @@ export const ropeCache: OpCase<Shape> = {
   },
   run: (i, options) => kernels.ropeCache(i, options),
   reference(i, { T, N, G, D, r }) {
-    const [q, k, v, table, keys, values] = [i.q, i.k, i.v, i.table, i.keys, i.values].map(toF64) as Float64Array[]
-    const row = (t: number) => table!.subarray(i.positions.data[t] * r, (i.positions.data[t] + 1) * r)
+    const [q, k, v, table, keys, values] = [i.q, i.k, i.v, i.table, i.keys, i.values].map(
+      toF64,
+    ) as Float64Array[]
+    const row = (t: number) =>
+      table!.subarray(i.positions.data[t] * r, (i.positions.data[t] + 1) * r)
     const keyTerms = keys!.map(Math.abs)
     for (let t = 0; t < T; t++)
       for (let g = 0; g < G; g++)
         for (let d = 0; d < D; d++) {
           const [b, column] = [Math.floor(i.slots.data[t] / block), i.slots.data[t] % block]
           const base = (b * G + g) * D * block
-          ;[keys![base + d * block + column], keyTerms[base + d * block + column]] = rotated(k!, (t * G + g) * D, d, row(t), r)
+          ;[keys![base + d * block + column], keyTerms[base + d * block + column]] = rotated(
+            k!,
+            (t * G + g) * D,
+            d,
+            row(t),
+            r,
+          )
           values![base + column * D + d] = v![(t * G + g) * D + d]!
         }
     return {
-      q: output(T * N * D, (n) => rotated(q!, Math.floor(n / D) * D, n % D, row(Math.floor(n / (N * D))), r)),
+      q: output(T * N * D, (n) =>
+        rotated(q!, Math.floor(n / D) * D, n % D, row(Math.floor(n / (N * D))), r),
+      ),
       keys: { value: keys!, magnitude: keyTerms },
       values: { exact: values! },
     }
   },
   terms: () => 3,
   rejects: [
-    ['a table wider than a head', 'ERR_MOE_OPTION', 'table', (i) => ({ ...i, table: { data: new Float32Array(50 * 64), shape: [50, 64] } })],
-    ['a position beyond the table', 'ERR_MOE_OPTION', 'positions', (i) => ({ ...i, positions: ints(i.positions.shape, () => 50) })],
-    ['a slot beyond the cache', 'ERR_MOE_OPTION', 'slots', (i) => ({ ...i, slots: ints(i.slots.shape, () => 1e6) })],
-    ['keys without blocks of 32', 'ERR_MOE_SHAPE', 'keys', (i) => ({ ...i, keys: reshape(i.keys, [1, 1, 1, i.keys.data.length]) })],
+    [
+      'a table wider than a head',
+      'ERR_MOE_OPTION',
+      'table',
+      (i) => ({ ...i, table: { data: new Float32Array(50 * 64), shape: [50, 64] } }),
+    ],
+    [
+      'a position beyond the table',
+      'ERR_MOE_OPTION',
+      'positions',
+      (i) => ({ ...i, positions: ints(i.positions.shape, () => 50) }),
+    ],
+    [
+      'a slot beyond the cache',
+      'ERR_MOE_OPTION',
+      'slots',
+      (i) => ({ ...i, slots: ints(i.slots.shape, () => 1e6) }),
+    ],
+    [
+      'keys without blocks of 32',
+      'ERR_MOE_SHAPE',
+      'keys',
+      (i) => ({ ...i, keys: reshape(i.keys, [1, 1, 1, i.keys.data.length]) }),
+    ],
   ],
 }

@@ -2,7 +2,15 @@ import { kernels } from '../../lib/kernels.ts'
 import { as, ints, type OpCase, tensor, toF64 } from './case.ts'
 
 // Only what is deterministic: greedy choice, penalties, logprobs. The distribution of draws has its own test.
-type Row = { repetition?: number; presence?: number; frequency?: number; history?: number[]; prompt?: number; topK?: number; temperature?: number }
+type Row = {
+  repetition?: number
+  presence?: number
+  frequency?: number
+  history?: number[]
+  prompt?: number
+  topK?: number
+  temperature?: number
+}
 type Shape = { V: number; rows: Row[]; top?: number; vocabulary?: number; values?: number[] }
 
 export const sample: OpCase<Shape> = {
@@ -11,8 +19,20 @@ export const sample: OpCase<Shape> = {
   shapes: [
     { V: 50, rows: [{}], top: 3 },
     { V: 33, rows: [{}, { topK: 1, temperature: 2 }, {}], top: 33 },
-    { V: 8, rows: [{ repetition: 1.5, history: [1, 2, 2], prompt: 2 }, { repetition: 0.5, history: [3, 4], prompt: 0 }] },
-    { V: 8, rows: [{ presence: 0.7, frequency: 0.4, history: [1, 5, 5, 6], prompt: 1 }, { frequency: -2, history: [7, 7], prompt: 0 }] },
+    {
+      V: 8,
+      rows: [
+        { repetition: 1.5, history: [1, 2, 2], prompt: 2 },
+        { repetition: 0.5, history: [3, 4], prompt: 0 },
+      ],
+    },
+    {
+      V: 8,
+      rows: [
+        { presence: 0.7, frequency: 0.4, history: [1, 5, 5, 6], prompt: 1 },
+        { frequency: -2, history: [7, 7], prompt: 0 },
+      ],
+    },
     { V: 20, rows: [{}, {}], vocabulary: 4 }, //                             padded vocabulary
     { V: 4, rows: [{}, {}, {}], values: [2, 5, 5, 1, Number.NaN, 1, Number.NaN, 0, 3, 3, 3, 3] }, // ties, NaN
     { V: 4, rows: [] },
@@ -22,7 +42,14 @@ export const sample: OpCase<Shape> = {
     if (values) logits.data = Float32Array.from(values)
     const history = rows.flatMap((row) => row.history ?? [])
     const ends = rows.reduce((all, row) => [...all, all.at(-1)! + (row.history?.length ?? 0)], [0])
-    const options = rows.flatMap((r) => [r.temperature ?? 0, 1, 0, r.repetition ?? 1, r.presence ?? 0, r.frequency ?? 0])
+    const options = rows.flatMap((r) => [
+      r.temperature ?? 0,
+      1,
+      0,
+      r.repetition ?? 1,
+      r.presence ?? 0,
+      r.frequency ?? 0,
+    ])
     const counts = rows.flatMap((r) => [r.topK ?? 0, 1, 2, 3, r.prompt ?? 0])
     return {
       logits,
@@ -46,7 +73,10 @@ export const sample: OpCase<Shape> = {
       const best = Math.max(...z)
       const logTotal = best + Math.log(z.reduce((sum, v) => sum + Math.exp(v - best), 0))
       const order = (values: number[]) =>
-        values.map((_, v) => v).slice(0, vocabulary).sort((a, b) => values[b]! - values[a]! || a - b)
+        values
+          .map((_, v) => v)
+          .slice(0, vocabulary)
+          .sort((a, b) => values[b]! - values[a]! || a - b)
       for (const id of order(z).slice(0, top)) {
         topIds.push(id)
         topLogprobs.push(z[id]! - logTotal)
@@ -54,10 +84,15 @@ export const sample: OpCase<Shape> = {
       const changed = z.slice()
       const history = row.history ?? []
       for (const id of new Set(history))
-        if (row.repetition) changed[id] = changed[id]! > 0 ? changed[id]! / row.repetition : changed[id]! * row.repetition
+        if (row.repetition)
+          changed[id] =
+            changed[id]! > 0 ? changed[id]! / row.repetition : changed[id]! * row.repetition
       const added = history.slice(row.prompt ?? 0)
       for (const id of new Set(added))
-        changed[id] = changed[id]! - (row.presence ?? 0) - (row.frequency ?? 0) * added.filter((a) => a === id).length
+        changed[id] =
+          changed[id]! -
+          (row.presence ?? 0) -
+          (row.frequency ?? 0) * added.filter((a) => a === id).length
       const id = order(changed)[0]!
       ids.push(id)
       logprobs.push(z[id]! - logTotal)
@@ -77,7 +112,17 @@ export const sample: OpCase<Shape> = {
     ['a vocabulary above V', 'ERR_MOE_OPTION', 'vocabulary', (i) => ({ ...i, vocabulary: 1e6 })],
     ['a vocabulary of 0', 'ERR_MOE_OPTION', 'vocabulary', (i) => ({ ...i, vocabulary: 0 })],
     ['bf16 logits', 'ERR_MOE_DTYPE', 'logits', (i) => ({ ...i, logits: as(i.logits, 'bf16') })],
-    ['options of another width', 'ERR_MOE_SHAPE', 'options', (i) => ({ ...i, options: tensor([i.options.shape[0], 2], 'f32', () => 0) })],
-    ['history beyond the vocabulary', 'ERR_MOE_OPTION', 'history', (i) => ({ ...i, history: ints([1], () => 1e6) })],
+    [
+      'options of another width',
+      'ERR_MOE_SHAPE',
+      'options',
+      (i) => ({ ...i, options: tensor([i.options.shape[0], 2], 'f32', () => 0) }),
+    ],
+    [
+      'history beyond the vocabulary',
+      'ERR_MOE_OPTION',
+      'history',
+      (i) => ({ ...i, history: ints([1], () => 1e6) }),
+    ],
   ],
 }

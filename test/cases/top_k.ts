@@ -1,7 +1,15 @@
 import { kernels } from '../../lib/kernels.ts'
 import { as, type Expected, type OpCase, toF64 } from './case.ts'
 
-type Shape = { T: number; E: number; K: number; kind?: string; normStd?: number; zero?: boolean; values?: number[] }
+type Shape = {
+  T: number
+  E: number
+  K: number
+  kind?: string
+  normStd?: number
+  zero?: boolean
+  values?: number[]
+}
 
 export const topK: OpCase<Shape> = {
   op: 'top_k',
@@ -16,7 +24,12 @@ export const topK: OpCase<Shape> = {
     { T: 0, E: 4, K: 2 },
     { T: 2, E: 4, K: 2, values: [1, 3, 3, 3, 0, 0, 0, 0] }, //                    ties go to the lower id
     { T: 2, E: 4, K: 2, normStd: 1, values: [2, 2, 2, 2, 0, 0, 0, 0] }, //        no spread to normalise
-    { T: 2, E: 4, K: 2, values: [Number.NaN, 1, Number.NaN, 0, Number.NaN, Number.NaN, Number.NaN, Number.NaN] },
+    {
+      T: 2,
+      E: 4,
+      K: 2,
+      values: [Number.NaN, 1, Number.NaN, 0, Number.NaN, Number.NaN, Number.NaN, Number.NaN],
+    },
     { T: 1, E: 4, K: 2, values: [Number.POSITIVE_INFINITY, 1, 2, Number.NEGATIVE_INFINITY] },
     { T: 1, E: 3, K: 2, zero: true, values: [-300, -400, 300] }, //               the zero expert's partner underflows
   ],
@@ -40,10 +53,15 @@ export const topK: OpCase<Shape> = {
       const order = z.map((_, e) => e).sort((a, b) => z[b]! - z[a]! || a - b)
       const chosen = order.slice(0, K)
       const top = z[chosen[0]!]!
-      const mass = (e: number): number => (Number.isFinite(top) ? Math.exp(z[e]! - top) : z[e] === top ? 1 : 0)
+      const mass = (e: number): number =>
+        Number.isFinite(top) ? Math.exp(z[e]! - top) : z[e] === top ? 1 : 0
       const share = chosen.map((e) => (givesShare?.[e] ? 0 : mass(e)))
-      if (givesShare && !share.some((s) => s > 0)) share[chosen.findIndex((e) => !givesShare[e])] = 1
-      const total = kind === 'softmax' ? z.reduce((sum, _, e) => sum + mass(e), 0) : share.reduce((a, b) => a + b, 0)
+      if (givesShare && !share.some((s) => s > 0))
+        share[chosen.findIndex((e) => !givesShare[e])] = 1
+      const total =
+        kind === 'softmax'
+          ? z.reduce((sum, _, e) => sum + mass(e), 0)
+          : share.reduce((a, b) => a + b, 0)
       ids.push(...chosen)
       weights.push(...share.map((s) => s / total))
     }
@@ -57,6 +75,11 @@ export const topK: OpCase<Shape> = {
     ['K of 0', 'ERR_MOE_OPTION', 'ids', (i) => ({ ...i, topK: 0 })],
     ['bf16 logits', 'ERR_MOE_DTYPE', 'logits', (i) => ({ ...i, logits: as(i.logits, 'bf16') })],
     ['a negative normStd', 'ERR_MOE_OPTION', 'norm_std', (i) => ({ ...i, normStd: -1 })],
-    ['flags of another length', 'ERR_MOE_OPTION', 'gives_share', (i) => ({ ...i, givesShare: [true] })],
+    [
+      'flags of another length',
+      'ERR_MOE_OPTION',
+      'gives_share',
+      (i) => ({ ...i, givesShare: [true] }),
+    ],
   ],
 }

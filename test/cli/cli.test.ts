@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process'
+import { rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { copyCheckpoint, readStored, temporaryFolder } from '../support/files.ts'
 import { fixture, root } from '../support/golden.ts'
 import { torchFile } from '../support/pytorch.ts'
-import { rmSync, writeFileSync } from 'node:fs'
 
 interface Ended {
   code: number | null
@@ -16,7 +16,8 @@ function cli(...args: string[]): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [`${root}/dist/cli/main.js`, ...args])
     const out = { stdout: '', stderr: '' }
-    for (const name of ['stdout', 'stderr'] as const) child[name].setEncoding('utf8').on('data', (text) => (out[name] += text))
+    for (const name of ['stdout', 'stderr'] as const)
+      child[name].setEncoding('utf8').on('data', (text) => (out[name] += text))
     child.once('error', reject).once('close', (code) => resolve({ code, ...out }))
   })
 }
@@ -34,7 +35,7 @@ describe('moe-native', () => {
     expect(stdout).toMatch(/moe-native (generate|forward|info|convert)/)
   })
 
-  it('generate writes the demo\'s text, and its speed beside it', async () => {
+  it("generate writes the demo's text, and its speed beside it", async () => {
     const { code, stdout, stderr } = await cli('generate', '--prompt', 'ROMEO:\n', '-n', '12')
     expect(code).toBe(0)
     expect(stdout).toMatch(/^ROMEO:\n.+/)
@@ -42,23 +43,70 @@ describe('moe-native', () => {
   })
 
   it('generate --json', async () => {
-    const { value } = await json('generate', '--ids', '5,6,7', '-n', '3', '--ignore-eos', '--logprobs', '2', '--routing')
+    const { value } = await json(
+      'generate',
+      '--ids',
+      '5,6,7',
+      '-n',
+      '3',
+      '--ignore-eos',
+      '--logprobs',
+      '2',
+      '--routing',
+    )
     expect(value.ids).toHaveLength(3)
-    expect(value).toMatchObject({ finishReason: 'length', usage: { promptTokens: 3, completionTokens: 3 } })
+    expect(value).toMatchObject({
+      finishReason: 'length',
+      usage: { promptTokens: 3, completionTokens: 3 },
+    })
     expect(value.logprobs[0].top).toHaveLength(2)
     expect(value.routing[0].expertIds).toHaveLength(2 * 5)
   })
 
   it('generate with sampling, stop strings and another model', async () => {
-    const args = ['generate', '-m', `${root}/models/yuan-tiny`, '-p', 'ROMEO:\n', '-n', '20', '-t', '0.8', '--top-p', '0.9', '--top-k', '40', '--min-p', '0.01', '--seed', '3', '--repetition-penalty', '1.1', '--stop', '\n']
+    const args = [
+      'generate',
+      '-m',
+      `${root}/models/yuan-tiny`,
+      '-p',
+      'ROMEO:\n',
+      '-n',
+      '20',
+      '-t',
+      '0.8',
+      '--top-p',
+      '0.9',
+      '--top-k',
+      '40',
+      '--min-p',
+      '0.01',
+      '--seed',
+      '3',
+      '--repetition-penalty',
+      '1.1',
+      '--stop',
+      '\n',
+    ]
     const [a, b] = await Promise.all([json(...args), json(...args)])
     expect(a.value.text).toBe(b.value.text)
     expect(a.value.text).not.toContain('\n')
   })
 
   it('forward --json: one entry for each --ids', async () => {
-    const { value } = await json('forward', '--ids', '1,2,3', '--ids', '4,5', '--logits', 'all', '--routing')
-    expect(value.results.map((r: any) => r.logits.length)).toEqual([3 * value.vocabSize, 2 * value.vocabSize])
+    const { value } = await json(
+      'forward',
+      '--ids',
+      '1,2,3',
+      '--ids',
+      '4,5',
+      '--logits',
+      'all',
+      '--routing',
+    )
+    expect(value.results.map((r: any) => r.logits.length)).toEqual([
+      3 * value.vocabSize,
+      2 * value.vocabSize,
+    ])
     expect(value.results[1].routing[0].expertIds).toHaveLength(4)
     expect((await cli('forward', '--ids', '1,2')).stdout).toMatch(/^1,2: \d+ \(/)
   })
@@ -71,12 +119,17 @@ describe('moe-native', () => {
       experts: { ffn: 8, constant: 2, copy: 1, zero: 1 },
     })
     expect(value.memory.weightBytes).toBeGreaterThan(4e6)
-    expect((await cli('info', '-m', `${root}/models/mixtral-tiny`)).stdout).toMatch(/architecture\s+mixtral/)
+    expect((await cli('info', '-m', `${root}/models/mixtral-tiny`)).stdout).toMatch(
+      /architecture\s+mixtral/,
+    )
   })
 
   it('convert turns PyTorch files into a folder that loads', async () => {
     const dir = copyCheckpoint(fixture('golden/moepp/base-f32'))
-    writeFileSync(path.join(dir, 'pytorch_model.bin'), torchFile(readStored(path.join(dir, 'model.safetensors'))))
+    writeFileSync(
+      path.join(dir, 'pytorch_model.bin'),
+      torchFile(readStored(path.join(dir, 'model.safetensors'))),
+    )
     rmSync(path.join(dir, 'model.safetensors'))
     const out = path.join(temporaryFolder(), 'out')
     expect((await json('convert', dir, out)).value).toEqual({ out })
@@ -87,7 +140,12 @@ describe('moe-native', () => {
     ['an unknown command', ['nonsense'], 2, /unknown command 'nonsense'/],
     ['a name every object has', ['constructor'], 2, /unknown command/],
     ['an unknown option', ['generate', '--nonsense'], 2, /--nonsense/],
-    ['a number that is none', ['generate', '-t', 'hot'], 2, /--temperature must be a number, got 'hot'/],
+    [
+      'a number that is none',
+      ['generate', '-t', 'hot'],
+      2,
+      /--temperature must be a number, got 'hot'/,
+    ],
     ['ids that are none', ['forward', '--ids', '1,x'], 2, /--ids must be token ids/],
     ['no ids', ['forward'], 2, /--ids must be given/],
     ['a prompt and ids', ['generate', '-p', 'x', '--ids', '1'], 2, /not both/],
@@ -104,6 +162,9 @@ describe('moe-native', () => {
   it('a failure with --json is one object, too', async () => {
     const { code, value } = await json('forward', '--ids', '99999')
     expect(code).toBe(1)
-    expect(value.error).toMatchObject({ code: 'ERR_MOE_OPTION', message: expect.stringMatching(/ids\[0\]/) })
+    expect(value.error).toMatchObject({
+      code: 'ERR_MOE_OPTION',
+      message: expect.stringMatching(/ids\[0\]/),
+    })
   })
 })

@@ -15,8 +15,12 @@ function pytorchCheckpoint(parts = 1, options = {}): string {
   rmSync(path.join(dir, 'model.safetensors'))
   const per = Math.ceil(tensors.length / parts)
   for (let i = 0; i < parts; i++) {
-    const name = parts === 1 ? 'pytorch_model.bin' : `pytorch_model-0000${i + 1}-of-0000${parts}.bin`
-    writeFileSync(path.join(dir, name), torchFile(new Map(tensors.slice(i * per, (i + 1) * per)), options))
+    const name =
+      parts === 1 ? 'pytorch_model.bin' : `pytorch_model-0000${i + 1}-of-0000${parts}.bin`
+    writeFileSync(
+      path.join(dir, name),
+      torchFile(new Map(tensors.slice(i * per, (i + 1) * per)), options),
+    )
   }
   if (parts > 1) writeFileSync(path.join(dir, 'pytorch_model.bin.index.json'), '{}')
   return dir
@@ -32,40 +36,123 @@ describe('convert', () => {
   ])('%s: the same model', async (_, parts, options) => {
     const out = newFolder()
     const seen: number[] = []
-    await convertCheckpoint(pytorchCheckpoint(parts, options), out, { onProgress: (p) => seen.push(p.convertedBytes) })
+    await convertCheckpoint(pytorchCheckpoint(parts, options), out, {
+      onProgress: (p) => seen.push(p.convertedBytes),
+    })
     expect(seen).toEqual(seen.toSorted((a, b) => a - b))
     await using converted = await loadModel(out, { device: 'cpu', maxTokens: 32 })
     await using original = await loadModel(base, { device: 'cpu', maxTokens: 32 })
-    expect((await converted.forward([1, 2, 3])).logits).toEqual((await original.forward([1, 2, 3])).logits)
-    expect(readdirSync(out).filter((f) => f.includes('pytorch') || f.endsWith('.partial'))).toEqual([])
+    expect((await converted.forward([1, 2, 3])).logits).toEqual(
+      (await original.forward([1, 2, 3])).logits,
+    )
+    expect(readdirSync(out).filter((f) => f.includes('pytorch') || f.endsWith('.partial'))).toEqual(
+      [],
+    )
   })
 
   it('an abort leaves nothing behind', async () => {
     const out = newFolder()
     const controller = new AbortController()
     const reason = new Error('enough')
-    const running = convertCheckpoint(pytorchCheckpoint(), out, { signal: controller.signal, onProgress: () => controller.abort(reason) })
+    const running = convertCheckpoint(pytorchCheckpoint(), out, {
+      signal: controller.signal,
+      onProgress: () => controller.abort(reason),
+    })
     expect(await failure(() => running)).toBe(reason)
     expect(existsSync(out)).toBe(false)
   })
 
-  const pickle = (bytes: number[]) => (dir: string) => writeFileSync(path.join(dir, 'pytorch_model.bin'), torchFile(new Map(), { pickle: bytes }))
+  const pickle = (bytes: number[]) => (dir: string) =>
+    writeFileSync(path.join(dir, 'pytorch_model.bin'), torchFile(new Map(), { pickle: bytes }))
   const ascii = (text: string) => [...Buffer.from(text)]
   const plain = new Map([['w', { dtype: 'F32', shape: [2, 3], data: new Uint8Array(24) }]])
 
   it.each<[string, string, (dir: string) => void, RegExp]>([
-    ['a global that runs code', 'ERR_MOE_UNSUPPORTED', pickle([0x80, 2, ...ascii('cos\nsystem\n'), 0x58, 2, 0, 0, 0, ...ascii('ls'), 0x85, 0x52, 0x2e]), /got the global os\.system/],
-    ['a global of builtins', 'ERR_MOE_UNSUPPORTED', pickle([0x80, 4, 0x8c, 8, ...ascii('builtins'), 0x8c, 4, ...ascii('eval'), 0x93, 0x2e]), /got the global builtins\.eval/],
-    ['a name that every object has', 'ERR_MOE_UNSUPPORTED', pickle([0x80, 2, ...ascii('ctorch\nconstructor\n'), 0x2e]), /got the global torch\.constructor/],
-    ['an opcode that makes objects', 'ERR_MOE_UNSUPPORTED', pickle([0x80, 2, 0x69, 0x2e]), /got the opcode 0x69/],
-    ['a pickle of something else', 'ERR_MOE_UNSUPPORTED', pickle([0x80, 2, 0x4b, 1, 0x2e]), /must hold a dictionary/],
-    ['a dictionary of numbers', 'ERR_MOE_UNSUPPORTED', pickle([0x80, 2, 0x7d, 0x58, 1, 0, 0, 0, 0x61, 0x4b, 1, 0x73, 0x2e]), /a must be a tensor/],
-    ['a truncated pickle', 'ERR_MOE_CHECKPOINT', pickle(pickleStateDict(plain).slice(0, 40)), /pickle must be whole/],
-    ['a stack that runs empty', 'ERR_MOE_CHECKPOINT', pickle([0x80, 2, 0x85, 0x2e]), /got an empty stack/],
-    ['a compressed member', 'ERR_MOE_UNSUPPORTED', (dir) => writeFileSync(path.join(dir, 'pytorch_model.bin'), torchFile(plain, { method: 8 })), /must be stored/],
-    ['no zip archive', 'ERR_MOE_CHECKPOINT', (dir) => writeFileSync(path.join(dir, 'pytorch_model.bin'), 'x'.repeat(100)), /must be a zip archive/],
-    ['a truncated archive', 'ERR_MOE_CHECKPOINT', (dir) => truncateSync(path.join(dir, 'pytorch_model.bin'), 5000), /must be a zip archive/],
-    ['no weights', 'ERR_MOE_CHECKPOINT', (dir) => rmSync(path.join(dir, 'pytorch_model.bin')), /must hold pytorch_model\*\.bin/],
+    [
+      'a global that runs code',
+      'ERR_MOE_UNSUPPORTED',
+      pickle([
+        0x80,
+        2,
+        ...ascii('cos\nsystem\n'),
+        0x58,
+        2,
+        0,
+        0,
+        0,
+        ...ascii('ls'),
+        0x85,
+        0x52,
+        0x2e,
+      ]),
+      /got the global os\.system/,
+    ],
+    [
+      'a global of builtins',
+      'ERR_MOE_UNSUPPORTED',
+      pickle([0x80, 4, 0x8c, 8, ...ascii('builtins'), 0x8c, 4, ...ascii('eval'), 0x93, 0x2e]),
+      /got the global builtins\.eval/,
+    ],
+    [
+      'a name that every object has',
+      'ERR_MOE_UNSUPPORTED',
+      pickle([0x80, 2, ...ascii('ctorch\nconstructor\n'), 0x2e]),
+      /got the global torch\.constructor/,
+    ],
+    [
+      'an opcode that makes objects',
+      'ERR_MOE_UNSUPPORTED',
+      pickle([0x80, 2, 0x69, 0x2e]),
+      /got the opcode 0x69/,
+    ],
+    [
+      'a pickle of something else',
+      'ERR_MOE_UNSUPPORTED',
+      pickle([0x80, 2, 0x4b, 1, 0x2e]),
+      /must hold a dictionary/,
+    ],
+    [
+      'a dictionary of numbers',
+      'ERR_MOE_UNSUPPORTED',
+      pickle([0x80, 2, 0x7d, 0x58, 1, 0, 0, 0, 0x61, 0x4b, 1, 0x73, 0x2e]),
+      /a must be a tensor/,
+    ],
+    [
+      'a truncated pickle',
+      'ERR_MOE_CHECKPOINT',
+      pickle(pickleStateDict(plain).slice(0, 40)),
+      /pickle must be whole/,
+    ],
+    [
+      'a stack that runs empty',
+      'ERR_MOE_CHECKPOINT',
+      pickle([0x80, 2, 0x85, 0x2e]),
+      /got an empty stack/,
+    ],
+    [
+      'a compressed member',
+      'ERR_MOE_UNSUPPORTED',
+      (dir) => writeFileSync(path.join(dir, 'pytorch_model.bin'), torchFile(plain, { method: 8 })),
+      /must be stored/,
+    ],
+    [
+      'no zip archive',
+      'ERR_MOE_CHECKPOINT',
+      (dir) => writeFileSync(path.join(dir, 'pytorch_model.bin'), 'x'.repeat(100)),
+      /must be a zip archive/,
+    ],
+    [
+      'a truncated archive',
+      'ERR_MOE_CHECKPOINT',
+      (dir) => truncateSync(path.join(dir, 'pytorch_model.bin'), 5000),
+      /must be a zip archive/,
+    ],
+    [
+      'no weights',
+      'ERR_MOE_CHECKPOINT',
+      (dir) => rmSync(path.join(dir, 'pytorch_model.bin')),
+      /must hold pytorch_model\*\.bin/,
+    ],
   ])('refuses %s', async (_, code, damage, message) => {
     const dir = pytorchCheckpoint()
     damage(dir)
@@ -78,13 +165,18 @@ describe('convert', () => {
     const dir = copyCheckpoint(base)
     const short = new Map([['w', { dtype: 'F32', shape: [2, 3], data: new Uint8Array(8) }]])
     writeFileSync(path.join(dir, 'pytorch_model.bin'), torchFile(short))
-    expect(await failure(() => convertCheckpoint(dir, newFolder()))).toMatchObject({ code: 'ERR_MOE_CHECKPOINT', message: expect.stringMatching(/tensor w must be inside data\/0/) })
+    expect(await failure(() => convertCheckpoint(dir, newFolder()))).toMatchObject({
+      code: 'ERR_MOE_CHECKPOINT',
+      message: expect.stringMatching(/tensor w must be inside data\/0/),
+    })
   })
 
   it('refuses to write into a folder with files', async () => {
     const out = temporaryFolder()
     writeFileSync(path.join(out, 'mine'), '')
-    expect(await failure(() => convertCheckpoint(pytorchCheckpoint(), out))).toMatchObject({ code: 'ERR_MOE_OPTION' })
+    expect(await failure(() => convertCheckpoint(pytorchCheckpoint(), out))).toMatchObject({
+      code: 'ERR_MOE_OPTION',
+    })
     expect(readdirSync(out)).toEqual(['mine'])
   })
 })

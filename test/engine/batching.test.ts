@@ -13,7 +13,8 @@ const checkpoints: [string, string][] = [
   ['mixtral, sliding window', fixture('golden/mixtral/window-f32')],
 ]
 
-const text = (n: number, seed: number): number[] => range(n).map((i) => (i * i * 7 + i * seed + 3) % 97)
+const text = (n: number, seed: number): number[] =>
+  range(n).map((i) => (i * i * 7 + i * seed + 3) % 97)
 
 /** Within f32 rounding; on the CPU the bits are equal, too. */
 const close = (a: Float32Array, b: Float32Array) => expect(maxDifference(a, b)).toBeLessThan(1e-5)
@@ -23,7 +24,10 @@ async function stepByStep(model: Model, ids: number[], cuts: number[]): Promise<
   const V = model.config.vocabSize
   const logits = new Float32Array(ids.length * V)
   for (const [i, from] of cuts.entries())
-    logits.set((await sequence.forward(ids.slice(from, cuts[i + 1]), { logits: 'all' })).logits, from * V)
+    logits.set(
+      (await sequence.forward(ids.slice(from, cuts[i + 1]), { logits: 'all' })).logits,
+      from * V,
+    )
   return logits
 }
 
@@ -47,7 +51,11 @@ describe.each(checkpoints)('%s', (_, dir) => {
 
   it('a sequence does not depend on its neighbours, to the bit', async () => {
     const all = [text(1, 3), text(40, 9), text(33, 2), text(90, 1)]
-    const together = await model().forward(all, { logits: 'all', hiddenStates: true, routing: true })
+    const together = await model().forward(all, {
+      logits: 'all',
+      hiddenStates: true,
+      routing: true,
+    })
     for (const [i, ids] of all.entries()) {
       const alone = await model().forward(ids, { logits: 'all', hiddenStates: true, routing: true })
       expect(together[i]).toEqual(alone)
@@ -71,19 +79,22 @@ describe.each(checkpoints)('%s', (_, dir) => {
     expect([source.length, copy.length]).toEqual([70, 53])
   })
 
-  it.each([0, 1, 32, 45, 64, 70])('cut back to %i tokens, it goes on as if the rest had never been', async (length) => {
-    const ids = text(70, 8)
-    using sequence = model().sequence()
-    using fork = sequence.fork()
-    await sequence.forward(ids, { logits: 'none' })
-    sequence.truncate(length)
-    expect(sequence.ids).toEqual(ids.slice(0, length))
-    const more = await sequence.forward([9, 8, 7], { logits: 'all' })
-    expect(more.logits.length).toBe(3 * model().config.vocabSize)
-    const whole = await model().forward([...ids.slice(0, length), 9, 8, 7], { logits: 'all' })
-    close(more.logits, whole.logits.subarray(length * model().config.vocabSize))
-    expect(fork.length).toBe(0)
-  })
+  it.each([0, 1, 32, 45, 64, 70])(
+    'cut back to %i tokens, it goes on as if the rest had never been',
+    async (length) => {
+      const ids = text(70, 8)
+      using sequence = model().sequence()
+      using fork = sequence.fork()
+      await sequence.forward(ids, { logits: 'none' })
+      sequence.truncate(length)
+      expect(sequence.ids).toEqual(ids.slice(0, length))
+      const more = await sequence.forward([9, 8, 7], { logits: 'all' })
+      expect(more.logits.length).toBe(3 * model().config.vocabSize)
+      const whole = await model().forward([...ids.slice(0, length), 9, 8, 7], { logits: 'all' })
+      close(more.logits, whole.logits.subarray(length * model().config.vocabSize))
+      expect(fork.length).toBe(0)
+    },
+  )
 
   it('cutting a fork leaves what it shares alone', async () => {
     const ids = text(64, 8)
@@ -93,7 +104,10 @@ describe.each(checkpoints)('%s', (_, dir) => {
     copy.truncate(40)
     await copy.forward([1, 2, 3, 4], { logits: 'none' })
     close((await source.forward([5])).logits, (await model().forward([...ids, 5])).logits)
-    close((await copy.forward([6])).logits, (await model().forward([...ids.slice(0, 40), 1, 2, 3, 4, 6])).logits)
+    close(
+      (await copy.forward([6])).logits,
+      (await model().forward([...ids.slice(0, 40), 1, 2, 3, 4, 6])).logits,
+    )
   })
 })
 
@@ -105,10 +119,14 @@ describe('concurrent calls', () => {
     const options = { maxNewTokens: 30, temperature: 0.9, seed: 7, stopIds: [] }
     const [a, b, c, logits] = await Promise.all([
       ...prompts.map((prompt) => model().generate(prompt, options)),
-      model().forward(text(600, 3)).then((r) => r.logits),
+      model()
+        .forward(text(600, 3))
+        .then((r) => r.logits),
     ])
     for (const [i, got] of [a, b, c].entries())
-      expect((got as { ids: number[] }).ids).toEqual((await model().generate(prompts[i]!, options)).ids)
+      expect((got as { ids: number[] }).ids).toEqual(
+        (await model().generate(prompts[i]!, options)).ids,
+      )
     expect(logits).toEqual((await model().forward(text(600, 3))).logits)
   })
 
@@ -120,8 +138,13 @@ describe('concurrent calls', () => {
   })
 
   it('more work than the cache holds at once waits its turn', async () => {
-    await using small = await loadModel(`${root}/models/moepp-tiny`, { device: 'cpu', maxTokens: 64 })
-    const all = await Promise.all(range(5).map(() => small.generate(text(20, 1), { maxNewTokens: 20, stopIds: [] })))
+    await using small = await loadModel(`${root}/models/moepp-tiny`, {
+      device: 'cpu',
+      maxTokens: 64,
+    })
+    const all = await Promise.all(
+      range(5).map(() => small.generate(text(20, 1), { maxNewTokens: 20, stopIds: [] })),
+    )
     expect(new Set(all.map((r) => r.ids.join())).size).toBe(1)
   })
 })

@@ -18,7 +18,10 @@ describe('generate', () => {
     const result = await generation
     expect(chunks.map((c) => c.text).join('')).toBe(result.text)
     expect(chunks.map((c) => c.id)).toEqual(result.ids)
-    expect(result.usage).toEqual({ promptTokens: model().tokenizer!.encode('ROMEO:\n').length, completionTokens: 30 })
+    expect(result.usage).toEqual({
+      promptTokens: model().tokenizer!.encode('ROMEO:\n').length,
+      completionTokens: 30,
+    })
     expect(result.finishReason).toBe('length')
     expect(result.timings.tokensPerSecond).toBeGreaterThan(0)
     expect(model().tokenizer!.decode(result.ids).trim()).toBe(result.text.trim())
@@ -35,39 +38,60 @@ describe('generate', () => {
 
   it('gives log probabilities of the unmodified softmax, best first', async () => {
     const prompt = [5, 6, 7]
-    const { ids, logprobs } = await model().generate(prompt, { maxNewTokens: 3, logprobs: 4, temperature: 3, seed: 2, stopIds: [] })
+    const { ids, logprobs } = await model().generate(prompt, {
+      maxNewTokens: 3,
+      logprobs: 4,
+      temperature: 3,
+      seed: 2,
+      stopIds: [],
+    })
     const { logits } = await model().forward(prompt)
     const top = logits.reduce((a, b) => Math.max(a, b))
     const total = top + Math.log(logits.reduce((sum, z) => sum + Math.exp(z - top), 0))
     expect(logprobs).toHaveLength(3)
     expect(logprobs![0]!.logprob).toBeCloseTo(logits[ids[0]!]! - total, 4)
-    expect(logprobs![0]!.top.map((t) => t.id)).toEqual(range(logits.length).sort((a, b) => logits[b]! - logits[a]!).slice(0, 4))
+    expect(logprobs![0]!.top.map((t) => t.id)).toEqual(
+      range(logits.length)
+        .sort((a, b) => logits[b]! - logits[a]!)
+        .slice(0, 4),
+    )
     expect(logprobs![0]!.top[0]!.logprob).toBeCloseTo(top - total, 4)
   })
 
   it('equal seeds give equal texts, other seeds others', async () => {
-    const run = (seed: number) => model().generate('To be', { maxNewTokens: 24, temperature: 1.2, seed })
+    const run = (seed: number) =>
+      model().generate('To be', { maxNewTokens: 24, temperature: 1.2, seed })
     const [a, b, c] = await Promise.all([run(1), run(1), run(2)])
     expect(a.ids).toEqual(b.ids)
     expect(a.ids).not.toEqual(c.ids)
-    expect((await model().generate('To be', { maxNewTokens: 24, topK: 20, seed: 1 })).ids).not.toEqual(
-      (await model().generate('To be', { maxNewTokens: 24 })).ids,
-    )
+    expect(
+      (await model().generate('To be', { maxNewTokens: 24, topK: 20, seed: 1 })).ids,
+    ).not.toEqual((await model().generate('To be', { maxNewTokens: 24 })).ids)
   })
 
   it('top-k 1 is greedy at any temperature', async () => {
     const greedy = await model().generate('To be', { maxNewTokens: 16 })
-    expect((await model().generate('To be', { maxNewTokens: 16, topK: 1, temperature: 5 })).ids).toEqual(greedy.ids)
+    expect(
+      (await model().generate('To be', { maxNewTokens: 16, topK: 1, temperature: 5 })).ids,
+    ).toEqual(greedy.ids)
   })
 
   it('a repetition penalty changes what repeats', async () => {
     const plain = await model().generate('the the the', { maxNewTokens: 40, stopIds: [] })
-    const penalised = await model().generate('the the the', { maxNewTokens: 40, repetitionPenalty: 1.8, stopIds: [] })
+    const penalised = await model().generate('the the the', {
+      maxNewTokens: 40,
+      repetitionPenalty: 1.8,
+      stopIds: [],
+    })
     expect(new Set(penalised.ids).size).toBeGreaterThan(new Set(plain.ids).size)
   })
 
   it('routing: one row for each processed token', async () => {
-    const { routing, ids } = await model().generate([5, 6, 7], { maxNewTokens: 4, routing: true, stopIds: [] })
+    const { routing, ids } = await model().generate([5, 6, 7], {
+      maxNewTokens: 4,
+      routing: true,
+      stopIds: [],
+    })
     expect(routing).toHaveLength(model().config.numLayers)
     const forward = await model().forward([5, 6, 7, ...ids.slice(0, 3)], { routing: true })
     expect(routing).toEqual(forward.routing)
@@ -85,11 +109,17 @@ describe('generate', () => {
   it('stop strings are cut from the text, also across tokens, and nothing of them is streamed', async () => {
     const free = await model().generate('ROMEO:\n', { maxNewTokens: 40 })
     const stop = free.text.slice(15, 22)
-    const generation = model().generate('ROMEO:\n', { maxNewTokens: 40, stop: ['no such text', stop] })
+    const generation = model().generate('ROMEO:\n', {
+      maxNewTokens: 40,
+      stop: ['no such text', stop],
+    })
     let streamed = ''
     for await (const { text } of generation) streamed += text
     const result = await generation
-    expect(result).toMatchObject({ text: free.text.slice(0, free.text.indexOf(stop)), finishReason: 'stop' })
+    expect(result).toMatchObject({
+      text: free.text.slice(0, free.text.indexOf(stop)),
+      finishReason: 'stop',
+    })
     expect(streamed).toBe(result.text)
   })
 
@@ -102,7 +132,10 @@ describe('generate', () => {
 
   it('fills the cache and then ends with length', async () => {
     await using small = await loadModel(dir, { device: 'cpu', maxTokens: 32 })
-    const { ids, finishReason } = await small.generate(range(30), { maxNewTokens: 100, stopIds: [] })
+    const { ids, finishReason } = await small.generate(range(30), {
+      maxNewTokens: 100,
+      stopIds: [],
+    })
     expect([ids.length, finishReason]).toEqual([3, 'length'])
   })
 })
@@ -111,7 +144,10 @@ describe('sampling draws from the distribution it says', () => {
   // Logits whose softmax is 0.5, 0.25, 0.125, 0.0625, 0.0625.
   const p = [0.5, 0.25, 0.125, 0.0625, 0.0625]
 
-  async function frequencies(options: { temperature?: number; topK?: number; topP?: number; minP?: number }, draws = 4000) {
+  async function frequencies(
+    options: { temperature?: number; topK?: number; topP?: number; minP?: number },
+    draws = 4000,
+  ) {
     const row = [options.temperature ?? 1, options.topP ?? 1, options.minP ?? 0, 1, 0, 0]
     const { ids } = await kernels.sample({
       logits: tensor([draws, p.length], 'f32', (i) => Math.log(p[i % p.length]!)),
@@ -124,26 +160,38 @@ describe('sampling draws from the distribution it says', () => {
     return range(p.length).map((id) => ids.data.filter((drawn) => drawn === id).length / draws)
   }
 
-  const renormalised = (weights: number[]) => weights.map((w) => w / weights.reduce((a, b) => a + b))
+  const renormalised = (weights: number[]) =>
+    weights.map((w) => w / weights.reduce((a, b) => a + b))
 
   it.each<[string, Parameters<typeof frequencies>[0], number[]]>([
     ['temperature 1', {}, p],
     ['temperature 2', { temperature: 2 }, renormalised(p.map(Math.sqrt))],
     ['top-k 2', { topK: 2 }, renormalised([0.5, 0.25, 0, 0, 0])],
-    ['top-p 0.7: the smallest set that reaches it', { topP: 0.7 }, renormalised([0.5, 0.25, 0, 0, 0])],
+    [
+      'top-p 0.7: the smallest set that reaches it',
+      { topP: 0.7 },
+      renormalised([0.5, 0.25, 0, 0, 0]),
+    ],
     ['top-p 0.76', { topP: 0.76 }, renormalised([0.5, 0.25, 0.125, 0, 0])],
     ['top-p 0', { topP: 0 }, [1, 0, 0, 0, 0]],
     ['min-p 0.2', { minP: 0.2 }, renormalised([0.5, 0.25, 0.125, 0, 0])],
-    ['top-k 3, then top-p of what is left', { topK: 3, topP: 0.8 }, renormalised([0.5, 0.25, 0, 0, 0])],
+    [
+      'top-k 3, then top-p of what is left',
+      { topK: 3, topP: 0.8 },
+      renormalised([0.5, 0.25, 0, 0, 0]),
+    ],
   ])('%s', async (_, options, want) => {
     const got = await frequencies(options)
     // Four standard deviations of a count of 4000 draws.
-    for (const [id, share] of want.entries()) expect(Math.abs(got[id]! - share)).toBeLessThanOrEqual(4 * Math.sqrt((share * (1 - share)) / 4000))
+    for (const [id, share] of want.entries())
+      expect(Math.abs(got[id]! - share)).toBeLessThanOrEqual(
+        4 * Math.sqrt((share * (1 - share)) / 4000),
+      )
   })
 })
 
 describe('abort and disposal', () => {
-  it('an abort rejects with the signal\'s own reason, before and while it runs', async () => {
+  it("an abort rejects with the signal's own reason, before and while it runs", async () => {
     await using model = await loadModel(dir, { device: 'cpu', maxTokens: 2048 })
     const reason = { why: 'enough' }
     const aborted = AbortSignal.abort(reason)
@@ -151,7 +199,11 @@ describe('abort and disposal', () => {
     expect(await failure(() => model.forward([1], { signal: aborted }))).toBe(reason)
 
     const controller = new AbortController()
-    const generation = model.generate('x', { signal: controller.signal, maxNewTokens: 1000, stopIds: [] })
+    const generation = model.generate('x', {
+      signal: controller.signal,
+      maxNewTokens: 1000,
+      stopIds: [],
+    })
     const seen = await failure(async () => {
       for await (const _ of generation) controller.abort(reason)
     })
@@ -162,7 +214,10 @@ describe('abort and disposal', () => {
   })
 
   it('an aborted forward leaves its sequence as it was', async () => {
-    await using model = await loadModel(`${root}/models/yuan-tiny`, { device: 'cpu', maxTokens: 2048 })
+    await using model = await loadModel(`${root}/models/yuan-tiny`, {
+      device: 'cpu',
+      maxTokens: 2048,
+    })
     using sequence = model.sequence()
     await sequence.forward(range(40), { logits: 'none' })
     const controller = new AbortController()
@@ -192,7 +247,8 @@ describe('abort and disposal', () => {
     await new Promise((resolve) => setTimeout(resolve, 3))
     await model.dispose()
     await model.dispose()
-    for (const error of await Promise.all(calls)) expect(error).toMatchObject({ code: 'ERR_MOE_DISPOSED' })
+    for (const error of await Promise.all(calls))
+      expect(error).toMatchObject({ code: 'ERR_MOE_DISPOSED' })
   })
 
   it('use after dispose is an error', async () => {
@@ -217,36 +273,108 @@ describe('bad input', () => {
   const noTokenizer = useModel(`${root}/test/fixtures/golden/moepp/base-f32`, { maxTokens: 64 })
 
   it.each<[string, () => unknown, RegExp]>([
-    ['an id above the vocabulary', () => model().forward([1, 2048]), /forward: ids\[1\] must be a token id from 0 to 2047, got 2048/],
+    [
+      'an id above the vocabulary',
+      () => model().forward([1, 2048]),
+      /forward: ids\[1\] must be a token id from 0 to 2047, got 2048/,
+    ],
     ['a negative id', () => model().forward([-1]), /ids\[0\]/],
     ['a fractional id', () => model().forward([1.5]), /ids\[0\].*got 1\.5/],
     ['NaN as id', () => model().forward([Number.NaN]), /ids\[0\].*got NaN/],
     ['an empty prompt', () => model().forward([]), /ids must be at least one token/],
-    ['an empty sequence in a batch', () => model().forward([[1], []]), /ids must be at least one token/],
-    ['text for forward', () => model().forward('text' as never), /ids must be an array of token ids, got "text"/],
+    [
+      'an empty sequence in a batch',
+      () => model().forward([[1], []]),
+      /ids must be at least one token/,
+    ],
+    [
+      'text for forward',
+      () => model().forward('text' as never),
+      /ids must be an array of token ids, got "text"/,
+    ],
     ['nothing for forward', () => model().forward(undefined as never), /ids must be an array/],
-    ['unknown logits', () => model().forward([1], { logits: 'some' as never }), /logits must be 'all', 'last' or 'none', got "some"/],
-    ['a signal that is none', () => model().forward([1], { signal: {} as never }), /signal must be an AbortSignal/],
-    ['null as options', () => model().forward([1], null as never), /options must be an object, got null/],
+    [
+      'unknown logits',
+      () => model().forward([1], { logits: 'some' as never }),
+      /logits must be 'all', 'last' or 'none', got "some"/,
+    ],
+    [
+      'a signal that is none',
+      () => model().forward([1], { signal: {} as never }),
+      /signal must be an AbortSignal/,
+    ],
+    [
+      'null as options',
+      () => model().forward([1], null as never),
+      /options must be an object, got null/,
+    ],
     ['an empty text', () => model().generate(''), /prompt must be at least one token/],
     ['an empty list of ids', () => model().generate([]), /ids must be at least one token/],
-    ['text without a tokenizer', () => noTokenizer().generate('text'), /prompt must be token ids, since this model has no tokenizer/],
-    ['stop strings without a tokenizer', () => noTokenizer().generate([1], { stop: ['x'] }), /stop must be absent, since this model has no tokenizer/],
-    ['a negative temperature', () => model().generate('x', { temperature: -1 }), /temperature must be a finite number from 0 to 10000, got -1/],
-    ['NaN as temperature', () => model().generate('x', { temperature: Number.NaN }), /temperature.*got NaN/],
-    ['a string as temperature', () => model().generate('x', { temperature: '1' as never }), /temperature.*got "1"/],
-    ['top-p above 1', () => model().generate('x', { topP: 1.1 }), /topP must be a finite number from 0 to 1, got 1\.1/],
+    [
+      'text without a tokenizer',
+      () => noTokenizer().generate('text'),
+      /prompt must be token ids, since this model has no tokenizer/,
+    ],
+    [
+      'stop strings without a tokenizer',
+      () => noTokenizer().generate([1], { stop: ['x'] }),
+      /stop must be absent, since this model has no tokenizer/,
+    ],
+    [
+      'a negative temperature',
+      () => model().generate('x', { temperature: -1 }),
+      /temperature must be a finite number from 0 to 10000, got -1/,
+    ],
+    [
+      'NaN as temperature',
+      () => model().generate('x', { temperature: Number.NaN }),
+      /temperature.*got NaN/,
+    ],
+    [
+      'a string as temperature',
+      () => model().generate('x', { temperature: '1' as never }),
+      /temperature.*got "1"/,
+    ],
+    [
+      'top-p above 1',
+      () => model().generate('x', { topP: 1.1 }),
+      /topP must be a finite number from 0 to 1, got 1\.1/,
+    ],
     ['negative top-k', () => model().generate('x', { topK: -2 }), /topK/],
     ['fractional top-k', () => model().generate('x', { topK: 1.5 }), /topK must be a whole number/],
     ['min-p above 1', () => model().generate('x', { minP: 2 }), /minP/],
-    ['a repetition penalty of 0', () => model().generate('x', { repetitionPenalty: 0 }), /repetitionPenalty/],
-    ['an infinite presence penalty', () => model().generate('x', { presencePenalty: Number.POSITIVE_INFINITY }), /presencePenalty/],
+    [
+      'a repetition penalty of 0',
+      () => model().generate('x', { repetitionPenalty: 0 }),
+      /repetitionPenalty/,
+    ],
+    [
+      'an infinite presence penalty',
+      () => model().generate('x', { presencePenalty: Number.POSITIVE_INFINITY }),
+      /presencePenalty/,
+    ],
     ['a negative seed', () => model().generate('x', { seed: -1 }), /seed/],
-    ['no new tokens', () => model().generate('x', { maxNewTokens: 0 }), /maxNewTokens must be a whole number of at least 1, got 0/],
-    ['an empty stop string', () => model().generate('x', { stop: [''] }), /stop must be a list of non-empty strings/],
+    [
+      'no new tokens',
+      () => model().generate('x', { maxNewTokens: 0 }),
+      /maxNewTokens must be a whole number of at least 1, got 0/,
+    ],
+    [
+      'an empty stop string',
+      () => model().generate('x', { stop: [''] }),
+      /stop must be a list of non-empty strings/,
+    ],
     ['a stop id above the vocabulary', () => model().generate('x', { stopIds: [5000] }), /stopIds/],
-    ['too many logprobs', () => model().generate('x', { logprobs: 21 }), /logprobs must be a whole number from 0 to 20, got 21/],
-    ['a length to cut back to that is longer', () => model().sequence().truncate(1), /length must be a whole number from 0 to 0, got 1/],
+    [
+      'too many logprobs',
+      () => model().generate('x', { logprobs: 21 }),
+      /logprobs must be a whole number from 0 to 20, got 21/,
+    ],
+    [
+      'a length to cut back to that is longer',
+      () => model().sequence().truncate(1),
+      /length must be a whole number from 0 to 0, got 1/,
+    ],
   ])('%s', async (_, call, message) => {
     const error = await failure(call)
     expect(error).toMatchObject({ name: 'MoeError', code: 'ERR_MOE_OPTION' })
@@ -256,16 +384,22 @@ describe('bad input', () => {
   it.each<[string, () => unknown]>([
     ['forward', () => model().forward(range(65))],
     ['generate', () => model().generate(range(65))],
-    ['a sequence', async () => {
-      using sequence = model().sequence()
-      await sequence.forward(range(60), { logits: 'none' })
-      await sequence.forward(range(60))
-    }],
-    ['sequences that hold the cache', async () => {
-      using sequence = model().sequence()
-      await sequence.forward(range(40), { logits: 'none' })
-      await model().forward(range(40))
-    }],
+    [
+      'a sequence',
+      async () => {
+        using sequence = model().sequence()
+        await sequence.forward(range(60), { logits: 'none' })
+        await sequence.forward(range(60))
+      },
+    ],
+    [
+      'sequences that hold the cache',
+      async () => {
+        using sequence = model().sequence()
+        await sequence.forward(range(40), { logits: 'none' })
+        await model().forward(range(40))
+      },
+    ],
   ])('more tokens than the cache holds: %s', async (_, call) => {
     const error = await failure(call)
     expect(error).toMatchObject({ name: 'MoeError', code: 'ERR_MOE_CONTEXT_FULL' })
@@ -273,14 +407,44 @@ describe('bad input', () => {
   })
 
   it.each<[string, Record<string, unknown>, string, RegExp]>([
-    ['an unknown device', { device: 'tpu' }, 'ERR_MOE_OPTION', /device must be 'auto', 'cpu', 'cuda'.*got "tpu"/],
-    ['a GPU that is not there', { device: 'cuda' }, 'ERR_MOE_CUDA_UNAVAILABLE', /cuda must be usable, got: /],
-    ['an unknown dtype', { dtype: 'f16' }, 'ERR_MOE_OPTION', /dtype must be 'auto', 'f32' or 'bf16', got "f16"/],
-    ['no threads', { threads: 0 }, 'ERR_MOE_OPTION', /threads must be a whole number from 1 to 1024, got 0/],
+    [
+      'an unknown device',
+      { device: 'tpu' },
+      'ERR_MOE_OPTION',
+      /device must be 'auto', 'cpu', 'cuda'.*got "tpu"/,
+    ],
+    [
+      'a GPU that is not there',
+      { device: 'cuda' },
+      'ERR_MOE_CUDA_UNAVAILABLE',
+      /cuda must be usable, got: /,
+    ],
+    [
+      'an unknown dtype',
+      { dtype: 'f16' },
+      'ERR_MOE_OPTION',
+      /dtype must be 'auto', 'f32' or 'bf16', got "f16"/,
+    ],
+    [
+      'no threads',
+      { threads: 0 },
+      'ERR_MOE_OPTION',
+      /threads must be a whole number from 1 to 1024, got 0/,
+    ],
     ['no cache', { maxTokens: 0 }, 'ERR_MOE_OPTION', /maxTokens/],
     ['NaN as rotary base', { ropeTheta: Number.NaN }, 'ERR_MOE_OPTION', /ropeTheta/],
-    ['an unknown rotary table', { ropeTable: 'hf' }, 'ERR_MOE_OPTION', /ropeTable must be 'published'/],
-    ['progress that is no function', { onProgress: 1 }, 'ERR_MOE_OPTION', /onProgress must be a function/],
+    [
+      'an unknown rotary table',
+      { ropeTable: 'hf' },
+      'ERR_MOE_OPTION',
+      /ropeTable must be 'published'/,
+    ],
+    [
+      'progress that is no function',
+      { onProgress: 1 },
+      'ERR_MOE_OPTION',
+      /onProgress must be a function/,
+    ],
   ])('loadModel with %s', async (_, options, code, message) => {
     const error = await failure(() => loadModel(dir, options))
     expect(error).toMatchObject({ name: 'MoeError', code })
@@ -288,7 +452,11 @@ describe('bad input', () => {
   })
 
   it('loadModel without a folder', async () => {
-    expect(await failure(() => loadModel(undefined as never))).toMatchObject({ code: 'ERR_MOE_OPTION' })
-    expect(await failure(() => loadModel(dir, null as never))).toMatchObject({ code: 'ERR_MOE_OPTION' })
+    expect(await failure(() => loadModel(undefined as never))).toMatchObject({
+      code: 'ERR_MOE_OPTION',
+    })
+    expect(await failure(() => loadModel(dir, null as never))).toMatchObject({
+      code: 'ERR_MOE_OPTION',
+    })
   })
 })

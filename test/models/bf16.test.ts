@@ -11,20 +11,33 @@ interface Flip {
   margin: number
 }
 
-const setOf = (ids: ArrayLike<number>): string => Array.from(ids).sort((a, b) => a - b).join()
+const setOf = (ids: ArrayLike<number>): string =>
+  Array.from(ids)
+    .sort((a, b) => a - b)
+    .join()
 
-function firstFlip(routing: LayerRouting[], want: Golden, K: number, normed: boolean): Flip | undefined {
+function firstFlip(
+  routing: LayerRouting[],
+  want: Golden,
+  K: number,
+  normed: boolean,
+): Flip | undefined {
   const flips = routing.flatMap(({ expertIds, logits }, l) => {
     const chosen = want.get(`prefill.layer${l}.topk_index`)
     const tokens = expertIds.length / K
     const E = logits.length / tokens
     const token = range(tokens).find(
-      (t) => setOf(expertIds.subarray(t * K, t * K + K)) !== setOf(chosen.subarray(t * K, t * K + K)),
+      (t) =>
+        setOf(expertIds.subarray(t * K, t * K + K)) !== setOf(chosen.subarray(t * K, t * K + K)),
     )
     if (token === undefined) return []
-    const row = Array.from(want.get(`prefill.layer${l}.router_logits`).subarray(token * E, token * E + E))
+    const row = Array.from(
+      want.get(`prefill.layer${l}.router_logits`).subarray(token * E, token * E + E),
+    )
     const mean = row.reduce((a, b) => a + b) / E
-    const spread = normed ? Math.sqrt(row.reduce((sum, z) => sum + (z - mean) ** 2, 0) / (E - 1)) : 1
+    const spread = normed
+      ? Math.sqrt(row.reduce((sum, z) => sum + (z - mean) ** 2, 0) / (E - 1))
+      : 1
     const best = row.sort((a, b) => b - a)
     return [{ token, margin: (best[K - 1]! - best[K]!) / spread }]
   })
@@ -33,15 +46,25 @@ function firstFlip(routing: LayerRouting[], want: Golden, K: number, normed: boo
 
 it.each([
   ...['base-f32', 'top3-bf16', 'window-f32'].map((f) => `mixtral/${f}`),
-  ...['base-f32', 'base-bf16', 'twolayer-gqa-f32', 'mixtral-mqa-f32', 'tied-sharded-f32'].map((f) => `moepp/${f}`),
+  ...['base-f32', 'base-bf16', 'twolayer-gqa-f32', 'mixtral-mqa-f32', 'tied-sharded-f32'].map(
+    (f) => `moepp/${f}`,
+  ),
   ...['tiny-a', 'tiny-b', 'tiny-c-bf16', 'tiny-d-variant'].map((f) => `yuan/${f}`),
 ])('bf16 activations: %s', async (folder) => {
   const dir = fixture('golden', folder)
   const want = golden(`${dir}/golden.safetensors`)
   await using m = await loadModel(dir, { dtype: 'bf16', device: 'cpu', maxTokens: 64 })
   const { vocabSize: V, topK: K } = m.config
-  const { logits, routing } = await m.forward(want.ids('prefill.input_ids'), { logits: 'all', routing: true })
-  const flip = firstFlip(routing!, want, K, 'logitsNormStd' in m.config && m.config.logitsNormStd !== 0)
+  const { logits, routing } = await m.forward(want.ids('prefill.input_ids'), {
+    logits: 'all',
+    routing: true,
+  })
+  const flip = firstFlip(
+    routing!,
+    want,
+    K,
+    'logitsNormStd' in m.config && m.config.logitsNormStd !== 0,
+  )
   if (flip) expect(flip.margin).toBeLessThanOrEqual(maxFlipMargin)
   const end = (flip?.token ?? logits.length / V) * V
   expect(end).toBeGreaterThan(logits.length / 2)
@@ -49,7 +72,15 @@ it.each([
   expect(maxDifference(logits.subarray(0, end), truth)).toBeLessThanOrEqual(0.8)
   expect(rms(logits.subarray(0, end), truth)).toBeLessThanOrEqual(0.1)
   // Where the published code was run in bf16 too: no worse than it.
-  const published = folder === 'moepp/base-bf16' ? golden(`${dir}/golden_bf16.safetensors`).get('prefill.logits') : undefined
-  const publishedRun = published ?? (want.has('bf16run.prefill.logits') ? want.get('bf16run.prefill.logits') : undefined)
-  if (publishedRun) expect(rms(logits, want.get('prefill.logits'))).toBeLessThanOrEqual(rms(publishedRun, want.get('prefill.logits')))
+  const published =
+    folder === 'moepp/base-bf16'
+      ? golden(`${dir}/golden_bf16.safetensors`).get('prefill.logits')
+      : undefined
+  const publishedRun =
+    published ??
+    (want.has('bf16run.prefill.logits') ? want.get('bf16run.prefill.logits') : undefined)
+  if (publishedRun)
+    expect(rms(logits, want.get('prefill.logits'))).toBeLessThanOrEqual(
+      rms(publishedRun, want.get('prefill.logits')),
+    )
 })

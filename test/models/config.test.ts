@@ -15,7 +15,13 @@ const yuan = {
   attention_projection_size: 4096,
   rms_norm_eps: 1e-6,
   eod_token: 77185,
-  moe_config: { moe_num_experts: 32, moe_top_k: 2, ffn_hidden_size: 8192, norm_topk_prob: true, gated_linear_unit: true },
+  moe_config: {
+    moe_num_experts: 32,
+    moe_top_k: 2,
+    ffn_hidden_size: 8192,
+    norm_topk_prob: true,
+    gated_linear_unit: true,
+  },
 }
 const moepp = {
   model_type: 'MoE++',
@@ -67,7 +73,10 @@ function parameters(json: Record<string, unknown>) {
 describe('parameters of the published models', () => {
   it('Yuan 2.0-M32: 39.94 billion, 3.7 active', () => {
     // The specification leaves the final norm's 2048 out of the active ones.
-    expect(parameters(yuan)).toEqual({ total: 39_942_842_368, activePerToken: 3_704_053_760 + 2048 })
+    expect(parameters(yuan)).toEqual({
+      total: 39_942_842_368,
+      activePerToken: 3_704_053_760 + 2048,
+    })
   })
   it('MoE++ 7B/(16+4)E: 7.68 billion, 1.23 active', () => {
     const { total, activePerToken } = parameters(moepp)
@@ -96,38 +105,124 @@ describe('defaults', () => {
   })
   it('Mixtral', () => {
     const { config } = describeModel(mixtral)
-    expect(config).toMatchObject({ headSize: 128, ropeTheta: 1e6, rmsNormEps: 1e-5, topK: 2, slidingWindow: undefined })
+    expect(config).toMatchObject({
+      headSize: 128,
+      ropeTheta: 1e6,
+      rmsNormEps: 1e-5,
+      topK: 2,
+      slidingWindow: undefined,
+    })
   })
   it('Yuan: rotary width of hidden / heads, tied head, base 10000', () => {
     const { config } = describeModel(yuan)
-    expect(config).toMatchObject({ headSize: 256, rotaryDim: 128, tieWordEmbeddings: true, ropeTheta: 10000, eosIds: [77185] })
+    expect(config).toMatchObject({
+      headSize: 256,
+      rotaryDim: 128,
+      tieWordEmbeddings: true,
+      ropeTheta: 10000,
+      eosIds: [77185],
+    })
   })
   it('Yuan with reset_position_ids false is plain causal', () => {
-    const { config } = describeModel({ ...yuan, reset_position_ids: false, reset_attention_mask: true })
+    const { config } = describeModel({
+      ...yuan,
+      reset_position_ids: false,
+      reset_attention_mask: true,
+    })
     expect(config).toMatchObject({ resetAfterId: undefined })
   })
 })
 
 describe('configurations that are refused', () => {
   it.each<[string, Record<string, unknown>, string, RegExp]>([
-    ['unknown model_type', { model_type: 'llama' }, 'ERR_MOE_UNSUPPORTED', /model_type must be one of yuan, MoE\+\+, mixtral, got "llama"/],
+    [
+      'unknown model_type',
+      { model_type: 'llama' },
+      'ERR_MOE_UNSUPPORTED',
+      /model_type must be one of yuan, MoE\+\+, mixtral, got "llama"/,
+    ],
     ['no model_type', {}, 'ERR_MOE_UNSUPPORTED', /model_type/],
     ['a name every object has', { model_type: 'constructor' }, 'ERR_MOE_UNSUPPORTED', /model_type/],
     ['dense Yuan', { ...yuan, moe_config: undefined }, 'ERR_MOE_UNSUPPORTED', /moe_config/],
-    ['Yuan with shared QK', { ...yuan, use_shareqk: true }, 'ERR_MOE_UNSUPPORTED', /use_shareqk must be false/],
+    [
+      'Yuan with shared QK',
+      { ...yuan, use_shareqk: true },
+      'ERR_MOE_UNSUPPORTED',
+      /use_shareqk must be false/,
+    ],
     ['Yuan with YaRN', { ...yuan, use_yarn: true }, 'ERR_MOE_UNSUPPORTED', /use_yarn/],
-    ['Yuan with another activation', { ...yuan, hidden_act: 'gelu' }, 'ERR_MOE_UNSUPPORTED', /hidden_act must be "silu", got "gelu"/],
-    ['Yuan with too many chosen', { ...yuan, moe_config: { ...yuan.moe_config, moe_top_k: 33 } }, 'ERR_MOE_CHECKPOINT', /moe_config: moe_top_k must be at most moe_num_experts, got 33/],
-    ['Yuan without heads', { ...yuan, num_attention_heads: undefined }, 'ERR_MOE_CHECKPOINT', /num_attention_heads must be a whole number/],
-    ['MoE++ with dense layers', { ...moepp, moe_expert_interval: 2 }, 'ERR_MOE_UNSUPPORTED', /moe_expert_interval must be 1, got 2/],
-    ['MoE++ with dynamic rotary scaling', { ...moepp, rope_scaling: { type: 'dynamic', factor: 2 } }, 'ERR_MOE_UNSUPPORTED', /rope_scaling/],
-    ['MoE++ with a number for num_experts', { ...moepp, num_experts: 20 }, 'ERR_MOE_CHECKPOINT', /num_experts must be a list/],
-    ['MoE++ with heads that do not divide', { ...moepp, num_attention_heads: 7 }, 'ERR_MOE_CHECKPOINT', /hidden_size must be an even multiple/],
-    ['Mixtral with rotary scaling', { ...mixtral, rope_scaling: { type: 'linear', factor: 2 } }, 'ERR_MOE_UNSUPPORTED', /rope_scaling must be null/],
-    ['Mixtral with attention bias', { ...mixtral, attention_bias: true }, 'ERR_MOE_UNSUPPORTED', /attention_bias/],
-    ['Mixtral with a negative layer count', { ...mixtral, num_hidden_layers: -1 }, 'ERR_MOE_CHECKPOINT', /num_hidden_layers/],
-    ['Mixtral with a string for a size', { ...mixtral, hidden_size: '4096' }, 'ERR_MOE_CHECKPOINT', /hidden_size must be a whole number of at least 1, got "4096"/],
-    ['Mixtral with key heads that do not divide', { ...mixtral, num_key_value_heads: 5 }, 'ERR_MOE_CHECKPOINT', /num_key_value_heads/],
+    [
+      'Yuan with another activation',
+      { ...yuan, hidden_act: 'gelu' },
+      'ERR_MOE_UNSUPPORTED',
+      /hidden_act must be "silu", got "gelu"/,
+    ],
+    [
+      'Yuan with too many chosen',
+      { ...yuan, moe_config: { ...yuan.moe_config, moe_top_k: 33 } },
+      'ERR_MOE_CHECKPOINT',
+      /moe_config: moe_top_k must be at most moe_num_experts, got 33/,
+    ],
+    [
+      'Yuan without heads',
+      { ...yuan, num_attention_heads: undefined },
+      'ERR_MOE_CHECKPOINT',
+      /num_attention_heads must be a whole number/,
+    ],
+    [
+      'MoE++ with dense layers',
+      { ...moepp, moe_expert_interval: 2 },
+      'ERR_MOE_UNSUPPORTED',
+      /moe_expert_interval must be 1, got 2/,
+    ],
+    [
+      'MoE++ with dynamic rotary scaling',
+      { ...moepp, rope_scaling: { type: 'dynamic', factor: 2 } },
+      'ERR_MOE_UNSUPPORTED',
+      /rope_scaling/,
+    ],
+    [
+      'MoE++ with a number for num_experts',
+      { ...moepp, num_experts: 20 },
+      'ERR_MOE_CHECKPOINT',
+      /num_experts must be a list/,
+    ],
+    [
+      'MoE++ with heads that do not divide',
+      { ...moepp, num_attention_heads: 7 },
+      'ERR_MOE_CHECKPOINT',
+      /hidden_size must be an even multiple/,
+    ],
+    [
+      'Mixtral with rotary scaling',
+      { ...mixtral, rope_scaling: { type: 'linear', factor: 2 } },
+      'ERR_MOE_UNSUPPORTED',
+      /rope_scaling must be null/,
+    ],
+    [
+      'Mixtral with attention bias',
+      { ...mixtral, attention_bias: true },
+      'ERR_MOE_UNSUPPORTED',
+      /attention_bias/,
+    ],
+    [
+      'Mixtral with a negative layer count',
+      { ...mixtral, num_hidden_layers: -1 },
+      'ERR_MOE_CHECKPOINT',
+      /num_hidden_layers/,
+    ],
+    [
+      'Mixtral with a string for a size',
+      { ...mixtral, hidden_size: '4096' },
+      'ERR_MOE_CHECKPOINT',
+      /hidden_size must be a whole number of at least 1, got "4096"/,
+    ],
+    [
+      'Mixtral with key heads that do not divide',
+      { ...mixtral, num_key_value_heads: 5 },
+      'ERR_MOE_CHECKPOINT',
+      /num_key_value_heads/,
+    ],
   ])('%s', async (_, json, code, message) => {
     const error = await failure(() => describeModel(json))
     expect(error).toMatchObject({ name: 'MoeError', code })

@@ -18,13 +18,20 @@ describe.each(['base-f32', 'top3-bf16', 'window-f32'])('Mixtral golden data: %s'
       const at = `prefill.layer${l}`
       expect(maxDifference(r.hiddenStates![l]!, want.get(`${at}.out`))).toBeLessThan(tolerance)
       expect(Array.from(r.routing![l]!.expertIds)).toEqual(want.ids(`${at}.topk_index`))
-      expect(maxDifference(r.routing![l]!.weights, want.get(`${at}.topk_weight`))).toBeLessThan(2e-5)
-      expect(maxDifference(r.routing![l]!.logits, want.get(`${at}.router_logits`))).toBeLessThan(tolerance)
+      expect(maxDifference(r.routing![l]!.weights, want.get(`${at}.topk_weight`))).toBeLessThan(
+        2e-5,
+      )
+      expect(maxDifference(r.routing![l]!.logits, want.get(`${at}.router_logits`))).toBeLessThan(
+        tolerance,
+      )
     }
   })
 
   it('greedy generation', async () => {
-    const { ids: got } = await model().generate(want.ids('generate.input_ids'), { maxNewTokens: 24, stopIds: [] })
+    const { ids: got } = await model().generate(want.ids('generate.input_ids'), {
+      maxNewTokens: 24,
+      stopIds: [],
+    })
     expect(got).toEqual(want.ids('generate.tokens'))
   })
 })

@@ -21,7 +21,10 @@ describe.each(['yuan', 'moepp', 'mixtral'])('trained checkpoint %s-tiny', (name)
   })
 
   it('64 greedy tokens', async () => {
-    const { ids: got } = await model().generate(want.ids('generate.input_ids'), { maxNewTokens: 64, stopIds: [] })
+    const { ids: got } = await model().generate(want.ids('generate.input_ids'), {
+      maxNewTokens: 64,
+      stopIds: [],
+    })
     expect(got).toEqual(want.ids('generate.tokens'))
   })
 })

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { native, type NumberArray, type Tensor } from '../../lib/native.ts'
+import { type NumberArray, native, type Tensor } from '../../lib/native.ts'
 import type { Router, Routing } from '../../lib/routers/router.ts'
 import { Random } from '../cases/case.ts'
 import { range } from '../support/golden.ts'
@@ -24,17 +24,27 @@ interface Read {
 }
 
 /** Runs a router alone on x [T, hidden], above a first layer of its own kind where `below` is given. */
-async function route(router: Router, x: Float32Array, hidden: number, below?: Float32Array): Promise<Read> {
+async function route(
+  router: Router,
+  x: Float32Array,
+  hidden: number,
+  below?: Float32Array,
+): Promise<Read> {
   const plan = new (native().Plan)(new (native().Arena)())
-  const input = (data: Float32Array): Tensor => native().tensorFrom(data, [data.length / hidden, hidden], 'f32')
+  const input = (data: Float32Array): Tensor =>
+    native().tensorFrom(data, [data.length / hidden, hidden], 'f32')
   const previous: Routing | undefined = below && router.route({ plan }, input(below))
   const routing = router.route({ plan }, input(x), previous)
-  const [ids, weights, logits] = (await plan.run([], [routing.ids, routing.weights, routing.logits], 2)) as [
-    NumberArray,
-    NumberArray,
-    NumberArray,
-  ]
-  return { ids: ids as Int32Array, weights: weights as Float32Array, logits: logits as Float32Array }
+  const [ids, weights, logits] = (await plan.run(
+    [],
+    [routing.ids, routing.weights, routing.logits],
+    2,
+  )) as [NumberArray, NumberArray, NumberArray]
+  return {
+    ids: ids as Int32Array,
+    weights: weights as Float32Array,
+    logits: logits as Float32Array,
+  }
 }
 
 /** What every router must keep. */
@@ -46,24 +56,28 @@ export function routerContract(c: RouterCase): void {
   }
 
   describe(`${c.name}: the router contract`, () => {
-    it.each([1, 2, 7, 64])('%i tokens: distinct ids in range, finite weights, best first', async (T) => {
-      const { ids, weights, logits } = await route(await c.make(false), rows(T, T), H)
-      expect([ids.length, weights.length, logits.length]).toEqual([T * K, T * K, T * E])
-      for (const t of range(T)) {
-        const chosen = Array.from(ids.subarray(t * K, t * K + K))
-        const row = logits.subarray(t * E, t * E + E)
-        expect(new Set(chosen).size).toBe(K)
-        expect(chosen.every((e) => e >= 0 && e < E)).toBe(true)
-        for (const k of range(K - 1)) expect(row[chosen[k]!]!).toBeGreaterThanOrEqual(row[chosen[k + 1]!]!)
-        const left = range(E).filter((e) => !chosen.includes(e))
-        for (const e of left) expect(row[e]!).toBeLessThanOrEqual(row[chosen.at(-1)!]!)
-        const share = Array.from(weights.subarray(t * K, t * K + K))
-        expect(share.every((w) => w >= 0 && w <= 1 + 1e-6)).toBe(true)
-        const sum = share.reduce((a, b) => a + b)
-        if (c.normalized) expect(sum).toBeCloseTo(1, 5)
-        else expect(sum).toBeLessThanOrEqual(1 + 1e-6)
-      }
-    })
+    it.each([1, 2, 7, 64])(
+      '%i tokens: distinct ids in range, finite weights, best first',
+      async (T) => {
+        const { ids, weights, logits } = await route(await c.make(false), rows(T, T), H)
+        expect([ids.length, weights.length, logits.length]).toEqual([T * K, T * K, T * E])
+        for (const t of range(T)) {
+          const chosen = Array.from(ids.subarray(t * K, t * K + K))
+          const row = logits.subarray(t * E, t * E + E)
+          expect(new Set(chosen).size).toBe(K)
+          expect(chosen.every((e) => e >= 0 && e < E)).toBe(true)
+          for (const k of range(K - 1))
+            expect(row[chosen[k]!]!).toBeGreaterThanOrEqual(row[chosen[k + 1]!]!)
+          const left = range(E).filter((e) => !chosen.includes(e))
+          for (const e of left) expect(row[e]!).toBeLessThanOrEqual(row[chosen.at(-1)!]!)
+          const share = Array.from(weights.subarray(t * K, t * K + K))
+          expect(share.every((w) => w >= 0 && w <= 1 + 1e-6)).toBe(true)
+          const sum = share.reduce((a, b) => a + b)
+          if (c.normalized) expect(sum).toBeCloseTo(1, 5)
+          else expect(sum).toBeLessThanOrEqual(1 + 1e-6)
+        }
+      },
+    )
 
     it('no tokens', async () => {
       const { ids, weights, logits } = await route(await c.make(false), rows(0, 1), H)
@@ -100,13 +114,16 @@ export function routerContract(c: RouterCase): void {
       }
     })
 
-    it(c.carries ? 'reads the routing of the layer below' : 'does not read the layer below', async () => {
-      const router = await c.make(false)
-      const x = rows(8, 3)
-      const first = await route(router, x, H)
-      const second = await route(router, x, H, rows(8, 4))
-      if (c.carries) expect(second.logits).not.toEqual(first.logits)
-      else expect(second).toEqual(first)
-    })
+    it(
+      c.carries ? 'reads the routing of the layer below' : 'does not read the layer below',
+      async () => {
+        const router = await c.make(false)
+        const x = rows(8, 3)
+        const first = await route(router, x, H)
+        const second = await route(router, x, H, rows(8, 4))
+        if (c.carries) expect(second.logits).not.toEqual(first.logits)
+        else expect(second).toEqual(first)
+      },
+    )
   })
 }

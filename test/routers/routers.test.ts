@@ -3,7 +3,7 @@ import { AttentionRouter } from '../../lib/routers/attention_router.ts'
 import { ResidualRouter } from '../../lib/routers/residual_router.ts'
 import type { Router } from '../../lib/routers/router.ts'
 import { SoftmaxTopK } from '../../lib/routers/softmax_top_k.ts'
-import { type Rows, type Weights, WeightList } from '../../lib/weights/weights.ts'
+import { type Rows, WeightList, type Weights } from '../../lib/weights/weights.ts'
 import { Random } from '../cases/case.ts'
 import { routerContract } from './contract.ts'
 
@@ -33,7 +33,11 @@ class MadeWeights extends WeightList {
     const [N, K] = out.shape as [number, number]
     const scale = this.#zero ? 0 : 1 / Math.sqrt(K)
     const data = Float32Array.from({ length: N * K }, () => scale * this.#random.normal())
-    this.#pending.push(native().pack(out, [[native().tensorFrom(data, [N, K], 'f32'), 0, rows.reduce((n, r) => n + r.count, 0)]]))
+    this.#pending.push(
+      native().pack(out, [
+        [native().tensorFrom(data, [N, K], 'f32'), 0, rows.reduce((n, r) => n + r.count, 0)],
+      ]),
+    )
   }
   protected matrixDType(): DType {
     return 'f32'
@@ -61,7 +65,8 @@ for (const renormalize of [true, false])
   routerContract({
     name: `attention router, ${renormalize ? 'renormalised' : 'plain softmax'}`,
     ...{ ...shape, topK: 2, normalized: renormalize, carries: false },
-    make: (zero) => make(zero, (w) => new AttentionRouter(w, 'gate', { ...shape, topK: 2, renormalize })),
+    make: (zero) =>
+      make(zero, (w) => new AttentionRouter(w, 'gate', { ...shape, topK: 2, renormalize })),
   })
 
 for (const twoLayers of [false, true])
@@ -70,5 +75,10 @@ for (const twoLayers of [false, true])
       routerContract({
         name: `residual router, ${twoLayers ? 'two layers' : 'one layer'}, norm ${normStd}, ${givesShare ? 'standard' : 'mixtral'} gating`,
         ...{ ...shape, topK: 2, normalized: true, carries: true },
-        make: (zero) => make(zero, (w) => new ResidualRouter(w, 'gate', { ...shape, topK: 2, twoLayers, normStd, givesShare })),
+        make: (zero) =>
+          make(
+            zero,
+            (w) =>
+              new ResidualRouter(w, 'gate', { ...shape, topK: 2, twoLayers, normStd, givesShare }),
+          ),
       })

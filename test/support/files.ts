@@ -20,7 +20,10 @@ export function temporaryFolder(): string {
 export function copyCheckpoint(from: string): string {
   const dir = path.join(temporaryFolder(), 'checkpoint')
   mkdirSync(dir)
-  cpSync(from, dir, { recursive: true, filter: (file) => !path.basename(file).startsWith('golden') })
+  cpSync(from, dir, {
+    recursive: true,
+    filter: (file) => !path.basename(file).startsWith('golden'),
+  })
   return dir
 }
 
@@ -45,13 +48,21 @@ export function readStored(file: string): Map<string, StoredTensor> {
   for (const [name, entry] of Object.entries<any>(header)) {
     if (name === '__metadata__') continue
     const [begin, end] = entry.data_offsets
-    tensors.set(name, { dtype: entry.dtype, shape: entry.shape, data: bytes.subarray(8 + headerBytes + begin, 8 + headerBytes + end) })
+    tensors.set(name, {
+      dtype: entry.dtype,
+      shape: entry.shape,
+      data: bytes.subarray(8 + headerBytes + begin, 8 + headerBytes + end),
+    })
   }
   return tensors
 }
 
 /** A safetensors file; `header` may change what it says. */
-export function writeStored(file: string, tensors: Map<string, StoredTensor>, header = (h: any) => h): void {
+export function writeStored(
+  file: string,
+  tensors: Map<string, StoredTensor>,
+  header = (h: any) => h,
+): void {
   let at = 0
   const entries: Record<string, unknown> = {}
   for (const [name, { dtype, shape, data }] of tensors) {

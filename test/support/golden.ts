@@ -32,7 +32,10 @@ export function readGolden(file: string): Map<string, GoldenTensor> {
     const [size, read] = readers[dtype]!
     const count = shape.reduce((n, dim) => n * dim, 1)
     const start = 8 + headerBytes + data_offsets[0]
-    tensors.set(name, { shape, data: Float64Array.from({ length: count }, (_, i) => read(view, start + i * size)) })
+    tensors.set(name, {
+      shape,
+      data: Float64Array.from({ length: count }, (_, i) => read(view, start + i * size)),
+    })
   }
   return tensors
 }

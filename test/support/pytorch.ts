@@ -2,7 +2,12 @@
 
 import type { StoredTensor } from './files.ts'
 
-const storages: Record<string, string> = { F32: 'FloatStorage', F16: 'HalfStorage', BF16: 'BFloat16Storage', I64: 'LongStorage' }
+const storages: Record<string, string> = {
+  F32: 'FloatStorage',
+  F16: 'HalfStorage',
+  BF16: 'BFloat16Storage',
+  I64: 'LongStorage',
+}
 const bytesOf: Record<string, number> = { F32: 4, F16: 2, BF16: 2, I64: 8 }
 
 const u16 = (n: number) => [n & 255, n >> 8]
@@ -17,13 +22,47 @@ const tuple = (items: number[][]) => [0x28, ...items.flat(), 0x74]
 export function pickleStateDict(tensors: Map<string, StoredTensor>): number[] {
   const items = [...tensors].flatMap(([name, { dtype, shape, data }], key) => {
     const stride = shape.map((_, i) => shape.slice(i + 1).reduce((n, dim) => n * dim, 1))
-    const storage = [...tuple([text('storage'), global('torch', storages[dtype]!), text(String(key)), text('cpu'), int(data.length / bytesOf[dtype]!)]), 0x51]
+    const storage = [
+      ...tuple([
+        text('storage'),
+        global('torch', storages[dtype]!),
+        text(String(key)),
+        text('cpu'),
+        int(data.length / bytesOf[dtype]!),
+      ]),
+      0x51,
+    ]
     const hooks = [...global('collections', 'OrderedDict'), 0x29, 0x52]
-    const args = tuple([storage, int(0), tuple(shape.map(int)), tuple(stride.map(int)), [0x89], hooks])
-    return [...text(name), 0x71, key % 256, ...global('torch._utils', '_rebuild_tensor_v2'), ...args, 0x52]
+    const args = tuple([
+      storage,
+      int(0),
+      tuple(shape.map(int)),
+      tuple(stride.map(int)),
+      [0x89],
+      hooks,
+    ])
+    return [
+      ...text(name),
+      0x71,
+      key % 256,
+      ...global('torch._utils', '_rebuild_tensor_v2'),
+      ...args,
+      0x52,
+    ]
   })
   const metadata = [0x7d, ...text('_metadata'), 0x7d, 0x73, 0x62] // an attribute, set by BUILD
-  return [0x80, 2, ...global('collections', 'OrderedDict'), 0x29, 0x52, 0x28, ...items, 0x75, ...metadata, 0x2e]
+  return [
+    0x80,
+    2,
+    ...global('collections', 'OrderedDict'),
+    0x29,
+    0x52,
+    0x28,
+    ...items,
+    0x75,
+    ...metadata,
+    0x2e,
+  ]
 }
 
 /** A zip archive of stored members; `zip64` writes sizes and offsets as for files of 4 GiB and more. */
@@ -34,17 +73,49 @@ export function zip(members: [string, Uint8Array][], { zip64 = false, method = 0
   const u64 = (n: number) => [...u32(n), 0, 0, 0, 0]
   for (const [name, data] of members) {
     const padding = (64 - ((at + 30 + name.length + 4) % 64)) % 64
-    const localExtra = Buffer.from([...u16(0x4246), ...u16(padding), ...new Array<number>(padding).fill(0x5a)])
+    const localExtra = Buffer.from([
+      ...u16(0x4246),
+      ...u16(padding),
+      ...new Array<number>(padding).fill(0x5a),
+    ])
     const local = Buffer.from([
       ...[...u32(0x04034b50), ...u16(20), ...u16(0), ...u16(method), ...u32(0), ...u32(0)],
-      ...[...u32(data.length), ...u32(data.length), ...u16(name.length), ...u16(localExtra.length), ...ascii(name)],
+      ...[
+        ...u32(data.length),
+        ...u32(data.length),
+        ...u16(name.length),
+        ...u16(localExtra.length),
+        ...ascii(name),
+      ],
     ])
     const [size, offset] = zip64 ? [0xffffffff, 0xffffffff] : [data.length, at]
-    const extra = zip64 ? [...u16(1), ...u16(24), ...u64(data.length), ...u64(data.length), ...u64(at)] : []
+    const extra = zip64
+      ? [...u16(1), ...u16(24), ...u64(data.length), ...u64(data.length), ...u64(at)]
+      : []
     directory.push(
       Buffer.from([
-        ...[...u32(0x02014b50), ...u16(20), ...u16(20), ...u16(0), ...u16(method), ...u32(0), ...u32(0), ...u32(size), ...u32(size)],
-        ...[...u16(name.length), ...u16(extra.length), ...u16(0), ...u16(0), ...u16(0), ...u32(0), ...u32(offset), ...ascii(name), ...extra],
+        ...[
+          ...u32(0x02014b50),
+          ...u16(20),
+          ...u16(20),
+          ...u16(0),
+          ...u16(method),
+          ...u32(0),
+          ...u32(0),
+          ...u32(size),
+          ...u32(size),
+        ],
+        ...[
+          ...u16(name.length),
+          ...u16(extra.length),
+          ...u16(0),
+          ...u16(0),
+          ...u16(0),
+          ...u32(0),
+          ...u32(offset),
+          ...ascii(name),
+          ...extra,
+        ],
       ]),
     )
     parts.push(local, localExtra, Buffer.from(data))
@@ -54,17 +125,51 @@ export function zip(members: [string, Uint8Array][], { zip64 = false, method = 0
   const n = members.length
   const end64 = zip64
     ? [
-        ...[...u32(0x06064b50), ...u64(44), ...u16(45), ...u16(45), ...u32(0), ...u32(0), ...u64(n), ...u64(n), ...u64(size), ...u64(at)],
+        ...[
+          ...u32(0x06064b50),
+          ...u64(44),
+          ...u16(45),
+          ...u16(45),
+          ...u32(0),
+          ...u32(0),
+          ...u64(n),
+          ...u64(n),
+          ...u64(size),
+          ...u64(at),
+        ],
         ...[...u32(0x07064b50), ...u32(0), ...u64(at + size), ...u32(1)],
       ]
     : []
-  const end = [...u32(0x06054b50), ...u16(0), ...u16(0), ...u16(n), ...u16(n), ...u32(zip64 ? 0xffffffff : size), ...u32(zip64 ? 0xffffffff : at), ...u16(0)]
+  const end = [
+    ...u32(0x06054b50),
+    ...u16(0),
+    ...u16(0),
+    ...u16(n),
+    ...u16(n),
+    ...u32(zip64 ? 0xffffffff : size),
+    ...u32(zip64 ? 0xffffffff : at),
+    ...u16(0),
+  ]
   return Buffer.concat([...parts, ...directory, Buffer.from(end64), Buffer.from(end)])
 }
 
 /** A file as torch.save writes a state dictionary. */
-export function torchFile(tensors: Map<string, StoredTensor>, options: { zip64?: boolean; method?: number; pickle?: number[] } = {}): Buffer {
-  const data = [...tensors.values()].map((tensor, key): [string, Uint8Array] => [`archive/data/${key}`, tensor.data])
+export function torchFile(
+  tensors: Map<string, StoredTensor>,
+  options: { zip64?: boolean; method?: number; pickle?: number[] } = {},
+): Buffer {
+  const data = [...tensors.values()].map((tensor, key): [string, Uint8Array] => [
+    `archive/data/${key}`,
+    tensor.data,
+  ])
   const pickle = Uint8Array.from(options.pickle ?? pickleStateDict(tensors))
-  return zip([['archive/data.pkl', pickle], ['archive/byteorder', Buffer.from('little')], ...data, ['archive/version', Buffer.from('3\n')]], options)
+  return zip(
+    [
+      ['archive/data.pkl', pickle],
+      ['archive/byteorder', Buffer.from('little')],
+      ...data,
+      ['archive/version', Buffer.from('3\n')],
+    ],
+    options,
+  )
 }

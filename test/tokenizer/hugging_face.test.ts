@@ -1,20 +1,32 @@
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { beforeAll, describe, expect, it } from 'vitest'
 import { loadModel } from '../../lib/index.ts'
 import { describeModel } from '../../lib/models/index.ts'
-import { openTokenizer } from '../../lib/tokenizer/index.ts'
+import { openTokenizer, type Tokenizer } from '../../lib/tokenizer/index.ts'
 import { copyCheckpoint, failure, temporaryFolder } from '../support/files.ts'
 import { fixture } from '../support/golden.ts'
 
 /** A byte-level BPE without merges: one token a byte, as GPT-2 spells bytes, and two special tokens. */
 function byteTokenizer(): Record<string, unknown> {
-  const printable = [...Array(256).keys()].filter((b) => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174)
+  const printable = [...Array(256).keys()].filter(
+    (b) => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174,
+  )
   let next = 256
-  const spelling = Array.from({ length: 256 }, (_, b) => String.fromCharCode(printable.includes(b) ? b : next++))
+  const spelling = Array.from({ length: 256 }, (_, b) =>
+    String.fromCharCode(printable.includes(b) ? b : next++),
+  )
   const vocab = Object.fromEntries(spelling.map((text, id) => [text, id]))
   const added = (id: number, content: string) => ({
-    ...{ id, content, special: true, single_word: false, lstrip: false, rstrip: false, normalized: false },
+    ...{
+      id,
+      content,
+      special: true,
+      single_word: false,
+      lstrip: false,
+      rstrip: false,
+      normalized: false,
+    },
   })
   return {
     version: '1.0',
@@ -22,34 +34,55 @@ function byteTokenizer(): Record<string, unknown> {
     padding: null,
     added_tokens: [added(256, '<s>'), added(257, '</s>')],
     normalizer: null,
-    pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+    pre_tokenizer: {
+      type: 'ByteLevel',
+      add_prefix_space: false,
+      trim_offsets: true,
+      use_regex: true,
+    },
     post_processor: null,
     decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
     model: { type: 'BPE', dropout: null, unk_token: null, vocab, merges: [] },
   }
 }
 
-const config = describeModel({ model_type: 'mixtral', vocab_size: 300, hidden_size: 8, intermediate_size: 8, num_hidden_layers: 1, num_attention_heads: 2 }).config
+const config = describeModel({
+  model_type: 'mixtral',
+  vocab_size: 300,
+  hidden_size: 8,
+  intermediate_size: 8,
+  num_hidden_layers: 1,
+  num_attention_heads: 2,
+}).config
 
 function folderWith(json: unknown): string {
   const dir = temporaryFolder()
   writeFileSync(path.join(dir, 'tokenizer.json'), JSON.stringify(json))
-  writeFileSync(path.join(dir, 'tokenizer_config.json'), JSON.stringify({ bos_token: '<s>', eos_token: '</s>', tokenizer_class: 'GPT2Tokenizer' }))
+  writeFileSync(
+    path.join(dir, 'tokenizer_config.json'),
+    JSON.stringify({ bos_token: '<s>', eos_token: '</s>', tokenizer_class: 'GPT2Tokenizer' }),
+  )
   return dir
 }
 
 describe('tokenizer.json', () => {
-  const tokenizer = openTokenizer(folderWith(byteTokenizer()), config)!
-
-  it.each(['plain text', 'naïve 写 😀👩‍👩‍👧', ' spaces  and\nlines\n'])('round trip and streaming: %j', (text) => {
-    const ids = tokenizer.encode(text)
-    expect(ids).toEqual([...new TextEncoder().encode(text)])
-    expect(tokenizer.decode(ids)).toBe(text)
-    const stream = tokenizer.stream()
-    const pieces = ids.map((id) => stream.push(id))
-    expect(pieces.some((piece) => piece.includes('\ufffd'))).toBe(false)
-    expect(pieces.join('') + stream.end()).toBe(text)
+  let tokenizer: Tokenizer
+  beforeAll(async () => {
+    tokenizer = (await openTokenizer(folderWith(byteTokenizer()), config))!
   })
+
+  it.each(['plain text', 'naïve 写 😀👩‍👩‍👧', ' spaces  and\nlines\n'])(
+    'round trip and streaming: %j',
+    (text) => {
+      const ids = tokenizer.encode(text)
+      expect(ids).toEqual([...new TextEncoder().encode(text)])
+      expect(tokenizer.decode(ids)).toBe(text)
+      const stream = tokenizer.stream()
+      const pieces = ids.map((id) => stream.push(id))
+      expect(pieces.some((piece) => piece.includes('\ufffd'))).toBe(false)
+      expect(pieces.join('') + stream.end()).toBe(text)
+    },
+  )
 
   it('special tokens, names and size', () => {
     expect(tokenizer).toMatchObject({ size: 258, bosId: 256, eosId: 257 })
@@ -72,15 +105,30 @@ describe('tokenizer.json', () => {
 
   it('a model with one generates text, and draws no id that it cannot produce', async () => {
     const dir = copyCheckpoint(fixture('golden/mixtral/window-f32'))
-    const vocabSize = (await loadModel(dir, { device: 'cpu', maxTokens: 32 }).then(async (m) => [m.config.vocabSize, await m.dispose()]))[0] as number
-    const json = byteTokenizer() as { added_tokens: unknown[]; model: { vocab: Record<string, number> } }
+    const vocabSize = (
+      await loadModel(dir, { device: 'cpu', maxTokens: 32 }).then(async (m) => [
+        m.config.vocabSize,
+        await m.dispose(),
+      ])
+    )[0] as number
+    const json = byteTokenizer() as {
+      added_tokens: unknown[]
+      model: { vocab: Record<string, number> }
+    }
     // Only the first hundred bytes: the model's vocabulary is larger.
     json.added_tokens = []
-    json.model.vocab = Object.fromEntries(Object.entries(json.model.vocab).filter(([, id]) => id < 100))
+    json.model.vocab = Object.fromEntries(
+      Object.entries(json.model.vocab).filter(([, id]) => id < 100),
+    )
     writeFileSync(path.join(dir, 'tokenizer.json'), JSON.stringify(json))
     await using model = await loadModel(dir, { device: 'cpu', maxTokens: 256 })
     expect(vocabSize).toBeGreaterThan(100)
-    const { ids, text } = await model.generate([1, 2, 3], { maxNewTokens: 100, temperature: 5, seed: 3, stopIds: [] })
+    const { ids, text } = await model.generate([1, 2, 3], {
+      maxNewTokens: 100,
+      temperature: 5,
+      seed: 3,
+      stopIds: [],
+    })
     expect(Math.max(...ids)).toBeLessThan(100)
     expect(text.length).toBeGreaterThan(0)
   })

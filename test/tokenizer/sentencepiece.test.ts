@@ -9,7 +9,8 @@ import { failure, temporaryFolder } from '../support/files.ts'
 import { fixture, root } from '../support/golden.ts'
 
 const dir = `${root}/models/moepp-tiny`
-const configOf = (folder: string) => describeModel(JSON.parse(readFileSync(`${folder}/config.json`, 'utf8'))).config
+const configOf = (folder: string) =>
+  describeModel(JSON.parse(readFileSync(`${folder}/config.json`, 'utf8'))).config
 const texts = [
   'To be, or not to be: that is the question.\n',
   '  two leading spaces, and two behind  ',
@@ -30,9 +31,12 @@ describe('the tiny SentencePiece model', () => {
     await oracle.load(`${dir}/tokenizer.model`)
   })
 
-  it.each(texts.filter((text) => !text.includes('<unk>')))('encodes as sentencepiece itself: %j', (text) => {
-    expect(tokenizer.encode(text)).toEqual(oracle.encodeIds(text))
-  })
+  it.each(texts.filter((text) => !text.includes('<unk>')))(
+    'encodes as sentencepiece itself: %j',
+    (text) => {
+      expect(tokenizer.encode(text)).toEqual(oracle.encodeIds(text))
+    },
+  )
 
   // SentencePiece spells a space as U+2581, so that character itself comes back as a space.
   it.each(texts.filter((text) => !/<unk>|\u2581/.test(text)))('decodes to the text: %j', (text) => {
@@ -46,7 +50,9 @@ describe('the tiny SentencePiece model', () => {
         const ids = tokenizer.encode(text)
         const stream = tokenizer.stream()
         const pieces = ids.map((id) => stream.push(id))
-        expect(pieces.every((piece) => !piece.includes('\ufffd') || text.includes('\ufffd'))).toBe(true)
+        expect(pieces.every((piece) => !piece.includes('\ufffd') || text.includes('\ufffd'))).toBe(
+          true,
+        )
         expect(pieces.join('') + stream.end()).toBe(text)
         expect(tokenizer.decode(ids)).toBe(text)
       }),
@@ -64,7 +70,12 @@ describe('the tiny SentencePiece model', () => {
   it('half a character waits; at the end it is U+FFFD', () => {
     const ids = tokenizer.encode('写')
     const stream = tokenizer.stream()
-    expect(ids.slice(0, -1).map((id) => stream.push(id)).join('')).toBe('')
+    expect(
+      ids
+        .slice(0, -1)
+        .map((id) => stream.push(id))
+        .join(''),
+    ).toBe('')
     expect(stream.end()).toBe('\ufffd')
   })
 
@@ -93,29 +104,33 @@ describe('files that are no SentencePiece model', () => {
 // The publisher's tokenizer may not be copied into this repository; it is beside it where this library is developed.
 const published = path.resolve(root, '../shared/data/yuan-tokenizer')
 
-describe.skipIf(!existsSync(published))('the published Yuan tokenizer (only where ../shared is)', () => {
-  const { samples, special_tokens: special } = JSON.parse(
-    readFileSync(fixture('golden/yuan/tokenizer-samples.json'), 'utf8'),
-  ) as { samples: { text: string; ids: number[] }[]; special_tokens: Record<string, number> }
-  const yuan = describeModel({
-    ...JSON.parse(readFileSync(`${root}/models/yuan-tiny/config.json`, 'utf8')),
-    vocab_size: 135040,
-  }).config
-  let tokenizer: Tokenizer
-  beforeAll(() => {
-    tokenizer = openTokenizer(published, yuan)!
-  })
+describe.skipIf(!existsSync(published))(
+  'the published Yuan tokenizer (only where ../shared is)',
+  () => {
+    const { samples, special_tokens: special } = JSON.parse(
+      readFileSync(fixture('golden/yuan/tokenizer-samples.json'), 'utf8'),
+    ) as { samples: { text: string; ids: number[] }[]; special_tokens: Record<string, number> }
+    const yuan = describeModel({
+      ...JSON.parse(readFileSync(`${root}/models/yuan-tiny/config.json`, 'utf8')),
+      vocab_size: 135040,
+    }).config
+    let tokenizer: Tokenizer
+    beforeAll(() => {
+      tokenizer = openTokenizer(published, yuan)!
+    })
 
-  it('knows the special tokens that are in no file', () => {
-    for (const [text, id] of Object.entries(special)) expect(tokenizer.specialIds.get(text)).toBe(id)
-    expect(tokenizer.size).toBe(134958)
-    expect(tokenizer.eosId).toBe(77185)
-  })
+    it('knows the special tokens that are in no file', () => {
+      for (const [text, id] of Object.entries(special))
+        expect(tokenizer.specialIds.get(text)).toBe(id)
+      expect(tokenizer.size).toBe(134958)
+      expect(tokenizer.eosId).toBe(77185)
+    })
 
-  it('gives the published ids, and the text back', () => {
-    for (const { text, ids } of samples) {
-      expect(tokenizer.encode(text)).toEqual(ids)
-      expect(tokenizer.decode(ids, { special: true })).toBe(text)
-    }
-  })
-})
+    it('gives the published ids, and the text back', () => {
+      for (const { text, ids } of samples) {
+        expect(tokenizer.encode(text)).toEqual(ids)
+        expect(tokenizer.decode(ids, { special: true })).toBe(text)
+      }
+    })
+  },
+)

@@ -2,7 +2,15 @@ import { copyFileSync, readFileSync, rmSync, truncateSync, writeFileSync } from 
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { loadModel } from '../../lib/index.ts'
-import { copyCheckpoint, editJson, failure, readStored, type StoredTensor, temporaryFolder, writeStored } from '../support/files.ts'
+import {
+  copyCheckpoint,
+  editJson,
+  failure,
+  readStored,
+  type StoredTensor,
+  temporaryFolder,
+  writeStored,
+} from '../support/files.ts'
 import { fixture } from '../support/golden.ts'
 
 const base = fixture('golden/moepp/base-f32')
@@ -46,7 +54,10 @@ describe('a folder that is no checkpoint', () => {
 
   it('has no weights', async () => {
     const error = await damaged(base, (dir) => rmSync(weights(dir)))
-    expect(error).toMatchObject({ code: 'ERR_MOE_CHECKPOINT', message: expect.stringMatching(/weights must be in/) })
+    expect(error).toMatchObject({
+      code: 'ERR_MOE_CHECKPOINT',
+      message: expect.stringMatching(/weights must be in/),
+    })
   })
 
   it('has PyTorch weights: says how to convert them', async () => {
@@ -54,22 +65,82 @@ describe('a folder that is no checkpoint', () => {
       rmSync(weights(dir))
       writeFileSync(path.join(dir, 'pytorch_model.bin'), '')
     })
-    expect(error).toMatchObject({ code: 'ERR_MOE_CHECKPOINT', message: expect.stringMatching(/moe-native convert/) })
+    expect(error).toMatchObject({
+      code: 'ERR_MOE_CHECKPOINT',
+      message: expect.stringMatching(/moe-native convert/),
+    })
   })
 })
 
 describe('a safetensors file that is damaged', () => {
   const cases: [string, (dir: string) => void, RegExp][] = [
     ['empty', (dir) => writeFileSync(weights(dir), ''), /at least 8 bytes/],
-    ['truncated in its data', (dir) => truncateSync(weights(dir), readFileSync(weights(dir)).length - 1), /tensor .*: data must be inside the file/],
-    ['truncated in its header', (dir) => truncateSync(weights(dir), 100), /header must be inside the file/],
-    ['of a header that is not JSON', rewrite(() => {}, () => '{"a": '), /header must be JSON/],
-    ['of a header that is an array', rewrite(() => {}, () => '[]'), /header must be a JSON object/],
-    ['naming a tensor twice', rewrite(() => {}, (h) => JSON.stringify(h).replace(/\}$/, `,"${norm}":${JSON.stringify(h[norm])}}`)), /tensor model\.norm\.weight must be named once/],
-    ['of an unknown dtype', rewrite(() => {}, (h) => ({ ...h, [norm]: { ...h[norm], dtype: 'F33' } })), /model\.norm\.weight: dtype must be a safetensors dtype/],
-    ['of a negative size', rewrite(() => {}, (h) => ({ ...h, [norm]: { ...h[norm], shape: [-64] } })), /model\.norm\.weight: shape must be a list of sizes/],
-    ['of offsets that do not fit the shape', rewrite(() => {}, (h) => ({ ...h, [norm]: { ...h[norm], shape: [63] } })), /model\.norm\.weight: data_offsets must be 252 bytes apart/],
-    ['of overlapping tensors', rewrite(() => {}, (h) => ({ ...h, [norm]: { ...h[norm], data_offsets: [0, 256] } })), /must be apart from others, got an overlap/],
+    [
+      'truncated in its data',
+      (dir) => truncateSync(weights(dir), readFileSync(weights(dir)).length - 1),
+      /tensor .*: data must be inside the file/,
+    ],
+    [
+      'truncated in its header',
+      (dir) => truncateSync(weights(dir), 100),
+      /header must be inside the file/,
+    ],
+    [
+      'of a header that is not JSON',
+      rewrite(
+        () => {},
+        () => '{"a": ',
+      ),
+      /header must be JSON/,
+    ],
+    [
+      'of a header that is an array',
+      rewrite(
+        () => {},
+        () => '[]',
+      ),
+      /header must be a JSON object/,
+    ],
+    [
+      'naming a tensor twice',
+      rewrite(
+        () => {},
+        (h) => JSON.stringify(h).replace(/\}$/, `,"${norm}":${JSON.stringify(h[norm])}}`),
+      ),
+      /tensor model\.norm\.weight must be named once/,
+    ],
+    [
+      'of an unknown dtype',
+      rewrite(
+        () => {},
+        (h) => ({ ...h, [norm]: { ...h[norm], dtype: 'F33' } }),
+      ),
+      /model\.norm\.weight: dtype must be a safetensors dtype/,
+    ],
+    [
+      'of a negative size',
+      rewrite(
+        () => {},
+        (h) => ({ ...h, [norm]: { ...h[norm], shape: [-64] } }),
+      ),
+      /model\.norm\.weight: shape must be a list of sizes/,
+    ],
+    [
+      'of offsets that do not fit the shape',
+      rewrite(
+        () => {},
+        (h) => ({ ...h, [norm]: { ...h[norm], shape: [63] } }),
+      ),
+      /model\.norm\.weight: data_offsets must be 252 bytes apart/,
+    ],
+    [
+      'of overlapping tensors',
+      rewrite(
+        () => {},
+        (h) => ({ ...h, [norm]: { ...h[norm], data_offsets: [0, 256] } }),
+      ),
+      /must be apart from others, got an overlap/,
+    ],
   ]
   it.each(cases)('%s', async (_, damage, message) => {
     const error = await damaged(base, damage)
@@ -81,10 +152,30 @@ describe('a safetensors file that is damaged', () => {
 
 describe('tensors that are not what the model needs', () => {
   it.each<[string, string, (dir: string) => void, RegExp]>([
-    ['missing', 'ERR_MOE_CHECKPOINT', rewrite((t) => t.delete(norm)), /tensor model\.norm\.weight must be there/],
-    ['of another shape', 'ERR_MOE_CHECKPOINT', rewrite((t) => t.set(norm, { ...t.get(norm)!, shape: [8, 8] })), /tensor model\.norm\.weight must be \[64\], got \[8, 8\]/],
-    ['of another dtype', 'ERR_MOE_DTYPE', rewrite((t) => t.set(norm, { dtype: 'I64', shape: [64], data: new Uint8Array(512) })), /model\.norm\.weight must be F32, F16 or BF16, got I64/],
-    ['unexpected', 'ERR_MOE_CHECKPOINT', rewrite((t) => t.set('model.surprise', t.get(norm)!)), /tensor model\.surprise must be one the model knows/],
+    [
+      'missing',
+      'ERR_MOE_CHECKPOINT',
+      rewrite((t) => t.delete(norm)),
+      /tensor model\.norm\.weight must be there/,
+    ],
+    [
+      'of another shape',
+      'ERR_MOE_CHECKPOINT',
+      rewrite((t) => t.set(norm, { ...t.get(norm)!, shape: [8, 8] })),
+      /tensor model\.norm\.weight must be \[64\], got \[8, 8\]/,
+    ],
+    [
+      'of another dtype',
+      'ERR_MOE_DTYPE',
+      rewrite((t) => t.set(norm, { dtype: 'I64', shape: [64], data: new Uint8Array(512) })),
+      /model\.norm\.weight must be F32, F16 or BF16, got I64/,
+    ],
+    [
+      'unexpected',
+      'ERR_MOE_CHECKPOINT',
+      rewrite((t) => t.set('model.surprise', t.get(norm)!)),
+      /tensor model\.surprise must be one the model knows/,
+    ],
   ])('%s', async (_, code, damage, message) => {
     const error = await damaged(base, damage)
     expect(error).toMatchObject({ name: 'MoeError', code })
@@ -104,15 +195,39 @@ describe('an index that is wrong', () => {
   const first = 'model-00001-of-00002.safetensors'
   const second = 'model-00002-of-00002.safetensors'
   it.each<[string, (dir: string) => void, RegExp]>([
-    ['without weight_map', (dir) => writeFileSync(index(dir), '{}'), /weight_map must be an object/],
-    ['naming a file that is missing', (dir) => rmSync(path.join(dir, second)), /model-00002-of-00002\.safetensors: file must exist/],
-    ['naming a file of another folder', (dir) => editJson(index(dir), (j) => (j.weight_map[norm] = '../x.safetensors')), /must name files of this folder/],
-    ['naming a tensor that is in the other file', (dir) => editJson(index(dir), (j) => (j.weight_map[norm] = j.weight_map[norm] === first ? second : first)), /tensor model\.norm\.weight must be there, as model\.safetensors\.index\.json says/],
-    ['with a tensor in two files', (dir) => {
-      const [a, b] = [first, second].map((f) => readStored(path.join(dir, f)))
-      const [name, tensor] = [...a!][0]!
-      writeStored(path.join(dir, second), b!.set(name, tensor))
-    }, /must be in one file, got it in/],
+    [
+      'without weight_map',
+      (dir) => writeFileSync(index(dir), '{}'),
+      /weight_map must be an object/,
+    ],
+    [
+      'naming a file that is missing',
+      (dir) => rmSync(path.join(dir, second)),
+      /model-00002-of-00002\.safetensors: file must exist/,
+    ],
+    [
+      'naming a file of another folder',
+      (dir) => editJson(index(dir), (j) => (j.weight_map[norm] = '../x.safetensors')),
+      /must name files of this folder/,
+    ],
+    [
+      'naming a tensor that is in the other file',
+      (dir) =>
+        editJson(
+          index(dir),
+          (j) => (j.weight_map[norm] = j.weight_map[norm] === first ? second : first),
+        ),
+      /tensor model\.norm\.weight must be there, as model\.safetensors\.index\.json says/,
+    ],
+    [
+      'with a tensor in two files',
+      (dir) => {
+        const [a, b] = [first, second].map((f) => readStored(path.join(dir, f)))
+        const [name, tensor] = [...a!][0]!
+        writeStored(path.join(dir, second), b!.set(name, tensor))
+      },
+      /must be in one file, got it in/,
+    ],
   ])('%s', async (_, damage, message) => {
     const error = await damaged(sharded, damage)
     expect(error).toMatchObject({ name: 'MoeError', code: 'ERR_MOE_CHECKPOINT' })
@@ -147,13 +262,28 @@ describe('GPTQ', () => {
   })
 
   it.each<[string, string, (dir: string) => void, RegExp]>([
-    ['a part missing between others', 'ERR_MOE_CHECKPOINT', (dir) => {
-      copyFileSync(path.join(dir, file), path.join(dir, `${file}00`))
-      copyFileSync(path.join(dir, file), path.join(dir, `${file}02`))
-      rmSync(path.join(dir, file))
-    }, /parts must be numbered without a gap/],
-    ['3 bits', 'ERR_MOE_UNSUPPORTED', (dir) => editJson(path.join(dir, 'quantize_config.json'), (j) => (j.bits = 3)), /quantization bits must be 4 or 8, got 3/],
-    ['another method', 'ERR_MOE_UNSUPPORTED', (dir) => editJson(path.join(dir, 'quantize_config.json'), (j) => (j.quant_method = 'awq')), /quant_method must be "gptq"/],
+    [
+      'a part missing between others',
+      'ERR_MOE_CHECKPOINT',
+      (dir) => {
+        copyFileSync(path.join(dir, file), path.join(dir, `${file}00`))
+        copyFileSync(path.join(dir, file), path.join(dir, `${file}02`))
+        rmSync(path.join(dir, file))
+      },
+      /parts must be numbered without a gap/,
+    ],
+    [
+      '3 bits',
+      'ERR_MOE_UNSUPPORTED',
+      (dir) => editJson(path.join(dir, 'quantize_config.json'), (j) => (j.bits = 3)),
+      /quantization bits must be 4 or 8, got 3/,
+    ],
+    [
+      'another method',
+      'ERR_MOE_UNSUPPORTED',
+      (dir) => editJson(path.join(dir, 'quantize_config.json'), (j) => (j.quant_method = 'awq')),
+      /quant_method must be "gptq"/,
+    ],
   ])('%s', async (_, code, damage, message) => {
     const error = await damaged(gptq, damage)
     expect(error).toMatchObject({ name: 'MoeError', code })
@@ -164,17 +294,26 @@ describe('GPTQ', () => {
 describe('loading', () => {
   it('reports every byte once', async () => {
     const seen: { loadedBytes: number; totalBytes: number; tensor: string }[] = []
-    await using model = await loadModel(sharded, { device: 'cpu', maxTokens: 32, onProgress: (p) => seen.push(p) })
+    await using model = await loadModel(sharded, {
+      device: 'cpu',
+      maxTokens: 32,
+      onProgress: (p) => seen.push(p),
+    })
     expect(model.tokenizer).toBeUndefined()
     expect(seen.at(-1)!.loadedBytes).toBe(seen.at(-1)!.totalBytes)
-    expect(seen.every((p, i) => p.loadedBytes >= (seen[i - 1]?.loadedBytes ?? 0) && p.tensor !== '')).toBe(true)
+    expect(
+      seen.every((p, i) => p.loadedBytes >= (seen[i - 1]?.loadedBytes ?? 0) && p.tensor !== ''),
+    ).toBe(true)
   })
 
-  it('rejects with the signal\'s own reason', async () => {
+  it("rejects with the signal's own reason", async () => {
     const reason = new Error('changed my mind')
     expect(await failure(() => loadModel(base, { signal: AbortSignal.abort(reason) }))).toBe(reason)
     const controller = new AbortController()
-    const loading = loadModel(base, { signal: controller.signal, onProgress: () => controller.abort(reason) })
+    const loading = loadModel(base, {
+      signal: controller.signal,
+      onProgress: () => controller.abort(reason),
+    })
     expect(await failure(() => loading)).toBe(reason)
   })
 
@@ -188,13 +327,18 @@ describe('loading', () => {
     const values = Float32Array.from({ length: 64 }, (_, i) => [1, -2, 2 ** -24, 65504][i] ?? 1)
     rewrite((t) => t.set(norm, halves))(dir)
     await using half = await loadModel(dir, { device: 'cpu', maxTokens: 32 })
-    rewrite((t) => t.set(norm, { dtype: 'F32', shape: [64], data: new Uint8Array(values.buffer) }))(dir)
+    rewrite((t) => t.set(norm, { dtype: 'F32', shape: [64], data: new Uint8Array(values.buffer) }))(
+      dir,
+    )
     await using single = await loadModel(dir, { device: 'cpu', maxTokens: 32 })
     expect((await half.forward([1, 2])).logits).toEqual((await single.forward([1, 2])).logits)
   })
 
   it('says how much memory is missing', async () => {
     const error = await failure(() => loadModel(base, { device: 'cpu', maxTokens: 2 ** 30 }))
-    expect(error).toMatchObject({ code: 'ERR_MOE_OUT_OF_MEMORY', message: expect.stringMatching(/free memory of \d+ bytes, got \d+ bytes/) })
+    expect(error).toMatchObject({
+      code: 'ERR_MOE_OUT_OF_MEMORY',
+      message: expect.stringMatching(/free memory of \d+ bytes, got \d+ bytes/),
+    })
   })
 })

@@ -70,23 +70,35 @@ constexpr int kMaxRows = 6;
 
 void gemm_f32(const float* const* x, int m, const void* panel, int64_t lines, float* out) {
   switch (m) {
-    case 1: return rows_f32<1>(x, panel, lines, out);
-    case 2: return rows_f32<2>(x, panel, lines, out);
-    case 3: return rows_f32<3>(x, panel, lines, out);
-    case 4: return rows_f32<4>(x, panel, lines, out);
-    case 5: return rows_f32<5>(x, panel, lines, out);
-    default: return rows_f32<6>(x, panel, lines, out);
+    case 1:
+      return rows_f32<1>(x, panel, lines, out);
+    case 2:
+      return rows_f32<2>(x, panel, lines, out);
+    case 3:
+      return rows_f32<3>(x, panel, lines, out);
+    case 4:
+      return rows_f32<4>(x, panel, lines, out);
+    case 5:
+      return rows_f32<5>(x, panel, lines, out);
+    default:
+      return rows_f32<6>(x, panel, lines, out);
   }
 }
 
 void gemm_bf16(const float* const* x, int m, const void* panel, int64_t lines, float* out) {
   switch (m) {
-    case 1: return rows_bf16<1>(x, panel, lines, out);
-    case 2: return rows_bf16<2>(x, panel, lines, out);
-    case 3: return rows_bf16<3>(x, panel, lines, out);
-    case 4: return rows_bf16<4>(x, panel, lines, out);
-    case 5: return rows_bf16<5>(x, panel, lines, out);
-    default: return rows_bf16<6>(x, panel, lines, out);
+    case 1:
+      return rows_bf16<1>(x, panel, lines, out);
+    case 2:
+      return rows_bf16<2>(x, panel, lines, out);
+    case 3:
+      return rows_bf16<3>(x, panel, lines, out);
+    case 4:
+      return rows_bf16<4>(x, panel, lines, out);
+    case 5:
+      return rows_bf16<5>(x, panel, lines, out);
+    default:
+      return rows_bf16<6>(x, panel, lines, out);
   }
 }
 
@@ -122,12 +134,18 @@ void rows_dot(const uint16_t* const* x, const void* panel, int64_t lines, float*
 
 void gemm_bf16_dot(const uint16_t* const* x, int m, const void* panel, int64_t lines, float* out) {
   switch (m) {
-    case 1: return rows_dot<1>(x, panel, lines, out);
-    case 2: return rows_dot<2>(x, panel, lines, out);
-    case 3: return rows_dot<3>(x, panel, lines, out);
-    case 4: return rows_dot<4>(x, panel, lines, out);
-    case 5: return rows_dot<5>(x, panel, lines, out);
-    default: return rows_dot<6>(x, panel, lines, out);
+    case 1:
+      return rows_dot<1>(x, panel, lines, out);
+    case 2:
+      return rows_dot<2>(x, panel, lines, out);
+    case 3:
+      return rows_dot<3>(x, panel, lines, out);
+    case 4:
+      return rows_dot<4>(x, panel, lines, out);
+    case 5:
+      return rows_dot<5>(x, panel, lines, out);
+    default:
+      return rows_dot<6>(x, panel, lines, out);
   }
 }
 #else

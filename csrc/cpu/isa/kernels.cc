@@ -21,7 +21,8 @@ namespace moe {
 
 extern const Kernels MOE_PASTE(kernels_, MOE_ISA);
 const Kernels MOE_PASTE(kernels_, MOE_ISA) = {
-    MOE_TEXT(MOE_ISA), gemm_f32,   gemm_bf16, MOE_GEMM_DOT, kMaxRows, key_scores, add_values, exp_sum,
-    sum_squares,       max_value, scale_by,  add_scaled,   silu_mul, widen,      narrow};
+    MOE_TEXT(MOE_ISA), gemm_f32,   gemm_bf16, MOE_GEMM_DOT, kMaxRows,
+    key_scores,        add_values, exp_sum,   sum_squares,  max_value,
+    scale_by,          add_scaled, silu_mul,  widen,        narrow};
 
 }  // namespace moe

@@ -38,7 +38,8 @@ void key_scores(const float* q, const void* keys, int half, int64_t d, float* ou
 }
 
 template <bool Half>
-void add_values_of(const float* p, int64_t n, const void* values, int64_t d, float scale, float* acc) {
+void add_values_of(const float* p, int64_t n, const void* values, int64_t d, float scale,
+                   float* acc) {
   int64_t i = 0;
   constexpr int V = 4;
   for (; i + V * kLanes <= d; i += V * kLanes) {

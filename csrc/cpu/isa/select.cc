@@ -29,8 +29,9 @@ const std::vector<Candidate>& candidates() {
 #ifdef MOE_HAVE_avx2
     __builtin_cpu_init();
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                        __builtin_cpu_supports("avx512vl");
     all.push_back({&kernels_avx2, avx2});
     all.push_back({&kernels_avx512, avx512});
     all.push_back({&kernels_avx512bf16, avx512 && __builtin_cpu_supports("avx512bf16")});

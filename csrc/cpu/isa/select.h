@@ -7,8 +7,8 @@
 
 namespace moe {
 
-/// The kernels in use: the best that this CPU and system support, or the one that MOE_CPU_ISA names.
-/// Throws Error{option} when MOE_CPU_ISA names one that is not available here.
+/// The kernels in use: the best that this CPU and system support, or the one that MOE_CPU_ISA
+/// names. Throws Error{option} when MOE_CPU_ISA names one that is not available here.
 const Kernels& kernels();
 
 /// Available instruction sets, weakest first.

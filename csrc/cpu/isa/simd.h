@@ -1,6 +1,7 @@
 #pragma once
-// Vectors of the instruction set this unit is compiled for, through the compiler's vector extension:
-// one source for SSE2, AVX2, AVX-512 and NEON. Everything has internal linkage, see kernels.h.
+// Vectors of the instruction set this unit is compiled for, through the compiler's vector
+// extension: one source for SSE2, AVX2, AVX-512 and NEON. Everything has internal linkage, see
+// kernels.h.
 
 #include <stdint.h>
 #include <string.h>
@@ -65,7 +66,8 @@ INLINE float sum(Vf v) {
 /// exp(x) to about one unit in the last place: x = n ln2 + r, |r| <= ln2 / 2, and the Cephes
 /// polynomial for exp(r). Below -87.3 the result is 0, above 88.3 infinity; NaN stays NaN.
 INLINE Vf vexp(Vf x) {
-  const Vf rounded = x * 1.44269504088896341f + 12582912.f;  // adding 1.5 * 2^23 rounds to an integer
+  const Vf rounded =
+      x * 1.44269504088896341f + 12582912.f;  // adding 1.5 * 2^23 rounds to an integer
   const Vi n = (Vi)rounded - (Vi)splat(12582912.f);
   const Vf nf = rounded - 12582912.f;
   Vf r = x - nf * 0.693359375f;

@@ -1,0 +1,37 @@
+import { execFileSync } from 'node:child_process'
+import { existsSync, readdirSync } from 'node:fs'
+import path from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { root } from '../support/golden.ts'
+
+const addon = `${root}/build/Release/moe_native.node`
+const nm = (...args: string[]): string => execFileSync('nm', args, { encoding: 'utf8' })
+
+describe.skipIf(process.platform !== 'linux' || !existsSync(addon))(
+  'the binary (Linux, built here)',
+  () => {
+    it('exports what Node asks for and nothing of the C++ library', () => {
+      const names = nm('-D', '--defined-only', addon)
+        .trim()
+        .split('\n')
+        .map((line) => line.split(' ').at(-1))
+      expect(names.sort()).toEqual([
+        'napi_register_module_v1',
+        'node_api_module_get_api_version_v1',
+      ])
+    })
+
+    it('kernels of an instruction set share no weak symbol with another', () => {
+      const objects = readdirSync(`${root}/build-cmake`, { recursive: true, encoding: 'utf8' })
+        .filter((file) => /moe_kernels_\w+\.dir.*\.o$/.test(file))
+        .map((file) => path.join(root, 'build-cmake', file))
+      expect(objects.length).toBeGreaterThan(0)
+      for (const object of objects) expect(nm('--defined-only', object)).not.toMatch(/ [WVu] /)
+    })
+
+    it('needs no C++ runtime that a slim image lacks', () => {
+      const needed = execFileSync('objdump', ['-p', addon], { encoding: 'utf8' })
+      expect(needed).not.toMatch(/NEEDED\s+(libstdc\+\+|libgomp)/)
+    })
+  },
+)
