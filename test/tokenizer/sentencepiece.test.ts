@@ -27,7 +27,7 @@ describe('the tiny SentencePiece model', () => {
   let tokenizer: Tokenizer
   const oracle = new SentencePieceProcessor()
   beforeAll(async () => {
-    tokenizer = openTokenizer(dir, configOf(dir))!
+    tokenizer = (await openTokenizer(dir, configOf(dir)))!
     await oracle.load(`${dir}/tokenizer.model`)
   })
 
@@ -115,8 +115,8 @@ describe.skipIf(!existsSync(published))(
       vocab_size: 135040,
     }).config
     let tokenizer: Tokenizer
-    beforeAll(() => {
-      tokenizer = openTokenizer(published, yuan)!
+    beforeAll(async () => {
+      tokenizer = (await openTokenizer(published, yuan))!
     })
 
     it('knows the special tokens that are in no file', () => {
