@@ -1,13 +1,13 @@
 export { type ConvertOptions, convertCheckpoint } from './convert/convert.ts'
 export { type DeviceInfo, type DeviceName, devices } from './device.ts'
 export type { ForwardOptions, ForwardResult, LayerRouting, TokenIds } from './engine/forward.ts'
+export type { Generation } from './engine/generate.ts'
 export type {
   GenerateChunk,
   GenerateOptions,
   GenerateResult,
-  Generation,
   TokenLogprob,
-} from './engine/generate.ts'
+} from './engine/generated.ts'
 export type { SamplingOptions } from './engine/sampling.ts'
 export type { Sequence } from './engine/sequence.ts'
 export { MoeError, type MoeErrorCode } from './errors.ts'

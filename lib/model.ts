@@ -9,7 +9,8 @@ import {
   runForward,
   type TokenIds,
 } from './engine/forward.ts'
-import { type GenerateContext, type GenerateOptions, Generation } from './engine/generate.ts'
+import { type GenerateContext, Generation } from './engine/generate.ts'
+import type { GenerateOptions } from './engine/generated.ts'
 import type { SamplingOptions } from './engine/sampling.ts'
 import { Scheduler } from './engine/scheduler.ts'
 import { Sequence } from './engine/sequence.ts'

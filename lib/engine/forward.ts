@@ -2,7 +2,7 @@ import { badOption, MoeError } from '../errors.ts'
 import type { ModelConfig } from '../models/config.ts'
 import type { Job, Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
-import { maxStepTokens, type SliceResult } from './step.ts'
+import { maxStepTokens, type SliceResult } from './slice.ts'
 
 /** What a forward pass is to return. */
 export interface ForwardOptions {

@@ -3,13 +3,8 @@ import { type CancelToken, native } from '../native.ts'
 import { blockTokens } from '../ops/index.ts'
 import type { BlockPool } from './blocks.ts'
 import type { SequenceState } from './sequence_state.ts'
-import {
-  maxSequences,
-  maxStepTokens,
-  type Slice,
-  type SliceResult,
-  type StepRunner,
-} from './step.ts'
+import { maxSequences, maxStepTokens, type Slice, type SliceResult } from './slice.ts'
+import type { StepRunner } from './step.ts'
 
 /** Work of one caller: tokens of one sequence, to be processed over one or more steps. */
 export interface Job {

@@ -10,44 +10,15 @@ import {
   type Tensor,
 } from '../native.ts'
 import * as ops from '../ops/index.ts'
-import { type Sampling, usesHistory } from './sampling.ts'
-import type { SequenceState } from './sequence_state.ts'
-
-/** Most sequences of one step. */
-export const maxSequences = 64
-/** Most tokens of one step; longer prompts come in chunks. */
-export const maxStepTokens = 512
-/** Most alternatives that `logprobs` reports. */
-export const maxLogprobs = 20
-
-/** One sequence's share of a step: its next `take` tokens. */
-export interface Slice {
-  sequence: SequenceState
-  take: number
-  /** Tokens of the slice, from the last one back, whose logits are wanted as they are. */
-  logitRows: number
-  /** Draw the token that follows the slice. */
-  draw?: { sampling: Sampling; step: number; promptLength: number; top: number } | undefined
-}
-
-/** What a slice gets back. Arrays are row-major. */
-export interface SliceResult {
-  logits?: Float32Array
-  hiddenStates?: Float32Array[]
-  routing?: { expertIds: Int32Array; weights: Float32Array; logits: Float32Array }[]
-  drawn?: { id: number; logprob: number; top: { id: number; logprob: number }[] }
-}
-
-/** The tensors that a step's numbers are copied to. */
-interface StepTensors extends ops.SampleInputs {
-  ids: Tensor
-  positions: Tensor
-  slots: Tensor
-  starts: Tensor
-  sequences: Tensor
-  blockTable: Tensor
-  logitRows: Tensor
-}
+import { maxSequences, maxStepTokens, type Slice, type SliceResult } from './slice.ts'
+import { type StepTensors, stepInputs } from './step_inputs.ts'
+import {
+  type Reader,
+  readDrawn,
+  readHiddenStates,
+  readLogits,
+  readRouting,
+} from './step_results.ts'
 
 interface Recorded {
   plan: Plan
@@ -55,8 +26,6 @@ interface Recorded {
   outputs: Tensor[]
   read(results: NumberArray[], slices: Slice[]): SliceResult[]
 }
-
-type Reader = (results: NumberArray[], slices: Slice[], out: SliceResult[]) => void
 
 interface StepShape {
   tokens: number
@@ -232,146 +201,4 @@ export function blockBytes(config: ModelConfig, dtype: ActivationDType): number 
   const { numLayers, numKeyValueHeads: G, headSize: D } = config
   const states = config.stateWidths.reduce((n, width) => n + width, 0)
   return numLayers * (2 * G * D * ops.blockTokens + states) * (dtype === 'bf16' ? 2 : 4)
-}
-
-type StepData = Record<keyof StepTensors, Int32Array | Float32Array>
-
-function stepInputs(slices: Slice[], blocksPerSequence: number): StepData {
-  const tokens = slices.reduce((n, slice) => n + slice.take, 0)
-  const perToken = () => new Int32Array(tokens)
-  const [ids, positions, slots, starts, sequences] = [
-    perToken(),
-    perToken(),
-    perToken(),
-    perToken(),
-    perToken(),
-  ]
-  const blockTable = new Int32Array(slices.length * blocksPerSequence)
-  const drawnRows: number[] = []
-  const logitRows: number[] = []
-  let t = 0
-  for (const [s, { sequence, take, logitRows: rows, draw }] of slices.entries()) {
-    blockTable.set(sequence.blocks, s * blocksPerSequence)
-    for (let i = 0; i < take; i++, t++) {
-      const position = sequence.cached + i
-      const block = sequence.blocks[Math.floor(position / ops.blockTokens)]!
-      ids[t] = sequence.ids[position]!
-      positions[t] = position
-      slots[t] = block * ops.blockTokens + (position % ops.blockTokens)
-      starts[t] = sequence.firsts[position]!
-      sequences[t] = s
-    }
-    for (let i = rows; i > 0; i--) logitRows.push(t - i)
-    if (draw) drawnRows.push(t - 1)
-  }
-  const allRows = Int32Array.from([...drawnRows, ...logitRows])
-  return {
-    ids,
-    positions,
-    slots,
-    starts,
-    sequences,
-    blockTable,
-    logitRows: allRows,
-    ...drawInputs(slices),
-  }
-}
-
-function drawInputs(slices: Slice[]): Pick<StepData, keyof ops.SampleInputs> {
-  const drawing = slices.filter((slice) => slice.draw)
-  const options: number[] = []
-  const counts: number[] = []
-  const history: number[] = []
-  const historyOffsets = [0]
-  for (const { sequence, draw } of drawing) {
-    const { sampling, step, promptLength } = draw!
-    const named = {
-      ...sampling,
-      seedLow: (sampling.seed % 2 ** 32) | 0,
-      seedHigh: Math.floor(sampling.seed / 2 ** 32),
-      step,
-      promptLength,
-    }
-    for (const name of ops.sampleOptions) options.push(named[name])
-    for (const name of ops.sampleCounts) counts.push(named[name])
-    if (usesHistory(sampling)) for (const id of sequence.ids) history.push(id)
-    historyOffsets.push(history.length)
-  }
-  return {
-    options: Float32Array.from(options),
-    counts: Int32Array.from(counts),
-    history: Int32Array.from(history),
-    historyOffsets: drawing.length > 0 ? Int32Array.from(historyOffsets) : new Int32Array(0),
-  }
-}
-
-function readDrawn(
-  [idAt, logprobAt]: [number, number],
-  topAt: [number, number] | undefined,
-  width: number,
-): Reader {
-  return (results, slices, out) => {
-    let row = 0
-    for (const [s, { draw }] of slices.entries()) {
-      if (!draw) continue
-      const top = Array.from({ length: draw.top }, (_, i) => ({
-        id: results[topAt![0]]![row * width + i]!,
-        logprob: results[topAt![1]]![row * width + i]!,
-      }))
-      out[s]!.drawn = { id: results[idAt]![row]!, logprob: results[logprobAt]![row]!, top }
-      row++
-    }
-  }
-}
-
-function readLogits(at: number, firstRow: number, vocabSize: number): Reader {
-  return (results, slices, out) => {
-    let row = firstRow
-    for (const [s, { logitRows }] of slices.entries()) {
-      const end = row + logitRows
-      if (logitRows > 0)
-        out[s]!.logits = results[at]!.subarray(row * vocabSize, end * vocabSize) as Float32Array
-      row = end
-    }
-  }
-}
-
-/** Each slice's rows of a [tokens, width] result. */
-function tokenRows<T extends NumberArray>(result: T, slices: Slice[], tokens: number): T[] {
-  const width = result.length / tokens
-  let t = 0
-  return slices.map(({ take }) => {
-    const rows = result.subarray(t * width, (t + take) * width) as T
-    t += take
-    return rows
-  })
-}
-
-const tokensOf = (slices: Slice[]): number => slices.reduce((n, { take }) => n + take, 0)
-
-function readHiddenStates(at: number[]): Reader {
-  return (results, slices, out) => {
-    const layers = at.map((i) => tokenRows(results[i] as Float32Array, slices, tokensOf(slices)))
-    for (const [s, result] of out.entries()) result.hiddenStates = layers.map((layer) => layer[s]!)
-  }
-}
-
-function readRouting(at: number[][]): Reader {
-  return (results, slices, out) => {
-    const layers = at.map(([ids, weights, logits]) => {
-      const rows = <T extends NumberArray>(i: number) =>
-        tokenRows(results[i] as T, slices, tokensOf(slices))
-      return {
-        ids: rows<Int32Array>(ids!),
-        weights: rows<Float32Array>(weights!),
-        logits: rows<Float32Array>(logits!),
-      }
-    })
-    for (const [s, result] of out.entries())
-      result.routing = layers.map(({ ids, weights, logits }) => ({
-        expertIds: ids[s]!,
-        weights: weights[s]!,
-        logits: logits[s]!,
-      }))
-  }
 }

@@ -1,0 +1,158 @@
+import type { TextStream } from '../tokenizer/index.ts'
+import type { LayerRouting } from './forward.ts'
+import type { Sampling, SamplingOptions } from './sampling.ts'
+import type { SliceResult } from './slice.ts'
+import { StopStrings } from './stop.ts'
+
+export interface GenerateOptions extends SamplingOptions {
+  /** Default 256. */
+  maxNewTokens?: number | undefined
+  /** Strings that end the text; they are cut from it. */
+  stop?: string | readonly string[] | undefined
+  /** Ids that end the text. Default: the model's end-of-text ids; [] for none. */
+  stopIds?: readonly number[] | undefined
+  /** Report this many best tokens beside each one, at most 20. */
+  logprobs?: number | undefined
+  /** Also every layer's expert choice for every processed token. */
+  routing?: boolean | undefined
+  /** Aborts; the generation rejects with the signal's reason. */
+  signal?: AbortSignal | undefined
+}
+
+/** A token and its natural log probability, from the softmax of the unmodified logits. */
+export interface TokenLogprob {
+  id: number
+  logprob: number
+}
+
+/** One new token. `text` is what it adds to the visible text; without a tokenizer it is empty. */
+export interface GenerateChunk extends TokenLogprob {
+  text: string
+  /** The best tokens at this place. With `logprobs`. */
+  top?: TokenLogprob[]
+}
+
+export interface GenerateResult {
+  text: string
+  /** New tokens, without the one that ended the text. */
+  ids: number[]
+  /** `stop`: a stop id or string; `length`: maxNewTokens, or the cache is full. */
+  finishReason: 'stop' | 'length'
+  /** One entry a token of `ids`. With `logprobs`. */
+  logprobs?: (TokenLogprob & { top: TokenLogprob[] })[]
+  /** One a layer, one row a processed token: the prompt and the new tokens but the last. With `routing`. */
+  routing?: LayerRouting[]
+  usage: { promptTokens: number; completionTokens: number }
+  /** Milliseconds, and rates of tokens a second. */
+  timings: {
+    promptMs: number
+    generationMs: number
+    promptTokensPerSecond: number
+    tokensPerSecond: number
+  }
+}
+
+/** A generation's options, complete and valid. */
+export interface Limits {
+  sampling: Sampling
+  maxNewTokens: number
+  stops: readonly string[]
+  stopIds: ReadonlySet<number>
+  top: number
+  room: number
+}
+
+/** What one generation has written so far, and whether it goes on. */
+export class Generated {
+  readonly ids: number[] = []
+  readonly #promptTokens: number
+  readonly #limits: Limits
+  readonly #stream: TextStream | undefined
+  readonly #stops: StopStrings
+  readonly #emit: (chunk: GenerateChunk) => void
+  readonly #logprobs: NonNullable<GenerateResult['logprobs']> = []
+  readonly #started = performance.now()
+  #firstToken: number | undefined
+  #text = ''
+  #finishReason: GenerateResult['finishReason'] = 'length'
+  /** Chunks whose text is held back in whole or part: it may become a stop string or is half a character. */
+  #waiting: GenerateChunk[] = []
+
+  constructor(
+    promptTokens: number,
+    limits: Limits,
+    stream: TextStream | undefined,
+    emit: (chunk: GenerateChunk) => void,
+  ) {
+    this.#promptTokens = promptTokens
+    this.#limits = limits
+    this.#stream = stream
+    this.#stops = new StopStrings(limits.stops)
+    this.#emit = emit
+  }
+
+  /** Takes the next token; false when the text has ended. */
+  accept({ id, logprob, top }: NonNullable<SliceResult['drawn']>): boolean {
+    this.#firstToken ??= performance.now()
+    if (this.#limits.stopIds.has(id)) return this.#end('stop')
+    this.ids.push(id)
+    const wanted = top.slice(0, this.#limits.top)
+    if (this.#limits.top > 0) this.#logprobs.push({ id, logprob, top: wanted })
+    this.#waiting.push({ id, logprob, text: '', ...(this.#limits.top > 0 && { top: wanted }) })
+    const { text, held, stopped } = this.#stops.push(this.#stream?.push(id) ?? '')
+    this.#show(text)
+    if (stopped) {
+      this.#finishReason = 'stop'
+      this.#flush()
+      return false
+    }
+    if (this.ids.length === this.#limits.maxNewTokens) return this.#end('length')
+    if (!held) this.#flush()
+    return true
+  }
+
+  #show(text: string): void {
+    this.#text += text
+    const last = this.#waiting.at(-1)
+    if (last) last.text += text
+  }
+
+  #flush(): void {
+    for (const chunk of this.#waiting) this.#emit(chunk)
+    this.#waiting = []
+  }
+
+  #end(reason: GenerateResult['finishReason']): false {
+    this.#finishReason = reason
+    const { text, stopped } = this.#stops.push(this.#stream?.end() ?? '')
+    if (stopped) this.#finishReason = 'stop'
+    const rest = text + this.#stops.end()
+    // The token that the rest belongs to may have been shown already: half a character at the very end.
+    if (rest !== '' && this.#waiting.length === 0) this.#text += rest
+    else this.#show(rest)
+    this.#flush()
+    return false
+  }
+
+  result(): GenerateResult {
+    const now = performance.now()
+    const promptMs = (this.#firstToken ?? now) - this.#started
+    const generationMs = now - this.#started - promptMs
+    const completionTokens = this.ids.length
+    return {
+      text: this.#text,
+      ids: this.ids,
+      finishReason: this.#finishReason,
+      ...(this.#limits.top > 0 && { logprobs: this.#logprobs }),
+      usage: { promptTokens: this.#promptTokens, completionTokens },
+      timings: {
+        promptMs,
+        generationMs,
+        promptTokensPerSecond: (1000 * this.#promptTokens) / promptMs,
+        // The first token belongs to the prompt's time.
+        tokensPerSecond:
+          generationMs > 0 ? (1000 * Math.max(0, completionTokens - 1)) / generationMs : 0,
+      },
+    }
+  }
+}

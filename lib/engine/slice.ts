@@ -1,0 +1,27 @@
+import type { Sampling } from './sampling.ts'
+import type { SequenceState } from './sequence_state.ts'
+
+/** Most sequences of one step. */
+export const maxSequences = 64
+/** Most tokens of one step; longer prompts come in chunks. */
+export const maxStepTokens = 512
+/** Most alternatives that `logprobs` reports. */
+export const maxLogprobs = 20
+
+/** One sequence's share of a step: its next `take` tokens. */
+export interface Slice {
+  sequence: SequenceState
+  take: number
+  /** Tokens of the slice, from the last one back, whose logits are wanted as they are. */
+  logitRows: number
+  /** Draw the token that follows the slice. */
+  draw?: { sampling: Sampling; step: number; promptLength: number; top: number } | undefined
+}
+
+/** What a slice gets back. Arrays are row-major. */
+export interface SliceResult {
+  logits?: Float32Array
+  hiddenStates?: Float32Array[]
+  routing?: { expertIds: Int32Array; weights: Float32Array; logits: Float32Array }[]
+  drawn?: { id: number; logprob: number; top: { id: number; logprob: number }[] }
+}

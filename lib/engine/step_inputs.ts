@@ -1,0 +1,87 @@
+import type { Tensor } from '../native.ts'
+import * as ops from '../ops/index.ts'
+import { usesHistory } from './sampling.ts'
+import type { Slice } from './slice.ts'
+
+/** The tensors that a step's numbers are copied to. */
+export interface StepTensors extends ops.SampleInputs {
+  ids: Tensor
+  positions: Tensor
+  slots: Tensor
+  starts: Tensor
+  sequences: Tensor
+  blockTable: Tensor
+  logitRows: Tensor
+}
+
+type StepData = Record<keyof StepTensors, Int32Array | Float32Array>
+
+/** The numbers of one step, for each of its tensors. */
+export function stepInputs(slices: Slice[], blocksPerSequence: number): StepData {
+  const tokens = slices.reduce((n, slice) => n + slice.take, 0)
+  const perToken = () => new Int32Array(tokens)
+  const [ids, positions, slots, starts, sequences] = [
+    perToken(),
+    perToken(),
+    perToken(),
+    perToken(),
+    perToken(),
+  ]
+  const blockTable = new Int32Array(slices.length * blocksPerSequence)
+  const drawnRows: number[] = []
+  const logitRows: number[] = []
+  let t = 0
+  for (const [s, { sequence, take, logitRows: rows, draw }] of slices.entries()) {
+    blockTable.set(sequence.blocks, s * blocksPerSequence)
+    for (let i = 0; i < take; i++, t++) {
+      const position = sequence.cached + i
+      const block = sequence.blocks[Math.floor(position / ops.blockTokens)]!
+      ids[t] = sequence.ids[position]!
+      positions[t] = position
+      slots[t] = block * ops.blockTokens + (position % ops.blockTokens)
+      starts[t] = sequence.firsts[position]!
+      sequences[t] = s
+    }
+    for (let i = rows; i > 0; i--) logitRows.push(t - i)
+    if (draw) drawnRows.push(t - 1)
+  }
+  const allRows = Int32Array.from([...drawnRows, ...logitRows])
+  return {
+    ids,
+    positions,
+    slots,
+    starts,
+    sequences,
+    blockTable,
+    logitRows: allRows,
+    ...drawInputs(slices),
+  }
+}
+
+function drawInputs(slices: Slice[]): Pick<StepData, keyof ops.SampleInputs> {
+  const drawing = slices.filter((slice) => slice.draw)
+  const options: number[] = []
+  const counts: number[] = []
+  const history: number[] = []
+  const historyOffsets = [0]
+  for (const { sequence, draw } of drawing) {
+    const { sampling, step, promptLength } = draw!
+    const named = {
+      ...sampling,
+      seedLow: (sampling.seed % 2 ** 32) | 0,
+      seedHigh: Math.floor(sampling.seed / 2 ** 32),
+      step,
+      promptLength,
+    }
+    for (const name of ops.sampleOptions) options.push(named[name])
+    for (const name of ops.sampleCounts) counts.push(named[name])
+    if (usesHistory(sampling)) for (const id of sequence.ids) history.push(id)
+    historyOffsets.push(history.length)
+  }
+  return {
+    options: Float32Array.from(options),
+    counts: Int32Array.from(counts),
+    history: Int32Array.from(history),
+    historyOffsets: drawing.length > 0 ? Int32Array.from(historyOffsets) : new Int32Array(0),
+  }
+}
