@@ -167,6 +167,20 @@ export class Model {
   }
 
   /**
+   * Runs `sequences` as one step, then its plan again `iterations` times: seconds [iterations, ops], for
+   * benchmarks.
+   *
+   * @internal
+   */
+  async profile(
+    sequences: readonly TokenIds[],
+    iterations: number,
+  ): Promise<{ ops: string[]; seconds: Float64Array }> {
+    await this.forward(sequences)
+    return this.#runner.time(iterations)
+  }
+
+  /**
    * Frees everything now. Running calls reject with ERR_MOE_DISPOSED; resolves when the engine has left the
    * model. A second call does nothing.
    */

@@ -53,6 +53,9 @@ export interface Plan {
     cancel?: CancelToken,
   ): Promise<NumberArray[]>
 
+  /** Runs on whatever is in memory and times every op: seconds [iterations, ops]. */
+  time(iterations: number, threads: number): Promise<{ ops: string[]; seconds: Float64Array }>
+
   embedding(table: Tensor, ids: Tensor, out: Tensor): void
   rmsNorm(x: Tensor, weight: Tensor, out: Tensor, eps: number): void
   linear(
@@ -173,6 +176,8 @@ export interface Native {
     bits: number,
     out: Tensor,
   ): Promise<void>
+  /** Seconds of `work` bytes read or operations done by all threads: what this machine can do now. */
+  probe(kind: 'read' | 'f32' | 'bf16_dot', threads: number): Promise<{ work: number; seconds: number }>
   ropeTable(out: Tensor, base: number, positionScale: number, rounding: string): Promise<void>
 }
 

@@ -3,6 +3,7 @@
 #include "binding/handles.h"
 #include "binding/plan.h"
 #include "cpu/isa/select.h"
+#include "cpu/probe.h"
 #include "weights/pack.h"
 #include "weights/rope_table.h"
 
@@ -133,6 +134,23 @@ Napi::Value make_rope_table(const Napi::CallbackInfo& info) {
   });
 }
 
+/// probe(kind, threads): { work, seconds }
+Napi::Value run_probe(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const std::string kind = info[0].ToString().Utf8Value();
+    const int threads = std::max(1, info[1].ToNumber().Int32Value());
+    return Channel::of(info.Env()).run(info.Env(), nullptr, [kind, threads]() -> Channel::Result {
+      const Probed probed = probe({kernels(), Pool::get(), threads}, kind);
+      return [probed](Napi::Env env) {
+        const auto result = Napi::Object::New(env);
+        result.Set("work", probed.work);
+        result.Set("seconds", probed.seconds);
+        return result;
+      };
+    });
+  });
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   Channel::install(env);
   const auto tensor_class = TensorHandle::define(env);
@@ -153,6 +171,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("pack", pack_weight);
   add("copyToF32", copy_vector);
   add("dequantizeGptq", dequantize_gptq);
+  add("probe", run_probe);
   add("ropeTable", make_rope_table);
   return exports;
 }

@@ -101,6 +101,7 @@ Napi::Function PlanHandle::define(Napi::Env env) {
       {
           InstanceMethod<&PlanHandle::empty>("empty"),
           InstanceMethod<&PlanHandle::run>("run"),
+          InstanceMethod<&PlanHandle::time>("time"),
           InstanceAccessor<&PlanHandle::arena_bytes>("arenaBytes"),
           InstanceMethod<
               &PlanHandle::record<Embedding, &Embedding::table, &Embedding::ids, &Embedding::out>>(
@@ -205,6 +206,31 @@ Napi::Value PlanHandle::run(const Napi::CallbackInfo& info) {
                  return array;
                };
              });
+  });
+}
+
+/// time(iterations, threads): runs on what is there and resolves to { ops: name[], seconds: f64
+/// [iterations, ops] }.
+Napi::Value PlanHandle::time(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const int iterations = std::max(1, info[0].ToNumber().Int32Value());
+    const int threads = std::max(1, info[1].ToNumber().Int32Value());
+    return Channel::of(info.Env())
+        .run(info.Env(), nullptr, [plan = plan_, iterations, threads]() -> Channel::Result {
+          std::vector<double> seconds;
+          for (int i = 0; i < iterations; ++i)
+            plan->run({kernels(), Pool::get(), threads}, nullptr, &seconds);
+          return [plan, seconds = std::move(seconds)](Napi::Env env) {
+            const auto result = Napi::Object::New(env);
+            const auto ops = Napi::Array::New(env);
+            for (const std::string& name : plan->names()) ops.Set(ops.Length(), name);
+            auto times = Napi::Float64Array::New(env, seconds.size());
+            std::copy(seconds.begin(), seconds.end(), times.Data());
+            result.Set("ops", ops);
+            result.Set("seconds", times);
+            return result;
+          };
+        });
   });
 }
 

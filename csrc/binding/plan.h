@@ -31,6 +31,8 @@ class PlanHandle : public Napi::ObjectWrap<PlanHandle> {
   Napi::Value run(const Napi::CallbackInfo& info);
   Napi::Value arena_bytes(const Napi::CallbackInfo& info);
 
+  Napi::Value time(const Napi::CallbackInfo& info);
+
   template <class Op, auto... Fields>
   void record(const Napi::CallbackInfo& info);
 

@@ -1,6 +1,7 @@
 #include "core/plan.h"
 
 #include <algorithm>
+#include <chrono>
 
 namespace moe {
 namespace {
@@ -69,12 +70,15 @@ void Plan::finish() {
   }
 }
 
-void Plan::run(const CpuContext& cpu, const CancelFlag& cancel) {
+void Plan::run(const CpuContext& cpu, const CancelFlag& cancel, std::vector<double>* seconds) {
+  using Clock = std::chrono::steady_clock;
   finish();
   arena_->reserve(std::max<size_t>(bytes_, 1));
   for (const auto& op : ops_) {
     if (cancel && cancel->load(std::memory_order_relaxed)) fail(Code::cancelled, "cancelled");
+    const auto started = seconds ? Clock::now() : Clock::time_point{};
     op(cpu);
+    if (seconds) seconds->push_back(std::chrono::duration<double>(Clock::now() - started).count());
   }
 }
 

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/tensor.h"
@@ -35,16 +36,19 @@ class Plan {
       op.scratch = empty({static_cast<int64_t>(op.scratch_bytes())}, DType::u8);
       tensors.push_back(op.scratch);
     }
+    names_.push_back(Op::kName);
     add(std::move(tensors), [op = std::move(op)](const CpuContext& cpu) { op.run_cpu(cpu); });
   }
 
   void finish();
 
-  /// Throws Error{cancelled} between two ops once `cancel` is set.
-  void run(const CpuContext& cpu, const CancelFlag& cancel);
+  /// Throws Error{cancelled} between two ops once `cancel` is set. `seconds`, if given, gets the
+  /// time of each op.
+  void run(const CpuContext& cpu, const CancelFlag& cancel, std::vector<double>* seconds = nullptr);
+
+  const std::vector<std::string>& names() const { return names_; }
 
   size_t arena_bytes() const { return bytes_; }
-  size_t num_ops() const { return ops_.size(); }
 
  private:
   void add(std::vector<Tensor> tensors, std::function<void(const CpuContext&)> run);
@@ -53,6 +57,7 @@ class Plan {
   std::vector<std::shared_ptr<Slot>> slots_;
   std::vector<std::vector<Tensor>> held_;  // weights and inputs stay alive as long as the plan
   std::vector<std::function<void(const CpuContext&)>> ops_;
+  std::vector<std::string> names_;
   size_t bytes_ = 0;
   bool finished_ = false;
 };

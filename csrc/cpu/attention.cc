@@ -1,5 +1,6 @@
-// Attention on the CPU: one item is one query head of one token. Heads run slowest, so that
-// neighbouring tokens of a prefill find the head's keys and values in the cache.
+// Attention on the CPU. Queries that read the same keys (neighbouring tokens of a sequence, and the
+// query heads of one key head) go through the blocks four at a time. Key heads run slowest, so that
+// a prefill finds a head's keys and values in the cache.
 
 #include "ops/attention.h"
 
@@ -8,52 +9,103 @@
 namespace moe {
 namespace {
 
-/// Where one query's keys are.
-struct Span {
-  const int32_t* blocks;  // the sequence's row of the block table
-  int64_t first, last;    // positions, both included
+constexpr int kQueries = 4;
+
+/// One query head of one token, and its running softmax.
+struct Query {
+  int64_t token, head;
+  int64_t first, last;  // positions it sees, both included
+  float best = -INFINITY, total = 0.f;
+  alignas(64) float q[Attention::kMaxHeadSize];
+  alignas(64) float acc[Attention::kMaxHeadSize];
 };
 
+/// Keys of one block: scores, running softmax, values. A block that a query does not see leaves it
+/// as it is.
 template <class T>
-void attend(const Kernels& kernels, const Attention& op, const float* q, int64_t group, Span span,
-            float* acc) {
+void attend_block(const Kernels& kernels, const Attention& op, Query* queries, int m, int64_t block,
+                  int64_t base) {
   constexpr int kHalf = sizeof(T) == 2;
-  const int64_t G = op.keys.dim(1), D = op.keys.dim(2);
-  float best = -INFINITY, total = 0.f;
-  std::fill_n(acc, D, 0.f);
-  for (int64_t block = span.first / kBlockTokens; block <= span.last / kBlockTokens; ++block) {
-    const int64_t base = (span.blocks[block] * G + group) * D * kBlockTokens;
-    const int64_t n = std::min(kBlockTokens, span.last - block * kBlockTokens + 1);
-    const int64_t skip = std::max<int64_t>(0, span.first - block * kBlockTokens);
-    alignas(64) float p[kBlockTokens];
-    kernels.key_scores(q, op.keys.as<T>() + base, kHalf, D, p);
-    for (int64_t j = 0; j < kBlockTokens; ++j)
-      p[j] = j < skip || j >= n ? -INFINITY : p[j] * op.scale;
-    const float top = std::max(best, kernels.max_value(p, kBlockTokens));
-    const float keep = best == -INFINITY ? 0.f : std::exp(best - top);
-    total = total * keep + kernels.exp_sum(p, kBlockTokens, top);
-    kernels.add_values(p, n, op.values.as<T>() + base, kHalf, D, keep, acc);
-    best = top;
+  const int64_t D = op.keys.dim(2), start = block * kBlockTokens;
+  const float* q[kQueries];
+  float* acc[kQueries];
+  float keep[kQueries];
+  int64_t n = 0;
+  for (int i = 0; i < m; ++i) {
+    q[i] = queries[i].q;
+    acc[i] = queries[i].acc;
+    n = std::max(n, std::min(kBlockTokens, queries[i].last - start + 1));
   }
-  const float inverse = 1.f / total;
-  for (int64_t i = 0; i < D; ++i) acc[i] *= inverse;
+  alignas(64) float p[kQueries * kBlockTokens];
+  kernels.key_scores(q, m, op.keys.as<T>() + base, kHalf, D, p);
+  for (int i = 0; i < m; ++i) {
+    Query& query = queries[i];
+    float* row = p + i * kBlockTokens;
+    for (int64_t j = 0; j < kBlockTokens; ++j)
+      row[j] = start + j < query.first || start + j > query.last ? -INFINITY : row[j] * op.scale;
+    const float top = std::max(query.best, kernels.max_value(row, kBlockTokens));
+    if (top == -INFINITY) {
+      keep[i] = 1.f;
+      std::fill_n(row, kBlockTokens, 0.f);
+      continue;
+    }
+    keep[i] = query.best == -INFINITY ? 0.f : std::exp(query.best - top);
+    query.total = query.total * keep[i] + kernels.exp_sum(row, kBlockTokens, top);
+    query.best = top;
+  }
+  kernels.add_values(p, m, n, op.values.as<T>() + base, kHalf, D, keep, acc);
+}
+
+/// Up to four queries of one sequence and key head.
+template <class T>
+void attend(const Kernels& kernels, const Attention& op, Query* queries, int m, int64_t group) {
+  const int64_t G = op.keys.dim(1), D = op.keys.dim(2);
+  const auto* blocks = op.block_table.row<int32_t>(op.sequences.as<int32_t>()[queries[0].token]);
+  int64_t first = INT64_MAX, last = 0;
+  for (int i = 0; i < m; ++i) {
+    Query& query = queries[i];
+    const T* q = op.q.row<T>(query.token) + query.head * D;
+    query.first = op.starts.as<int32_t>()[query.token];
+    query.last = op.positions.as<int32_t>()[query.token];
+    query.best = -INFINITY;
+    query.total = 0.f;
+    for (int64_t d = 0; d < D; ++d) query.q[d] = to_float(q[d]);
+    std::fill_n(query.acc, D, 0.f);
+    first = std::min(first, query.first);
+    last = std::max(last, query.last);
+  }
+  for (int64_t block = first / kBlockTokens; block <= last / kBlockTokens; ++block)
+    attend_block<T>(kernels, op, queries, m, block, (blocks[block] * G + group) * D * kBlockTokens);
+  for (int i = 0; i < m; ++i) {
+    T* out = op.out.row<T>(queries[i].token) + queries[i].head * D;
+    const float inverse = 1.f / queries[i].total;
+    for (int64_t d = 0; d < D; ++d) out[d] = from_float<T>(queries[i].acc[d] * inverse);
+  }
 }
 
 }  // namespace
 
 void Attention::run_cpu(const CpuContext& cpu) const {
-  const int64_t G = keys.dim(1), D = keys.dim(2), T = q.dim(0), N = q.dim(1) / D;
+  const int64_t G = keys.dim(1), D = keys.dim(2), T = q.dim(0), per_group = q.dim(1) / D / G;
+  const int64_t pairs = T * per_group, tiles = (pairs + kQueries - 1) / kQueries;
+  const auto* sequence = sequences.as<int32_t>();
   dispatch_activation(keys.dtype, "attention", [&](auto tag) {
     using Value = decltype(tag);
-    cpu.parallel(T * N, T < 16 ? 1 : 8, [&](int64_t begin, int64_t end) {
+    cpu.parallel(G * tiles, T < 16 ? 1 : 4, [&](int64_t begin, int64_t end) {
+      Query queries[kQueries];
       for (int64_t item = begin; item < end; ++item) {
-        const int64_t n = item / T, t = item % T;
-        const Span span{block_table.row<int32_t>(sequences.as<int32_t>()[t]),
-                        starts.as<int32_t>()[t], positions.as<int32_t>()[t]};
-        alignas(64) float query[kMaxHeadSize], acc[kMaxHeadSize];
-        for (int64_t i = 0; i < D; ++i) query[i] = to_float(q.row<Value>(t)[n * D + i]);
-        attend<Value>(cpu.kernels, *this, query, n / (N / G), span, acc);
-        for (int64_t i = 0; i < D; ++i) out.row<Value>(t)[n * D + i] = from_float<Value>(acc[i]);
+        const int64_t group = item / tiles, first = item % tiles * kQueries;
+        const int64_t last = std::min(first + kQueries, pairs);
+        for (int64_t pair = first; pair < last;) {
+          int m = 0;
+          for (;
+               pair < last && (m == 0 || sequence[pair / per_group] == sequence[queries[0].token]);
+               ++pair, ++m) {
+            queries[m].token = pair / per_group;
+            queries[m].head = group * per_group + pair % per_group;
+          }
+          attend<Value>(cpu.kernels, *this, queries, m, group);
+        }
       }
     });
   });

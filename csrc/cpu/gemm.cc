@@ -1,6 +1,6 @@
-// Packed-panel GEMM. Small T is bound by reading the weights: items are panels, contiguous for each
-// thread, and every expert's weights are read once for all its tokens. Large T is bound by the
-// multiply-adds: a panel stays in the second-level cache while the rows pass by.
+// Packed-panel GEMM over groups of rows. Few rows are bound by reading the weights: items are
+// panels, contiguous for each thread, and every group's weights are read once for all its rows.
+// Many rows are bound by the multiply-adds: they go through a panel in register tiles.
 
 #include "cpu/gemm.h"
 
@@ -11,54 +11,146 @@
 namespace moe {
 namespace {
 
+constexpr int64_t kTileRows = 6;       // of Kernels::gemm_tiles and gemm_dot
+constexpr int64_t kFewRows = 4;        // of Kernels::gemm_few
+constexpr int64_t kMinTiledRows = 13;  // widening a panel pays from here on
+constexpr int64_t kChunkRows =
+    96;  // rows of one kernel call; their sums stay in the second-level cache
+
 int64_t padded(int64_t k) { return k + k % 2; }
 
-/// Rows as the kernels take them: f32 or bf16, a whole number of pairs.
-struct Rows {
-  const std::byte* data;
-  size_t stride;  // bytes
-  const std::byte* at(int64_t r) const { return data + static_cast<size_t>(r) * stride; }
+/// What a row is turned into for the kernels.
+enum class RowForm {
+  as_is,      // f32 rows, or bf16 rows for the dot products
+  widened,    // f32 copies, a whole number of pairs
+  dot_pairs,  // bf16 copies, a whole number of pairs
 };
 
-bool needs_copy(const Tensor& x, DType weight, bool dot) {
-  const bool odd = weight == DType::bf16 && x.last() % 2 != 0;
-  return odd || (x.dtype == DType::bf16 && !dot);
+struct Job {
+  const GemmArgs& args;
+  const Kernels& kernels;
+  PanelGrid grid;
+  bool dot;       // bf16 dot products
+  bool half;      // bf16 weights
+  int64_t k;      // values of one row as the kernels see it
+  RowForm form;   // of rows that are not in tiles
+  size_t stride;  // bytes between such rows
+  std::byte* rows;
+  float* tiles;  // group g starts at tile_start(g)
+
+  bool tiled(int64_t g) const { return !dot && group_rows(g) >= kMinTiledRows; }
+  int64_t group_rows(int64_t g) const { return args.offsets[g + 1] - args.offsets[g]; }
+  /// Rows of a tile of group g: all tiles but the last alike, so that none is much smaller than
+  /// six.
+  int64_t height(int64_t g) const {
+    const int64_t n = group_rows(g), tiles_needed = (n + kTileRows - 1) / kTileRows;
+    return (n + tiles_needed - 1) / tiles_needed;
+  }
+  /// Whole tiles of one kernel call.
+  int64_t chunk_rows(int64_t g) const { return kChunkRows / height(g) * height(g); }
+  /// Every group before g may leave up to five rows of its last tile empty.
+  float* tile_start(int64_t g) const { return tiles + (args.offsets[g] + g * (kTileRows - 1)) * k; }
+};
+
+Job make_job(const CpuContext& cpu, const GemmArgs& args) {
+  const Tensor &x = args.x, &weight = args.weights[0];
+  const bool half = weight.dtype == DType::bf16, narrow = x.dtype == DType::bf16;
+  const bool dot = half && narrow && cpu.kernels.gemm_dot;
+  const int64_t K = x.last(), k = half ? padded(K) : K;
+  RowForm form = RowForm::as_is;
+  if (dot && k != K) form = RowForm::dot_pairs;
+  if (!dot && (narrow || k != K)) form = RowForm::widened;
+  const size_t element = form == RowForm::widened ? sizeof(float) : dtype_bytes(x.dtype);
+  const bool copied = form != RowForm::as_is;
+  auto* scratch = args.scratch.as<std::byte>();
+  return {.args = args,
+          .kernels = cpu.kernels,
+          .grid = PanelGrid(weight.dim(0), weight.dim(1), weight.dtype, weight.layout),
+          .dot = dot,
+          .half = half,
+          .k = k,
+          .form = form,
+          .stride = static_cast<size_t>(copied ? k : x.row_stride) * element,
+          .rows = copied ? scratch : x.as<std::byte>(),
+          .tiles = reinterpret_cast<float*>(scratch +
+                                            static_cast<size_t>(x.rows()) * k * sizeof(float))};
 }
 
-Rows prepare_rows(const CpuContext& cpu, const GemmArgs& args, bool dot) {
-  const Tensor& x = args.x;
-  const size_t element = dtype_bytes(x.dtype);
-  if (!needs_copy(x, args.weights[0].dtype, dot))
-    return {x.as<std::byte>(), static_cast<size_t>(x.row_stride) * element};
-  const int64_t K = x.last(), rows = args.offsets[args.groups];
-  const size_t stride = static_cast<size_t>(padded(K)) * (dot ? sizeof(bf16) : sizeof(float));
-  auto* copy = args.scratch.as<std::byte>();
-  cpu.parallel(rows, 8, [&](int64_t begin, int64_t end) {
+constexpr int64_t kPiece = 256;
+
+/// Values begin .. begin + n of row r, widened; zeros behind the row's end.
+void widen_row(const Job& job, int64_t r, int64_t begin, int64_t n, float* to) {
+  const Tensor& x = job.args.x;
+  const int64_t real = std::min(n, x.last() - begin);
+  if (x.dtype == DType::bf16)
+    job.kernels.widen(&x.row<bf16>(r)->bits + begin, real, to);
+  else
+    std::memcpy(to, x.row<float>(r) + begin, static_cast<size_t>(real) * sizeof(float));
+  std::fill(to + real, to + n, 0.f);
+}
+
+/// Puts the tile of group g that starts at its row `first` in [k][height] order.
+void fill_tile(const Job& job, int64_t g, int64_t first) {
+  const int64_t height = job.height(g), k = job.k;
+  const int64_t m = std::min(height, job.group_rows(g) - first);
+  float* tile = job.tile_start(g) + first * k;
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t begin = 0; begin < k; begin += kPiece) {
+      const int64_t n = std::min(kPiece, k - begin);
+      float piece[kPiece];
+      widen_row(job, job.args.offsets[g] + first + i, begin, n, piece);
+      for (int64_t j = 0; j < n; ++j) tile[(begin + j) * height + i] = piece[j];
+    }
+}
+
+void prepare_rows(const CpuContext& cpu, const Job& job) {
+  const GemmArgs& args = job.args;
+  cpu.parallel(args.offsets[args.groups], 8 * kTileRows, [&](int64_t begin, int64_t end) {
+    int64_t g = 0;
     for (int64_t r = begin; r < end; ++r) {
-      std::byte* to = copy + static_cast<size_t>(r) * stride;
-      std::memset(to + (dot ? 2 : 4) * (padded(K) - 1), 0, dot ? 2 : 4);
-      if (x.dtype == DType::bf16 && !dot)
-        cpu.kernels.widen(&x.row<bf16>(r)->bits, K, reinterpret_cast<float*>(to));
-      else
-        std::memcpy(to, x.row<std::byte>(r * static_cast<int64_t>(element)),
-                    static_cast<size_t>(K) * element);
+      while (r >= args.offsets[g + 1]) ++g;
+      const int64_t i = r - args.offsets[g];
+      std::byte* to = job.rows + static_cast<size_t>(r) * job.stride;
+      if (job.tiled(g)) {
+        if (i % job.height(g) == 0) fill_tile(job, g, i);
+      } else if (job.form == RowForm::widened) {
+        widen_row(job, r, 0, job.k, reinterpret_cast<float*>(to));
+      } else if (job.form == RowForm::dot_pairs) {
+        const size_t bytes = static_cast<size_t>(args.x.last()) * sizeof(bf16);
+        std::memcpy(to, args.x.row<bf16>(r), bytes);
+        std::memset(to + bytes, 0, job.stride - bytes);
+      }
     }
   });
-  return {copy, stride};
 }
 
-template <class Out>
-void store_row(const Kernels& kernels, const float* from, int64_t n, Out* to) {
-  if constexpr (sizeof(Out) == sizeof(float))
-    std::memcpy(to, from, static_cast<size_t>(n) * sizeof(float));
-  else
-    kernels.narrow(from, n, &to->bits);
+/// The sums of `count` rows of group g from its row `first` on: out [count, 64].
+void multiply(const Job& job, int64_t g, int64_t first, int64_t count, const std::byte* panel,
+              float* out) {
+  const std::byte* row = job.rows + static_cast<size_t>(job.args.offsets[g] + first) * job.stride;
+  if (job.tiled(g))
+    return job.kernels.gemm_tiles(job.tile_start(g) + first * job.k, count, job.height(g), panel,
+                                  job.grid.lines, job.half, out);
+  for (int64_t i = 0; i < count && !job.dot; i += kFewRows) {
+    const int m = static_cast<int>(std::min(kFewRows, count - i));
+    const float* x[kFewRows];
+    for (int j = 0; j < m; ++j)
+      x[j] = reinterpret_cast<const float*>(row + static_cast<size_t>(i + j) * job.stride);
+    job.kernels.gemm_few(x, m, panel, job.grid.lines, job.half, out + i * kPanel);
+  }
+  for (int64_t i = 0; i < count && job.dot; i += kTileRows) {
+    const int m = static_cast<int>(std::min(kTileRows, count - i));
+    const uint16_t* x[kTileRows];
+    for (int j = 0; j < m; ++j)
+      x[j] = reinterpret_cast<const uint16_t*>(row + static_cast<size_t>(i + j) * job.stride);
+    job.kernels.gemm_dot(x, m, panel, job.grid.lines, out + i * kPanel);
+  }
 }
 
-/// One row of a finished tile: bias, activation, residual, store. `sums` holds 64 columns.
-template <class Out>
-void finish_row(const Kernels& kernels, const GemmArgs& args, float* sums, int64_t row,
-                int64_t column, int64_t n) {
+/// One row of sums: bias, activation, residual, store. `sums` holds 64 columns and is changed.
+void finish_row(const Job& job, float* sums, int64_t row, int64_t column, int64_t n) {
+  const GemmArgs& args = job.args;
+  const Kernels& kernels = job.kernels;
   if (args.activation == Activation::swiglu) {
     kernels.silu_mul(sums, sums + kPanel / 2, n, sums);
   } else {
@@ -68,69 +160,55 @@ void finish_row(const Kernels& kernels, const GemmArgs& args, float* sums, int64
       for (int64_t i = 0; i < n; ++i) sums[i] = std::tanh(sums[i]);
   }
   if (args.residual) kernels.add_scaled(args.residual->row<float>(row) + column, 1.f, n, sums);
-  store_row(kernels, sums, n, args.out.row<Out>(row) + column);
+  if (args.out.dtype == DType::f32)
+    std::memcpy(args.out.row<float>(row) + column, sums, static_cast<size_t>(n) * sizeof(float));
+  else
+    kernels.narrow(sums, n, &(args.out.row<bf16>(row) + column)->bits);
 }
 
-template <class Out>
-void run_panel(const Kernels& kernels, const GemmArgs& args, const PanelGrid& grid,
-               const Rows& rows, bool dot, const std::byte* panel, int64_t column, int64_t first,
-               int64_t last) {
-  constexpr int kMaxRows = 8;
-  const int64_t n = std::min(grid.per_panel, grid.columns - column);
-  const bool half = args.weights[0].dtype == DType::bf16;
-  alignas(64) float sums[kMaxRows * kPanel];
-  for (int64_t row = first; row < last;) {
-    const int m = static_cast<int>(std::min<int64_t>(kernels.max_rows, last - row));
-    if (dot) {
-      const uint16_t* x[kMaxRows];
-      for (int i = 0; i < m; ++i) x[i] = reinterpret_cast<const uint16_t*>(rows.at(row + i));
-      kernels.gemm_bf16_dot(x, m, panel, grid.lines, sums);
-    } else {
-      const float* x[kMaxRows];
-      for (int i = 0; i < m; ++i) x[i] = reinterpret_cast<const float*>(rows.at(row + i));
-      (half ? kernels.gemm_bf16 : kernels.gemm_f32)(x, m, panel, grid.lines, sums);
-    }
-    for (int i = 0; i < m; ++i)
-      finish_row<Out>(kernels, args, sums + i * kPanel, row + i, column, n);
-    row += m;
+void run_panel(const Job& job, int64_t g, int64_t first, int64_t last, int64_t panel) {
+  const int64_t column = panel * job.grid.per_panel;
+  const int64_t n = std::min(job.grid.per_panel, job.grid.columns - column);
+  const std::byte* data =
+      job.args.weights[g].as<std::byte>() + static_cast<size_t>(panel) * job.grid.panel_bytes();
+  alignas(64) float sums[kChunkRows * kPanel];
+  const int64_t chunk = job.chunk_rows(g);
+  for (int64_t row = first; row < last; row += chunk) {
+    const int64_t count = std::min(chunk, last - row);
+    multiply(job, g, row, count, data, sums);
+    for (int64_t i = 0; i < count; ++i)
+      finish_row(job, sums + i * kPanel, job.args.offsets[g] + row + i, column, n);
   }
 }
 
 }  // namespace
 
 void gemm_cpu(const CpuContext& cpu, const GemmArgs& args) {
-  const int64_t rows_total = args.offsets[args.groups];
-  if (rows_total == 0) return;
-  const Tensor& weight = args.weights[0];
-  const PanelGrid grid(weight.dim(0), weight.dim(1), weight.dtype, weight.layout);
-  const bool dot =
-      args.x.dtype == DType::bf16 && weight.dtype == DType::bf16 && cpu.kernels.gemm_bf16_dot;
-  const Rows rows = prepare_rows(cpu, args, dot);
+  const int64_t rows = args.offsets[args.groups];
+  if (rows == 0) return;
+  const Job job = make_job(cpu, args);
+  prepare_rows(cpu, job);
 
-  // Enough panels: a panel's item takes all rows of its group. Too few: rows are split as well.
-  const int64_t split = grid.panels >= 4 * cpu.threads ? INT32_MAX : 96;
+  // Enough panels: an item takes all rows of its group. Too few: rows are split as well.
+  const int64_t panels = job.grid.panels;
+  const bool split_rows = panels < 4 * cpu.threads;
+  const auto piece_rows = [&](int64_t g) {
+    return split_rows ? job.chunk_rows(g) : job.group_rows(g);
+  };
   const auto pieces = [&](int64_t g) {
-    const int64_t n = args.offsets[g + 1] - args.offsets[g];
-    return (n + split - 1) / split;
+    return job.group_rows(g) == 0 ? 0 : (job.group_rows(g) + piece_rows(g) - 1) / piece_rows(g);
   };
   int64_t items = 0;
-  for (int64_t g = 0; g < args.groups; ++g) items += pieces(g) * grid.panels;
-  const int64_t chunk = rows_total < 64 ? std::max<int64_t>(1, items / (8 * cpu.threads)) : 1;
+  for (int64_t g = 0; g < args.groups; ++g) items += pieces(g) * panels;
+  const int64_t chunk = rows < 64 ? std::max<int64_t>(1, items / (8 * cpu.threads)) : 1;
 
   cpu.parallel(items, chunk, [&](int64_t begin, int64_t end) {
     int64_t g = 0, base = 0;  // first item of group g
     for (int64_t item = begin; item < end; ++item) {
-      while (item >= base + pieces(g) * grid.panels) base += pieces(g++) * grid.panels;
-      const int64_t panel = (item - base) / pieces(g), piece = (item - base) % pieces(g);
-      const int64_t first = args.offsets[g] + piece * split;
-      const int64_t last = std::min<int64_t>(first + split, args.offsets[g + 1]);
-      const std::byte* data =
-          args.weights[g].as<std::byte>() + static_cast<size_t>(panel) * grid.panel_bytes();
-      const int64_t column = panel * grid.per_panel;
-      if (args.out.dtype == DType::f32)
-        run_panel<float>(cpu.kernels, args, grid, rows, dot, data, column, first, last);
-      else
-        run_panel<bf16>(cpu.kernels, args, grid, rows, dot, data, column, first, last);
+      while (item >= base + pieces(g) * panels) base += pieces(g++) * panels;
+      const int64_t first = (item - base) % pieces(g) * piece_rows(g);
+      const int64_t last = std::min(first + piece_rows(g), job.group_rows(g));
+      run_panel(job, g, first, last, (item - base) / pieces(g));
     }
   });
 }
@@ -146,9 +224,10 @@ void check_gemm(const Check& check, const Tensor& x, const Tensor& weight, Activ
   check.shape("out", out, {x.dim(0), swiglu ? weight.dim(0) / 2 : weight.dim(0)});
 }
 
-size_t gemm_scratch_bytes(const Tensor& x, const Tensor& weight) {
-  if (!needs_copy(x, weight.dtype, false)) return 0;
-  return static_cast<size_t>(x.rows()) * static_cast<size_t>(padded(x.last())) * sizeof(float);
+size_t gemm_scratch_bytes(const Tensor& x, int64_t groups) {
+  const int64_t row_copies = x.rows(), tile_rows = x.rows() + groups * (kTileRows - 1) + kTileRows;
+  return static_cast<size_t>(row_copies + tile_rows) * static_cast<size_t>(padded(x.last())) *
+         sizeof(float);
 }
 
 }  // namespace moe

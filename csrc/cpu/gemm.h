@@ -23,6 +23,6 @@ void gemm_cpu(const CpuContext& cpu, const GemmArgs& args);
 
 void check_gemm(const Check& check, const Tensor& x, const Tensor& weight, Activation activation,
                 const Tensor& out);
-size_t gemm_scratch_bytes(const Tensor& x, const Tensor& weight);
+size_t gemm_scratch_bytes(const Tensor& x, int64_t groups);
 
 }  // namespace moe

@@ -15,6 +15,8 @@ namespace moe {
 /// place depends on the position only, so a token's bits do not depend on its chunk or its
 /// neighbours.
 struct Attention {
+  static constexpr const char* kName = "attention";
+
   Tensor q;             // [T, N * D] f32 | bf16, may be a column slice
   Tensor keys, values;  // as RopeCache wrote them
   Tensor positions;     // [T] i32
@@ -27,7 +29,7 @@ struct Attention {
   static constexpr int64_t kMaxHeadSize = 1024;
 
   void check() const {
-    const Check check("attention");
+    const Check check(kName);
     check.rank("keys", keys, 4);
     check.activation("keys", keys);
     const int64_t G = keys.dim(1), D = keys.dim(2);

@@ -12,11 +12,13 @@ namespace moe {
 ///
 /// No scale, no mixing of tokens, all in f32.
 struct AttentionRouter {
+  static constexpr const char* kName = "attention_router";
+
   Tensor qkv;     // [T, 3E] f32: query, key, value of each expert
   Tensor logits;  // [T, E] f32
 
   void check() const {
-    const Check check("attention_router");
+    const Check check(kName);
     check.rank("logits", logits, 2);
     check.dtype("logits", logits, {DType::f32});
     check.shape("qkv", qkv, {logits.dim(0), 3 * logits.dim(1)});

@@ -17,6 +17,8 @@ namespace moe {
 /// at position 0. The state of a cache block is the row of the last token written to it, so it is
 /// shared, forked and truncated with the block.
 struct CausalPair {
+  static constexpr const char* kName = "causal_pair";
+
   Tensor x;            // [T, C] f32 | bf16
   Tensor state;        // [blocks, C] dtype of x, updated
   Tensor positions;    // [T] i32
@@ -26,7 +28,7 @@ struct CausalPair {
   Tensor out;          // [T, 2C] dtype of x
 
   void check() const {
-    const Check check("causal_pair");
+    const Check check(kName);
     check.rank("x", x, 2);
     check.activation("x", x);
     check.contiguous("x", x);

@@ -20,6 +20,8 @@ enum class ExpertKind : uint8_t { ffn, zero, copy, constant };
 /// constants in order, then FFN slots with k ascending, so every run and every batch gives the same
 /// bits.
 struct Combine {
+  static constexpr const char* kName = "combine";
+
   Tensor expert_out;           // [R, H] f32 | bf16
   Tensor rows;                 // [T, K] i32, row of expert_out; -1 for experts without a group
   Tensor ids;                  // [T, K] i32
@@ -35,7 +37,7 @@ struct Combine {
   static constexpr int64_t kMaxConstants = 64;
 
   void check() const {
-    const Check check("combine");
+    const Check check(kName);
     check.rank("expert_out", expert_out, 2);
     check.activation("expert_out", expert_out);
     check.contiguous("expert_out", expert_out);

@@ -7,12 +7,14 @@ namespace moe {
 
 /// Rows of the embedding table: out[t, :] = table[ids[t], :].
 struct Embedding {
+  static constexpr const char* kName = "embedding";
+
   Tensor table;  // [V, H] f32 | bf16 | f16
   Tensor ids;    // [T] i32, in [0, V): checked where they enter the library
   Tensor out;    // [T, H] f32
 
   void check() const {
-    const Check check("embedding");
+    const Check check(kName);
     check.rank("table", table, 2);
     check.dtype("table", table, {DType::f32, DType::bf16, DType::f16});
     check.rank("ids", ids, 1);

@@ -5,7 +5,7 @@
 namespace moe {
 
 void GroupedGemm::check() const {
-  const Check check("grouped_gemm");
+  const Check check(kName);
   check.rank("x", x, 2);
   check.activation("x", x);
   check.contiguous("x", x);
@@ -20,7 +20,7 @@ void GroupedGemm::check() const {
 
 size_t GroupedGemm::scratch_bytes() const {
   if (weights.empty()) return 0;
-  return gemm_scratch_bytes(x, weights[0]);
+  return gemm_scratch_bytes(x, static_cast<int64_t>(weights.size()));
 }
 
 }  // namespace moe

@@ -14,6 +14,8 @@ namespace moe {
 /// Weights come as one tensor per expert, so that they can live anywhere. Sums in f32. Rows at and
 /// beyond offsets[G] are not touched.
 struct GroupedGemm {
+  static constexpr const char* kName = "grouped_gemm";
+
   Tensor x;                     // [R, K] f32 | bf16
   Tensor offsets;               // [G + 1] i32
   std::vector<Tensor> weights;  // G times [N, K] packed f32 | bf16; gate_up for swiglu

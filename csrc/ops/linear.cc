@@ -5,7 +5,7 @@
 namespace moe {
 
 void Linear::check() const {
-  const Check check("linear");
+  const Check check(kName);
   check.rank("x", x, 2);
   check.activation("x", x);
   check_gemm(check, x, weight, activation, out);
@@ -20,6 +20,6 @@ void Linear::check() const {
   }
 }
 
-size_t Linear::scratch_bytes() const { return gemm_scratch_bytes(x, weight); }
+size_t Linear::scratch_bytes() const { return gemm_scratch_bytes(x, 1); }
 
 }  // namespace moe

@@ -9,6 +9,8 @@ namespace moe {
 /// Dense projection: out = activation(x W^T + bias) + residual, sums in f32.
 /// It is the grouped GEMM with one group.
 struct Linear {
+  static constexpr const char* kName = "linear";
+
   Tensor x;         // [T, K] f32 | bf16, may be a column slice
   Tensor weight;    // [N, K] packed f32 | bf16; gate_up for swiglu
   Tensor bias;      // [N] f32, optional

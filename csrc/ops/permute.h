@@ -12,6 +12,8 @@ namespace moe {
 /// Only FFN experts have a group; slots of zero, copy and constant experts get row -1 and never
 /// enter the GEMM. rows[t, k] is the inverse permutation that `combine` reads.
 struct Permute {
+  static constexpr const char* kName = "permute";
+
   Tensor x;                     // [T, H] f32 | bf16
   Tensor ids;                   // [T, K] i32
   std::vector<int32_t> groups;  // group of each expert; -1: none
@@ -22,7 +24,7 @@ struct Permute {
   Tensor rows;     // [T, K] i32
 
   void check() const {
-    const Check check("permute");
+    const Check check(kName);
     check.rank("x", x, 2);
     check.activation("x", x);
     check.contiguous("x", x);

@@ -11,13 +11,15 @@ namespace moe {
 ///
 /// Statistics and product in f32; rounded once, to the dtype of `out`.
 struct RmsNorm {
+  static constexpr const char* kName = "rms_norm";
+
   Tensor x;       // [T, H] f32
   Tensor weight;  // [H] f32
   Tensor out;     // [T, H] f32 | bf16
   float eps;
 
   void check() const {
-    const Check check("rms_norm");
+    const Check check(kName);
     check.rank("x", x, 2);
     check.dtype("x", x, {DType::f32});
     check.shape("weight", weight, {x.dim(1)});

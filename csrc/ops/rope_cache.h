@@ -18,6 +18,8 @@ constexpr int64_t kBlockTokens = 32;
 /// Cache block b holds keys [G, D, 32] (so that the scores of 32 keys are one vector operation) and
 /// values [G, 32, D]; token slot s is block s / 32, column s % 32.
 struct RopeCache {
+  static constexpr const char* kName = "rope_cache";
+
   Tensor q;          // [T, N * D] f32 | bf16, rotated in place; may be a column slice
   Tensor k;          // [T, G * D] dtype of q
   Tensor v;          // [T, G * D] dtype of q
@@ -28,7 +30,7 @@ struct RopeCache {
   Tensor values;     // [blocks, G, 32, D] dtype of q
 
   void check() const {
-    const Check check("rope_cache");
+    const Check check(kName);
     check.rank("keys", keys, 4);
     check.activation("keys", keys);
     const int64_t G = keys.dim(1), D = keys.dim(2);

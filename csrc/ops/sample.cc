@@ -3,7 +3,7 @@
 namespace moe {
 
 void Sample::check() const {
-  const Check check("sample");
+  const Check check(kName);
   check.rank("logits", logits, 2);
   check.dtype("logits", logits, {DType::f32});
   check.rank("ids", ids, 1);

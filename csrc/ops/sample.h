@@ -14,6 +14,8 @@ namespace moe {
 /// Temperature 0 takes the best, the lowest id among equals. NaN logits count as minus infinity.
 /// `logprobs` are natural logs of the softmax of the unmodified logits.
 struct Sample {
+  static constexpr const char* kName = "sample";
+
   // Columns of `options` and `counts`.
   enum Option { temperature, top_p, min_p, repetition, presence, frequency, kOptions };
   enum Count { top_k, seed_low, seed_high, step, prompt_length, kCounts };

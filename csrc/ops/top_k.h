@@ -19,6 +19,8 @@ enum class TopKWeights {
 /// others share the 1. Equal logits go to the lowest expert id. NaN counts as minus infinity, so
 /// ids stay distinct and weights finite; equal logits have no spread and are not normalised.
 struct TopK {
+  static constexpr const char* kName = "top_k";
+
   Tensor logits;   // [T, E] f32
   Tensor ids;      // [T, K] i32
   Tensor weights;  // [T, K] f32
@@ -27,7 +29,7 @@ struct TopK {
   std::vector<uint8_t> gives_share;  // E flags, or empty
 
   void check() const {
-    const Check check("top_k");
+    const Check check(kName);
     check.rank("logits", logits, 2);
     check.dtype("logits", logits, {DType::f32});
     check.contiguous("logits", logits);

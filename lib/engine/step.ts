@@ -53,6 +53,7 @@ export class StepRunner {
   readonly #cache: LayerCache[]
   readonly #inputs: StepTensors
   readonly #recorded = new Map<string, Recorded>()
+  #last: Recorded | undefined
 
   /** @param vocabulary ids at and beyond it are never drawn */
   constructor(
@@ -99,6 +100,7 @@ export class StepRunner {
       ...want,
     }
     const recorded = this.#record(shape)
+    this.#last = recorded
     const data = stepInputs(slices, this.#numBlocks)
     const inputs = Object.entries(data)
       .filter(([, array]) => array.length > 0)
@@ -108,6 +110,11 @@ export class StepRunner {
       ])
     const results = await recorded.plan.run(inputs, recorded.outputs, this.#threads, cancel)
     return recorded.read(results, slices)
+  }
+
+  /** Runs the last step's plan again and times its ops: seconds [iterations, ops]. */
+  time(iterations: number): Promise<{ ops: string[]; seconds: Float64Array }> {
+    return this.#last!.plan.time(iterations, this.#threads)
   }
 
   /** Frees the cache and everything recorded. */

@@ -1,112 +1,189 @@
 // Packed-panel GEMM. See weights/pack.h for the layout and kernels.h for the contract.
-// M rows times V vectors of columns stay in registers; narrower tiles walk the panel several times,
-// which by then lies in the second-level cache.
+//
+// Up to four rows are bound by reading the weights: a panel is one stream and sums stay in
+// registers. More rows are bound by the multiply-adds: a block of the panel is widened to f32 once
+// into a buffer that fits the first-level cache, in slices as wide as one register tile, and serves
+// all rows from there.
 
 namespace {
 
-template <int M, int V>
-INLINE void tile_f32(const float* const* x, const float* panel, int64_t lines, float* out) {
-  Vf acc[M][V] = {};
-  for (int64_t k = 0; k < lines; ++k, panel += 64) {
-    Vf w[V];
-#pragma GCC unroll 16
-    for (int v = 0; v < V; ++v) w[v] = load(panel + v * kLanes);
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) {
-      const Vf a = splat(x[m][k]);
-#pragma GCC unroll 16
-      for (int v = 0; v < V; ++v) acc[m][v] += w[v] * a;
-    }
-  }
-#pragma GCC unroll 8
-  for (int m = 0; m < M; ++m)
-#pragma GCC unroll 16
-    for (int v = 0; v < V; ++v) store(out + m * 64 + v * kLanes, acc[m][v]);
+constexpr int kPanelColumns = 64;
+// Vectors of columns of a register tile: 6 of them, a row of weights and a broadcast fill the
+// registers.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kTileVectors = 4;
+#else
+constexpr int kTileVectors = 2;
+#endif
+constexpr int kTileColumns = kTileVectors * kLanes;
+constexpr int kSlices = kPanelColumns / kTileColumns;
+constexpr int64_t kBlock =
+    256;  // k values of one widened block: 64 KiB, of which one slice is in use
+
+/// Vectors of w for even (0) or odd (1) k of a line of pairs.
+INLINE Vf widen_pairs(const uint32_t* line, int odd) {
+  const Vu pairs = load(line);
+  return odd ? (Vf)(pairs & 0xffff0000u) : (Vf)(pairs << 16);
 }
 
-template <int M, int V>
-INLINE void tile_bf16(const float* const* x, const uint32_t* panel, int64_t lines, float* out) {
-  Vf acc[M][V] = {};
-  for (int64_t k = 0; k < lines; ++k, panel += 64) {
-#pragma GCC unroll 16
-    for (int v = 0; v < V; ++v) {
-      const Vu pair = load(panel + v * kLanes);
-      const Vf even = (Vf)(pair << 16), odd = (Vf)(pair & 0xffff0000u);
+constexpr int64_t kAhead = 16;  // lines of 256 bytes
+
+INLINE void prefetch_line(const char* line) {
+#pragma GCC unroll 4
+  for (int i = 0; i < 256; i += 64) __builtin_prefetch(line + i);
+}
+
+/// M rows times one panel, k ascending. A pass takes as many columns as their sums fit the
+/// registers.
+template <int M, bool Half>
+INLINE void few_rows(const float* const* x, const void* panel, int64_t lines, float* out) {
+  constexpr int kFit = kTileVectors == 4 ? 4 : M == 1 ? 8 : M <= 3 ? 4 : 2;
+  constexpr int V = kPanelColumns / kLanes < kFit ? kPanelColumns / kLanes : kFit;
+  for (int c = 0; c < kPanelColumns; c += V * kLanes) {
+    Vf acc[M][V] = {};
+    for (int64_t k = 0; k < lines; ++k) {
+      // The first pass brings whole lines, so that memory sees one stream and later passes hit the
+      // cache.
+      if (V * kLanes < kPanelColumns && c == 0)
+        prefetch_line((const char*)panel + (k + kAhead) * 256);
+#pragma GCC unroll 2
+      for (int odd = 0; odd < (Half ? 2 : 1); ++odd) {
+        Vf a[M];
+#pragma GCC unroll 4
+        for (int m = 0; m < M; ++m) a[m] = splat(x[m][Half ? 2 * k + odd : k]);
 #pragma GCC unroll 8
-      for (int m = 0; m < M; ++m) {
-        acc[m][v] += even * splat(x[m][2 * k]);
-        acc[m][v] += odd * splat(x[m][2 * k + 1]);
+        for (int v = 0; v < V; ++v) {
+          const int64_t at = k * kPanelColumns + c + v * kLanes;
+          const Vf w =
+              Half ? widen_pairs((const uint32_t*)panel + at, odd) : load((const float*)panel + at);
+#pragma GCC unroll 4
+          for (int m = 0; m < M; ++m) acc[m][v] += w * a[m];
+        }
       }
     }
+#pragma GCC unroll 4
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) store(out + m * kPanelColumns + c + v * kLanes, acc[m][v]);
+  }
+}
+
+template <bool Half>
+INLINE void few(const float* const* x, int m, const void* panel, int64_t lines, float* out) {
+  switch (m) {
+    case 1:
+      return few_rows<1, Half>(x, panel, lines, out);
+    case 2:
+      return few_rows<2, Half>(x, panel, lines, out);
+    case 3:
+      return few_rows<3, Half>(x, panel, lines, out);
+    default:
+      return few_rows<4, Half>(x, panel, lines, out);
+  }
+}
+
+void gemm_few(const float* const* x, int m, const void* panel, int64_t lines, int half,
+              float* out) {
+  half ? few<true>(x, m, panel, lines, out) : few<false>(x, m, panel, lines, out);
+}
+
+/// Widens n k-values of a panel, from line `line` on, into slices [kSlices][n][kTileColumns].
+INLINE void widen_block(const void* panel, int64_t line, int64_t n, bool half, float* block) {
+  // The next block comes from memory while this one is used. (The last asks for what is behind the
+  // panel, usually the next panel.)
+  const char* next = (const char*)panel + (line + (half ? n / 2 : n)) * 256;
+  for (int64_t i = 0; i < (half ? n / 2 : n) * 256; i += 64) __builtin_prefetch(next + i, 0, 2);
+  for (int s = 0; s < kSlices; ++s) {
+    float* to = block + s * n * kTileColumns;
+    if (!half) {
+      const float* from = (const float*)panel + line * kPanelColumns + s * kTileColumns;
+      for (int64_t k = 0; k < n; ++k)
+#pragma GCC unroll 4
+        for (int v = 0; v < kTileVectors; ++v)
+          store(to + k * kTileColumns + v * kLanes, load(from + k * kPanelColumns + v * kLanes));
+      continue;
+    }
+    const uint32_t* from = (const uint32_t*)panel + line * kPanelColumns + s * kTileColumns;
+    for (int64_t k = 0; k < n / 2; ++k)
+#pragma GCC unroll 4
+      for (int v = 0; v < kTileVectors; ++v) {
+        const Vu pair = load(from + k * kPanelColumns + v * kLanes);
+        store(to + 2 * k * kTileColumns + v * kLanes, (Vf)(pair << 16));
+        store(to + (2 * k + 1) * kTileColumns + v * kLanes, (Vf)(pair & 0xffff0000u));
+      }
+  }
+}
+
+/// One register tile: out[m, 0..] (rows 64 apart) gets n more products. a [n, height], b [n,
+/// kTileColumns].
+template <int M>
+INLINE void tile(const float* a, int64_t height, const float* b, int64_t n, bool first,
+                 float* out) {
+  constexpr int V = kTileVectors;
+  Vf acc[M][V];
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v)
+      acc[m][v] = first ? Vf{} : load(out + m * kPanelColumns + v * kLanes);
+#pragma GCC unroll 4
+  for (int64_t k = 0; k < n; ++k, a += height, b += kTileColumns) {
+    Vf w[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) w[v] = load(b + v * kLanes);
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+      const Vf x = splat(a[m]);
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) acc[m][v] += w[v] * x;
+    }
   }
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m)
-#pragma GCC unroll 16
-    for (int v = 0; v < V; ++v) store(out + m * 64 + v * kLanes, acc[m][v]);
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) store(out + m * kPanelColumns + v * kLanes, acc[m][v]);
 }
 
-// Vectors of columns per tile: about half of the registers hold sums.
-constexpr int kVectors = 64 / kLanes;
-constexpr int narrow_to(int vectors) { return vectors < kVectors ? vectors : kVectors; }
-constexpr int tile_vectors(int m) {
-  return kLanes == 16 ? kVectors : narrow_to(m == 1 ? 8 : m <= 3 ? 4 : 2);
-}
-
-template <int M>
-void rows_f32(const float* const* x, const void* panel, int64_t lines, float* out) {
-  constexpr int V = tile_vectors(M);
-  for (int c = 0; c < 64; c += V * kLanes)
-    tile_f32<M, V>(x, (const float*)panel + c, lines, out + c);
-}
-
-template <int M>
-void rows_bf16(const float* const* x, const void* panel, int64_t lines, float* out) {
-  constexpr int V = tile_vectors(M);
-  for (int c = 0; c < 64; c += V * kLanes)
-    tile_bf16<M, V>(x, (const uint32_t*)panel + c, lines, out + c);
-}
-
-constexpr int kMaxRows = 6;
-
-void gemm_f32(const float* const* x, int m, const void* panel, int64_t lines, float* out) {
-  switch (m) {
+void tile_rows(int rows, const float* a, int64_t height, const float* b, int64_t n, bool first,
+               float* out) {
+  switch (rows) {
     case 1:
-      return rows_f32<1>(x, panel, lines, out);
+      return tile<1>(a, height, b, n, first, out);
     case 2:
-      return rows_f32<2>(x, panel, lines, out);
+      return tile<2>(a, height, b, n, first, out);
     case 3:
-      return rows_f32<3>(x, panel, lines, out);
+      return tile<3>(a, height, b, n, first, out);
     case 4:
-      return rows_f32<4>(x, panel, lines, out);
+      return tile<4>(a, height, b, n, first, out);
     case 5:
-      return rows_f32<5>(x, panel, lines, out);
+      return tile<5>(a, height, b, n, first, out);
     default:
-      return rows_f32<6>(x, panel, lines, out);
+      return tile<6>(a, height, b, n, first, out);
   }
 }
 
-void gemm_bf16(const float* const* x, int m, const void* panel, int64_t lines, float* out) {
-  switch (m) {
-    case 1:
-      return rows_bf16<1>(x, panel, lines, out);
-    case 2:
-      return rows_bf16<2>(x, panel, lines, out);
-    case 3:
-      return rows_bf16<3>(x, panel, lines, out);
-    case 4:
-      return rows_bf16<4>(x, panel, lines, out);
-    case 5:
-      return rows_bf16<5>(x, panel, lines, out);
-    default:
-      return rows_bf16<6>(x, panel, lines, out);
+void gemm_tiles(const float* a, int64_t rows, int64_t height, const void* panel, int64_t lines,
+                int half, float* out) {
+  alignas(64) float block[kBlock * kPanelColumns];
+  const int64_t k_total = half ? 2 * lines : lines;
+  for (int64_t k = 0; k < k_total; k += kBlock) {
+    const int64_t n = k_total - k < kBlock ? k_total - k : kBlock;
+    widen_block(panel, half ? k / 2 : k, n, half, block);
+    for (int s = 0; s < kSlices; ++s)
+      for (int64_t row = 0; row < rows; row += height)
+        tile_rows((int)(rows - row < height ? rows - row : height), a + row * k_total + k * height,
+                  height, block + s * n * kTileColumns, n, k == 0,
+                  out + row * kPanelColumns + s * kTileColumns);
   }
 }
 
 #if defined(__AVX512BF16__)
-#define MOE_GEMM_DOT gemm_bf16_dot
+#define MOE_GEMM_DOT gemm_dot
 
+/// M rows times one panel with the bf16 dot product, which rounds its own way: two products at a
+/// time.
 template <int M>
-void rows_dot(const uint16_t* const* x, const void* panel, int64_t lines, float* out) {
+INLINE void rows_dot(const uint16_t* const* x, const void* panel, int64_t lines, float* out) {
   __m512 acc[M][4];
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m)
@@ -129,10 +206,10 @@ void rows_dot(const uint16_t* const* x, const void* panel, int64_t lines, float*
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m)
 #pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) _mm512_storeu_ps(out + m * 64 + 16 * v, acc[m][v]);
+    for (int v = 0; v < 4; ++v) _mm512_storeu_ps(out + m * kPanelColumns + 16 * v, acc[m][v]);
 }
 
-void gemm_bf16_dot(const uint16_t* const* x, int m, const void* panel, int64_t lines, float* out) {
+void gemm_dot(const uint16_t* const* x, int m, const void* panel, int64_t lines, float* out) {
   switch (m) {
     case 1:
       return rows_dot<1>(x, panel, lines, out);

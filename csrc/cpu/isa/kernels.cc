@@ -9,6 +9,7 @@
 #include "cpu/isa/simd.h"
 // clang-format off: they use what is above
 #include "cpu/isa/gemm.inl"
+#include "cpu/isa/probe.inl"
 #include "cpu/isa/rows.inl"
 // clang-format on
 
@@ -19,10 +20,24 @@
 
 namespace moe {
 
-extern const Kernels MOE_PASTE(kernels_, MOE_ISA);
-const Kernels MOE_PASTE(kernels_, MOE_ISA) = {
-    MOE_TEXT(MOE_ISA), gemm_f32,   gemm_bf16, MOE_GEMM_DOT, kMaxRows,
-    key_scores,        add_values, exp_sum,   sum_squares,  max_value,
-    scale_by,          add_scaled, silu_mul,  widen,        narrow};
+extern const Kernels MOE_PASTE(kernels_, MOE_ISA) = {
+    .name = MOE_TEXT(MOE_ISA),
+    .gemm_few = gemm_few,
+    .gemm_tiles = gemm_tiles,
+    .gemm_dot = MOE_GEMM_DOT,
+    .key_scores = key_scores,
+    .add_values = add_values,
+    .exp_sum = exp_sum,
+    .sum_squares = sum_squares,
+    .max_value = max_value,
+    .scale_by = scale_by,
+    .add_scaled = add_scaled,
+    .silu_mul = silu_mul,
+    .read_all = read_all,
+    .spin_f32 = spin_f32,
+    .spin_dot = MOE_SPIN_DOT,
+    .widen = widen,
+    .narrow = narrow,
+};
 
 }  // namespace moe

@@ -11,21 +11,26 @@ namespace moe {
 struct Kernels {
   const char* name;
 
-  /// out[m, 64] = x[m] (f32, k values; an even number for bf16) times one packed panel of `lines`
-  /// lines. m is 1..max_rows. Each output is one chain of f32 multiply-adds with k ascending, so
-  /// its bits do not depend on m.
-  void (*gemm_f32)(const float* const* x, int m, const void* panel, int64_t lines, float* out);
-  void (*gemm_bf16)(const float* const* x, int m, const void* panel, int64_t lines, float* out);
-  /// The same with bf16 rows and the dot-product instructions; null where there are none.
-  void (*gemm_bf16_dot)(const uint16_t* const* x, int m, const void* panel, int64_t lines,
-                        float* out);
-  int max_rows;
+  /// out[m, 64] = m <= 4 rows times one packed panel of `lines` lines. `half`: bf16 weights, and a
+  /// row holds 2 * lines values; else f32 and as many values as lines. Each output is one chain of
+  /// f32 multiply-adds with k ascending, here and in gemm_tiles, so its bits do not depend on m.
+  void (*gemm_few)(const float* const* x, int m, const void* panel, int64_t lines, int half,
+                   float* out);
+  /// The same for many rows: out[rows, 64]; a holds them in tiles of `height` <= 6,
+  /// [tile][k][height].
+  void (*gemm_tiles)(const float* a, int64_t rows, int64_t height, const void* panel, int64_t lines,
+                     int half, float* out);
+  /// bf16 rows, m <= 6 of them, with the dot-product instructions; null where there are none.
+  void (*gemm_dot)(const uint16_t* const* x, int m, const void* panel, int64_t lines, float* out);
 
-  /// out[j] = q . keys[:, j] for the 32 keys of a block, keys [d, 32] (f32, or bf16 if `half`).
-  void (*key_scores)(const float* q, const void* keys, int half, int64_t d, float* out);
-  /// acc[:] = acc[:] * scale + sum over n of p[n] * values[n, :], values [n, d].
-  void (*add_values)(const float* p, int64_t n, const void* values, int half, int64_t d,
-                     float scale, float* acc);
+  /// Attention of m <= 4 queries to the 32 keys of a block, in two steps. keys [d, 32], values [32,
+  /// d]: f32, or bf16 if `half`. Each result is one chain of multiply-adds, whatever m is. out[m,
+  /// 32]: out[i, j] = q[i] . keys[:, j]
+  void (*key_scores)(const float* const* q, int m, const void* keys, int half, int64_t d,
+                     float* out);
+  /// acc[i] = acc[i] * scale[i] + sum over the first n keys of p[i, :] * values, p [m, 32]
+  void (*add_values)(const float* p, int m, int64_t n, const void* values, int half, int64_t d,
+                     const float* scale, float* const* acc);
 
   /// x[i] = exp(x[i] - shift); returns their sum.
   float (*exp_sum)(float* x, int64_t n, float shift);
@@ -37,6 +42,12 @@ struct Kernels {
   void (*add_scaled)(const float* x, float a, int64_t n, float* out);
   /// out[i] = silu(gate[i]) * up[i]; up null: silu(gate[i])
   void (*silu_mul)(const float* gate, const float* up, int64_t n, float* out);
+  /// What the machine can do: sums n floats; does n rounds of independent multiply-adds and returns
+  /// the operations done; the same with bf16 dot products, null where there are none.
+  float (*read_all)(const float* x, int64_t n);
+  double (*spin_f32)(int64_t n);
+  double (*spin_dot)(int64_t n);
+
   void (*widen)(const uint16_t* x, int64_t n, float* out);   // bf16 to f32
   void (*narrow)(const float* x, int64_t n, uint16_t* out);  // f32 to bf16, to nearest even
 };

@@ -20,51 +20,121 @@ INLINE float load_one(const void* p, int64_t i) {
 
 constexpr int kKeys = 32;
 
-template <bool Half>
-void scores_of(const float* q, const void* keys, int64_t d, float* out) {
-  constexpr int V = kKeys / kLanes;
-  Vf acc[V] = {};
-  for (int64_t i = 0; i < d; ++i) {
-    const Vf a = splat(q[i]);
+template <int M, bool Half>
+INLINE void scores_of(const float* const* q, const void* keys, int64_t d, float* out) {
+  // As many vectors of keys as M rows of sums leave room for.
+  constexpr int kAll = kKeys / kLanes, V = M > 1 && kAll > 2 ? 2 : kAll;
+  for (int c = 0; c < kKeys; c += V * kLanes) {
+    Vf acc[M][V] = {};
+    for (int64_t i = 0; i < d; ++i) {
+      Vf k[V];
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) acc[v] += load_any<Half>(keys, i * kKeys + v * kLanes) * a;
-  }
+      for (int v = 0; v < V; ++v) k[v] = load_any<Half>(keys, i * kKeys + c + v * kLanes);
+#pragma GCC unroll 4
+      for (int m = 0; m < M; ++m) {
+        const Vf a = splat(q[m][i]);
 #pragma GCC unroll 8
-  for (int v = 0; v < V; ++v) store(out + v * kLanes, acc[v]);
-}
-
-void key_scores(const float* q, const void* keys, int half, int64_t d, float* out) {
-  half ? scores_of<true>(q, keys, d, out) : scores_of<false>(q, keys, d, out);
-}
-
-template <bool Half>
-void add_values_of(const float* p, int64_t n, const void* values, int64_t d, float scale,
-                   float* acc) {
-  int64_t i = 0;
-  constexpr int V = 4;
-  for (; i + V * kLanes <= d; i += V * kLanes) {
-    Vf sum[V];
-#pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) sum[v] = load(acc + i + v * kLanes) * scale;
-    for (int64_t j = 0; j < n; ++j) {
-      const Vf a = splat(p[j]);
-#pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) sum[v] += load_any<Half>(values, j * d + i + v * kLanes) * a;
+        for (int v = 0; v < V; ++v) acc[m][v] += k[v] * a;
+      }
     }
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) store(acc + i + v * kLanes, sum[v]);
-  }
-  for (; i < d; ++i) {
-    float sum = acc[i] * scale;
-    for (int64_t j = 0; j < n; ++j) sum += load_one<Half>(values, j * d + i) * p[j];
-    acc[i] = sum;
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) store(out + m * kKeys + c + v * kLanes, acc[m][v]);
   }
 }
 
-void add_values(const float* p, int64_t n, const void* values, int half, int64_t d, float scale,
-                float* acc) {
-  half ? add_values_of<true>(p, n, values, d, scale, acc)
-       : add_values_of<false>(p, n, values, d, scale, acc);
+INLINE Vf load_part(const float* p, int64_t i, int64_t n) {
+  if (i + kLanes <= n) return load(p + i);
+  float lane[kLanes] = {};
+  memcpy(lane, p + i, (n - i) * sizeof(float));
+  return load(lane);
+}
+
+/// Values i .. i + kLanes of a row of n, zeros behind its end.
+template <bool Half>
+INLINE Vf load_any_part(const void* p, int64_t i, int64_t n) {
+  if (i + kLanes <= n) return load_any<Half>(p, i);
+  float lane[kLanes] = {};
+  for (int64_t l = 0; i + l < n; ++l) lane[l] = load_one<Half>(p, i + l);
+  return load(lane);
+}
+
+INLINE void store_part(float* p, int64_t i, int64_t n, Vf v) {
+  if (i + kLanes <= n) return store(p + i, v);
+  float lane[kLanes];
+  store(lane, v);
+  memcpy(p + i, lane, (n - i) * sizeof(float));
+}
+
+/// V vectors of columns from i on.
+template <int M, int V, bool Half>
+INLINE void value_columns(const float* p, int64_t n, const void* values, int64_t d, int64_t i,
+                          const float* scale, float* const* acc) {
+  Vf sum[M][V];
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v)
+      sum[m][v] = rounded(load_part(acc[m], i + v * kLanes, d) * scale[m]);
+  for (int64_t j = 0; j < n; ++j) {
+    const void* row = Half ? (const void*)((const uint16_t*)values + j * d)
+                           : (const void*)((const float*)values + j * d);
+    Vf w[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) w[v] = load_any_part<Half>(row, i + v * kLanes, d);
+#pragma GCC unroll 4
+    for (int m = 0; m < M; ++m) {
+      const Vf a = splat(p[m * kKeys + j]);
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) sum[m][v] += w[v] * a;
+    }
+  }
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) store_part(acc[m], i + v * kLanes, d, sum[m][v]);
+}
+
+template <int M, bool Half>
+INLINE void values_of(const float* p, int64_t n, const void* values, int64_t d, const float* scale,
+                      float* const* acc) {
+  constexpr int V = M == 1 ? 4 : 2;
+  int64_t i = 0;
+  for (; i + V * kLanes <= d; i += V * kLanes)
+    value_columns<M, V, Half>(p, n, values, d, i, scale, acc);
+  for (; i < d; i += kLanes) value_columns<M, 1, Half>(p, n, values, d, i, scale, acc);
+}
+
+void key_scores(const float* const* q, int m, const void* keys, int half, int64_t d, float* out) {
+  switch (m) {
+    case 4:
+      return half ? scores_of<4, true>(q, keys, d, out) : scores_of<4, false>(q, keys, d, out);
+    case 3:
+      return half ? scores_of<3, true>(q, keys, d, out) : scores_of<3, false>(q, keys, d, out);
+    case 2:
+      return half ? scores_of<2, true>(q, keys, d, out) : scores_of<2, false>(q, keys, d, out);
+    default:
+      return half ? scores_of<1, true>(q, keys, d, out) : scores_of<1, false>(q, keys, d, out);
+  }
+}
+
+void add_values(const float* p, int m, int64_t n, const void* values, int half, int64_t d,
+                const float* scale, float* const* acc) {
+  switch (m) {
+    case 4:
+      return half ? values_of<4, true>(p, n, values, d, scale, acc)
+                  : values_of<4, false>(p, n, values, d, scale, acc);
+    case 3:
+      return half ? values_of<3, true>(p, n, values, d, scale, acc)
+                  : values_of<3, false>(p, n, values, d, scale, acc);
+    case 2:
+      return half ? values_of<2, true>(p, n, values, d, scale, acc)
+                  : values_of<2, false>(p, n, values, d, scale, acc);
+    default:
+      return half ? values_of<1, true>(p, n, values, d, scale, acc)
+                  : values_of<1, false>(p, n, values, d, scale, acc);
+  }
 }
 
 /// Calls `body` on whole vectors, then on the rest through a padded copy. `body` maps Vf to Vf.
@@ -77,13 +147,6 @@ INLINE void map_row(const float* x, int64_t n, float* out, const Body& body) {
   memcpy(lane, x + i, (n - i) * sizeof(float));
   store(lane, body(load(lane), i));
   memcpy(out + i, lane, (n - i) * sizeof(float));
-}
-
-INLINE Vf load_part(const float* p, int64_t i, int64_t n) {
-  if (i + kLanes <= n) return load(p + i);
-  float lane[kLanes] = {};
-  memcpy(lane, p + i, (n - i) * sizeof(float));
-  return load(lane);
 }
 
 float exp_sum(float* x, int64_t n, float shift) {

@@ -34,7 +34,20 @@ INLINE Vu load(const uint32_t* p) {
   return v;
 }
 INLINE void store(float* p, Vf v) { memcpy(p, &v, sizeof v); }
-INLINE Vf splat(float x) { return Vf{} + x; }
+// Not 0 + x, which differs from x for -0 and so would be an addition.
+INLINE Vf splat(float x) { return x - Vf{}; }
+
+/// Keeps the compiler from contracting what made v with what uses it: bits must not depend on how a
+/// loop was unrolled.
+template <class T>
+INLINE T rounded(T v) {
+#if defined(__x86_64__)
+  asm("" : "+x"(v));
+#elif defined(__aarch64__)
+  asm("" : "+w"(v));
+#endif
+  return v;
+}
 
 /// bf16 to f32.
 INLINE Vf load_half(const uint16_t* p) {
