@@ -177,7 +177,10 @@ export interface Native {
     out: Tensor,
   ): Promise<void>
   /** Seconds of `work` bytes read or operations done by all threads: what this machine can do now. */
-  probe(kind: 'read' | 'f32' | 'bf16_dot', threads: number): Promise<{ work: number; seconds: number }>
+  probe(
+    kind: 'read' | 'f32' | 'bf16_dot',
+    threads: number,
+  ): Promise<{ work: number; seconds: number }>
   ropeTable(out: Tensor, base: number, positionScale: number, rounding: string): Promise<void>
 }
 

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 
@@ -15,6 +16,23 @@ constexpr size_t kHugePage = size_t{2} << 20;
 
 size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
+/// `bytes` of anonymous memory at a huge page's boundary, so that all of it can be in huge pages.
+void* map_aligned(size_t bytes) {
+  void* base =
+      mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (base == MAP_FAILED) return nullptr;
+  const auto start = reinterpret_cast<uintptr_t>(base);
+  const uintptr_t aligned = round_up(start, kHugePage);
+  if (aligned > start) munmap(base, aligned - start);
+  const uintptr_t rest = start + kHugePage - aligned;
+  if (rest > 0) munmap(reinterpret_cast<void*>(aligned + bytes), rest);
+  void* memory = reinterpret_cast<void*>(aligned);
+#ifdef MADV_HUGEPAGE
+  madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+  return memory;
+}
+
 }  // namespace
 
 void Buffer::reserve(size_t bytes) {
@@ -23,11 +41,7 @@ void Buffer::reserve(size_t bytes) {
   void* memory = nullptr;
   if (bytes >= kHugePage) {
     bytes = round_up(bytes, kHugePage);
-    memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) memory = nullptr;
-#ifdef MADV_HUGEPAGE
-    if (memory) madvise(memory, bytes, MADV_HUGEPAGE);
-#endif
+    memory = map_aligned(bytes);
     mapped_ = true;
   } else {
     bytes = round_up(bytes, kAlign);

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/check.h"
@@ -26,33 +27,38 @@ struct SourceRow {
   DType dtype;
 };
 
-void pack_f32(const SourceRow* rows, int64_t k, float* out) {
-  for (int64_t c = 0; c < kPanel; ++c) {
-    if (!rows[c].data) continue;  // the buffer is zeroed
-    const size_t step = dtype_bytes(rows[c].dtype);
-    for (int64_t i = 0; i < k; ++i)
-      out[i * kPanel + c] = load_float(rows[c].data + i * step, rows[c].dtype);
-  }
+/// Rows of which an f32 panel takes bits as they are: `Word` is one value, or a pair of bf16
+/// values. One line of the panel at a time: its 64 rows are 64 streams of reads, the panel is one
+/// stream of writes.
+void copy_words(const SourceRow* rows, int64_t words, uint32_t* out) {
+  for (int64_t i = 0; i < words; ++i, out += kPanel)
+    for (int64_t c = 0; c < kPanel; ++c) std::memcpy(out + c, rows[c].data + 4 * i, 4);
 }
 
-void pack_bf16(const SourceRow* rows, int64_t k, uint16_t* out) {
-  // Blocks of 16 lines keep the strided writes inside the first-level cache.
-  constexpr int64_t kBlock = 32;
-  for (int64_t begin = 0; begin < k; begin += kBlock) {
-    const int64_t end = std::min(begin + kBlock, k);
-    for (int64_t c = 0; c < kPanel; ++c) {
-      if (!rows[c].data) continue;
-      uint16_t* column = out + 2 * c;
-      if (rows[c].dtype == DType::bf16) {
-        for (int64_t i = begin; i < end; ++i)
-          std::memcpy(column + i / 2 * 2 * kPanel + i % 2, rows[c].data + 2 * i, 2);
-        continue;
-      }
-      const size_t step = dtype_bytes(rows[c].dtype);
-      for (int64_t i = begin; i < end; ++i)
-        column[i / 2 * 2 * kPanel + i % 2] =
-            to_bf16(load_float(rows[c].data + i * step, rows[c].dtype)).bits;
-    }
+void convert_f32(const SourceRow& row, int64_t k, float* out) {
+  const size_t step = dtype_bytes(row.dtype);
+  for (int64_t i = 0; i < k; ++i) out[i * kPanel] = load_float(row.data + i * step, row.dtype);
+}
+
+void convert_bf16(const SourceRow& row, int64_t begin, int64_t k, uint16_t* out) {
+  const size_t step = dtype_bytes(row.dtype);
+  for (int64_t i = begin; i < k; ++i)
+    out[i / 2 * 2 * kPanel + i % 2] = to_bf16(load_float(row.data + i * step, row.dtype)).bits;
+}
+
+/// Fills one panel; columns without a row stay zero, as the buffer is.
+void pack_panel(const SourceRow* rows, int64_t k, DType dtype, std::byte* panel) {
+  const bool half = dtype == DType::bf16;
+  const int64_t words = half ? k / 2 : k;
+  const bool as_is = std::all_of(
+      rows, rows + kPanel, [&](const SourceRow& row) { return row.data && row.dtype == dtype; });
+  if (as_is) copy_words(rows, words, reinterpret_cast<uint32_t*>(panel));
+  for (int64_t c = 0; c < kPanel; ++c) {
+    if (!rows[c].data) continue;
+    if (half)  // after the pairs, an odd k leaves one value
+      convert_bf16(rows[c], as_is ? 2 * words : 0, k, reinterpret_cast<uint16_t*>(panel) + 2 * c);
+    else if (!as_is)
+      convert_f32(rows[c], k, reinterpret_cast<float*>(panel) + c);
   }
 }
 
@@ -85,10 +91,7 @@ void pack(const CpuContext& cpu, Tensor& out, const std::vector<RowRun>& runs) {
         if (column < grid.columns) columns[c] = rows[half * grid.columns + column];
       }
       std::byte* panel = out.as<std::byte>() + p * grid.panel_bytes();
-      if (out.dtype == DType::f32)
-        pack_f32(columns, k, reinterpret_cast<float*>(panel));
-      else
-        pack_bf16(columns, k, reinterpret_cast<uint16_t*>(panel));
+      pack_panel(columns, k, out.dtype, panel);
     }
   });
 }

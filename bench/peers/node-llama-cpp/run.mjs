@@ -8,7 +8,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { devices } from '../../../dist/index.js'
-import { activeBytes, shapes, writeWeights } from './weights.mjs'
+import { activeBytes, shapes, writeWeights } from '../../weights.mjs'
 
 const here = path.dirname(fileURLToPath(import.meta.url))
 const { values } = parseArgs({
@@ -32,7 +32,8 @@ if (!existsSync(path.join(here, 'node_modules/node-llama-cpp'))) {
   })
 }
 const weights = path.join(os.tmpdir(), `moe-native-bench-${values.shape}-${values.dtype}`)
-if (!existsSync(path.join(weights, 'model.gguf'))) writeWeights(weights, shape, values.dtype)
+if (!existsSync(path.join(weights, 'model.gguf')))
+  writeWeights(weights, shape, values.dtype, { gguf: true })
 
 function start(script, ...args) {
   const child = fork(path.join(here, script), args, { serialization: 'advanced' })

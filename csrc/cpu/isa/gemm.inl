@@ -26,45 +26,52 @@ INLINE Vf widen_pairs(const uint32_t* line, int odd) {
   return odd ? (Vf)(pairs & 0xffff0000u) : (Vf)(pairs << 16);
 }
 
-constexpr int64_t kAhead = 16;  // lines of 256 bytes
-
-INLINE void prefetch_line(const char* line) {
-#pragma GCC unroll 4
-  for (int i = 0; i < 256; i += 64) __builtin_prefetch(line + i);
-}
-
-/// M rows times one panel, k ascending. A pass takes as many columns as their sums fit the
-/// registers.
+/// M rows times one panel, k ascending. Their sums may not leave room for all 64 columns; then
+/// several passes go over a block of lines that fits the first-level cache, and each brings its
+/// share of the next block.
 template <int M, bool Half>
 INLINE void few_rows(const float* const* x, const void* panel, int64_t lines, float* out) {
   constexpr int kFit = kTileVectors == 4 ? 4 : M == 1 ? 8 : M <= 3 ? 4 : 2;
   constexpr int V = kPanelColumns / kLanes < kFit ? kPanelColumns / kLanes : kFit;
-  for (int c = 0; c < kPanelColumns; c += V * kLanes) {
-    Vf acc[M][V] = {};
-    for (int64_t k = 0; k < lines; ++k) {
-      // The first pass brings whole lines, so that memory sees one stream and later passes hit the
-      // cache.
-      if (V * kLanes < kPanelColumns && c == 0)
-        prefetch_line((const char*)panel + (k + kAhead) * 256);
-#pragma GCC unroll 2
-      for (int odd = 0; odd < (Half ? 2 : 1); ++odd) {
-        Vf a[M];
+  constexpr int kPasses = kPanelColumns / (V * kLanes);
+  constexpr int64_t kLineBytes = 256, kShare = kLineBytes / kPasses;
+  constexpr int64_t kBlockLines = kPasses == 1 ? INT64_MAX / 2 : 64;
+  for (int64_t begin = 0; begin < lines; begin += kBlockLines) {
+    const int64_t end = lines - begin < kBlockLines ? lines : begin + kBlockLines;
+    const char* next = (const char*)panel + end * kLineBytes;
+    for (int c = 0; c < kPanelColumns; c += V * kLanes) {
+      Vf acc[M][V];
 #pragma GCC unroll 4
-        for (int m = 0; m < M; ++m) a[m] = splat(x[m][Half ? 2 * k + odd : k]);
+      for (int m = 0; m < M; ++m)
 #pragma GCC unroll 8
-        for (int v = 0; v < V; ++v) {
-          const int64_t at = k * kPanelColumns + c + v * kLanes;
-          const Vf w =
-              Half ? widen_pairs((const uint32_t*)panel + at, odd) : load((const float*)panel + at);
+        for (int v = 0; v < V; ++v)
+          acc[m][v] = begin == 0 ? Vf{} : load(out + m * kPanelColumns + c + v * kLanes);
+      for (int64_t k = begin; k < end; ++k) {
+        if (kPasses > 1) {
 #pragma GCC unroll 4
-          for (int m = 0; m < M; ++m) acc[m][v] += w * a[m];
+          for (int64_t i = 0; i < kShare; i += 64) __builtin_prefetch(next + i);
+          next += kShare;
+        }
+#pragma GCC unroll 2
+        for (int odd = 0; odd < (Half ? 2 : 1); ++odd) {
+          Vf a[M];
+#pragma GCC unroll 4
+          for (int m = 0; m < M; ++m) a[m] = splat(x[m][Half ? 2 * k + odd : k]);
+#pragma GCC unroll 8
+          for (int v = 0; v < V; ++v) {
+            const int64_t at = k * kPanelColumns + c + v * kLanes;
+            const Vf w = Half ? widen_pairs((const uint32_t*)panel + at, odd)
+                              : load((const float*)panel + at);
+#pragma GCC unroll 4
+            for (int m = 0; m < M; ++m) acc[m][v] += w * a[m];
+          }
         }
       }
-    }
 #pragma GCC unroll 4
-    for (int m = 0; m < M; ++m)
+      for (int m = 0; m < M; ++m)
 #pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) store(out + m * kPanelColumns + c + v * kLanes, acc[m][v]);
+        for (int v = 0; v < V; ++v) store(out + m * kPanelColumns + c + v * kLanes, acc[m][v]);
+    }
   }
 }
 

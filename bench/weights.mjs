@@ -286,9 +286,9 @@ export function activeBytes(c, dtype) {
     )
 }
 
-/** Writes `dir/hf` and `dir/model.gguf`. */
-export function writeWeights(dir, c, dtype) {
+/** Writes the folder `dir/hf`, and `dir/model.gguf` for the peer. */
+export function writeWeights(dir, c, dtype, { gguf = false } = {}) {
   const list = tensors(c, dtype)
   writeSafetensors(path.join(dir, 'hf'), c, list, dtype)
-  writeGguf(path.join(dir, 'model.gguf'), c, list, dtype)
+  if (gguf) writeGguf(path.join(dir, 'model.gguf'), c, list, dtype)
 }
