@@ -62,8 +62,8 @@ const cacheBytes =
 const peakBytes = peakMemory()
 const load = { seconds: loadSeconds, fileBytes, gigabytesPerSecond: fileBytes / loadSeconds / 1e9 }
 
-/** Multiply-adds of one token, times two: experts, dense layers; with the head if `head`. */
-const { hidden: H, ffn: F, kv, heads, experts: E, topK, vocab: V, layers: L } = shape
+/** Operations of one token, without the head. */
+const { hidden: H, ffn: F, kv, heads, experts: E, topK, layers: L } = shape
 const expertFlops = L * 6 * H * F * topK
 const denseFlops = L * 2 * (H * (H + 2 * (H / heads) * kv) + H * H + H * E)
 

@@ -25,6 +25,8 @@ export interface LoadOptions {
   signal?: AbortSignal | undefined
 }
 
+const loadsAtOnce = 4
+
 interface Task {
   name: string
   bytes: number
@@ -162,26 +164,33 @@ export class CheckpointWeights extends WeightList {
 
   /** Fills every handle. An abort rejects with the signal's reason. */
   async load({ onProgress, signal }: LoadOptions): Promise<void> {
-    const totalBytes = this.#tasks.reduce((n, task) => n + task.bytes, 0)
+    const tasks = this.#tasks.splice(0) // lets the mapped files go at the end
+    const totalBytes = tasks.reduce((n, task) => n + task.bytes, 0)
     const cancel = new (native().CancelToken)()
     const onAbort = () => cancel.cancel()
     signal?.addEventListener('abort', onAbort, { once: true })
     let loadedBytes = 0
-    try {
-      for (const { name, bytes, run } of this.#tasks) {
+    let failed = false
+    // A few at a time, so that the engine never waits for this thread.
+    const worker = async (): Promise<void> => {
+      for (let task = tasks.shift(); task && !failed; task = tasks.shift()) {
         signal?.throwIfAborted()
-        await run(cancel)
-        loadedBytes += bytes
-        if (name) onProgress?.({ loadedBytes, totalBytes, tensor: name })
+        await task.run(cancel)
+        loadedBytes += task.bytes
+        if (task.name) onProgress?.({ loadedBytes, totalBytes, tensor: task.name })
       }
-      signal?.throwIfAborted()
-    } catch (error) {
-      for (const tensor of this.tensors) tensor.release()
-      if (signal?.aborted) throw signal.reason
-      throw error
-    } finally {
-      signal?.removeEventListener('abort', onAbort)
-      this.#tasks.length = 0 // lets the mapped files go
     }
+    const workers = Array.from({ length: loadsAtOnce }, () =>
+      worker().catch((error: unknown) => {
+        failed = true
+        throw error
+      }),
+    )
+    const ended = await Promise.allSettled(workers)
+    signal?.removeEventListener('abort', onAbort)
+    const failure = ended.find((result) => result.status === 'rejected')
+    if (!failure && !signal?.aborted) return
+    for (const tensor of this.tensors) tensor.release()
+    throw signal?.aborted ? signal.reason : failure!.reason
   }
 }

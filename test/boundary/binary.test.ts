@@ -2,9 +2,18 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { innerLoops } from '../../scripts/spills.mjs'
 import { root } from '../support/golden.ts'
 
 const addon = `${root}/build/Release/moe_native.node`
+/** Object files of the kernels, of the ordinary build. */
+const objects = (): string[] =>
+  readdirSync(`${root}/build-cmake/${process.platform}-${process.arch}`, {
+    recursive: true,
+    encoding: 'utf8',
+  })
+    .filter((file) => /moe_kernels_\w+\.dir.*\.o$/.test(file))
+    .map((file) => path.join(root, `build-cmake/${process.platform}-${process.arch}`, file))
 const nm = (...args: string[]): string => execFileSync('nm', args, { encoding: 'utf8' })
 
 describe.skipIf(process.platform !== 'linux' || !existsSync(addon))(
@@ -27,6 +36,16 @@ describe.skipIf(process.platform !== 'linux' || !existsSync(addon))(
         .map((file) => path.join(root, 'build-cmake', file))
       expect(objects.length).toBeGreaterThan(0)
       for (const object of objects) expect(nm('--defined-only', object)).not.toMatch(/ [WVu] /)
+    })
+
+    it('keeps the sums of GEMM loops in registers', () => {
+      const loops = ['avx2', 'avx512', 'avx512bf16'].flatMap((isa) =>
+        objects()
+          .filter((file) => file.includes(`moe_kernels_${isa}.dir`))
+          .flatMap((file) => innerLoops(file, /gemm_/, 8)),
+      )
+      if (process.arch === 'x64') expect(loops.length).toBeGreaterThan(10)
+      expect(loops.filter((loop: { stack: number }) => loop.stack > 0)).toEqual([])
     })
 
     it('needs no C++ runtime that a slim image lacks', () => {

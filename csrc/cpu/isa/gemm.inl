@@ -31,7 +31,7 @@ INLINE Vf widen_pairs(const uint32_t* line, int odd) {
 /// share of the next block.
 template <int M, bool Half>
 INLINE void few_rows(const float* const* x, const void* panel, int64_t lines, float* out) {
-  constexpr int kFit = kTileVectors == 4 ? 4 : M == 1 ? 8 : M <= 3 ? 4 : 2;
+  constexpr int kFit = kTileVectors == 4 ? 4 : M == 1 ? 8 : M == 2 ? 4 : 2;
   constexpr int V = kPanelColumns / kLanes < kFit ? kPanelColumns / kLanes : kFit;
   constexpr int kPasses = kPanelColumns / (V * kLanes);
   constexpr int64_t kLineBytes = 256, kShare = kLineBytes / kPasses;

@@ -1,0 +1,44 @@
+// Inner loops of the GEMM kernels that touch the stack: sums that do not stay in registers.
+//   node scripts/spills.mjs OBJECT...
+// Prints one line a loop and exits with 1 when any of them spills. Needs objdump.
+import { execFileSync } from 'node:child_process'
+import { pathToFileURL } from 'node:url'
+
+const isMultiplyAdd = (line) => /vfmadd|vdpbf16ps|vfnmadd/.test(line)
+const isStack = (line) => /\(%r[sb]p/.test(line)
+
+/** Innermost loops with at least `minimum` multiply-adds of the functions whose name matches. */
+export function innerLoops(object, functions = /gemm_/, minimum = 6) {
+  const text = execFileSync('objdump', ['-d', '--no-show-raw-insn', object], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  })
+  return text.split(/\n\n(?=[0-9a-f]+ <)/).flatMap((block) => {
+    const name = /<(.*)>:/.exec(block)?.[1]
+    if (!name || !functions.test(name)) return []
+    const lines = block.split('\n').map((line) => ({ at: Number.parseInt(line, 16), line }))
+    const jumps = lines.flatMap(({ at, line }) => {
+      const target = Number.parseInt(/\sj\w+\s+([0-9a-f]+)/.exec(line)?.[1] ?? '', 16)
+      return target < at ? [{ from: target, to: at }] : []
+    })
+    const inner = jumps.filter(
+      (a) => !jumps.some((b) => b !== a && b.from >= a.from && b.to <= a.to),
+    )
+    return inner.flatMap(({ from, to }) => {
+      const body = lines.filter(({ at }) => at >= from && at <= to).map(({ line }) => line)
+      const multiplyAdds = body.filter(isMultiplyAdd).length
+      return multiplyAdds < minimum
+        ? []
+        : [{ name, at: from.toString(16), multiplyAdds, stack: body.filter(isStack).length }]
+    })
+  })
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href)
+  for (const object of process.argv.slice(2))
+    for (const loop of innerLoops(object)) {
+      console.log(
+        `${object.split('/').find((part) => part.includes('kernels_'))} ${loop.name} at ${loop.at}: ${loop.multiplyAdds} multiply-adds, ${loop.stack} stack accesses`,
+      )
+      if (loop.stack > 0) process.exitCode = 1
+    }
