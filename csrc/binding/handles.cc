@@ -51,23 +51,12 @@ Tensor tensor_from(const Napi::TypedArray& array, const Shape& shape, DType dtyp
   return tensor;
 }
 
-Napi::Value to_typed_array(Napi::Env env, std::shared_ptr<Buffer> buffer, size_t count,
-                           DType dtype) {
-  const size_t bytes = count * dtype_bytes(dtype);
-  napi_value array_buffer = nullptr;
-  auto* holder = new std::shared_ptr<Buffer>(buffer);
-  const auto release = [](napi_env, void*, void* hint) {
-    delete static_cast<std::shared_ptr<Buffer>*>(hint);
-  };
-  if (napi_create_external_arraybuffer(env, buffer->data(), bytes, release, holder,
-                                       &array_buffer) != napi_ok) {
-    // Some runtimes (Electron) forbid memory from outside the JavaScript heap.
-    delete holder;
-    auto copy = Napi::ArrayBuffer::New(env, bytes);
-    if (bytes) std::memcpy(copy.Data(), buffer->data(), bytes);
-    array_buffer = copy;
-  }
-  const Napi::ArrayBuffer memory(env, array_buffer);
+namespace {
+
+// A copy of less costs less than a finalizer.
+constexpr size_t kSmall = 16 << 10;
+
+Napi::Value view(Napi::Env env, const Napi::ArrayBuffer& memory, size_t count, DType dtype) {
   switch (dtype) {
     case DType::f32:
       return Napi::Float32Array::New(env, count, memory, 0);
@@ -78,6 +67,31 @@ Napi::Value to_typed_array(Napi::Env env, std::shared_ptr<Buffer> buffer, size_t
     default:
       return Napi::Uint16Array::New(env, count, memory, 0);
   }
+}
+
+}  // namespace
+
+Napi::Value to_typed_array(Napi::Env env, std::shared_ptr<Buffer> buffer, size_t count,
+                           DType dtype) {
+  const size_t bytes = count * dtype_bytes(dtype);
+  napi_value array_buffer = nullptr;
+  const auto copy = [&] {
+    auto memory = Napi::ArrayBuffer::New(env, bytes);
+    if (bytes) std::memcpy(memory.Data(), buffer->data(), bytes);
+    return memory;
+  };
+  if (bytes < kSmall) return view(env, copy(), count, dtype);
+  auto* holder = new std::shared_ptr<Buffer>(buffer);
+  const auto release = [](napi_env, void*, void* hint) {
+    delete static_cast<std::shared_ptr<Buffer>*>(hint);
+  };
+  if (napi_create_external_arraybuffer(env, buffer->data(), bytes, release, holder,
+                                       &array_buffer) != napi_ok) {
+    // Some runtimes (Electron) forbid memory from outside the JavaScript heap.
+    delete holder;
+    array_buffer = copy();
+  }
+  return view(env, Napi::ArrayBuffer(env, array_buffer), count, dtype);
 }
 
 Napi::Function TensorHandle::define(Napi::Env env) {

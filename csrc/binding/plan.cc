@@ -71,6 +71,33 @@ void read_field(const Napi::Value& value, TopKWeights& field, std::vector<Tensor
   read_name(value, field, {"renormalized", "softmax"});
 }
 
+/// Numbers for a tensor: bytes of a blob that all inputs of a run share.
+struct Input {
+  Tensor to;
+  size_t offset, bytes;
+};
+
+/// Appends the typed array's bytes to `blob`.
+Input read_input(Napi::Env env, const Napi::Value& tensor, const Napi::Value& array,
+                 std::vector<std::byte>& blob) {
+  Input input{read_tensor(tensor), blob.size(), 0};
+  napi_typedarray_type type;
+  size_t count = 0;
+  void* data = nullptr;
+  if (!input.to ||
+      napi_get_typedarray_info(env, array, &type, &count, &data, nullptr, nullptr) != napi_ok)
+    fail(Code::option, "run: input must be a tensor and a typed array");
+  constexpr size_t element_bytes[] = {1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8};  // by napi_typedarray_type
+  if (element_bytes[type] != dtype_bytes(input.to.dtype) ||
+      static_cast<int64_t>(count) > input.to.shape.count())
+    fail(Code::shape, "run: input must have at most ", input.to.shape.count(), " elements of ",
+         dtype_bytes(input.to.dtype), " bytes, got ", count, " of ", element_bytes[type]);
+  input.bytes = count * element_bytes[type];
+  const auto* bytes = static_cast<const std::byte*>(data);
+  blob.insert(blob.end(), bytes, bytes + input.bytes);
+  return input;
+}
+
 struct Output {
   Tensor tensor;
   std::shared_ptr<Buffer> copy;
@@ -165,16 +192,11 @@ Napi::Value PlanHandle::run(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const auto inputs = info[0].As<Napi::Array>();
     const auto outputs = info[1].As<Napi::Array>();
-    std::vector<std::pair<Tensor, Tensor>> copies;
+    std::vector<Input> copies;
+    std::vector<std::byte> blob;
     for (uint32_t i = 0; i < inputs.Length(); ++i) {
       const auto pair = inputs.Get(i).As<Napi::Array>();
-      Tensor to = read_tensor(pair.Get(0u));
-      const auto data = pair.Get(1u).As<Napi::TypedArray>();
-      if (static_cast<int64_t>(data.ElementLength()) > to.shape.count())
-        fail(Code::shape, "run: input must have at most ", to.shape.count(), " elements, got ",
-             data.ElementLength());
-      copies.emplace_back(
-          to, tensor_from(data, {static_cast<int64_t>(data.ElementLength())}, to.dtype));
+      copies.push_back(read_input(info.Env(), pair.Get(0u), pair.Get(1u), blob));
     }
     auto results = std::make_shared<std::vector<Output>>();
     for (uint32_t i = 0; i < outputs.Length(); ++i) {
@@ -185,9 +207,10 @@ Napi::Value PlanHandle::run(const Napi::CallbackInfo& info) {
     const CancelFlag cancel = read_cancel(info[3]);
     return Channel::of(info.Env())
         .run(info.Env(), cancel,
-             [plan = plan_, copies, results, threads, cancel]() -> Channel::Result {
-               for (const auto& [to, from] : copies)
-                 std::memcpy(to.as<std::byte>(), from.as<std::byte>(), from.slot->bytes);
+             [plan = plan_, copies = std::move(copies), blob = std::move(blob), results, threads,
+              cancel]() -> Channel::Result {
+               for (const Input& input : copies)
+                 std::memcpy(input.to.as<std::byte>(), blob.data() + input.offset, input.bytes);
                plan->run({kernels(), Pool::get(), threads}, cancel);
                for (Output& output : *results) {
                  const size_t bytes =

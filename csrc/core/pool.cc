@@ -15,14 +15,6 @@ namespace {
 // Long enough to bridge the gap between two ops, short enough not to starve a busy machine.
 constexpr int kSpins = 2000;
 
-void pause_cpu() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
 /// Spins, then sleeps, while `value` equals `old`.
 void wait_while(std::atomic<uint32_t>& value, uint32_t old) {
   for (int i = 0; i < kSpins; ++i) {
@@ -48,6 +40,14 @@ int quota_cpus(int fallback) {
 }
 
 }  // namespace
+
+void pause_cpu() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
 
 int usable_cpus() {
   int cpus = std::max(1u, std::thread::hardware_concurrency());

@@ -55,6 +55,9 @@ class Pool {
   std::vector<std::thread> threads_;
 };
 
+/// Tells the CPU that this is a spin loop.
+void pause_cpu();
+
 /// CPUs this process may use: affinity mask and cgroup quota, at least 1.
 int usable_cpus();
 
