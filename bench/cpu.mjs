@@ -134,7 +134,7 @@ async function besideBusyLoops() {
 }
 const busy = await besideBusyLoops()
 const memory = {
-  peakBytes: peakMemory(),
+  peakBytes,
   baseBytes: before,
   weightAndCacheBytes: fileBytes + cacheBytes,
 }

@@ -1,4 +1,4 @@
-import { availableMemory, chooseDevice, type DeviceName } from './device.ts'
+import { availableMemory, chooseDevice, type DeviceInfo, type DeviceName } from './device.ts'
 import { numberOption, publishedSampling } from './engine/sampling.ts'
 import { blockBytes } from './engine/step.ts'
 import { badOption, MoeError } from './errors.ts'
@@ -13,6 +13,7 @@ import { blockTokens } from './ops/index.ts'
 import { openTokenizer } from './tokenizer/index.ts'
 import { type Checkpoint, openCheckpoint } from './weights/checkpoint.ts'
 import { CheckpointWeights, type LoadProgress } from './weights/checkpoint_weights.ts'
+import { RandomWeights } from './weights/random_weights.ts'
 import type { RopeRounding, WeightList } from './weights/weights.ts'
 
 export interface LoadModelOptions {
@@ -44,6 +45,8 @@ interface Resolved {
 }
 
 function resolveOptions(options: LoadModelOptions): Resolved {
+  if (typeof options !== 'object' || options === null)
+    badOption('loadModel', 'options', 'an object', options)
   const where = 'loadModel'
   const { dtype = 'auto', threads, maxTokens, ropeTheta, ropeTable, onProgress, signal } = options
   if (!['auto', 'f32', 'bf16'].includes(dtype))
@@ -95,12 +98,45 @@ function defaultMaxTokens(config: ModelConfig, bytesPerBlock: number, free: numb
   return Math.max(blockTokens, Math.min(wanted, affordable))
 }
 
-function checkMemory(needed: number, free: number): void {
-  if (needed <= free) return
-  throw new MoeError(
-    'ERR_MOE_OUT_OF_MEMORY',
-    `loadModel: weights and cache must fit the free memory of ${free} bytes, got ${needed} bytes`,
-  )
+/** Everything that is decided before weights are asked for. */
+interface Setting {
+  device: DeviceInfo
+  dtype: ActivationDType
+  threads: number
+  numBlocks: number
+  maxTokens: number
+  /** Throws ERR_MOE_OUT_OF_MEMORY when weights of so many bytes do not fit beside the cache. */
+  checkMemory(weightBytes: number): void
+}
+
+function resolveSetting(
+  config: ModelConfig,
+  device: DeviceInfo,
+  options: LoadModelOptions,
+): Setting {
+  const { dtype, threads, maxTokens: asked } = resolveOptions(options)
+  const free = availableMemory()
+  const perBlock = blockBytes(config, dtype)
+  const numBlocks = Math.ceil((asked ?? defaultMaxTokens(config, perBlock, free)) / blockTokens)
+  const checkMemory = (weightBytes: number): void => {
+    const needed = numBlocks * perBlock + weightBytes
+    if (needed > free)
+      throw new MoeError(
+        'ERR_MOE_OUT_OF_MEMORY',
+        `loadModel: weights and cache must fit the free memory of ${free} bytes, got ${needed} bytes`,
+      )
+  }
+  checkMemory(0) // before handles take memory for tables of that length
+  const allowed = device.threads!
+  const maxTokens = numBlocks * blockTokens
+  return {
+    device,
+    dtype,
+    threads: Math.min(threads ?? allowed, allowed),
+    numBlocks,
+    maxTokens,
+    checkMemory,
+  }
 }
 
 /**
@@ -114,38 +150,73 @@ function checkMemory(needed: number, free: number): void {
 export async function loadModel(dir: string, options: LoadModelOptions = {}): Promise<Model> {
   if (typeof dir !== 'string' || dir === '')
     badOption('loadModel', 'dir', 'a path of a folder', dir)
-  if (typeof options !== 'object' || options === null)
-    badOption('loadModel', 'options', 'an object', options)
-  const { dtype, threads, maxTokens: asked } = resolveOptions(options)
+  resolveOptions(options)
   options.signal?.throwIfAborted()
   const device = chooseDevice(options.device)
   const checkpoint = openCheckpoint(dir)
   const { config } = describeModel(checkpoint.config)
-  const free = availableMemory()
-  const perBlock = blockBytes(config, dtype)
-  const numBlocks = Math.ceil((asked ?? defaultMaxTokens(config, perBlock, free)) / blockTokens)
-  const maxTokens = numBlocks * blockTokens
-
-  checkMemory(numBlocks * perBlock, free) // before handles take memory for tables of that length
-  const { graph, weights } = buildModel(checkpoint, dtype, { ...options, maxTokens })
-  checkMemory(numBlocks * perBlock + weights.bytes, free)
+  const setting = resolveSetting(config, device, options)
+  const { maxTokens } = setting
+  const { graph, weights } = buildModel(checkpoint, setting.dtype, { ...options, maxTokens })
+  setting.checkMemory(weights.bytes)
   const tokenizer = await openTokenizer(dir, config)
   await weights.load(options)
   const generation = new ConfigReader(checkpoint.generationConfig, 'generation_config.json')
   const published = generation.ids('eos_token_id')
-  return new Model(
-    {
-      graph,
-      device,
-      dtype,
-      threads: Math.min(threads ?? device.threads!, device.threads!),
-      numBlocks,
-      parameters: countParameters(config, weights),
-      tokenizer,
-      stopIds: published.length > 0 ? published : config.eosIds,
-      published: publishedSampling(checkpoint.generationConfig),
-      tensors: weights.tensors,
-    },
-    maxTokens,
-  )
+  return new Model({
+    ...setting,
+    graph,
+    parameters: countParameters(config, weights),
+    tokenizer,
+    stopIds: published.length > 0 ? published : config.eosIds,
+    published: publishedSampling(checkpoint.generationConfig),
+    tensors: weights.tensors,
+  })
+}
+
+export interface RandomModelOptions extends Omit<LoadModelOptions, 'onProgress'> {
+  /** Element type of the weights; default bf16. */
+  weights?: 'f32' | 'bf16' | undefined
+  /** Equal seeds give equal weights. */
+  seed?: number | undefined
+}
+
+/**
+ * A model of full size with random weights, made in memory: for benchmarks where no checkpoint is at hand.
+ *
+ * @param config what a config.json would hold, with `model_type`
+ * @throws {MoeError} as loadModel
+ */
+export async function randomModel(
+  config: Record<string, unknown>,
+  options: RandomModelOptions = {},
+): Promise<Model> {
+  if (typeof config !== 'object' || config === null)
+    badOption('randomModel', 'config', 'the contents of a config.json', config)
+  resolveOptions(options)
+  const { weights: dtype = 'bf16', signal } = options
+  if (dtype !== 'bf16' && dtype !== 'f32')
+    badOption('randomModel', 'weights', "'f32' or 'bf16'", dtype)
+  const seed = numberOption('seed', options.seed ?? 1, {
+    min: 0,
+    max: 2 ** 20,
+    whole: true,
+    where: 'randomModel',
+  })
+  const device = chooseDevice(options.device)
+  const described = describeModel(config)
+  const setting = resolveSetting(described.config, device, options)
+  const weights = new RandomWeights(dtype, seed)
+  const graph = described.build(weights, { ...options, maxTokens: setting.maxTokens })
+  setting.checkMemory(weights.bytes)
+  await weights.load(signal)
+  return new Model({
+    ...setting,
+    graph,
+    parameters: countParameters(described.config, weights),
+    tokenizer: undefined,
+    stopIds: described.config.eosIds,
+    published: {},
+    tensors: weights.tensors,
+  })
 }

@@ -36,6 +36,7 @@ export interface ModelParts {
   dtype: ActivationDType
   threads: number
   numBlocks: number
+  maxTokens: number
   parameters: Parameters
   tokenizer: Tokenizer | undefined
   stopIds: number[]
@@ -68,13 +69,13 @@ export class Model {
   #disposed: Promise<void> | undefined
 
   /** @internal */
-  constructor(parts: ModelParts, maxTokens: number) {
+  constructor(parts: ModelParts) {
     const { graph, tokenizer } = parts
     this.config = graph.config
     this.device = parts.device
     this.parameters = parts.parameters
     this.dtype = parts.dtype
-    this.maxTokens = maxTokens
+    this.maxTokens = parts.maxTokens
     this.tokenizer = tokenizer
     this.#graph = graph
     this.#tensors = parts.tensors
@@ -146,15 +147,19 @@ export class Model {
    * const { text, finishReason } = await model.generate('ROMEO:', { maxNewTokens: 40, temperature: 0.8 })
    * ```
    *
-   * Invalid options reject; ERR_MOE_CONTEXT_FULL when the prompt alone does not fit the cache.
+   * It never throws: whatever is wrong rejects. ERR_MOE_CONTEXT_FULL when the prompt alone does not fit the
+   * cache.
    *
    * @param prompt text, encoded as the tokenizer says (with BOS where it has one), or token ids
    */
   generate(prompt: string | TokenIds, options: GenerateOptions = {}): Generation {
-    this.#check()
-    const ids = this.#encode(prompt)
-    checkIds('generate', ids, this.config.vocabSize)
-    return new Generation(Array.from(ids), options, this.#context)
+    const ids = () => {
+      this.#check()
+      const encoded = this.#encode(prompt)
+      checkIds('generate', encoded, this.config.vocabSize)
+      return Array.from(encoded)
+    }
+    return new Generation(ids, options, this.#context)
   }
 
   #encode(prompt: string | TokenIds): TokenIds {

@@ -176,6 +176,8 @@ export interface Native {
     bits: number,
     out: Tensor,
   ): Promise<void>
+  /** Uniform numbers with this mean and standard deviation; the layout does not matter. */
+  fillRandom(out: Tensor, mean: number, scale: number, seed: number): Promise<void>
   /** Seconds of `work` bytes read or operations done by all threads: what this machine can do now. */
   probe(
     kind: 'read' | 'f32' | 'bf16_dot',

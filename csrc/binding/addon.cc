@@ -5,6 +5,7 @@
 #include "cpu/isa/select.h"
 #include "cpu/probe.h"
 #include "weights/pack.h"
+#include "weights/random.h"
 #include "weights/rope_table.h"
 
 namespace moe {
@@ -134,6 +135,20 @@ Napi::Value make_rope_table(const Napi::CallbackInfo& info) {
   });
 }
 
+/// fillRandom(out, mean, scale, seed)
+Napi::Value fill(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Tensor out = read_tensor(info[0]);
+    const float mean = info[1].ToNumber().FloatValue(), scale = info[2].ToNumber().FloatValue();
+    const auto seed = static_cast<uint64_t>(info[3].ToNumber().Int64Value());
+    return Channel::of(info.Env())
+        .run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
+          fill_random(load_context(), out, mean, scale, seed);
+          return nothing;
+        });
+  });
+}
+
 /// probe(kind, threads): { work, seconds }
 Napi::Value run_probe(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
@@ -171,6 +186,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("pack", pack_weight);
   add("copyToF32", copy_vector);
   add("dequantizeGptq", dequantize_gptq);
+  add("fillRandom", fill);
   add("probe", run_probe);
   add("ropeTable", make_rope_table);
   return exports;

@@ -84,26 +84,32 @@ export class Generation implements AsyncIterable<GenerateChunk>, PromiseLike<Gen
   readonly #chunks: GenerateChunk[] = []
   readonly #result: Promise<GenerateResult>
   readonly #cancel: (reason: unknown) => void
-  #wake: (() => void) | undefined
+  /** Iterators that have seen every chunk so far. */
+  #waiting: (() => void)[] = []
   #ended = false
 
   /** @internal use model.generate() */
-  constructor(prompt: readonly number[], options: GenerateOptions, context: GenerateContext) {
+  constructor(prompt: () => readonly number[], options: GenerateOptions, context: GenerateContext) {
     const controller = new AbortController()
     this.#cancel = (reason) => controller.abort(reason)
     this.#result = new Promise<GenerateResult>((resolve, reject) => {
       const emit = (chunk: GenerateChunk) => {
         this.#chunks.push(chunk)
-        this.#wake?.()
+        this.#wake()
       }
-      start(prompt, options, context, controller, emit, resolve, reject)
+      // What this throws rejects.
+      start(prompt(), options, context, controller, emit, resolve, reject)
     })
     this.#result
       .catch(() => {}) // whoever iterates gets the error there
       .finally(() => {
         this.#ended = true
-        this.#wake?.()
+        this.#wake()
       })
+  }
+
+  #wake(): void {
+    for (const resume of this.#waiting.splice(0)) resume()
   }
 
   // biome-ignore lint/suspicious/noThenProperty: being awaitable is the point
@@ -130,9 +136,7 @@ export class Generation implements AsyncIterable<GenerateChunk>, PromiseLike<Gen
       for (;;) {
         while (next < this.#chunks.length) yield this.#chunks[next++]!
         if (this.#ended) break
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve
-        })
+        await new Promise<void>((resolve) => this.#waiting.push(resolve))
       }
       await this.#result
     } finally {

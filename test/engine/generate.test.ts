@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { loadModel } from '../../lib/index.ts'
 import { kernels } from '../../lib/kernels.ts'
 import { ints, tensor } from '../cases/case.ts'
-import { failure } from '../support/files.ts'
+import { copyCheckpoint, editJson, failure } from '../support/files.ts'
 import { argmax, range, root } from '../support/golden.ts'
 import { useModel } from '../support/use_model.ts'
 
@@ -67,6 +67,50 @@ describe('generate', () => {
     expect(
       (await model().generate('To be', { maxNewTokens: 24, topK: 20, seed: 1 })).ids,
     ).not.toEqual((await model().generate('To be', { maxNewTokens: 24 })).ids)
+  })
+
+  it('two loops over one generation see the same chunks', async () => {
+    const generation = model().generate('ROMEO:', { maxNewTokens: 12 })
+    const read = async () => {
+      let text = ''
+      for await (const chunk of generation) text += chunk.text
+      return text
+    }
+    const [a, b] = await Promise.all([read(), read()])
+    expect([a, b]).toEqual([(await generation).text, a])
+  })
+
+  it('generation_config.json gives the defaults, the caller overrides them', async () => {
+    const copy = copyCheckpoint(dir)
+    editJson(`${copy}/generation_config.json`, (json) => {
+      Object.assign(json, {
+        do_sample: true,
+        temperature: 1.5,
+        top_k: 7,
+        repetition_penalty: 1.2,
+        eos_token_id: [3, 13],
+      })
+    })
+    await using sampled = await loadModel(copy, { device: 'cpu', maxTokens: 128 })
+    const same = {
+      temperature: 1.5,
+      topK: 7,
+      repetitionPenalty: 1.2,
+      stopIds: [3, 13],
+      seed: 5,
+      maxNewTokens: 20,
+    }
+    const published = await sampled.generate('ROMEO:', { seed: 5, maxNewTokens: 20 })
+    expect(published.ids).toEqual((await model().generate('ROMEO:', same)).ids)
+    const greedy = await sampled.generate('ROMEO:', {
+      temperature: 0,
+      repetitionPenalty: 1,
+      stopIds: [],
+      maxNewTokens: 20,
+    })
+    expect(greedy.ids).toEqual(
+      (await model().generate('ROMEO:', { stopIds: [], maxNewTokens: 20 })).ids,
+    )
   })
 
   it('top-k 1 is greedy at any temperature', async () => {

@@ -5,7 +5,7 @@ import { SentencePieceProcessor } from 'sentencepiece-js'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { describeModel } from '../../lib/models/index.ts'
 import { openTokenizer, type Tokenizer } from '../../lib/tokenizer/index.ts'
-import { failure, temporaryFolder } from '../support/files.ts'
+import { copyCheckpoint, editJson, failure, temporaryFolder } from '../support/files.ts'
 import { fixture, root } from '../support/golden.ts'
 
 const dir = `${root}/models/moepp-tiny`
@@ -65,6 +65,19 @@ describe('the tiny SentencePiece model', () => {
     expect(ids).toEqual([...tokenizer.encode('one'), 4, ...tokenizer.encode('two'), 3])
     expect(tokenizer.decode(ids)).toBe('onetwo')
     expect(tokenizer.decode(ids, { special: true })).toBe('one<sep>two<eod>')
+  })
+
+  it('BOS and EOS come as tokenizer_config.json says, and not at all when told so', async () => {
+    const copy = copyCheckpoint(dir)
+    const plain = tokenizer.encode('text')
+    editJson(`${copy}/tokenizer_config.json`, (json) =>
+      Object.assign(json, { add_bos_token: true, add_eos_token: true }),
+    )
+    const both = (await openTokenizer(copy, configOf(dir)))!
+    expect(both.encode('text')).toEqual([1, ...plain, 3])
+    expect(both.encode('text', { addSpecialTokens: false })).toEqual(plain)
+    editJson(`${copy}/tokenizer_config.json`, (json) => delete json.add_bos_token)
+    expect((await openTokenizer(copy, configOf(dir)))!.encode('text')[0]).toBe(1) // LlamaTokenizer's default
   })
 
   it('half a character waits; at the end it is U+FFFD', () => {

@@ -1,0 +1,67 @@
+import { type DType, native, type Tensor } from '../native.ts'
+import { count, type Rows, type Share, WeightList } from './weights.ts'
+
+/**
+ * Random weights of any architecture, for benchmarks of full-size models where no checkpoint is at hand. Norms
+ * are 1, biases 0, matrices scaled to keep their input's size; what adds to the residual stream is scaled down, so
+ * that routing stays spread.
+ */
+export class RandomWeights extends WeightList {
+  readonly #dtype: 'f32' | 'bf16'
+  readonly #tasks: (() => Promise<void>)[] = []
+  #seed: number
+
+  constructor(dtype: 'f32' | 'bf16', seed: number) {
+    super()
+    this.#dtype = dtype
+    this.#seed = seed
+  }
+
+  has(): boolean {
+    return true
+  }
+
+  ignore(): void {}
+
+  table(_: string, shape: number[], share: Share = 'embedding'): Tensor {
+    this.parameters[share] += count(shape)
+    const out = this.own(
+      native().tensor(shape, this.#dtype),
+      count(shape) * (this.#dtype === 'bf16' ? 2 : 4),
+    )
+    this.#fill(out, 0, 1)
+    return out
+  }
+
+  protected loadVector(name: string, _: number[], out: Tensor, at: number): void {
+    if (at > 0) return // a stack is filled with its first part
+    const norm = /norm/.test(name)
+    this.#fill(out, norm ? 1 : 0, norm || /bias/.test(name) ? 0 : 1)
+  }
+
+  protected loadMatrix(rows: Rows[], out: Tensor): void {
+    const intoResidual = /\.(o_proj|w2|down_proj)\.weight$/.test(rows[0]!.name)
+    this.#fill(out, 0, (intoResidual ? 0.2 : 1) / Math.sqrt(out.shape[1]!))
+  }
+
+  protected matrixDType(): DType {
+    return this.#dtype
+  }
+
+  protected later(work: () => Promise<void>): void {
+    this.#tasks.push(work)
+  }
+
+  #fill(out: Tensor, mean: number, scale: number): void {
+    const seed = this.#seed++
+    this.#tasks.push(() => native().fillRandom(out, mean, scale, seed * 2 ** 32))
+  }
+
+  /** Fills every handle. */
+  async load(signal?: AbortSignal): Promise<void> {
+    for (const task of this.#tasks.splice(0)) {
+      signal?.throwIfAborted()
+      await task()
+    }
+  }
+}
