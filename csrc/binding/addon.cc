@@ -141,11 +141,10 @@ Napi::Value fill(const Napi::CallbackInfo& info) {
     Tensor out = read_tensor(info[0]);
     const float mean = info[1].ToNumber().FloatValue(), scale = info[2].ToNumber().FloatValue();
     const auto seed = static_cast<uint64_t>(info[3].ToNumber().Int64Value());
-    return Channel::of(info.Env())
-        .run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
-          fill_random(load_context(), out, mean, scale, seed);
-          return nothing;
-        });
+    return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
+      fill_random(load_context(), out, mean, scale, seed);
+      return nothing;
+    });
   });
 }
 
