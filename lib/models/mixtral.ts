@@ -1,12 +1,10 @@
-import { SelfAttention } from '../layers/attention.ts'
+import { DecoderLayer, runLayers } from '../layers/decoder_layer.ts'
 import { Vocabulary } from '../layers/head.ts'
 import { MoeLayer } from '../layers/moe.ts'
 import type { Tensor } from '../native.ts'
-import * as ops from '../ops/index.ts'
-import type { Routing } from '../routers/router.ts'
 import { SoftmaxTopK } from '../routers/softmax_top_k.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
-import type { Architecture, GraphOptions, LayerCache, Step } from './architecture.ts'
+import type { Architecture, GraphOptions, Step } from './architecture.ts'
 import type { ConfigReader, ModelConfig } from './config.ts'
 
 /** Mixtral: plain sparse MoE (arXiv:2401.04088). */
@@ -54,58 +52,29 @@ export function readMixtralConfig(c: ConfigReader): MixtralConfig {
   }
 }
 
-class MixtralLayer {
-  readonly #inputNorm: Tensor
-  readonly #attention: SelfAttention
-  readonly #postNorm: Tensor
-  readonly #moe: MoeLayer
-  readonly #eps: number
-
-  constructor(weights: Weights, c: MixtralConfig, prefix: string, ropeTable: Tensor) {
-    const { hiddenSize: H, expertSize: I } = c
-    const moe = `${prefix}.block_sparse_moe`
-    const expert = (e: number) => `${moe}.experts.${e}`
-    this.#eps = c.rmsNormEps
-    this.#inputNorm = weights.vector(`${prefix}.input_layernorm.weight`, [H])
-    this.#postNorm = weights.vector(`${prefix}.post_attention_layernorm.weight`, [H])
-    const heads = { heads: c.numHeads, keyValueHeads: c.numKeyValueHeads, headSize: c.headSize }
-    this.#attention = new SelfAttention(
-      weights,
-      `${prefix}.self_attn`,
-      { hidden: H, ...heads },
-      ropeTable,
-    )
-    const router = { experts: c.experts.length, hidden: H, topK: c.topK }
-    this.#moe = new MoeLayer(new SoftmaxTopK(weights, `${moe}.gate.weight`, router), {
-      kinds: c.experts,
-      up: c.experts.map((_, e) =>
-        weights.matrix(
-          [rowsOf(`${expert(e)}.w1.weight`, [I, H]), rowsOf(`${expert(e)}.w3.weight`, [I, H])],
-          {
-            layout: 'gate_up',
-            share: 'expert',
-          },
-        ),
-      ),
-      down: c.experts.map((_, e) =>
-        weights.matrix([rowsOf(`${expert(e)}.w2.weight`, [H, I])], { share: 'expert' }),
-      ),
-      activation: 'swiglu',
-    })
-  }
-
-  forward(step: Step, x: Tensor, cache: LayerCache): { out: Tensor; routing: Routing } {
-    const n = ops.rmsNorm(step.plan, x, this.#inputNorm, this.#eps, step.dtype) // [T, H]
-    const h = this.#attention.forward(step, n, x, cache) //                        [T, H]
-    const m = ops.rmsNorm(step.plan, h, this.#postNorm, this.#eps, step.dtype) //  [T, H]
-    return this.#moe.forward(step, m, h)
-  }
+function moeLayer(weights: Weights, c: MixtralConfig, prefix: string): MoeLayer {
+  const { hiddenSize: H, expertSize: I, experts, topK } = c
+  const name = (e: number, w: string) => `${prefix}.experts.${e}.${w}.weight`
+  const router = { experts: experts.length, hidden: H, topK }
+  return new MoeLayer(new SoftmaxTopK(weights, `${prefix}.gate.weight`, router), {
+    kinds: experts,
+    up: experts.map((_, e) =>
+      weights.matrix([rowsOf(name(e, 'w1'), [I, H]), rowsOf(name(e, 'w3'), [I, H])], {
+        layout: 'gate_up',
+        share: 'expert',
+      }),
+    ),
+    down: experts.map((_, e) =>
+      weights.matrix([rowsOf(name(e, 'w2'), [H, I])], { share: 'expert' }),
+    ),
+    activation: 'swiglu',
+  })
 }
 
 export class Mixtral implements Architecture {
   readonly config: MixtralConfig
   readonly #vocabulary: Vocabulary
-  readonly #layers: MixtralLayer[]
+  readonly #layers: DecoderLayer[]
 
   constructor(config: MixtralConfig, weights: Weights, options: GraphOptions) {
     this.config = config
@@ -115,10 +84,11 @@ export class Mixtral implements Architecture {
       options.ropeTheta ?? config.ropeTheta,
     )
     this.#vocabulary = new Vocabulary(weights, config)
-    this.#layers = Array.from(
-      { length: config.numLayers },
-      (_, l) => new MixtralLayer(weights, config, `model.layers.${l}`, table),
-    )
+    this.#layers = Array.from({ length: config.numLayers }, (_, l) => {
+      const prefix = `model.layers.${l}`
+      const moe = moeLayer(weights, config, `${prefix}.block_sparse_moe`)
+      return new DecoderLayer(weights, prefix, config, table, moe)
+    })
   }
 
   firstVisible(position: number): number {
@@ -126,11 +96,7 @@ export class Mixtral implements Architecture {
   }
 
   forward(step: Step): Tensor | undefined {
-    let x = this.#vocabulary.embed(step) // [T, H]
-    for (const [l, layer] of this.#layers.entries()) {
-      x = layer.forward(step, x, step.cache[l]!).out
-      step.trace.hiddenStates.push(x)
-    }
+    const x = runLayers(step, this.#vocabulary.embed(step), this.#layers) // [T, H]
     return this.#vocabulary.logits(step, x)
   }
 }

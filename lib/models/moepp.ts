@@ -1,12 +1,11 @@
-import { SelfAttention } from '../layers/attention.ts'
+import { DecoderLayer, runLayers } from '../layers/decoder_layer.ts'
 import { Vocabulary } from '../layers/head.ts'
 import { MoeLayer } from '../layers/moe.ts'
 import type { Tensor } from '../native.ts'
-import * as ops from '../ops/index.ts'
+import type { ExpertKind } from '../ops/index.ts'
 import { ResidualRouter } from '../routers/residual_router.ts'
-import type { Routing } from '../routers/router.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
-import type { Architecture, GraphOptions, LayerCache, Step } from './architecture.ts'
+import type { Architecture, GraphOptions, Step } from './architecture.ts'
 import { ConfigReader, type ModelConfig } from './config.ts'
 
 /** MoE++: FFN experts beside constant, copy and zero experts (arXiv:2410.07348 and the published code). */
@@ -100,75 +99,45 @@ export function readMoePlusPlusConfig(c: ConfigReader): MoePlusPlusConfig {
   }
 }
 
-class MoePlusPlusLayer {
-  readonly #inputNorm: Tensor
-  readonly #attention: SelfAttention
-  readonly #postNorm: Tensor
-  readonly #moe: MoeLayer
-  readonly #eps: number
-
-  constructor(weights: Weights, c: MoePlusPlusConfig, prefix: string, ropeTable: Tensor) {
-    const { hiddenSize: H, expertSize: I, experts } = c
-    this.#eps = c.rmsNormEps
-    this.#inputNorm = weights.vector(`${prefix}.input_layernorm.weight`, [H])
-    this.#postNorm = weights.vector(`${prefix}.post_attention_layernorm.weight`, [H])
-    const heads = { heads: c.numHeads, keyValueHeads: c.numKeyValueHeads, headSize: c.headSize }
-    this.#attention = new SelfAttention(
-      weights,
-      `${prefix}.self_attn`,
-      { hidden: H, ...heads },
-      ropeTable,
-    )
-    const router = new ResidualRouter(weights, `${prefix}.mlp.moe.gate`, {
-      experts: experts.length,
-      hidden: H,
-      topK: c.topK,
-      twoLayers: c.twoLayerRouter,
-      normStd: c.logitsNormStd,
-      givesShare: c.gating === 'standard' ? experts.map((kind) => kind === 'zero') : undefined,
-    })
-    const of = (kind: ops.ExpertKind) =>
-      experts.flatMap((k, e) => (k === kind ? [`${prefix}.mlp.moe.experts.experts.${e}`] : []))
-    this.#moe = new MoeLayer(router, {
-      kinds: experts,
-      up: of('ffn').map((name) =>
-        weights.matrix([rowsOf(`${name}.up_proj.weight`, [2 * I, H])], {
-          layout: 'gate_up',
-          share: 'expert',
-        }),
+function moeLayer(weights: Weights, c: MoePlusPlusConfig, prefix: string): MoeLayer {
+  const { hiddenSize: H, expertSize: I, experts } = c
+  const router = new ResidualRouter(weights, `${prefix}.gate`, {
+    experts: experts.length,
+    hidden: H,
+    topK: c.topK,
+    twoLayers: c.twoLayerRouter,
+    normStd: c.logitsNormStd,
+    givesShare: c.gating === 'standard' ? experts.map((kind) => kind === 'zero') : undefined,
+  })
+  const of = (kind: ExpertKind) =>
+    experts.flatMap((k, e) => (k === kind ? [`${prefix}.experts.experts.${e}`] : []))
+  return new MoeLayer(router, {
+    kinds: experts,
+    up: of('ffn').map((name) =>
+      weights.matrix([rowsOf(`${name}.up_proj.weight`, [2 * I, H])], {
+        layout: 'gate_up',
+        share: 'expert',
+      }),
+    ),
+    down: of('ffn').map((name) =>
+      weights.matrix([rowsOf(`${name}.down_proj.weight`, [H, I])], { share: 'expert' }),
+    ),
+    activation: 'swiglu', // whatever hidden_act says, as published
+    constants: {
+      vectors: weights.stack(
+        of('constant').map((name) => `${name}.constant`),
+        [H],
       ),
-      down: of('ffn').map((name) =>
-        weights.matrix([rowsOf(`${name}.down_proj.weight`, [H, I])], { share: 'expert' }),
-      ),
-      activation: 'swiglu', // whatever hidden_act says, as published
-      constants: {
-        vectors: weights.stack(
-          of('constant').map((name) => `${name}.constant`),
-          [H],
-        ),
-        gates: weights.matrix(of('constant').map((name) => rowsOf(`${name}.wg.weight`, [2, H]))),
-      },
-      inputScale: c.inputScale,
-    })
-  }
-
-  forward(
-    step: Step,
-    x: Tensor,
-    cache: LayerCache,
-    previous?: Routing,
-  ): { out: Tensor; routing: Routing } {
-    const n = ops.rmsNorm(step.plan, x, this.#inputNorm, this.#eps, step.dtype) // [T, H]
-    const h = this.#attention.forward(step, n, x, cache) //                        [T, H]
-    const m = ops.rmsNorm(step.plan, h, this.#postNorm, this.#eps, step.dtype) //  [T, H]
-    return this.#moe.forward(step, m, h, previous)
-  }
+      gates: weights.matrix(of('constant').map((name) => rowsOf(`${name}.wg.weight`, [2, H]))),
+    },
+    inputScale: c.inputScale,
+  })
 }
 
 export class MoePlusPlus implements Architecture {
   readonly config: MoePlusPlusConfig
   readonly #vocabulary: Vocabulary
-  readonly #layers: MoePlusPlusLayer[]
+  readonly #layers: DecoderLayer[]
 
   constructor(config: MoePlusPlusConfig, weights: Weights, options: GraphOptions) {
     this.config = config
@@ -176,10 +145,11 @@ export class MoePlusPlus implements Architecture {
     const theta = options.ropeTheta ?? config.ropeTheta
     const table = weights.ropeTable(options.maxTokens, rotaryDim, theta, { positionScale })
     this.#vocabulary = new Vocabulary(weights, config)
-    this.#layers = Array.from(
-      { length: config.numLayers },
-      (_, l) => new MoePlusPlusLayer(weights, config, `model.layers.${l}`, table),
-    )
+    this.#layers = Array.from({ length: config.numLayers }, (_, l) => {
+      const prefix = `model.layers.${l}`
+      const moe = moeLayer(weights, config, `${prefix}.mlp.moe`)
+      return new DecoderLayer(weights, prefix, config, table, moe)
+    })
   }
 
   firstVisible(): number {
@@ -187,12 +157,7 @@ export class MoePlusPlus implements Architecture {
   }
 
   forward(step: Step): Tensor | undefined {
-    let x = this.#vocabulary.embed(step) // [T, H]
-    let routing: Routing | undefined
-    for (const [l, layer] of this.#layers.entries()) {
-      ;({ out: x, routing } = layer.forward(step, x, step.cache[l]!, routing))
-      step.trace.hiddenStates.push(x)
-    }
+    const x = runLayers(step, this.#vocabulary.embed(step), this.#layers) // [T, H]
     return this.#vocabulary.logits(step, x)
   }
 }

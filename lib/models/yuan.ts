@@ -1,4 +1,5 @@
 import { attend } from '../layers/attention.ts'
+import { type Layer, runLayers } from '../layers/decoder_layer.ts'
 import { Vocabulary } from '../layers/head.ts'
 import { LocalizedFilter } from '../layers/localized_filter.ts'
 import { MoeLayer } from '../layers/moe.ts'
@@ -87,7 +88,7 @@ function regrouped(prefix: string, c: YuanConfig, half: 0 | 1): Rows[] {
   })
 }
 
-class YuanLayer {
+class YuanLayer implements Layer {
   readonly #config: YuanConfig
   readonly #ropeTable: Tensor
   readonly #inputNorm: Tensor
@@ -178,11 +179,7 @@ export class Yuan implements Architecture {
   }
 
   forward(step: Step): Tensor | undefined {
-    let x = this.#vocabulary.embed(step) // [T, H]
-    for (const [l, layer] of this.#layers.entries()) {
-      x = layer.forward(step, x, step.cache[l]!).out
-      step.trace.hiddenStates.push(x)
-    }
+    const x = runLayers(step, this.#vocabulary.embed(step), this.#layers) // [T, H]
     return this.#vocabulary.logits(step, x)
   }
 }
