@@ -5,6 +5,8 @@ function(moe_add_isa_variants source)
   set(isas baseline)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND NOT "${CMAKE_OSX_ARCHITECTURES}" MATCHES "arm64")
     list(APPEND isas avx2 avx512 avx512bf16)
+  elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64" OR "${CMAKE_OSX_ARCHITECTURES}" MATCHES "arm64")
+    set(isas neon) # part of every 64-bit ARM: no flags, no choice
   endif()
   set(flags_avx2 -mavx2 -mfma)
   set(flags_avx512 ${flags_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)

@@ -7,7 +7,11 @@
 
 namespace moe {
 
+#ifdef MOE_HAVE_neon
+extern const Kernels kernels_neon;
+#else
 extern const Kernels kernels_baseline;
+#endif
 #ifdef MOE_HAVE_avx2
 extern const Kernels kernels_avx2;
 extern const Kernels kernels_avx512;
@@ -25,7 +29,11 @@ struct Candidate {
 // their registers.
 const std::vector<Candidate>& candidates() {
   static const std::vector<Candidate> list = [] {
+#ifdef MOE_HAVE_neon
+    std::vector<Candidate> all{{&kernels_neon, true}};
+#else
     std::vector<Candidate> all{{&kernels_baseline, true}};
+#endif
 #ifdef MOE_HAVE_avx2
     __builtin_cpu_init();
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -52,7 +60,7 @@ const Kernels& find(const std::string& name) {
 }
 
 const Kernels& best() {
-  const Kernels* chosen = &kernels_baseline;
+  const Kernels* chosen = candidates().front().kernels;
   for (const Candidate& c : candidates())
     if (c.supported) chosen = c.kernels;
   return *chosen;
