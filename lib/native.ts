@@ -43,7 +43,6 @@ type Maybe = Tensor | undefined
 
 /** A recorded forward pass. Each op is one method; `lib/ops` documents them. */
 export interface Plan {
-  readonly arenaBytes: number
   empty(shape: number[], dtype: DType): Tensor
   /** Copies inputs in, runs off this thread, and resolves to a copy of each output. */
   run(

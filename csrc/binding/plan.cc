@@ -129,7 +129,6 @@ Napi::Function PlanHandle::define(Napi::Env env) {
           InstanceMethod<&PlanHandle::empty>("empty"),
           InstanceMethod<&PlanHandle::run>("run"),
           InstanceMethod<&PlanHandle::time>("time"),
-          InstanceAccessor<&PlanHandle::arena_bytes>("arenaBytes"),
           InstanceMethod<
               &PlanHandle::record<Embedding, &Embedding::table, &Embedding::ids, &Embedding::out>>(
               "embedding"),
@@ -180,10 +179,6 @@ Napi::Value PlanHandle::empty(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     return TensorHandle::wrap(info.Env(), plan_->empty(read_shape(info[0]), read_dtype(info[1])));
   });
-}
-
-Napi::Value PlanHandle::arena_bytes(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), static_cast<double>(plan_->arena_bytes()));
 }
 
 /// run(inputs: [tensor, data][], outputs: tensor[], threads, cancel): copies the data in, runs, and

@@ -29,7 +29,6 @@ class PlanHandle : public Napi::ObjectWrap<PlanHandle> {
  private:
   Napi::Value empty(const Napi::CallbackInfo& info);
   Napi::Value run(const Napi::CallbackInfo& info);
-  Napi::Value arena_bytes(const Napi::CallbackInfo& info);
 
   Napi::Value time(const Napi::CallbackInfo& info);
 

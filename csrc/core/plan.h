@@ -48,8 +48,6 @@ class Plan {
 
   const std::vector<std::string>& names() const { return names_; }
 
-  size_t arena_bytes() const { return bytes_; }
-
  private:
   void add(std::vector<Tensor> tensors, std::function<void(const CpuContext&)> run);
 

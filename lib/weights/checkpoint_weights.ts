@@ -53,11 +53,6 @@ export class CheckpointWeights extends WeightList {
     this.#dtype = dtype
   }
 
-  has(name: string): boolean {
-    const { entries } = this.#checkpoint
-    return entries.has(name) || quantizedLayer(name, entries) !== undefined
-  }
-
   ignore(pattern: RegExp): void {
     this.#ignored.push(pattern)
   }

@@ -17,10 +17,6 @@ export class RandomWeights extends WeightList {
     this.#seed = seed
   }
 
-  has(): boolean {
-    return true
-  }
-
   ignore(): void {}
 
   table(_: string, shape: number[], share: Share = 'embedding'): Tensor {

@@ -28,7 +28,6 @@ export type Share = 'dense' | 'expert' | 'embedding' | 'none'
  * a handle; the bytes come when everything has been asked for and `load` runs.
  */
 export interface Weights {
-  has(name: string): boolean
   /** A vector or small matrix, widened to f32. */
   vector(name: string, shape: number[]): Tensor
   /** Tensors of one shape, widened to f32 and stacked: [names, ...shape]. */
@@ -58,7 +57,6 @@ export abstract class WeightList implements Weights {
   bytes = 0
   readonly #tables = new Map<string, Tensor>()
 
-  abstract has(name: string): boolean
   abstract ignore(pattern: RegExp): void
   abstract table(name: string, shape: number[], share?: Share): Tensor
   /** Fills `out` from element `at` on. */

@@ -18,9 +18,6 @@ class MadeWeights extends WeightList {
     this.#zero = zero
   }
 
-  has(): boolean {
-    return true
-  }
   ignore(): void {}
   table(): Tensor {
     throw new Error('routers have no tables')
