@@ -46,3 +46,12 @@ export function shown(value: unknown): string {
 export function badOption(where: string, name: string, expected: string, value: unknown): never {
   throw new MoeError('ERR_MOE_OPTION', `${where}: ${name} must be ${expected}, got ${shown(value)}`)
 }
+
+/** Checks what every call's options share: that they are an object, and their signal. */
+export function checkOptions(where: string, options: { signal?: AbortSignal | undefined }): void {
+  if (typeof options !== 'object' || options === null)
+    badOption(where, 'options', 'an object', options)
+  const { signal } = options
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    badOption(where, 'signal', 'an AbortSignal', signal)
+}

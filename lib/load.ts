@@ -1,7 +1,7 @@
 import { availableMemory, chooseDevice, type DeviceInfo, type DeviceName } from './device.ts'
 import { numberOption, publishedSampling } from './engine/sampling.ts'
 import { blockBytes } from './engine/step.ts'
-import { badOption, MoeError } from './errors.ts'
+import { badOption, checkOptions, MoeError } from './errors.ts'
 import type { Parameters } from './model.ts'
 import { Model } from './model.ts'
 import type { Architecture } from './models/architecture.ts'
@@ -45,10 +45,9 @@ interface Resolved {
 }
 
 function resolveOptions(options: LoadModelOptions): Resolved {
-  if (typeof options !== 'object' || options === null)
-    badOption('loadModel', 'options', 'an object', options)
+  checkOptions('loadModel', options)
   const where = 'loadModel'
-  const { dtype = 'auto', threads, maxTokens, ropeTheta, ropeTable, onProgress, signal } = options
+  const { dtype = 'auto', threads, maxTokens, ropeTheta, ropeTable, onProgress } = options
   if (!['auto', 'f32', 'bf16'].includes(dtype))
     badOption(where, 'dtype', "'auto', 'f32' or 'bf16'", dtype)
   if (threads !== undefined)
@@ -60,8 +59,6 @@ function resolveOptions(options: LoadModelOptions): Resolved {
     badOption(where, 'ropeTable', "'published', 'bf16-frequencies' or 'exact'", ropeTable)
   if (onProgress !== undefined && typeof onProgress !== 'function')
     badOption(where, 'onProgress', 'a function', onProgress)
-  if (signal !== undefined && !(signal instanceof AbortSignal))
-    badOption(where, 'signal', 'an AbortSignal', signal)
   return { dtype: dtype === 'auto' ? 'f32' : dtype, threads, maxTokens }
 }
 

@@ -124,27 +124,36 @@ void prepare_rows(const CpuContext& cpu, const Job& job) {
   });
 }
 
+/// Calls `kernel(x, m, sums)` for pieces of at most kRows of `count` rows.
+template <class Value, int64_t kRows, class Kernel>
+void by_pieces(const Job& job, const std::byte* row, int64_t count, float* out,
+               const Kernel& kernel) {
+  for (int64_t i = 0; i < count; i += kRows) {
+    const int m = static_cast<int>(std::min(kRows, count - i));
+    const Value* x[kRows];
+    for (int j = 0; j < m; ++j)
+      x[j] = reinterpret_cast<const Value*>(row + static_cast<size_t>(i + j) * job.stride);
+    kernel(x, m, out + i * kPanel);
+  }
+}
+
 /// The sums of `count` rows of group g from its row `first` on: out [count, 64].
 void multiply(const Job& job, int64_t g, int64_t first, int64_t count, const std::byte* panel,
               float* out) {
-  const std::byte* row = job.rows + static_cast<size_t>(job.args.offsets[g] + first) * job.stride;
+  const Kernels& kernels = job.kernels;
+  const int64_t lines = job.grid.lines;
   if (job.tiled(g))
-    return job.kernels.gemm_tiles(job.tile_start(g) + first * job.k, count, job.height(g), panel,
-                                  job.grid.lines, job.half, out);
-  for (int64_t i = 0; i < count && !job.dot; i += kFewRows) {
-    const int m = static_cast<int>(std::min(kFewRows, count - i));
-    const float* x[kFewRows];
-    for (int j = 0; j < m; ++j)
-      x[j] = reinterpret_cast<const float*>(row + static_cast<size_t>(i + j) * job.stride);
-    job.kernels.gemm_few(x, m, panel, job.grid.lines, job.half, out + i * kPanel);
-  }
-  for (int64_t i = 0; i < count && job.dot; i += kTileRows) {
-    const int m = static_cast<int>(std::min(kTileRows, count - i));
-    const uint16_t* x[kTileRows];
-    for (int j = 0; j < m; ++j)
-      x[j] = reinterpret_cast<const uint16_t*>(row + static_cast<size_t>(i + j) * job.stride);
-    job.kernels.gemm_dot(x, m, panel, job.grid.lines, out + i * kPanel);
-  }
+    return kernels.gemm_tiles(job.tile_start(g) + first * job.k, count, job.height(g), panel, lines,
+                              job.half, out);
+  const std::byte* row = job.rows + static_cast<size_t>(job.args.offsets[g] + first) * job.stride;
+  if (job.dot)
+    by_pieces<uint16_t, kTileRows>(job, row, count, out, [&](auto x, int m, float* sums) {
+      kernels.gemm_dot(x, m, panel, lines, sums);
+    });
+  else
+    by_pieces<float, kFewRows>(job, row, count, out, [&](auto x, int m, float* sums) {
+      kernels.gemm_few(x, m, panel, lines, job.half, sums);
+    });
 }
 
 /// One row of sums: bias, activation, residual, store. `sums` holds 64 columns and is changed.

@@ -27,9 +27,8 @@ struct SourceRow {
   DType dtype;
 };
 
-/// Rows of which an f32 panel takes bits as they are: `Word` is one value, or a pair of bf16
-/// values. One line of the panel at a time: its 64 rows are 64 streams of reads, the panel is one
-/// stream of writes.
+/// Rows whose bits are taken as they are; a word is one f32 or a pair of bf16. One line of the
+/// panel at a time: its 64 rows are 64 streams of reads, the panel is one stream of writes.
 void copy_words(const SourceRow* rows, int64_t words, uint32_t* out) {
   for (int64_t i = 0; i < words; ++i, out += kPanel)
     for (int64_t c = 0; c < kPanel; ++c) std::memcpy(out + c, rows[c].data + 4 * i, 4);

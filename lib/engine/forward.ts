@@ -1,4 +1,4 @@
-import { badOption, MoeError } from '../errors.ts'
+import { badOption, checkOptions, MoeError } from '../errors.ts'
 import type { ModelConfig } from '../models/config.ts'
 import type { Job, Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
@@ -57,13 +57,10 @@ export function checkIds(where: string, ids: unknown, vocabSize: number): assert
 export function checkForwardOptions(
   options: ForwardOptions,
 ): Required<Pick<ForwardOptions, 'logits'>> & ForwardOptions {
-  if (typeof options !== 'object' || options === null)
-    badOption('forward', 'options', 'an object', options)
-  const { logits = 'last', signal } = options
+  checkOptions('forward', options)
+  const { logits = 'last' } = options
   if (!['all', 'last', 'none'].includes(logits))
     badOption('forward', 'logits', "'all', 'last' or 'none'", logits)
-  if (signal !== undefined && !(signal instanceof AbortSignal))
-    badOption('forward', 'signal', 'an AbortSignal', signal)
   return { ...options, logits }
 }
 

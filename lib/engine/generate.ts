@@ -1,4 +1,4 @@
-import { badOption, MoeError } from '../errors.ts'
+import { badOption, checkOptions, MoeError } from '../errors.ts'
 import { blockTokens } from '../ops/index.ts'
 import type { TextStream } from '../tokenizer/index.ts'
 import type { BlockPool } from './blocks.ts'
@@ -53,10 +53,7 @@ function resolveLimits(
   promptTokens: number,
   context: GenerateContext,
 ): Limits {
-  if (typeof options !== 'object' || options === null)
-    badOption('generate', 'options', 'an object', options)
-  if (options.signal !== undefined && !(options.signal instanceof AbortSignal))
-    badOption('generate', 'signal', 'an AbortSignal', options.signal)
+  checkOptions('generate', options)
   const wanted = numberOption('maxNewTokens', options.maxNewTokens ?? 256, { min: 1, whole: true })
   const capacity = context.pool.size * blockTokens
   if (promptTokens > capacity)

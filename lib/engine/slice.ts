@@ -18,6 +18,9 @@ export interface Slice {
   draw?: { sampling: Sampling; step: number; promptLength: number; top: number } | undefined
 }
 
+/** Tokens of a step. */
+export const tokensOf = (slices: Slice[]): number => slices.reduce((n, { take }) => n + take, 0)
+
 /** What a slice gets back. Arrays are row-major. */
 export interface SliceResult {
   logits?: Float32Array

@@ -10,7 +10,7 @@ import {
   type Tensor,
 } from '../native.ts'
 import * as ops from '../ops/index.ts'
-import { maxSequences, maxStepTokens, type Slice, type SliceResult } from './slice.ts'
+import { maxSequences, maxStepTokens, type Slice, type SliceResult, tokensOf } from './slice.ts'
 import { type StepTensors, stepInputs } from './step_inputs.ts'
 import {
   type Reader,
@@ -92,7 +92,7 @@ export class StepRunner {
   ): Promise<SliceResult[]> {
     const drawing = slices.filter((slice) => slice.draw)
     const shape: StepShape = {
-      tokens: slices.reduce((n, slice) => n + slice.take, 0),
+      tokens: tokensOf(slices),
       sequences: slices.length,
       drawn: drawing.length,
       logitRows: slices.reduce((n, slice) => n + slice.logitRows, 0),
@@ -120,6 +120,7 @@ export class StepRunner {
   /** Frees the cache and everything recorded. */
   dispose(): void {
     this.#recorded.clear()
+    this.#last = undefined
     this.#arena.release()
     for (const { keys, values, states } of this.#cache)
       for (const t of [keys, values, ...states]) t.release()

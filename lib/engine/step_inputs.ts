@@ -1,7 +1,7 @@
 import type { Tensor } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { usesHistory } from './sampling.ts'
-import type { Slice } from './slice.ts'
+import { type Slice, tokensOf } from './slice.ts'
 
 /** The tensors that a step's numbers are copied to. */
 export interface StepTensors extends ops.SampleInputs {
@@ -18,7 +18,7 @@ type StepData = Record<keyof StepTensors, Int32Array | Float32Array>
 
 /** The numbers of one step, for each of its tensors. */
 export function stepInputs(slices: Slice[], blocksPerSequence: number): StepData {
-  const tokens = slices.reduce((n, slice) => n + slice.take, 0)
+  const tokens = tokensOf(slices)
   const perToken = () => new Int32Array(tokens)
   const [ids, positions, slots, starts, sequences] = [
     perToken(),

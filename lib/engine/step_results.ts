@@ -1,5 +1,5 @@
 import type { NumberArray } from '../native.ts'
-import type { Slice, SliceResult } from './slice.ts'
+import { type Slice, type SliceResult, tokensOf } from './slice.ts'
 
 /** Copies what one kind of output means for each slice into `out`. */
 export type Reader = (results: NumberArray[], slices: Slice[], out: SliceResult[]) => void
@@ -45,8 +45,6 @@ function tokenRows<T extends NumberArray>(result: T, slices: Slice[], tokens: nu
     return rows
   })
 }
-
-const tokensOf = (slices: Slice[]): number => slices.reduce((n, { take }) => n + take, 0)
 
 export function readHiddenStates(at: number[]): Reader {
   return (results, slices, out) => {
