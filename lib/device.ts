@@ -1,10 +1,16 @@
 import { readFileSync } from 'node:fs'
 import os from 'node:os'
-import { badOption, MoeError } from './errors.ts'
-import { native } from './native.ts'
+import { badOption } from './errors.ts'
+import { type Gpu, native } from './native.ts'
 
-/** Where a model runs. */
-export type DeviceName = 'auto' | 'cpu' | 'cuda' | `cuda:${number}` | 'cuda-sim'
+/** Where a model runs. `cuda-sim` runs the CUDA kernels on the host, for tests and learning; slow. */
+export type DeviceName =
+  | 'auto'
+  | 'cpu'
+  | 'cuda'
+  | `cuda:${number}`
+  | 'cuda-sim'
+  | `cuda-sim:${number}`
 
 export interface DeviceInfo {
   type: 'cpu' | 'cuda' | 'cuda-sim'
@@ -13,57 +19,93 @@ export interface DeviceInfo {
   available: boolean
   /** In words: why this device was chosen, or why it is not available. */
   reason: string
-  /** Kernels in use: baseline | avx2 | avx512 | avx512bf16. */
+  /** CPU: kernels in use, baseline | avx2 | avx512 | avx512bf16 | neon. */
   isa?: string
-  /** Kernels this machine could use; the environment variable MOE_CPU_ISA picks one. */
+  /** CPU: kernels this machine could use; the environment variable MOE_CPU_ISA picks one. */
   isas?: string[]
   threads?: number
+  /** GPU: its number, for `cuda:<number>`. */
+  index?: number
+  /** GPU: compute capability, such as 9. */
+  capability?: number
   memoryBytes?: number
 }
 
-/** Why there is no GPU backend to ask. */
-const noBackend = 'this build has no CUDA backend'
+/** A device, opened. */
+export interface Device {
+  info: DeviceInfo
+  /** Undefined: the CPU. */
+  gpu: Gpu | undefined
+  /** CPU threads that may be used, by a GPU's host side, too. */
+  threads: number
+}
 
-/** The CPU as a device. */
-export function cpuDevice(reason: string): DeviceInfo {
+function cpuInfo(reason: string): DeviceInfo & { threads: number } {
   const { isa, isas, threads } = native().cpu()
   const name = os.cpus()[0]?.model.trim() ?? process.arch
-  return {
-    type: 'cpu',
-    name,
-    available: true,
-    reason,
-    isa,
-    isas,
-    threads,
-    memoryBytes: os.totalmem(),
-  }
+  const memoryBytes = os.totalmem()
+  return { type: 'cpu', name, available: true, reason, isa, isas, threads, memoryBytes }
+}
+
+function gpuInfo(type: 'cuda' | 'cuda-sim', index: number, reason: string): DeviceInfo {
+  const { name, memoryBytes, capability } = native().gpus(type).gpus[index]!
+  return { type, name, available: true, reason, index, capability, memoryBytes }
+}
+
+const openCpu = (reason: string): Device => {
+  const info = cpuInfo(reason)
+  return { info, gpu: undefined, threads: info.threads }
+}
+
+/** Throws ERR_MOE_CUDA_UNAVAILABLE, saying what is missing. */
+function openGpu(type: 'cuda' | 'cuda-sim', index: number, reason: string): Device {
+  const gpu = new (native().Device)(type, index)
+  return { info: gpuInfo(type, index, reason), gpu, threads: native().cpu().threads }
 }
 
 /** Every device and whether it can be used; never throws. */
 export async function devices(): Promise<DeviceInfo[]> {
-  const cuda: DeviceInfo = { type: 'cuda', name: 'NVIDIA GPU', available: false, reason: noBackend }
+  const missing = (type: 'cpu' | 'cuda', name: string, reason: string): DeviceInfo[] => [
+    { type, name, available: false, reason },
+  ]
   try {
-    return [cpuDevice('always available'), cuda]
+    const { gpus, reason } = native().gpus('cuda')
+    return [
+      cpuInfo('always available'),
+      ...(gpus.length === 0 ? missing('cuda', 'NVIDIA GPU', reason) : []),
+      ...gpus.map((_, index) => {
+        try {
+          return openGpu('cuda', index, 'usable').info
+        } catch (error) {
+          return { ...gpuInfo('cuda', index, text(error)), available: false }
+        }
+      }),
+    ]
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error)
-    return [{ type: 'cpu', name: process.arch, available: false, reason }, cuda]
+    const reason = text(error)
+    return [...missing('cpu', process.arch, reason), ...missing('cuda', 'NVIDIA GPU', reason)]
   }
 }
 
+const text = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
 /**
- * The device that a `device` option means. `auto` never throws.
+ * Opens the device that a `device` option means. `auto` takes the first GPU that can be used, else the CPU, and
+ * does not throw.
  *
  * @throws {MoeError} ERR_MOE_OPTION for a name that is none, ERR_MOE_CUDA_UNAVAILABLE saying what is missing
  */
-export function chooseDevice(name: unknown = 'auto'): DeviceInfo {
-  if (name === 'cpu') return cpuDevice('asked for')
-  if (name === 'auto') return cpuDevice(`no GPU: ${noBackend}`)
-  if (typeof name === 'string' && /^cuda(:\d+|-sim)?$/.test(name))
-    throw new MoeError(
-      'ERR_MOE_CUDA_UNAVAILABLE',
-      `device: ${name} must be usable, got: ${noBackend}`,
-    )
+export function openDevice(name: unknown = 'auto'): Device {
+  if (name === 'cpu') return openCpu('asked for')
+  if (name === 'auto') {
+    try {
+      return openGpu('cuda', 0, 'a usable GPU is there')
+    } catch (error) {
+      return openCpu(`no GPU: ${text(error).replace(/^.* got:? /, '')}`)
+    }
+  }
+  const match = typeof name === 'string' && /^(cuda|cuda-sim)(?::(\d{1,4}))?$/.exec(name)
+  if (match) return openGpu(match[1] as 'cuda' | 'cuda-sim', Number(match[2] ?? 0), 'asked for')
   return badOption(
     'loadModel',
     'device',

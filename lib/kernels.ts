@@ -1,4 +1,4 @@
-import { chooseDevice, type DeviceName } from './device.ts'
+import { type Device, type DeviceName, openDevice } from './device.ts'
 import { badOption, MoeError } from './errors.ts'
 import {
   type Activation,
@@ -35,14 +35,24 @@ export function arrayDType({ data, dtype }: ArrayTensor): DType {
 
 /** One op's plan while it is described: turns arrays into tensors. */
 class OneOp {
-  readonly plan: Plan = new (native().Plan)(new (native().Arena)())
+  readonly plan: Plan
   readonly #where: string
+  readonly #device: Device
+  readonly #threads: number
 
-  constructor(where: string) {
+  constructor(where: string, { device = 'cpu', threads }: KernelOptions = {}) {
     this.#where = where
+    this.#device = openDevice(device)
+    this.#threads = threads ?? this.#device.threads
+    this.plan = new (native().Plan)(new (native().Arena)(this.#device.gpu))
   }
 
   input(name: string, array: ArrayTensor): Tensor {
+    this.#check(name, array)
+    return native().tensorFrom(array.data, array.shape, arrayDType(array), this.#device.gpu)
+  }
+
+  #check(name: string, array: ArrayTensor): void {
     if (!ArrayBuffer.isView(array?.data) || !Array.isArray(array.shape))
       badOption(this.#where, name, '{ data: typed array, shape }', array)
     const count = array.shape.reduce((n, dim) => n * dim, 1)
@@ -51,7 +61,6 @@ class OneOp {
         'ERR_MOE_SHAPE',
         `${this.#where}: ${name} must have ${count} elements for [${array.shape.join(', ')}], got ${array.data.length}`,
       )
-    return native().tensorFrom(array.data, array.shape, arrayDType(array))
   }
 
   /** Indices into something: kernels trust them, so they are checked here. `limit` is excluded. */
@@ -91,28 +100,27 @@ class OneOp {
 
   /** A weight [N, K], packed as the GEMM reads it. */
   async weight(name: string, array: ArrayTensor, layout: Layout = 'panels'): Promise<Tensor> {
-    const rows = this.input(name, array)
+    this.#check(name, array)
     if (array.shape.length !== 2)
       throw new MoeError(
         'ERR_MOE_SHAPE',
         `${this.#where}: ${name} must have 2 dimensions, got [${array.shape.join(', ')}]`,
       )
     const dtype = arrayDType(array) === 'bf16' ? 'bf16' : 'f32'
-    const out = native().tensor(array.shape, dtype, layout)
+    const rows = native().tensorFrom(array.data, array.shape, arrayDType(array))
+    const out = native().tensor(array.shape, dtype, layout, this.#device.gpu)
     await native().pack(out, [[rows, 0, array.shape[0]!]])
     return out
   }
 
   async run<Names extends string>(
     outputs: Record<Names, Tensor>,
-    { device = 'cpu', threads }: KernelOptions = {},
   ): Promise<Record<Names, ArrayTensor>> {
-    const chosen = chooseDevice(device)
     const names = Object.keys(outputs) as Names[]
     const data = await this.plan.run(
       [],
       names.map((name) => outputs[name]),
-      threads ?? chosen.threads!,
+      this.#threads,
     )
     return Object.fromEntries(
       names.map((name, i) => [
@@ -130,13 +138,13 @@ type Arrays<T> = { [K in keyof T]: T[K] extends Tensor | undefined ? ArrayTensor
 export const kernels = {
   /** See `ops.embedding`. */
   async embedding(i: { table: ArrayTensor; ids: ArrayTensor }, options?: KernelOptions) {
-    const op = new OneOp('embedding')
+    const op = new OneOp('embedding', options)
     const out = ops.embedding(
       op.plan,
       op.input('table', i.table),
       op.indices('ids', i.ids, i.table.shape[0] ?? 0),
     )
-    return op.run({ out }, options)
+    return op.run({ out })
   },
 
   /** See `ops.rmsNorm`. */
@@ -144,7 +152,7 @@ export const kernels = {
     i: { x: ArrayTensor; weight: ArrayTensor; eps: number; dtype?: ActivationDType },
     options?: KernelOptions,
   ) {
-    const op = new OneOp('rmsNorm')
+    const op = new OneOp('rmsNorm', options)
     const out = ops.rmsNorm(
       op.plan,
       op.input('x', i.x),
@@ -152,7 +160,7 @@ export const kernels = {
       i.eps,
       i.dtype ?? 'f32',
     )
-    return op.run({ out }, options)
+    return op.run({ out })
   },
 
   /** See `ops.linear`. `weight` [N, K] row-major; it is packed first. */
@@ -167,7 +175,7 @@ export const kernels = {
     },
     options?: KernelOptions,
   ) {
-    const op = new OneOp('linear')
+    const op = new OneOp('linear', options)
     const { activation = 'none', dtype = 'f32' } = i
     const weight = await op.weight(
       'weight',
@@ -181,7 +189,7 @@ export const kernels = {
       ...(bias && { bias }),
       ...(residual && { residual }),
     })
-    return op.run({ out }, options)
+    return op.run({ out })
   },
 
   /** See `ops.ropeCache`. Returns q and the caches as they are afterwards. */
@@ -189,7 +197,7 @@ export const kernels = {
     i: Record<'q' | 'k' | 'v' | 'positions' | 'slots' | 'table' | 'keys' | 'values', ArrayTensor>,
     options?: KernelOptions,
   ) {
-    const op = new OneOp('ropeCache')
+    const op = new OneOp('ropeCache', options)
     const t = (name: keyof typeof i) => op.input(name, i[name])
     const [q, keys, values] = [t('q'), t('keys'), t('values')]
     const at = {
@@ -198,7 +206,7 @@ export const kernels = {
       table: t('table'),
     }
     ops.ropeCache(op.plan, { q, k: t('k'), v: t('v') }, at, { keys, values })
-    return op.run({ q, keys, values }, options)
+    return op.run({ q, keys, values })
   },
 
   /** See `ops.attention`. */
@@ -211,7 +219,7 @@ export const kernels = {
     },
     options?: KernelOptions,
   ) {
-    const op = new OneOp('attention')
+    const op = new OneOp('attention', options)
     const starts = op.input('starts', i.starts)
     for (const [t, start] of i.starts.data.entries())
       if (start < 0 || start > (i.positions.data[t] ?? -1))
@@ -219,7 +227,7 @@ export const kernels = {
     const cache = { keys: op.input('keys', i.keys), values: op.input('values', i.values) }
     const visible = { ...op.places(i, i.keys.shape[0] ?? 0), starts }
     const out = ops.attention(op.plan, op.input('q', i.q), cache, visible, i.scale)
-    return op.run({ out }, options)
+    return op.run({ out })
   },
 
   /** See `ops.causalPair`. Returns the state as it is afterwards, too. */
@@ -227,26 +235,26 @@ export const kernels = {
     i: Record<'x' | 'state' | 'positions' | 'slots' | 'sequences' | 'blockTable', ArrayTensor>,
     options?: KernelOptions,
   ) {
-    const op = new OneOp('causalPair')
+    const op = new OneOp('causalPair', options)
     const blocks = i.state.shape[0] ?? 0
     const at = {
       ...op.places(i, blocks),
       slots: op.indices('slots', i.slots, blocks * ops.blockTokens),
     }
     const state = op.input('state', i.state)
-    return op.run({ out: ops.causalPair(op.plan, op.input('x', i.x), state, at), state }, options)
+    return op.run({ out: ops.causalPair(op.plan, op.input('x', i.x), state, at), state })
   },
 
   /** See `ops.attentionRouter`. */
   async attentionRouter(i: { qkv: ArrayTensor }, options?: KernelOptions) {
-    const op = new OneOp('attentionRouter')
-    return op.run({ logits: ops.attentionRouter(op.plan, op.input('qkv', i.qkv)) }, options)
+    const op = new OneOp('attentionRouter', options)
+    return op.run({ logits: ops.attentionRouter(op.plan, op.input('qkv', i.qkv)) })
   },
 
   /** See `ops.topK`. */
   async topK(i: { logits: ArrayTensor } & ops.TopKOptions, options?: KernelOptions) {
-    const op = new OneOp('topK')
-    return op.run(ops.topK(op.plan, op.input('logits', i.logits), i), options)
+    const op = new OneOp('topK', options)
+    return op.run(ops.topK(op.plan, op.input('logits', i.logits), i))
   },
 
   /** See `ops.permute`. */
@@ -254,7 +262,7 @@ export const kernels = {
     i: { x: ArrayTensor; ids: ArrayTensor; kinds: ops.ExpertKind[]; scale?: number },
     options?: KernelOptions,
   ) {
-    const op = new OneOp('permute')
+    const op = new OneOp('permute', options)
     const out = ops.permute(
       op.plan,
       op.input('x', i.x),
@@ -262,7 +270,7 @@ export const kernels = {
       i.kinds,
       i.scale,
     )
-    return op.run(out, options)
+    return op.run(out)
   },
 
   /** See `ops.groupedGemm`. `weights` [N, K] row-major, one an expert; they are packed first. */
@@ -276,7 +284,7 @@ export const kernels = {
     },
     options?: KernelOptions,
   ) {
-    const op = new OneOp('groupedGemm')
+    const op = new OneOp('groupedGemm', options)
     const { activation = 'none', dtype = 'f32' } = i
     const layout = activation === 'swiglu' ? 'gate_up' : 'panels'
     const weights = await Promise.all(
@@ -285,13 +293,12 @@ export const kernels = {
     const [x, offsets] = [op.input('x', i.x), op.offsets('offsets', i.offsets, i.x.shape[0] ?? 0)]
     return op.run(
       { out: ops.groupedGemm(op.plan, x, offsets, weights, dtype, activation) },
-      options,
     )
   },
 
   /** See `ops.combine`. */
   async combine(i: Arrays<ops.CombineInputs>, options?: KernelOptions) {
-    const op = new OneOp('combine')
+    const op = new OneOp('combine', options)
     const [x, constants, gates] = [
       op.optional('x', i.x),
       op.optional('constants', i.constants),
@@ -309,12 +316,12 @@ export const kernels = {
       ...(constants && { constants }),
       ...(gates && { gates }),
     })
-    return op.run({ out }, options)
+    return op.run({ out })
   },
 
   /** See `ops.gatherRows`. */
   async gatherRows(i: { x: ArrayTensor; rows: ArrayTensor }, options?: KernelOptions) {
-    const op = new OneOp('gatherRows')
+    const op = new OneOp('gatherRows', options)
     return op.run(
       {
         out: ops.gatherRows(
@@ -323,7 +330,6 @@ export const kernels = {
           op.indices('rows', i.rows, i.x.shape[0] ?? 0),
         ),
       },
-      options,
     )
   },
 
@@ -332,7 +338,7 @@ export const kernels = {
     i: { logits: ArrayTensor; vocabulary: number; top?: number } & Arrays<ops.SampleInputs>,
     options?: KernelOptions,
   ) {
-    const op = new OneOp('sample')
+    const op = new OneOp('sample', options)
     const inputs = {
       options: op.input('options', i.options),
       counts: op.input('counts', i.counts),
@@ -340,6 +346,6 @@ export const kernels = {
       historyOffsets: op.offsets('historyOffsets', i.historyOffsets, i.history.data.length),
     }
     const out = ops.sample(op.plan, op.input('logits', i.logits), inputs, i.vocabulary, i.top ?? 0)
-    return op.run(out as Record<keyof typeof out, Tensor>, options)
+    return op.run(out as Record<keyof typeof out, Tensor>)
   },
 }

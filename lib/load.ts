@@ -1,4 +1,4 @@
-import { availableMemory, chooseDevice, type DeviceInfo, type DeviceName } from './device.ts'
+import { availableMemory, type Device, type DeviceName, openDevice } from './device.ts'
 import { numberOption, publishedSampling } from './engine/sampling.ts'
 import { blockBytes } from './engine/step.ts'
 import { badOption, checkOptions, MoeError } from './errors.ts'
@@ -8,7 +8,7 @@ import type { Architecture } from './models/architecture.ts'
 import type { ModelConfig } from './models/config.ts'
 import { ConfigReader } from './models/config.ts'
 import { describeModel } from './models/index.ts'
-import type { ActivationDType } from './native.ts'
+import type { ActivationDType, Gpu } from './native.ts'
 import { blockTokens } from './ops/index.ts'
 import { openTokenizer } from './tokenizer/index.ts'
 import { type Checkpoint, openCheckpoint } from './weights/checkpoint.ts'
@@ -19,13 +19,14 @@ import type { RopeRounding, WeightList } from './weights/weights.ts'
 export interface LoadModelOptions {
   /** Default `auto`: a usable GPU, else the CPU; `model.device.reason` says why. */
   device?: DeviceName | undefined
-  /** Element type of activations. `auto`: f32 on the CPU. Weights keep the file's type. */
+  /** Element type of activations. `auto`: f32 on the CPU, bf16 on a GPU. Weights keep the file's type. */
   dtype?: 'auto' | ActivationDType | undefined
   /** CPU threads; default: all that affinity and cgroup quota allow. */
   threads?: number | undefined
   /**
    * Tokens that the cache holds, over all sequences: the limit of the context. Default: the larger of the
-   * model's max_position_embeddings and 4096, within a quarter of the free memory.
+   * model's max_position_embeddings and 4096, within a quarter of the free memory, or on a GPU 90 % of what the
+   * weights leave.
    */
   maxTokens?: number | undefined
   /** Rotary base, instead of the configuration's. */
@@ -44,7 +45,7 @@ interface Resolved {
   maxTokens: number | undefined
 }
 
-function resolveOptions(options: LoadModelOptions): Resolved {
+function resolveOptions(options: LoadModelOptions, onGpu = false): Resolved {
   checkOptions('loadModel', options)
   const where = 'loadModel'
   const { dtype = 'auto', threads, maxTokens, ropeTheta, ropeTable, onProgress } = options
@@ -59,7 +60,7 @@ function resolveOptions(options: LoadModelOptions): Resolved {
     badOption(where, 'ropeTable', "'published', 'bf16-frequencies' or 'exact'", ropeTable)
   if (onProgress !== undefined && typeof onProgress !== 'function')
     badOption(where, 'onProgress', 'a function', onProgress)
-  return { dtype: dtype === 'auto' ? 'f32' : dtype, threads, maxTokens }
+  return { dtype: dtype === 'auto' ? (onGpu ? 'bf16' : 'f32') : dtype, threads, maxTokens }
 }
 
 /** Parameters by what the weights were asked for as. */
@@ -80,24 +81,18 @@ export function buildModel(
   checkpoint: Checkpoint,
   dtype: ActivationDType,
   options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'> & { maxTokens: number },
+  gpu?: Gpu,
 ): { graph: Architecture; weights: CheckpointWeights } {
   const { build } = describeModel(checkpoint.config)
-  const weights = new CheckpointWeights(checkpoint, dtype)
+  const weights = new CheckpointWeights(checkpoint, dtype, gpu)
   const graph = build(weights, options)
   weights.checkNames()
   return { graph, weights }
 }
 
-/** Cache size: what was asked for, else the default within a quarter of what is free. */
-function defaultMaxTokens(config: ModelConfig, bytesPerBlock: number, free: number): number {
-  const wanted = Math.max(config.maxPositionEmbeddings, 4096)
-  const affordable = Math.floor(free / 4 / bytesPerBlock) * blockTokens
-  return Math.max(blockTokens, Math.min(wanted, affordable))
-}
-
 /** Everything that is decided before weights are asked for. */
 interface Setting {
-  device: DeviceInfo
+  device: Device
   dtype: ActivationDType
   threads: number
   numBlocks: number
@@ -106,17 +101,25 @@ interface Setting {
   checkMemory(weightBytes: number): void
 }
 
+/** @param weightBytes of the weights on a GPU; asked only there */
 function resolveSetting(
   config: ModelConfig,
-  device: DeviceInfo,
+  device: Device,
   options: LoadModelOptions,
+  weightBytes: () => number,
 ): Setting {
-  const { dtype, threads, maxTokens: asked } = resolveOptions(options)
-  const free = availableMemory()
+  const { dtype, threads, maxTokens: asked } = resolveOptions(options, device.gpu !== undefined)
+  const free = device.gpu ? device.gpu.freeMemory() : availableMemory()
   const perBlock = blockBytes(config, dtype)
-  const numBlocks = Math.ceil((asked ?? defaultMaxTokens(config, perBlock, free)) / blockTokens)
-  const checkMemory = (weightBytes: number): void => {
-    const needed = numBlocks * perBlock + weightBytes
+  const defaultTokens = (): number => {
+    const forCache = device.gpu ? 0.9 * (free - weightBytes()) : free / 4
+    const affordable = Math.floor(forCache / perBlock) * blockTokens
+    const wanted = Math.max(config.maxPositionEmbeddings, 4096)
+    return Math.max(blockTokens, Math.min(wanted, affordable))
+  }
+  const numBlocks = Math.ceil((asked ?? defaultTokens()) / blockTokens)
+  const checkMemory = (bytes: number): void => {
+    const needed = numBlocks * perBlock + bytes
     if (needed > free)
       throw new MoeError(
         'ERR_MOE_OUT_OF_MEMORY',
@@ -124,15 +127,27 @@ function resolveSetting(
       )
   }
   checkMemory(0) // before handles take memory for tables of that length
-  const allowed = device.threads!
-  const maxTokens = numBlocks * blockTokens
   return {
     device,
     dtype,
-    threads: Math.min(threads ?? allowed, allowed),
+    threads: Math.min(threads ?? device.threads, device.threads),
     numBlocks,
-    maxTokens,
+    maxTokens: numBlocks * blockTokens,
     checkMemory,
+  }
+}
+
+/** What a GPU holds of these weights, the rotary table as long as most caches; nothing goes there. */
+const bytesOf = (build: (options: { maxTokens: number }) => WeightList): number =>
+  build({ maxTokens: 4096 }).bytes
+
+/** Frees what was handed out when `work` fails. */
+async function releasedOnFailure<T>(weights: WeightList, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    for (const tensor of weights.tensors) tensor.release()
+    throw error
   }
 }
 
@@ -149,25 +164,29 @@ export async function loadModel(dir: string, options: LoadModelOptions = {}): Pr
     badOption('loadModel', 'dir', 'a path of a folder', dir)
   resolveOptions(options)
   options.signal?.throwIfAborted()
-  const device = chooseDevice(options.device)
+  const device = openDevice(options.device)
   const checkpoint = openCheckpoint(dir)
   const { config } = describeModel(checkpoint.config)
-  const setting = resolveSetting(config, device, options)
-  const { maxTokens } = setting
-  const { graph, weights } = buildModel(checkpoint, setting.dtype, { ...options, maxTokens })
-  setting.checkMemory(weights.bytes)
+  const setting = resolveSetting(config, device, options, () =>
+    bytesOf((dry) => buildModel(checkpoint, 'f32', { ...options, ...dry }).weights),
+  )
+  const { maxTokens, dtype } = setting
+  const { graph, weights } = buildModel(checkpoint, dtype, { ...options, maxTokens }, device.gpu)
   const tokenizer = await openTokenizer(dir, config)
-  await weights.load(options)
   const generation = new ConfigReader(checkpoint.generationConfig, 'generation_config.json')
   const published = generation.ids('eos_token_id')
-  return new Model({
-    ...setting,
-    graph,
-    parameters: countParameters(config, weights),
-    tokenizer,
-    stopIds: published.length > 0 ? published : config.eosIds,
-    published: publishedSampling(checkpoint.generationConfig),
-    tensors: weights.tensors,
+  return releasedOnFailure(weights, async () => {
+    setting.checkMemory(weights.bytes)
+    await weights.load(options)
+    return new Model({
+      ...setting,
+      graph,
+      parameters: countParameters(config, weights),
+      tokenizer,
+      stopIds: published.length > 0 ? published : config.eosIds,
+      published: publishedSampling(checkpoint.generationConfig),
+      tensors: weights.tensors,
+    })
   })
 }
 
@@ -200,20 +219,30 @@ export async function randomModel(
     whole: true,
     where: 'randomModel',
   })
-  const device = chooseDevice(options.device)
+  const device = openDevice(options.device)
   const described = describeModel(config)
-  const setting = resolveSetting(described.config, device, options)
-  const weights = new RandomWeights(dtype, seed)
-  const graph = described.build(weights, { ...options, maxTokens: setting.maxTokens })
-  setting.checkMemory(weights.bytes)
-  await weights.load(signal)
-  return new Model({
-    ...setting,
-    graph,
-    parameters: countParameters(described.config, weights),
-    tokenizer: undefined,
-    stopIds: described.config.eosIds,
-    published: {},
-    tensors: weights.tensors,
+  const build = (weights: RandomWeights, maxTokens: number) =>
+    described.build(weights, { ...options, maxTokens })
+  const setting = resolveSetting(described.config, device, options, () =>
+    bytesOf(({ maxTokens }) => {
+      const dry = new RandomWeights(dtype, seed)
+      build(dry, maxTokens)
+      return dry
+    }),
+  )
+  const weights = new RandomWeights(dtype, seed, device.gpu)
+  const graph = build(weights, setting.maxTokens)
+  return releasedOnFailure(weights, async () => {
+    setting.checkMemory(weights.bytes)
+    await weights.load(signal)
+    return new Model({
+      ...setting,
+      graph,
+      parameters: countParameters(described.config, weights),
+      tokenizer: undefined,
+      stopIds: described.config.eosIds,
+      published: {},
+      tensors: weights.tensors,
+    })
   })
 }

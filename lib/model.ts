@@ -1,4 +1,4 @@
-import type { DeviceInfo } from './device.ts'
+import type { Device, DeviceInfo } from './device.ts'
 import { BlockPool } from './engine/blocks.ts'
 import {
   checkForwardOptions,
@@ -32,7 +32,7 @@ export interface Parameters {
 /** @internal What loadModel hands over. */
 export interface ModelParts {
   graph: Architecture
-  device: DeviceInfo
+  device: Device
   dtype: ActivationDType
   threads: number
   numBlocks: number
@@ -72,7 +72,7 @@ export class Model {
   constructor(parts: ModelParts) {
     const { graph, tokenizer } = parts
     this.config = graph.config
-    this.device = parts.device
+    this.device = parts.device.info
     this.parameters = parts.parameters
     this.dtype = parts.dtype
     this.maxTokens = parts.maxTokens
@@ -82,7 +82,7 @@ export class Model {
     this.#pool = new BlockPool(parts.numBlocks)
     const { vocabSize, numLayers } = graph.config
     const vocabulary = Math.min(tokenizer?.size ?? vocabSize, vocabSize)
-    this.#runner = new StepRunner(graph, { ...parts, vocabulary })
+    this.#runner = new StepRunner(graph, { ...parts, gpu: parts.device.gpu, vocabulary })
     this.#scheduler = new Scheduler(this.#runner, this.#pool)
     this.#context = {
       scheduler: this.#scheduler,

@@ -33,6 +33,22 @@ export interface Arena {
   release(): void
 }
 
+/** An opened GPU; where one is asked for, `undefined` means the CPU. */
+export interface Gpu {
+  /** Bytes that can still be allocated. */
+  freeMemory(): number
+}
+
+export interface GpuInfo {
+  name: string
+  memoryBytes: number
+  /** Compute capability, such as 9. */
+  capability: number
+  /** Newest CUDA version of the driver, and the one the backend was built with. */
+  driver: number
+  runtime: number
+}
+
 export interface MappedFile {
   readonly bytes: number
   read(offset: number, length: number): Uint8Array
@@ -157,13 +173,18 @@ export interface Native {
   Tensor: new () => Tensor
   CancelToken: new () => CancelToken
   MappedFile: new (parts: string[]) => MappedFile
-  Arena: new () => Arena
+  Device: new (type: 'cuda' | 'cuda-sim', index: number) => Gpu
+  Arena: new (gpu?: Gpu) => Arena
   Plan: new (arena: Arena) => Plan
   setErrorClass(cls: typeof MoeError): void
   cpu(): { isa: string; isas: string[]; threads: number }
   selectIsa(name: string): void
-  tensor(shape: number[], dtype: DType, layout?: Layout): Tensor
-  tensorFrom(data: NumberArray, shape: number[], dtype: DType): Tensor
+  /** The usable GPUs, or why there are none. */
+  gpus(type: 'cuda' | 'cuda-sim'): { reason: string; gpus: GpuInfo[] }
+  tensor(shape: number[], dtype: DType, layout?: Layout, gpu?: Gpu): Tensor
+  tensorFrom(data: NumberArray, shape: number[], dtype: DType, gpu?: Gpu): Tensor
+  /** Copies a row-major tensor, for instance from a mapped file to a GPU. */
+  copy(out: Tensor, source: Tensor, cancel?: CancelToken): Promise<void>
   pack(out: Tensor, rows: RowRun[], cancel?: CancelToken): Promise<void>
   /** Widens `source` into `out` from element `at` on. */
   copyToF32(out: Tensor, source: Tensor, at: number): Promise<void>

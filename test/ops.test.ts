@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest'
+import type { DeviceName } from '../lib/index.ts'
 import { type ArrayTensor, arrayDType } from '../lib/kernels.ts'
 import { native } from '../lib/native.ts'
 import { type Expected, type OpCase, Random, toF64, unitRoundoff } from './cases/case.ts'
@@ -28,34 +29,49 @@ function firstWrong(got: ArrayTensor, want: Expected, terms: number): string | u
 
 async function check(
   c: OpCase,
-  shape: unknown,
-  dtype: 'f32' | 'bf16',
+  { shape, dtype }: { shape: unknown; dtype: 'f32' | 'bf16' },
   seed: number,
+  device: DeviceName,
 ): Promise<void> {
   const inputs = c.inputs(shape, new Random(seed), dtype)
   const expected = c.reference(inputs, shape)
-  const results = await c.run(inputs, {})
+  const results = await c.run(inputs, { device })
   for (const [name, want] of Object.entries(expected))
     expect(firstWrong(results[name]!, want, c.terms(shape)), name).toBeUndefined()
-  // The same bits on one thread as on all.
-  const alone = await c.run(inputs, { threads: 1 })
+  // The same bits in every run, and on one thread as on all.
+  const alone = await c.run(inputs, { device, threads: 1 })
   for (const name of Object.keys(expected))
     expect(alone[name]!.data, name).toEqual(results[name]!.data)
 }
 
 const { isas, isa: best } = native().cpu()
 
+const table = (c: OpCase) =>
+  c.shapes.flatMap((shape) =>
+    c.dtypes.map((dtype) => ({ dtype, shape, name: JSON.stringify(shape) })),
+  )
+
 describe.each(isas)('ops on cpu, %s kernels', (isa) => {
   afterAll(() => native().selectIsa(best))
 
   describe.each(cases)('$op', (c) => {
-    const table = c.shapes.flatMap((shape) =>
-      c.dtypes.map((dtype) => ({ dtype, shape, name: JSON.stringify(shape) })),
-    )
-    it.each(table)('$dtype $name', async ({ dtype, shape }) => {
+    it.each(table(c))('$dtype $name', async (shaped) => {
       native().selectIsa(isa)
-      for (const seed of [1, 2]) await check(c, shape, dtype, seed)
+      for (const seed of [1, 2]) await check(c, shaped, seed, 'cpu')
     })
+  })
+})
+
+// Every schedule of the simulator, on both generations; or the GPU that the environment names.
+const gpus = process.env.MOE_TEST_DEVICE
+  ? [{ name: process.env.MOE_TEST_DEVICE, device: process.env.MOE_TEST_DEVICE as DeviceName }]
+  : native()
+      .gpus('cuda-sim')
+      .gpus.map(({ name }, i) => ({ name, device: `cuda-sim:${i}` as DeviceName }))
+
+describe.each(gpus)('ops on $name', ({ device }) => {
+  describe.each(cases)('$op', (c) => {
+    it.each(table(c))('$dtype $name', (shaped) => check(c, shaped, 1, device))
   })
 })
 

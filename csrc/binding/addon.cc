@@ -37,20 +37,46 @@ void select(const Napi::CallbackInfo& info) {
   guarded(info.Env(), [&] { select_isa(info[0].ToString().Utf8Value()); });
 }
 
-/// tensor(shape, dtype, layout): zeroed; a packed one gets its memory when it is packed.
+/// gpus(type): { reason, gpus: { name, memoryBytes, capability, driver, runtime }[] }
+Napi::Value gpus(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    std::string why;
+    const auto found = Device::list(info[0].ToString().Utf8Value(), why);
+    const auto list = Napi::Array::New(info.Env());
+    for (const MoeGpuInfo& gpu : found) {
+      const auto one = Napi::Object::New(info.Env());
+      one.Set("name", gpu.name);
+      one.Set("memoryBytes", static_cast<double>(gpu.memory));
+      one.Set("capability", gpu.capability / 10.0);
+      one.Set("driver", gpu.driver / 1000.0);
+      one.Set("runtime", gpu.runtime / 1000.0);
+      list.Set(list.Length(), one);
+    }
+    const auto result = Napi::Object::New(info.Env());
+    result.Set("reason", why);
+    result.Set("gpus", list);
+    return result;
+  });
+}
+
+/// tensor(shape, dtype, layout, device): zeroed; a packed one gets its memory when it is packed.
 Napi::Value tensor(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const Shape shape = read_shape(info[0]);
     const DType dtype = read_dtype(info[1]);
     const Layout layout = read_layout(info[2]);
-    if (layout == Layout::rows) return TensorHandle::wrap(info.Env(), make_tensor(shape, dtype));
+    std::shared_ptr<Device> device = read_device(info[3]);
+    if (layout == Layout::rows)
+      return TensorHandle::wrap(info.Env(), make_tensor(shape, dtype, layout, device));
     if (shape.rank() != 2)
       fail(Code::shape, "tensor: a packed weight must be [N, K], got ", shape.text());
     if (layout == Layout::gate_up && shape[0] % 2)
       fail(Code::shape, "tensor: a gate_up weight must have an even number of rows, got ",
            shape.text());
-    Tensor packed = make_tensor({0}, DType::u8);
-    packed.slot->bytes = tensor_bytes(shape, dtype, layout);
+    Tensor packed;
+    packed.slot = std::make_shared<Slot>();
+    packed.slot->buffer = std::make_shared<Buffer>(0, device);
+    packed.slot->bytes = tensor_bytes(shape, dtype, layout, device.get());
     packed.shape = shape;
     packed.dtype = dtype;
     packed.layout = layout;
@@ -59,12 +85,13 @@ Napi::Value tensor(const Napi::CallbackInfo& info) {
   });
 }
 
-/// tensorFrom(data, shape, dtype): a copy of a typed array.
+/// tensorFrom(data, shape, dtype, device): a copy of a typed array.
 Napi::Value copy_array(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     if (!info[0].IsTypedArray()) fail(Code::option, "tensor: data must be a typed array");
-    return TensorHandle::wrap(info.Env(), tensor_from(info[0].As<Napi::TypedArray>(),
-                                                      read_shape(info[1]), read_dtype(info[2])));
+    return TensorHandle::wrap(info.Env(),
+                              tensor_from(info[0].As<Napi::TypedArray>(), read_shape(info[1]),
+                                          read_dtype(info[2]), read_device(info[3])));
   });
 }
 
@@ -85,6 +112,22 @@ Napi::Value pack_weight(const Napi::CallbackInfo& info) {
           if (cancel && cancel->load()) fail(Code::cancelled, "cancelled");
           pack(load_context(), out, runs);
           for (const RowRun& run : runs) release_pages(run.source);
+          return nothing;
+        });
+  });
+}
+
+/// copy(out, source, cancel)
+Napi::Value copy_tensor(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Tensor out = read_tensor(info[0]);
+    const Tensor source = read_tensor(info[1]);
+    const CancelFlag cancel = read_cancel(info[2]);
+    return Channel::of(info.Env())
+        .run(info.Env(), cancel, [out, source, cancel]() mutable -> Channel::Result {
+          if (cancel && cancel->load()) fail(Code::cancelled, "cancelled");
+          copy_rows(source, out);
+          release_pages(source);
           return nothing;
         });
   });
@@ -172,6 +215,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("Tensor", tensor_class);
   exports.Set("CancelToken", CancelHandle::define(env));
   exports.Set("MappedFile", FileHandle::define(env));
+  exports.Set("Device", DeviceHandle::define(env));
   exports.Set("Arena", ArenaHandle::define(env));
   exports.Set("Plan", PlanHandle::define(env));
   const auto add = [&](const char* name, auto function) {
@@ -180,9 +224,11 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("setErrorClass", set_error_class);
   add("cpu", cpu);
   add("selectIsa", select);
+  add("gpus", gpus);
   add("tensor", tensor);
   add("tensorFrom", copy_array);
   add("pack", pack_weight);
+  add("copy", copy_tensor);
   add("copyToF32", copy_vector);
   add("dequantizeGptq", dequantize_gptq);
   add("fillRandom", fill);

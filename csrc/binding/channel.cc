@@ -21,6 +21,8 @@ const char* code_name(Code code) {
       return "ERR_MOE_UNSUPPORTED";
     case Code::out_of_memory:
       return "ERR_MOE_OUT_OF_MEMORY";
+    case Code::cuda_unavailable:
+      return "ERR_MOE_CUDA_UNAVAILABLE";
     case Code::cancelled:
       return "ERR_MOE_CANCELLED";
   }

@@ -1,5 +1,7 @@
 #include "binding/handles.h"
 
+#include <cstring>
+
 namespace moe {
 
 DType read_dtype(const Napi::Value& value) {
@@ -34,20 +36,29 @@ Tensor read_tensor(const Napi::Value& value) {
   return unwrap<TensorHandle>(value, "tensor")->tensor;
 }
 
+std::shared_ptr<Device> read_device(const Napi::Value& value) {
+  if (value.IsUndefined() || value.IsNull()) return nullptr;
+  return unwrap<DeviceHandle>(value, "device")->device;
+}
+
 CancelFlag read_cancel(const Napi::Value& value) {
   if (value.IsUndefined() || value.IsNull()) return nullptr;
   return unwrap<CancelHandle>(value, "cancel token")->flag;
 }
 
-Tensor tensor_from(const Napi::TypedArray& array, const Shape& shape, DType dtype) {
+Tensor tensor_from(const Napi::TypedArray& array, const Shape& shape, DType dtype,
+                   std::shared_ptr<Device> device) {
   if (array.ElementSize() != dtype_bytes(dtype) ||
       static_cast<int64_t>(array.ElementLength()) != shape.count())
     fail(Code::shape, "tensor: data must have ", shape.count(), " elements of ", dtype_bytes(dtype),
          " bytes, got ", array.ElementLength(), " of ", array.ElementSize());
-  Tensor tensor = make_tensor(shape, dtype);
+  Tensor tensor = make_tensor(shape, dtype, Layout::rows, device);
   const auto* bytes =
       static_cast<const std::byte*>(array.ArrayBuffer().Data()) + array.ByteOffset();
-  std::memcpy(tensor.as<std::byte>(), bytes, array.ByteLength());
+  if (device)
+    device->initialize(tensor.as<std::byte>(), bytes, array.ByteLength());
+  else
+    std::memcpy(tensor.as<std::byte>(), bytes, array.ByteLength());
   return tensor;
 }
 
@@ -170,6 +181,24 @@ Napi::Function CancelHandle::define(Napi::Env env) {
 
 CancelHandle::CancelHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   info.This().As<Napi::Object>().TypeTag(&kTag);
+}
+
+Napi::Function DeviceHandle::define(Napi::Env env) {
+  return DefineClass(env, "Device", {InstanceMethod<&DeviceHandle::free_memory>("freeMemory")});
+}
+
+/// Device(type, index): cuda or cuda-sim.
+DeviceHandle::DeviceHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  info.This().As<Napi::Object>().TypeTag(&kTag);
+  guarded(info.Env(), [&] {
+    device = Device::open(info[0].ToString().Utf8Value(), info[1].ToNumber().Int32Value());
+  });
+}
+
+Napi::Value DeviceHandle::free_memory(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    return Napi::Number::New(info.Env(), static_cast<double>(device->free_memory()));
+  });
 }
 
 Napi::Function FileHandle::define(Napi::Env env) {

@@ -59,14 +59,29 @@ class FileHandle : public Napi::ObjectWrap<FileHandle> {
   std::shared_ptr<MappedFile> file_;
 };
 
+/// A GPU; `undefined` in its place means the CPU.
+class DeviceHandle : public Napi::ObjectWrap<DeviceHandle> {
+ public:
+  static constexpr napi_type_tag kTag{0x6d6f652d6e617469, 0x76652d6465766901};
+  static Napi::Function define(Napi::Env env);
+  explicit DeviceHandle(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<Device> device;
+
+ private:
+  Napi::Value free_memory(const Napi::CallbackInfo& info);
+};
+
 DType read_dtype(const Napi::Value& value);
 Shape read_shape(const Napi::Value& value);
 Layout read_layout(const Napi::Value& value);
+std::shared_ptr<Device> read_device(const Napi::Value& value);
 Tensor read_tensor(const Napi::Value& value);  // undefined and null give an empty tensor
 CancelFlag read_cancel(const Napi::Value& value);
 
-/// Copies a typed array of the tensor's element type into host memory it owns.
-Tensor tensor_from(const Napi::TypedArray& array, const Shape& shape, DType dtype);
+/// Copies a typed array of the tensor's element type into memory it owns.
+Tensor tensor_from(const Napi::TypedArray& array, const Shape& shape, DType dtype,
+                   std::shared_ptr<Device> device);
 
 /// A typed array over `buffer`, without a copy where the runtime allows it.
 Napi::Value to_typed_array(Napi::Env env, std::shared_ptr<Buffer> buffer, size_t count,

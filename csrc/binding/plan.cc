@@ -1,5 +1,7 @@
 #include "binding/plan.h"
 
+#include <cstring>
+
 #include "cpu/isa/select.h"
 #include "ops/attention.h"
 #include "ops/attention_router.h"
@@ -204,15 +206,24 @@ Napi::Value PlanHandle::run(const Napi::CallbackInfo& info) {
         .run(info.Env(), cancel,
              [plan = plan_, copies = std::move(copies), blob = std::move(blob), results, threads,
               cancel]() -> Channel::Result {
-               for (const Input& input : copies)
-                 std::memcpy(input.to.as<std::byte>(), blob.data() + input.offset, input.bytes);
+               Device* gpu = plan->device();
+               for (const Input& input : copies) {
+                 if (gpu)
+                   gpu->upload(input.to.as<std::byte>(), blob.data() + input.offset, input.bytes);
+                 else
+                   std::memcpy(input.to.as<std::byte>(), blob.data() + input.offset, input.bytes);
+               }
                plan->run({kernels(), Pool::get(), threads}, cancel);
                for (Output& output : *results) {
                  const size_t bytes =
-                     tensor_bytes(output.tensor.shape, output.tensor.dtype, Layout::rows);
+                     tensor_bytes(output.tensor.shape, output.tensor.dtype, Layout::rows, gpu);
                  output.copy = std::make_shared<Buffer>(std::max<size_t>(bytes, 1));
-                 std::memcpy(output.copy->data(), output.tensor.as<std::byte>(), bytes);
+                 if (gpu)
+                   gpu->download(output.copy->data(), output.tensor.as<std::byte>(), bytes);
+                 else
+                   std::memcpy(output.copy->data(), output.tensor.as<std::byte>(), bytes);
                }
+               if (gpu) gpu->synchronize();
                return [results](Napi::Env env) {
                  const auto array = Napi::Array::New(env, results->size());
                  for (uint32_t i = 0; i < results->size(); ++i) {

@@ -13,10 +13,11 @@ class ArenaHandle : public Napi::ObjectWrap<ArenaHandle> {
   }
   explicit ArenaHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     info.This().As<Napi::Object>().TypeTag(&kTag);
+    guarded(info.Env(), [&] { buffer = std::make_shared<Buffer>(0, read_device(info[0])); });
   }
   void release(const Napi::CallbackInfo&) { buffer->release(); }
 
-  std::shared_ptr<Buffer> buffer = std::make_shared<Buffer>();
+  std::shared_ptr<Buffer> buffer;
 };
 
 /// Records ops. Each op is one method, made from the op's struct and its fields in call order.

@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "core/error.h"
+#include "core/device.h"
 
 namespace moe {
 namespace {
@@ -39,7 +39,9 @@ void Buffer::reserve(size_t bytes) {
   if (bytes <= bytes_) return;
   release();
   void* memory = nullptr;
-  if (bytes >= kHugePage) {
+  if (device_) {
+    memory = device_->allocate(bytes);
+  } else if (bytes >= kHugePage) {
     bytes = round_up(bytes, kHugePage);
     memory = map_aligned(bytes);
     mapped_ = true;
@@ -56,7 +58,9 @@ void Buffer::reserve(size_t bytes) {
 
 void Buffer::release() {
   if (!data_) return;
-  if (mapped_)
+  if (device_)
+    device_->free(data_);
+  else if (mapped_)
     munmap(data_, bytes_);
   else
     std::free(data_);

@@ -5,11 +5,16 @@
 
 namespace moe {
 
-/// Owner of one block of zeroed host memory, 64-byte aligned; large blocks ask for huge pages.
+class Device;
+
+/// Owner of one block of zeroed memory: 64-byte aligned on the host, where large blocks ask for huge
+/// pages, or on a device.
 class Buffer {
  public:
-  Buffer() = default;
-  explicit Buffer(size_t bytes) { reserve(bytes); }
+  explicit Buffer(size_t bytes = 0, std::shared_ptr<Device> device = nullptr)
+      : device_(std::move(device)) {
+    reserve(bytes);
+  }
   ~Buffer() { release(); }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
@@ -20,11 +25,14 @@ class Buffer {
 
   std::byte* data() const { return data_; }
   size_t bytes() const { return bytes_; }
+  /// Null: host memory.
+  const std::shared_ptr<Device>& device() const { return device_; }
 
  private:
   std::byte* data_ = nullptr;
   size_t bytes_ = 0;
   bool mapped_ = false;
+  std::shared_ptr<Device> device_;
 };
 
 }  // namespace moe

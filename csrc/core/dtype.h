@@ -1,8 +1,8 @@
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 #include "core/error.h"
 
@@ -27,22 +27,14 @@ struct f16 {
   uint16_t bits;
 };
 
-inline float bits_to_float(uint32_t bits) {
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
+// constexpr also lets GPU code call them.
+constexpr float bits_to_float(uint32_t bits) { return std::bit_cast<float>(bits); }
+constexpr uint32_t float_to_bits(float value) { return std::bit_cast<uint32_t>(value); }
 
-inline uint32_t float_to_bits(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  return bits;
-}
+constexpr float to_float(float value) { return value; }
+constexpr float to_float(bf16 value) { return bits_to_float(uint32_t{value.bits} << 16); }
 
-inline float to_float(float value) { return value; }
-inline float to_float(bf16 value) { return bits_to_float(uint32_t{value.bits} << 16); }
-
-inline float to_float(f16 value) {
+constexpr float to_float(f16 value) {
   const uint32_t sign = uint32_t{value.bits & 0x8000u} << 16;
   const uint32_t rest = value.bits & 0x7fffu;
   if (rest >= 0x7c00u) return bits_to_float(sign | 0x7f800000u | (rest << 13));  // inf, NaN
@@ -52,14 +44,14 @@ inline float to_float(f16 value) {
 }
 
 /// Rounds to nearest even; NaN stays NaN.
-inline bf16 to_bf16(float value) {
+constexpr bf16 to_bf16(float value) {
   const uint32_t bits = float_to_bits(value);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return {static_cast<uint16_t>((bits >> 16) | 0x40u)};
   return {static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
 }
 
 template <class T>
-T from_float(float value) {
+constexpr T from_float(float value) {
   if constexpr (sizeof(T) == sizeof(float))
     return value;
   else

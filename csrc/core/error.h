@@ -15,6 +15,7 @@ enum class Code {
   checkpoint,     // a file is missing, truncated or inconsistent
   unsupported,    // valid, but not implemented
   out_of_memory,  // an allocation failed
+  cuda_unavailable,  // no backend library, no driver, no GPU, or one that is too old
   cancelled,      // internal: the caller gave up; JavaScript turns it into the signal's own reason
 };
 

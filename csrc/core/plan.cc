@@ -19,7 +19,7 @@ Tensor Plan::empty(const Shape& shape, DType dtype) {
   Tensor tensor;
   tensor.slot = std::make_shared<Slot>();
   tensor.slot->buffer = arena_;
-  tensor.slot->bytes = tensor_bytes(shape, dtype, Layout::rows);
+  tensor.slot->bytes = tensor_bytes(shape, dtype, Layout::rows, device());
   tensor.dtype = dtype;
   tensor.shape = shape;
   tensor.row_stride = tensor.last();
@@ -34,6 +34,8 @@ void Plan::add(std::vector<Tensor> tensors, std::function<void(const CpuContext&
   const int index = static_cast<int>(ops_.size());
   for (const Tensor& tensor : tensors) {
     if (!tensor) continue;
+    if (tensor.slot->device() != device())
+      fail(Code::device, names_.back(), ": tensors must all be on the plan's device");
     Slot& slot = *tensor.slot;
     if (slot.first_use < 0) slot.first_use = index;
     slot.last_use = index;
@@ -71,14 +73,29 @@ void Plan::finish() {
 }
 
 void Plan::run(const CpuContext& cpu, const CancelFlag& cancel, std::vector<double>* seconds) {
-  using Clock = std::chrono::steady_clock;
   finish();
   arena_->reserve(std::max<size_t>(bytes_, 1));
+  Device* gpu = device();
+  if (!gpu || seconds) return run_ops(cpu, cancel, seconds);
+  if (ran_at_ != arena_->data()) {
+    graph_.reset();
+    ran_at_ = arena_->data();
+    return run_ops(cpu, cancel, nullptr);
+  }
+  if (cancel && cancel->load(std::memory_order_relaxed)) fail(Code::cancelled, "cancelled");
+  if (!graph_) graph_ = gpu->capture([&] { run_ops(cpu, nullptr, nullptr); });
+  gpu->launch(graph_);
+}
+
+void Plan::run_ops(const CpuContext& cpu, const CancelFlag& cancel, std::vector<double>* seconds) {
+  using Clock = std::chrono::steady_clock;
   for (const auto& op : ops_) {
     if (cancel && cancel->load(std::memory_order_relaxed)) fail(Code::cancelled, "cancelled");
     const auto started = seconds ? Clock::now() : Clock::time_point{};
     op(cpu);
-    if (seconds) seconds->push_back(std::chrono::duration<double>(Clock::now() - started).count());
+    if (!seconds) continue;
+    if (Device* gpu = device()) gpu->synchronize();
+    seconds->push_back(std::chrono::duration<double>(Clock::now() - started).count());
   }
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/device.h"
 #include "core/tensor.h"
 #include "cpu/context.h"
 
@@ -32,24 +33,33 @@ class Plan {
   template <class Op>
   void record(Op op, std::vector<Tensor> tensors) {
     op.check();
-    if constexpr (requires { op.scratch_bytes(); }) {
-      op.scratch = empty({static_cast<int64_t>(op.scratch_bytes())}, DType::u8);
+    Device* device = arena_->device().get();
+    if constexpr (requires { op.scratch_bytes(device); }) {
+      op.scratch = empty({static_cast<int64_t>(op.scratch_bytes(device))}, DType::u8);
       tensors.push_back(op.scratch);
     }
     names_.push_back(Op::kName);
-    add(std::move(tensors), [op = std::move(op)](const CpuContext& cpu) { op.run_cpu(cpu); });
+    const MoeKernel kernel = device ? device->kernel(Op::kName) : nullptr;
+    add(std::move(tensors), [op = std::move(op), device, kernel](const CpuContext& cpu) {
+      if (device)
+        device->run(kernel, &op);
+      else
+        op.run_cpu(cpu);
+    });
   }
 
   void finish();
 
   /// Throws Error{cancelled} between two ops once `cancel` is set. `seconds`, if given, gets the
-  /// time of each op.
+  /// time of each op. A GPU gets a plan's ops as one graph from the second run on.
   void run(const CpuContext& cpu, const CancelFlag& cancel, std::vector<double>* seconds = nullptr);
 
   const std::vector<std::string>& names() const { return names_; }
+  Device* device() const { return arena_->device().get(); }
 
  private:
   void add(std::vector<Tensor> tensors, std::function<void(const CpuContext&)> run);
+  void run_ops(const CpuContext& cpu, const CancelFlag& cancel, std::vector<double>* seconds);
 
   std::shared_ptr<Buffer> arena_;
   std::vector<std::shared_ptr<Slot>> slots_;
@@ -58,6 +68,8 @@ class Plan {
   std::vector<std::string> names_;
   size_t bytes_ = 0;
   bool finished_ = false;
+  Device::Graph graph_;
+  const std::byte* ran_at_ = nullptr;  // the arena's address in the last run: a graph holds addresses
 };
 
 }  // namespace moe

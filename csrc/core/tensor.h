@@ -43,8 +43,8 @@ class Shape {
 /// How a tensor's elements lie in memory.
 enum class Layout : uint8_t {
   rows,     // row-major; rows may be further apart than their length
-  panels,   // [N, K] weight in panels of 64 output rows, see weights/pack.h
-  gate_up,  // the same; a panel holds 32 gate rows and the 32 up rows that belong to them
+  panels,   // [N, K] weight packed for the GEMM: weights/pack.h, on a GPU weights/fragments.h
+  gate_up,  // the same for SwiGLU: gate rows lie beside the up rows that belong to them
 };
 
 /// Where a tensor's bytes are. Activations move when a plan is laid out, so tensors refer to a
@@ -60,6 +60,8 @@ struct Slot {
   bool keep = false;
 
   std::byte* data() const { return external ? external : buffer->data() + offset; }
+  /// Null: host memory.
+  Device* device() const { return buffer ? buffer->device().get() : nullptr; }
 };
 
 /// A view of a slot. Cheap to copy; ops hold tensors by value.
@@ -87,10 +89,11 @@ struct Tensor {
   }
 };
 
-/// Bytes that a packed or row-major tensor of this kind takes.
-size_t tensor_bytes(const Shape& shape, DType dtype, Layout layout);
+/// Bytes that a packed or row-major tensor of this kind takes there.
+size_t tensor_bytes(const Shape& shape, DType dtype, Layout layout, const Device* device);
 
-/// A zeroed tensor that owns its memory.
-Tensor make_tensor(const Shape& shape, DType dtype, Layout layout = Layout::rows);
+/// A zeroed tensor that owns its memory, on the host or on `device`.
+Tensor make_tensor(const Shape& shape, DType dtype, Layout layout = Layout::rows,
+                   std::shared_ptr<Device> device = nullptr);
 
 }  // namespace moe

@@ -6,6 +6,8 @@
 
 #include <cmath>
 
+#include "cpu/context.h"
+
 namespace moe {
 namespace {
 

@@ -1,5 +1,7 @@
 #include "ops/attention_router.h"
 
+#include "cpu/context.h"
+
 namespace moe {
 
 void AttentionRouter::run_cpu(const CpuContext& cpu) const {

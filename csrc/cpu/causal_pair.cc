@@ -1,5 +1,7 @@
 #include "ops/causal_pair.h"
 
+#include "cpu/context.h"
+
 namespace moe {
 
 void CausalPair::run_cpu(const CpuContext& cpu) const {

@@ -1,5 +1,9 @@
 #include "ops/embedding.h"
 
+#include <cstring>
+
+#include "cpu/context.h"
+
 namespace moe {
 
 void Embedding::run_cpu(const CpuContext& cpu) const {

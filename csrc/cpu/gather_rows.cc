@@ -1,5 +1,9 @@
 #include "ops/gather_rows.h"
 
+#include <cstring>
+
+#include "cpu/context.h"
+
 namespace moe {
 
 void GatherRows::run_cpu(const CpuContext&) const {

@@ -5,6 +5,7 @@
 #include "cpu/gemm.h"
 
 #include <cmath>
+#include <cstring>
 
 #include "weights/pack.h"
 

@@ -1,5 +1,7 @@
 #include "ops/permute.h"
 
+#include "cpu/context.h"
+
 namespace moe {
 
 void Permute::run_cpu(const CpuContext& cpu) const {

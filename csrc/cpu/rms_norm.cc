@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "cpu/context.h"
+
 namespace moe {
 
 void RmsNorm::run_cpu(const CpuContext& cpu) const {

@@ -1,5 +1,7 @@
 #include "ops/rope_cache.h"
 
+#include "cpu/context.h"
+
 namespace moe {
 namespace {
 

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "cpu/context.h"
+
 namespace moe {
 namespace {
 

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "cpu/context.h"
+
 namespace moe {
 namespace {
 

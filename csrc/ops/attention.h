@@ -1,7 +1,6 @@
 #pragma once
 
-#include "core/check.h"
-#include "cpu/context.h"
+#include "core/op.h"
 #include "ops/rope_cache.h"
 
 namespace moe {
@@ -25,6 +24,7 @@ struct Attention {
   Tensor block_table;   // [B, M] i32, cache blocks of each sequence in order
   Tensor out;           // [T, N * D] dtype of q
   float scale;
+  Tensor scratch;  // of the splits on a GPU
 
   static constexpr int64_t kMaxHeadSize = 1024;
 
@@ -50,7 +50,25 @@ struct Attention {
     check.rank("block_table", block_table, 2);
     check.dtype("block_table", block_table, {DType::i32});
   }
+
+  /// On a GPU, few tokens would leave most of it idle: their keys are split in at most 32 ranges,
+  /// whose length depends on the block table's width alone, so that a token's bits do not depend on
+  /// the batch.
+  static constexpr int64_t kFewTokens = 64, kMaxSplits = 32, kMinSplitBlocks = 16;
+  int64_t split_blocks() const {
+    const int64_t all = block_table.dim(1);
+    if (q.dim(0) > kFewTokens) return all;
+    return std::max(kMinSplitBlocks, (all + kMaxSplits - 1) / kMaxSplits);
+  }
+  int64_t splits() const { return (block_table.dim(1) + split_blocks() - 1) / split_blocks(); }
+  size_t scratch_bytes(const Device* device) const {
+    if (!device || splits() == 1) return 0;
+    const int64_t D = keys.dim(2), heads = q.dim(1) / D;
+    return static_cast<size_t>(q.dim(0) * heads * splits() * (D + 2)) * sizeof(float);
+  }
+
   void run_cpu(const CpuContext&) const;
+  void run_cuda(const CudaContext&) const;
 };
 
 }  // namespace moe

@@ -1,7 +1,6 @@
 #pragma once
 
-#include "core/check.h"
-#include "cpu/context.h"
+#include "core/op.h"
 
 namespace moe {
 
@@ -26,6 +25,7 @@ struct AttentionRouter {
     check.that(logits.dim(1) <= kMaxExperts, "logits", "of at most 1024 experts", logits.dim(1));
   }
   void run_cpu(const CpuContext&) const;
+  void run_cuda(const CudaContext&) const;
 
   static constexpr int64_t kMaxExperts = 1024;
 };

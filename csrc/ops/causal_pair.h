@@ -1,7 +1,6 @@
 #pragma once
 
-#include "core/check.h"
-#include "cpu/context.h"
+#include "core/op.h"
 #include "ops/rope_cache.h"
 
 namespace moe {
@@ -47,6 +46,7 @@ struct CausalPair {
     check.dtype("block_table", block_table, {DType::i32});
   }
   void run_cpu(const CpuContext&) const;
+  void run_cuda(const CudaContext&) const;
 };
 
 }  // namespace moe

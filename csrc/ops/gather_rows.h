@@ -1,7 +1,6 @@
 #pragma once
 
-#include "core/check.h"
-#include "cpu/context.h"
+#include "core/op.h"
 
 namespace moe {
 
@@ -23,6 +22,7 @@ struct GatherRows {
     check.dtype("out", out, {x.dtype});
   }
   void run_cpu(const CpuContext&) const;
+  void run_cuda(const CudaContext&) const;
 };
 
 }  // namespace moe

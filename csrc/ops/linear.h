@@ -1,7 +1,6 @@
 #pragma once
 
-#include "core/check.h"
-#include "cpu/context.h"
+#include "core/op.h"
 #include "ops/activation.h"
 
 namespace moe {
@@ -20,8 +19,9 @@ struct Linear {
   Tensor scratch;
 
   void check() const;
-  size_t scratch_bytes() const;
+  size_t scratch_bytes(const Device* device) const;
   void run_cpu(const CpuContext&) const;
+  void run_cuda(const CudaContext&) const;
 };
 
 }  // namespace moe

@@ -1,7 +1,6 @@
 #pragma once
 
-#include "core/check.h"
-#include "cpu/context.h"
+#include "core/op.h"
 
 namespace moe {
 
@@ -42,6 +41,7 @@ struct Permute {
       check.that(group >= -1 && group < num_groups, "groups", "-1 or a group index", group);
   }
   void run_cpu(const CpuContext&) const;
+  void run_cuda(const CudaContext&) const;
 };
 
 }  // namespace moe

@@ -1,7 +1,6 @@
 #pragma once
 
-#include "core/check.h"
-#include "cpu/context.h"
+#include "core/op.h"
 
 namespace moe {
 
@@ -29,6 +28,7 @@ struct RmsNorm {
     check.that(eps >= 0, "eps", "at least 0", eps);
   }
   void run_cpu(const CpuContext&) const;
+  void run_cuda(const CudaContext&) const;
 };
 
 }  // namespace moe

@@ -1,7 +1,6 @@
 #pragma once
 
-#include "core/check.h"
-#include "cpu/context.h"
+#include "core/op.h"
 
 namespace moe {
 
@@ -33,10 +32,11 @@ struct Sample {
   Tensor scratch;
 
   void check() const;
-  size_t scratch_bytes() const {
+  size_t scratch_bytes(const Device*) const {
     return static_cast<size_t>(ids.dim(0)) * static_cast<size_t>(logits.dim(1)) * 8;
   }
   void run_cpu(const CpuContext&) const;
+  void run_cuda(const CudaContext&) const;
 };
 
 }  // namespace moe

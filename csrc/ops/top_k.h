@@ -1,7 +1,6 @@
 #pragma once
 
-#include "core/check.h"
-#include "cpu/context.h"
+#include "core/op.h"
 
 namespace moe {
 
@@ -46,6 +45,7 @@ struct TopK {
     check.that(norm_std >= 0, "norm_std", "at least 0", norm_std);
   }
   void run_cpu(const CpuContext&) const;
+  void run_cuda(const CudaContext&) const;
 
   static constexpr int64_t kMaxExperts = 1024;
 };

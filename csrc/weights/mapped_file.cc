@@ -75,7 +75,7 @@ MappedFile::~MappedFile() {
 }
 
 Tensor MappedFile::tensor(size_t offset, const Shape& shape, DType dtype) {
-  const size_t bytes = tensor_bytes(shape, dtype, Layout::rows);
+  const size_t bytes = tensor_bytes(shape, dtype, Layout::rows, nullptr);
   if (offset > bytes_ || bytes > bytes_ - offset)
     fail(Code::checkpoint, "file: tensor must end before byte ", bytes_, ", got ", offset, " + ",
          bytes);

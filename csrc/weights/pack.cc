@@ -7,9 +7,9 @@
 #include <cstring>
 
 #include "core/check.h"
+#include "weights/fragments.h"
 
 namespace moe {
-namespace {
 
 float load_float(const std::byte* at, DType dtype) {
   if (dtype == DType::f32) {
@@ -22,10 +22,7 @@ float load_float(const std::byte* at, DType dtype) {
   return dtype == DType::bf16 ? to_float(bf16{bits}) : to_float(f16{bits});
 }
 
-struct SourceRow {
-  const std::byte* data;  // null: a padding column
-  DType dtype;
-};
+namespace {
 
 /// Rows whose bits are taken as they are; a word is one f32 or a pair of bf16. One line of the
 /// panel at a time: its 64 rows are 64 streams of reads, the panel is one stream of writes.
@@ -80,6 +77,23 @@ void pack(const CpuContext& cpu, Tensor& out, const std::vector<RowRun>& runs) {
   if (static_cast<int64_t>(rows.size()) != n)
     fail(Code::shape, "pack: source must have ", n, " rows, got ", rows.size());
 
+  if (Device* device = out.slot->device()) {
+    const FragmentGrid grid(n, k, out.layout);
+    out.slot->buffer->reserve(std::max<size_t>(grid.bytes(out.dtype), 1));
+    const size_t panel = static_cast<size_t>(grid.panel_values()) * dtype_bytes(out.dtype);
+    device->stream(out.as<std::byte>(), grid.bytes(out.dtype), panel,
+                   [&](std::byte* to, size_t begin, size_t end) {
+                     const auto first = static_cast<int64_t>(begin / panel);
+                     cpu.parallel(static_cast<int64_t>((end - begin) / panel), 1,
+                                  [&](int64_t from, int64_t until) {
+                                    for (int64_t p = from; p < until; ++p)
+                                      pack_fragments(grid, rows, k, out.dtype, first + p,
+                                                     to + p * static_cast<int64_t>(panel));
+                                  });
+                   });
+    return;
+  }
+
   const PanelGrid grid(n, k, out.dtype, out.layout);
   out.slot->buffer->reserve(std::max<size_t>(grid.bytes(), 1));
   cpu.parallel(grid.panels, 1, [&](int64_t begin, int64_t end) {
@@ -95,6 +109,18 @@ void pack(const CpuContext& cpu, Tensor& out, const std::vector<RowRun>& runs) {
   });
 }
 
+void copy_rows(const Tensor& source, Tensor& out) {
+  const Check check("copy");
+  check.shape("out", out, source.shape);
+  check.dtype("out", out, {source.dtype});
+  const size_t bytes = out.slot->bytes;
+  Device* device = out.slot->device();
+  if (!device) return void(std::memcpy(out.as<std::byte>(), source.as<std::byte>(), bytes));
+  device->stream(out.as<std::byte>(), bytes, 1, [&](std::byte* to, size_t begin, size_t end) {
+    std::memcpy(to, source.as<std::byte>() + begin, end - begin);
+  });
+}
+
 void copy_to_f32(const Tensor& source, Tensor& out, int64_t at) {
   const Check check("copy");
   check.dtype("source", source, {DType::f32, DType::bf16, DType::f16});
@@ -102,8 +128,15 @@ void copy_to_f32(const Tensor& source, Tensor& out, int64_t at) {
   const int64_t n = source.shape.count();
   check.that(at >= 0 && at + n <= out.shape.count(), "at", "inside the output", at);
   const size_t step = dtype_bytes(source.dtype);
-  for (int64_t i = 0; i < n; ++i)
-    out.as<float>()[at + i] = load_float(source.as<std::byte>() + i * step, source.dtype);
+  const auto widen = [&](float* to) {
+    for (int64_t i = 0; i < n; ++i)
+      to[i] = load_float(source.as<std::byte>() + i * step, source.dtype);
+  };
+  Device* device = out.slot->device();
+  if (!device) return widen(out.as<float>() + at);
+  std::vector<float> values(static_cast<size_t>(n));
+  widen(values.data());
+  device->upload(out.as<float>() + at, values.data(), values.size() * sizeof(float));
 }
 
 void dequantize(const CpuContext& cpu, const Gptq& source, int bits, Tensor& out) {

@@ -36,6 +36,15 @@ struct PanelGrid {
   size_t bytes() const { return panel_bytes() * static_cast<size_t>(panels); }
 };
 
+/// One row of a weight as it comes; may be unaligned.
+struct SourceRow {
+  const std::byte* data;  // null: padding
+  DType dtype;
+};
+
+/// Element of a file: f32, bf16 or f16, at any address.
+float load_float(const std::byte* at, DType dtype);
+
 /// `count` rows of `source` from `start` on.
 struct RowRun {
   Tensor source;  // [*, K] f32 | bf16 | f16, row-major; may be unaligned
@@ -43,9 +52,13 @@ struct RowRun {
   int64_t count;
 };
 
-/// Packs the rows of `runs`, in order, into `out` [N, K], whose dtype is f32 or bf16.
+/// Packs the rows of `runs`, in order, into `out` [N, K], whose dtype is f32 or bf16: in panels on
+/// the host, as FragmentGrid says on a device.
 /// Source rows are converted; f16 to f32 and bf16 to f32 exactly.
 void pack(const CpuContext& cpu, Tensor& out, const std::vector<RowRun>& runs);
+
+/// Copies a row-major tensor of the same shape and dtype; `source` is on the host.
+void copy_rows(const Tensor& source, Tensor& out);
 
 /// Widens `source` into f32 `out`, from element `at` on.
 void copy_to_f32(const Tensor& source, Tensor& out, int64_t at);

@@ -1,12 +1,37 @@
 #pragma once
 
-#include "core/tensor.h"
-#include "cpu/context.h"
+#include "core/op.h"
+#include "core/plan.h"
 
 namespace moe {
 
-/// Fills `out` (f32 or bf16, any layout) with uniform numbers of mean `mean` and standard deviation
-/// `scale`. The same seed gives the same numbers on any number of threads.
-void fill_random(const CpuContext& cpu, Tensor& out, float mean, float scale, uint64_t seed);
+/// Uniform numbers in [mean - width, mean + width), a hash of seed and place. Equal on every device,
+/// but for packed weights, whose places are elsewhere.
+struct FillRandom {
+  static constexpr const char* kName = "fill_random";
+
+  Tensor out;  // f32 | bf16, any layout; all `count` values of its memory
+  int64_t count;
+  float mean, width;
+  uint64_t seed;
+
+  void run_cpu(const CpuContext&) const;
+  void run_cuda(const CudaContext&) const;
+
+  static constexpr uint64_t bits(uint64_t seed, int64_t i) {  // splitmix64
+    uint64_t z = seed + 0x9e3779b97f4a7c15ull * static_cast<uint64_t>(i + 1);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+    return z ^ (z >> 31);
+  }
+
+  constexpr float value(int64_t i) const { return value(i, mean, width, seed); }
+  static constexpr float value(int64_t i, float mean, float width, uint64_t seed) {
+    return mean + width * (static_cast<float>(bits(seed, i) >> 40) * 0x1p-23f - 1.f);
+  }
+};
+
+/// Fills `out` with numbers of this mean and standard deviation, where it lives.
+void fill_random(const CpuContext& cpu, Tensor& out, float mean, float deviation, uint64_t seed);
 
 }  // namespace moe

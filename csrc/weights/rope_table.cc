@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/check.h"
+#include "core/device.h"
 
 namespace moe {
 namespace {
@@ -15,6 +16,12 @@ void rope_table(Tensor& out, double base, double position_scale, RopeRounding ro
   const Check check("rope_table");
   check.rank("out", out, 2);
   check.dtype("out", out, {DType::f32});
+  if (Device* device = out.slot->device()) {
+    Tensor host = make_tensor(out.shape, out.dtype);
+    rope_table(host, base, position_scale, rounding);
+    device->upload(out.as<float>(), host.as<float>(), host.slot->bytes);
+    return;
+  }
   const int64_t P = out.dim(0), r = out.dim(1), half = r / 2;
   for (int64_t j = 0; j < half; ++j) {
     const double exponent = static_cast<double>(2 * j) / static_cast<double>(r);

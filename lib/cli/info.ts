@@ -1,4 +1,4 @@
-import { chooseDevice } from '../device.ts'
+import { openDevice } from '../device.ts'
 import { blockBytes } from '../engine/step.ts'
 import { buildModel, countParameters } from '../load.ts'
 import { blockTokens } from '../ops/index.ts'
@@ -21,8 +21,8 @@ export async function run(args: string[]): Promise<void> {
   if (values.help) return void process.stdout.write(`${help}\n`)
   const dir = modelDir(values)
   const { device, dtype = 'auto', maxTokens: asked, ...rope } = loadOptions(values)
-  const chosen = chooseDevice(device)
-  const activations = dtype === 'bf16' ? 'bf16' : 'f32'
+  const { info: chosen, gpu } = openDevice(device)
+  const activations = dtype === 'auto' ? (gpu ? 'bf16' : 'f32') : dtype
   const checkpoint = openCheckpoint(dir)
   const { graph, weights } = buildModel(checkpoint, activations, {
     ...rope,

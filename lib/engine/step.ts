@@ -4,6 +4,8 @@ import {
   type ActivationDType,
   type Arena,
   type CancelToken,
+  type DType,
+  type Gpu,
   type NumberArray,
   native,
   type Plan,
@@ -50,6 +52,8 @@ export class StepRunner {
   readonly #vocabulary: number
   readonly #numBlocks: number
   readonly #arena: Arena
+  /** Everything allocated here. */
+  readonly #tensors: Tensor[] = []
   readonly #cache: LayerCache[]
   readonly #inputs: StepTensors
   readonly #recorded = new Map<string, Recorded>()
@@ -58,29 +62,51 @@ export class StepRunner {
   /** @param vocabulary ids at and beyond it are never drawn */
   constructor(
     model: Architecture,
-    options: { dtype: ActivationDType; threads: number; numBlocks: number; vocabulary: number },
+    options: {
+      dtype: ActivationDType
+      threads: number
+      numBlocks: number
+      vocabulary: number
+      gpu: Gpu | undefined
+    },
   ) {
     this.#model = model
     this.#dtype = options.dtype
     this.#threads = options.threads
     this.#vocabulary = options.vocabulary
     this.#numBlocks = options.numBlocks
-    this.#arena = new (native().Arena)()
-    this.#cache = makeCache(model, options.numBlocks, options.dtype)
-    const i32 = (...shape: number[]) => native().tensor(shape, 'i32')
+    const { gpu, numBlocks } = options
+    this.#arena = new (native().Arena)(gpu)
+    const tensor = (dtype: DType, ...shape: number[]): Tensor => {
+      const made = native().tensor(shape, dtype, 'rows', gpu)
+      this.#tensors.push(made)
+      return made
+    }
+    const i32 = (...shape: number[]) => tensor('i32', ...shape)
     const perToken = () => i32(maxStepTokens)
-    this.#inputs = {
-      ids: perToken(),
-      positions: perToken(),
-      slots: perToken(),
-      starts: perToken(),
-      sequences: perToken(),
-      logitRows: i32(maxSequences + maxStepTokens),
-      blockTable: i32(maxSequences, options.numBlocks),
-      options: native().tensor([maxSequences, ops.sampleOptions.length], 'f32'),
-      counts: i32(maxSequences, ops.sampleCounts.length),
-      history: i32(options.numBlocks * ops.blockTokens), // drawing sequences share no blocks
-      historyOffsets: i32(maxSequences + 1),
+    const { numLayers, numKeyValueHeads: G, headSize: D, stateWidths } = model.config
+    try {
+      this.#cache = Array.from({ length: numLayers }, () => ({
+        keys: tensor(options.dtype, numBlocks, G, D, ops.blockTokens),
+        values: tensor(options.dtype, numBlocks, G, ops.blockTokens, D),
+        states: stateWidths.map((width) => tensor(options.dtype, numBlocks, width)),
+      }))
+      this.#inputs = {
+        ids: perToken(),
+        positions: perToken(),
+        slots: perToken(),
+        starts: perToken(),
+        sequences: perToken(),
+        logitRows: i32(maxSequences + maxStepTokens),
+        blockTable: i32(maxSequences, numBlocks),
+        options: tensor('f32', maxSequences, ops.sampleOptions.length),
+        counts: i32(maxSequences, ops.sampleCounts.length),
+        history: i32(numBlocks * ops.blockTokens), // drawing sequences share no blocks
+        historyOffsets: i32(maxSequences + 1),
+      }
+    } catch (error) {
+      this.dispose() // out of memory leaves nothing behind
+      throw error
     }
   }
 
@@ -122,9 +148,7 @@ export class StepRunner {
     this.#recorded.clear()
     this.#last = undefined
     this.#arena.release()
-    for (const { keys, values, states } of this.#cache)
-      for (const t of [keys, values, ...states]) t.release()
-    for (const tensor of Object.values(this.#inputs)) tensor.release()
+    for (const tensor of this.#tensors) tensor.release()
   }
 
   #record(shape: StepShape): Recorded {
@@ -193,15 +217,6 @@ export class StepRunner {
       },
     }
   }
-}
-
-function makeCache(model: Architecture, numBlocks: number, dtype: ActivationDType): LayerCache[] {
-  const { numLayers, numKeyValueHeads: G, headSize: D } = model.config
-  return Array.from({ length: numLayers }, () => ({
-    keys: native().tensor([numBlocks, G, D, ops.blockTokens], dtype),
-    values: native().tensor([numBlocks, G, ops.blockTokens, D], dtype),
-    states: model.config.stateWidths.map((width) => native().tensor([numBlocks, width], dtype)),
-  }))
 }
 
 /** Bytes of the cache of one block. */

@@ -3,6 +3,7 @@ import {
   type ActivationDType,
   type CancelToken,
   type DType,
+  type Gpu,
   native,
   type RowRun,
   type Tensor,
@@ -35,7 +36,7 @@ interface Task {
 
 /**
  * Weights of a checkpoint folder. Each tensor is packed straight from the mapped file, whose pages are let
- * go as soon as they have been read; embedding tables are used where they are.
+ * go as soon as they have been read; on the CPU, embedding tables are used where they are.
  */
 export class CheckpointWeights extends WeightList {
   readonly #checkpoint: Checkpoint
@@ -46,8 +47,8 @@ export class CheckpointWeights extends WeightList {
   readonly #tasks: Task[] = []
 
   /** @param dtype what GPTQ weights become */
-  constructor(checkpoint: Checkpoint, dtype: ActivationDType) {
-    super()
+  constructor(checkpoint: Checkpoint, dtype: ActivationDType, gpu?: Gpu) {
+    super(gpu)
     this.#checkpoint = checkpoint
     this.#gptq = parseGptq(checkpoint.dir, checkpoint.quantization)
     this.#dtype = dtype
@@ -59,9 +60,14 @@ export class CheckpointWeights extends WeightList {
 
   table(name: string, shape: number[], share: Share = 'embedding'): Tensor {
     this.parameters[share] += count(shape)
-    const tensor = this.#tensor(name, shape)
-    this.tensors.push(tensor)
-    return tensor
+    const source = this.#tensor(name, shape)
+    if (!this.gpu) {
+      this.tensors.push(source)
+      return source
+    }
+    const out = this.rows(shape, source.dtype)
+    this.#add(name, [name], (cancel) => native().copy(out, source, cancel))
+    return out
   }
 
   protected loadVector(name: string, shape: number[], out: Tensor, at: number): void {
@@ -185,7 +191,6 @@ export class CheckpointWeights extends WeightList {
     signal?.removeEventListener('abort', onAbort)
     const failure = ended.find((result) => result.status === 'rejected')
     if (!failure && !signal?.aborted) return
-    for (const tensor of this.tensors) tensor.release()
     throw signal?.aborted ? signal.reason : failure!.reason
   }
 }

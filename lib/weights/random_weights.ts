@@ -1,4 +1,4 @@
-import { type DType, native, type Tensor } from '../native.ts'
+import { type DType, type Gpu, native, type Tensor } from '../native.ts'
 import { count, type Rows, type Share, WeightList } from './weights.ts'
 
 /**
@@ -11,8 +11,8 @@ export class RandomWeights extends WeightList {
   readonly #tasks: (() => Promise<void>)[] = []
   #seed: number
 
-  constructor(dtype: 'f32' | 'bf16', seed: number) {
-    super()
+  constructor(dtype: 'f32' | 'bf16', seed: number, gpu?: Gpu) {
+    super(gpu)
     this.#dtype = dtype
     this.#seed = seed
   }
@@ -21,10 +21,7 @@ export class RandomWeights extends WeightList {
 
   table(_: string, shape: number[], share: Share = 'embedding'): Tensor {
     this.parameters[share] += count(shape)
-    const out = this.own(
-      native().tensor(shape, this.#dtype),
-      count(shape) * (this.#dtype === 'bf16' ? 2 : 4),
-    )
+    const out = this.rows(shape, this.#dtype)
     this.#fill(out, 0, 1)
     return out
   }

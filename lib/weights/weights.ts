@@ -1,5 +1,5 @@
 import { MoeError } from '../errors.ts'
-import { type DType, type Layout, native, type Tensor } from '../native.ts'
+import { type DType, type Gpu, type Layout, native, type Tensor } from '../native.ts'
 
 /** Rows `start` to `start + count` of a checkpoint tensor of `shape`; its last dimensions are one row. */
 export interface Rows {
@@ -34,7 +34,7 @@ export interface Weights {
   stack(names: string[], shape: number[]): Tensor
   /** A matrix [sum of counts, K] packed for the GEMM; the runs follow each other. */
   matrix(rows: Rows[], options?: { layout?: Layout; share?: Share }): Tensor
-  /** An embedding table, left in the file. */
+  /** An embedding table; on the CPU it is left in the file. */
   table(name: string, shape: number[], share?: Share): Tensor
   /** A rotary table [positions, rotaryDim] f32, cosines then sines. */
   ropeTable(positions: number, rotaryDim: number, base: number, options?: RopeOptions): Tensor
@@ -56,6 +56,12 @@ export abstract class WeightList implements Weights {
   /** Bytes in memory once loaded, without what stays in the file. */
   bytes = 0
   readonly #tables = new Map<string, Tensor>()
+  protected readonly gpu: Gpu | undefined
+
+  /** @param gpu where the weights go; undefined: host memory */
+  constructor(gpu?: Gpu) {
+    this.gpu = gpu
+  }
 
   abstract ignore(pattern: RegExp): void
   abstract table(name: string, shape: number[], share?: Share): Tensor
@@ -74,7 +80,7 @@ export abstract class WeightList implements Weights {
   }
 
   #widened(names: string[], shape: number[], stacked: number[]): Tensor {
-    const out = this.own(native().tensor(stacked, 'f32'), 4 * count(stacked))
+    const out = this.rows(stacked, 'f32')
     this.parameters.dense += count(stacked)
     for (const [i, name] of names.entries()) this.loadVector(name, shape, out, i * count(shape))
     return out
@@ -86,9 +92,11 @@ export abstract class WeightList implements Weights {
   ): Tensor {
     const [N, K] = matrixShape(rows)
     const dtype = this.matrixDType(rows)
+    // As the packed layouts pad: csrc/weights/pack.h and fragments.h.
     const outputs = layout === 'gate_up' ? 2 * roundUp(N / 2, 32) : roundUp(N, 64)
-    const bytes = outputs * (dtype === 'bf16' ? 2 * roundUp(K, 2) : 4 * K)
-    const out = this.own(native().tensor([N, K], dtype, layout), bytes)
+    const inputs = roundUp(K, this.gpu ? 16 : dtype === 'bf16' ? 2 : 1)
+    const out = native().tensor([N, K], dtype, layout, this.gpu)
+    this.own(out, outputs * inputs * elementBytes[dtype])
     this.parameters[share] += N * K
     this.loadMatrix(rows, out)
     return out
@@ -100,11 +108,18 @@ export abstract class WeightList implements Weights {
     const key = [positions, rotaryDim, base, positionScale, rounding].join()
     const known = this.#tables.get(key)
     if (known) return known
-    const shape = [positions, rotaryDim]
-    const out = this.own(native().tensor(shape, 'f32'), 4 * count(shape))
+    const out = this.rows([positions, rotaryDim], 'f32')
     this.later(() => native().ropeTable(out, base, positionScale, rounding))
     this.#tables.set(key, out)
     return out
+  }
+
+  /** A row-major tensor where the weights go. */
+  protected rows(shape: number[], dtype: DType): Tensor {
+    return this.own(
+      native().tensor(shape, dtype, 'rows', this.gpu),
+      count(shape) * elementBytes[dtype],
+    )
   }
 
   protected own(tensor: Tensor, bytes: number): Tensor {
@@ -115,6 +130,7 @@ export abstract class WeightList implements Weights {
 }
 
 export const count = (shape: number[]): number => shape.reduce((n, dim) => n * dim, 1)
+const elementBytes: Record<DType, number> = { f32: 4, bf16: 2, f16: 2, i32: 4, u8: 1 }
 const roundUp = (n: number, unit: number): number => Math.ceil(n / unit) * unit
 
 function matrixShape(rows: Rows[]): [N: number, K: number] {

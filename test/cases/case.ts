@@ -1,4 +1,4 @@
-import { type ArrayTensor, arrayDType } from '../../lib/kernels.ts'
+import { type ArrayTensor, arrayDType, type KernelOptions } from '../../lib/kernels.ts'
 
 export type DType = 'f32' | 'bf16'
 
@@ -18,7 +18,7 @@ export interface OpCase<Shape = any, Inputs = any> {
   dtypes: DType[]
   shapes: Shape[]
   inputs(shape: Shape, random: Random, dtype: DType): Inputs
-  run(inputs: Inputs, options: { threads?: number }): Promise<Record<string, ArrayTensor>>
+  run(inputs: Inputs, options: KernelOptions): Promise<Record<string, ArrayTensor>>
   /** Plain loops in f64, written from the paper; shares nothing with native code. */
   reference(inputs: Inputs, shape: Shape): Record<string, Expected>
   /** f32 operations behind one output: the error bound is u_out |value| + (terms + 1) u_f32 magnitude. */

@@ -24,6 +24,9 @@ export const groupedGemm: OpCase<Shape> = {
     { counts: [100, 7, 21], K: 24, N: 48, activation: 'silu', x: 'bf16' },
     { counts: [0, 0], spare: 2, K: 8, N: 8 }, //                              nothing routed to FFN experts
     { counts: [0], K: 8, N: 8 },
+    { counts: [30, 0, 1, 90], spare: 9, K: 64, N: 140, activation: 'swiglu', x: 'bf16' }, // matrix paths of a GPU
+    { counts: [0, 270, 3], K: 128, N: 72, x: 'bf16' },
+    { counts: [17, 33, 65], K: 40, N: 130, activation: 'silu', x: 'bf16' },
   ],
   inputs({ counts, spare = 0, K, N, activation = 'none', x = 'f32' }, random: Random, dtype) {
     const offsets = sums(counts)

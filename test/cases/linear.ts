@@ -53,6 +53,11 @@ export const linear: OpCase<Shape> = {
     { T: 7, K: 33, N: 128, activation: 'swiglu', x: 'bf16' },
     { T: 13, K: 64, N: 64, x: 'bf16', extras: true },
     { T: 200, K: 48, N: 100 },
+    { T: 150, K: 128, N: 200, x: 'bf16', extras: true }, //    whole slabs: every matrix path of a GPU
+    { T: 67, K: 192, N: 136, x: 'bf16', activation: 'swiglu' },
+    { T: 300, K: 64, N: 70, x: 'bf16', activation: 'silu' }, // more than one tile of rows
+    { T: 70, K: 88, N: 130, x: 'bf16' }, //                    a slab that ends early
+    { T: 20, K: 37, N: 66, x: 'bf16', activation: 'swiglu' }, // rows that are not aligned
     { T: 0, K: 8, N: 8 },
   ],
   inputs({ T, K, N, activation = 'none', extras, x = 'f32' }, random, dtype) {

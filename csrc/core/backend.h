@@ -1,0 +1,63 @@
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+// The whole contract between the addon and a GPU backend library: a table of C functions. The addon
+// has no CUDA in it; `libmoe_cuda` and the simulator `libmoe_cuda_sim` export the same table, made
+// from the same sources. Functions that can fail return null, or what went wrong in words, valid
+// until the thread's next call.
+
+extern "C" {
+
+struct MoeGpu;    // one opened GPU with its stream
+struct MoeGraph;  // a captured sequence of kernels
+
+struct MoeGpuInfo {
+  char name[128];
+  size_t memory;           // bytes in all
+  int capability;          // 10 * major + minor
+  int driver, runtime;     // CUDA versions, 1000 * major + 10 * minor
+};
+
+/// Runs one op; `op` points to the op's struct from csrc/ops.
+typedef const char* (*MoeKernel)(MoeGpu* gpu, const void* op);
+
+struct MoeBackend {
+  uint32_t version;  // kBackendVersion; the rest is only valid when it matches
+  const char* (*count)(int* gpus);
+  const char* (*describe)(int index, MoeGpuInfo* info);
+  const char* (*open)(int index, MoeGpu** gpu);  // for as long as the process runs
+
+  // From any thread, not in order with the stream.
+  const char* (*allocate)(MoeGpu* gpu, size_t bytes, void** memory);  // null memory: none left
+  void (*free)(MoeGpu* gpu, void* memory);
+  const char* (*initialize)(MoeGpu* gpu, void* to, const void* from, size_t bytes);  // null: zeros
+  const char* (*free_memory)(MoeGpu* gpu, size_t* bytes);
+  const char* (*allocate_pinned)(size_t bytes, void** memory);  // host memory for fast copies
+
+  // In order on the stream. `upload` may return before the copy is done when `from` is pinned.
+  const char* (*upload)(MoeGpu* gpu, void* to, const void* from, size_t bytes);
+  const char* (*download)(MoeGpu* gpu, void* to, const void* from, size_t bytes);
+  const char* (*synchronize)(MoeGpu* gpu);
+
+  MoeKernel (*kernel)(const char* op);  // null: unknown op
+
+  // Between the two, kernels are recorded instead of run.
+  const char* (*begin_capture)(MoeGpu* gpu);
+  const char* (*end_capture)(MoeGpu* gpu, MoeGraph** graph);
+  const char* (*launch)(MoeGpu* gpu, MoeGraph* graph);
+  void (*free_graph)(MoeGraph* graph);
+};
+
+/// What a backend library exports.
+typedef const MoeBackend* (*MoeGetBackend)(void);
+}
+
+namespace moe {
+
+/// Changes with the table and with the layout of any op or tensor.
+constexpr uint32_t kBackendVersion = 1;
+constexpr const char* kBackendSymbol = "moe_backend";
+
+}  // namespace moe

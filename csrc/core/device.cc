@@ -1,0 +1,176 @@
+#include "core/device.h"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <mutex>
+
+namespace moe {
+namespace {
+
+constexpr size_t kPiece = size_t{32} << 20;  // long enough that a copy's start does not count
+
+/// The folder of the addon; backends lie beside it.
+std::string own_folder() {
+  Dl_info info{};
+  if (!dladdr(reinterpret_cast<void*>(&own_folder), &info) || !info.dli_fname) return ".";
+  const std::string path = info.dli_fname;
+  const size_t slash = path.find_last_of('/');
+  return slash == std::string::npos ? "." : path.substr(0, slash);
+}
+
+struct Loaded {
+  const MoeBackend* backend = nullptr;
+  std::string why;  // when there is none
+};
+
+Loaded load(const std::string& type) {
+  const char* setting = std::getenv("MOE_CUDA");
+  if (setting && std::string(setting) == "off") return {nullptr, "switched off by MOE_CUDA=off"};
+  const std::string file = type == "cuda" ? "libmoe_cuda.so" : "libmoe_cuda_sim.so";
+  const std::string path = own_folder() + "/" + file;
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  if (!library) {
+    const char* error = dlerror();
+    const std::string reason = error ? error : "";
+    if (reason.find("No such file") != std::string::npos)
+      return {nullptr, text("this build has no ", type == "cuda" ? "CUDA backend" : "simulator",
+                            " (", file, ")")};
+    return {nullptr, text("the CUDA backend does not load: ", reason)};
+  }
+  const auto get = reinterpret_cast<MoeGetBackend>(dlsym(library, kBackendSymbol));
+  if (!get) return {nullptr, text(file, " is no backend of moe-native")};
+  const MoeBackend* backend = get();
+  if (backend->version != kBackendVersion)
+    return {nullptr, text(file, " has version ", backend->version, ", needed is ",
+                          kBackendVersion, ": build it again")};
+  return {backend, ""};
+}
+
+/// Loaded on first use, so that a process that stays on the CPU never looks.
+const Loaded& loaded(const std::string& type) {
+  static std::mutex mutex;
+  static std::map<std::string, Loaded> backends;
+  const std::lock_guard lock(mutex);
+  auto found = backends.find(type);
+  if (found == backends.end()) found = backends.emplace(type, load(type)).first;
+  return found->second;
+}
+
+constexpr int kOldest = 80;  // bf16 matrix instructions
+
+}  // namespace
+
+std::vector<MoeGpuInfo> Device::list(const std::string& type, std::string& why) {
+  const auto& [backend, reason] = loaded(type);
+  why = reason;
+  if (!backend) return {};
+  int count = 0;
+  if (const char* failure = backend->count(&count)) {
+    why = failure;
+    return {};
+  }
+  if (count == 0) why = "no NVIDIA GPU";
+  std::vector<MoeGpuInfo> gpus(static_cast<size_t>(count));
+  for (int i = 0; i < count; ++i) {
+    if (const char* failure = backend->describe(i, &gpus[static_cast<size_t>(i)])) {
+      why = failure;
+      return {};
+    }
+  }
+  return gpus;
+}
+
+std::shared_ptr<Device> Device::open(const std::string& type, int index) {
+  static std::mutex mutex;
+  static std::map<std::pair<std::string, int>, std::shared_ptr<Device>> opened;
+  const std::lock_guard lock(mutex);
+  auto& device = opened[{type, index}];
+  if (device) return device;
+  std::string why;
+  const auto gpus = list(type, why);
+  if (gpus.empty()) fail(Code::cuda_unavailable, "device: ", type, " must be usable, got: ", why);
+  if (index < 0 || index >= static_cast<int>(gpus.size()))
+    fail(Code::cuda_unavailable, "device: ", type, " must have an index below ", gpus.size(),
+         ", got ", index);
+  const MoeGpuInfo& info = gpus[static_cast<size_t>(index)];
+  if (info.capability < kOldest)
+    fail(Code::cuda_unavailable, "device: ", type, " must have compute capability ", kOldest / 10,
+         ".0 or newer, got ", info.capability / 10, ".", info.capability % 10, " (", info.name,
+         ")");
+  const MoeBackend& backend = *loaded(type).backend;
+  MoeGpu* gpu = nullptr;
+  if (const char* failure = backend.open(index, &gpu))
+    fail(Code::cuda_unavailable, "device: ", type, ":", index, " must be usable, got: ", failure);
+  device.reset(new Device(backend, gpu));
+  return device;
+}
+
+void* Device::allocate(size_t bytes) {
+  void* memory = nullptr;
+  check(backend_.allocate(gpu_, bytes, &memory));
+  if (!memory)
+    fail(Code::out_of_memory, "device memory: ", bytes, " bytes are needed, ", free_memory(),
+         " are available");
+  initialize(memory, nullptr, bytes);
+  return memory;
+}
+
+size_t Device::free_memory() {
+  size_t bytes = 0;
+  check(backend_.free_memory(gpu_, &bytes));
+  return bytes;
+}
+
+void Device::upload(void* to, const void* from, size_t bytes) {
+  if (bytes) check(backend_.upload(gpu_, to, from, bytes));
+}
+
+void Device::download(void* to, const void* from, size_t bytes) {
+  if (bytes) check(backend_.download(gpu_, to, from, bytes));
+}
+
+void Device::stream(void* to, size_t bytes, size_t unit,
+                    const std::function<void(std::byte*, size_t, size_t)>& fill) {
+  const size_t piece = std::max(kPiece / unit, size_t{1}) * unit;
+  if (piece > kPiece || !staging_) {
+    void* memory = nullptr;
+    if (piece > kPiece)
+      fail(Code::unsupported, "device: a row must be at most ", kPiece, " bytes, got ", unit);
+    check(backend_.allocate_pinned(2 * kPiece, &memory));
+    staging_ = static_cast<std::byte*>(memory);
+  }
+  int turn = 0;
+  for (size_t begin = 0; begin < bytes; begin += piece, turn ^= 1) {
+    const size_t end = std::min(begin + piece, bytes);
+    std::byte* half = staging_ + static_cast<size_t>(turn) * kPiece;
+    fill(half, begin, end);
+    synchronize();  // the other half has arrived, so that it can be filled next
+    upload(static_cast<std::byte*>(to) + begin, half, end - begin);
+  }
+  synchronize();
+}
+
+MoeKernel Device::kernel(const char* op) {
+  const MoeKernel found = backend_.kernel(op);
+  if (!found) fail(Code::unsupported, op, ": not on this device");
+  return found;
+}
+
+Device::Graph Device::capture(const std::function<void()>& body) {
+  check(backend_.begin_capture(gpu_));
+  MoeGraph* graph = nullptr;
+  try {
+    body();
+  } catch (...) {
+    backend_.end_capture(gpu_, &graph);
+    if (graph) backend_.free_graph(graph);
+    throw;
+  }
+  check(backend_.end_capture(gpu_, &graph));
+  return {graph, backend_.free_graph};
+}
+
+}  // namespace moe

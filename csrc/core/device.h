@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/backend.h"
+#include "core/error.h"
+
+namespace moe {
+
+/// One GPU: memory, copies, kernels and captured graphs, in order on one stream. Code that takes a
+/// `Device*` means the CPU by null.
+class Device {
+ public:
+  /// `type` is cuda or cuda-sim. Throws Error{cuda_unavailable} that says what is missing. Opened
+  /// once per process and never closed: buffers may outlive every owner.
+  static std::shared_ptr<Device> open(const std::string& type, int index);
+
+  /// The GPUs of a backend; empty, with the reason in `why`, when there are none to use.
+  static std::vector<MoeGpuInfo> list(const std::string& type, std::string& why);
+
+  void* allocate(size_t bytes);  // zeroed
+  void free(void* memory) { backend_.free(gpu_, memory); }
+  size_t free_memory();
+  /// Fills memory that no plan uses yet; from any thread.
+  void initialize(void* to, const void* from, size_t bytes) {
+    if (bytes) check(backend_.initialize(gpu_, to, from, bytes));
+  }
+
+  // The engine's thread only from here on.
+
+  /// From memory that is not pinned: returns when `from` may be reused.
+  void upload(void* to, const void* from, size_t bytes);
+  void download(void* to, const void* from, size_t bytes);
+  void synchronize() { check(backend_.synchronize(gpu_)); }
+
+  /// Streams `bytes` to the device through pinned memory: `fill(buffer, begin, end)` makes one piece
+  /// while the one before it travels. Pieces begin at multiples of `unit`.
+  void stream(void* to, size_t bytes, size_t unit,
+              const std::function<void(std::byte*, size_t, size_t)>& fill);
+
+  MoeKernel kernel(const char* op);
+  void run(MoeKernel kernel, const void* op) { check(kernel(gpu_, op)); }
+
+  using Graph = std::shared_ptr<MoeGraph>;
+  /// Records what `body` runs.
+  Graph capture(const std::function<void()>& body);
+  void launch(const Graph& graph) { check(backend_.launch(gpu_, graph.get())); }
+
+ private:
+  Device(const MoeBackend& backend, MoeGpu* gpu) : backend_(backend), gpu_(gpu) {}
+  void check(const char* failure) {
+    if (failure) fail(Code::device, "cuda: ", failure);
+  }
+
+  const MoeBackend& backend_;
+  MoeGpu* gpu_;
+  std::byte* staging_ = nullptr;  // two pieces, pinned; engine thread only
+};
+
+}  // namespace moe

@@ -1,0 +1,221 @@
+// The table that csrc/core/backend.h describes.
+
+#include "core/backend.h"
+
+#include <cuda_runtime.h>
+
+#include <cstring>
+#include <mutex>
+
+#include "context.h"
+#include "ops/attention.h"
+#include "ops/attention_router.h"
+#include "ops/causal_pair.h"
+#include "ops/combine.h"
+#include "ops/embedding.h"
+#include "ops/gather_rows.h"
+#include "ops/grouped_gemm.h"
+#include "ops/linear.h"
+#include "ops/permute.h"
+#include "ops/rms_norm.h"
+#include "ops/rope_cache.h"
+#include "ops/sample.h"
+#include "ops/top_k.h"
+#include "weights/random.h"
+
+struct MoeGpu {
+  int index;
+  moe::CudaContext context;
+  cudaStream_t setup;  // for what is not in order with the steps
+  std::mutex setup_mutex;
+};
+
+struct MoeGraph {
+  int index;
+  cudaGraphExec_t exec;
+};
+
+namespace moe {
+namespace {
+
+void check(cudaError_t error) { CudaContext::check(error); }
+
+/// Runs `body`; null, or what it threw in words.
+template <class Body>
+const char* guarded(const Body& body) {
+  thread_local std::string failure;
+  try {
+    body();
+    return nullptr;
+  } catch (const std::exception& error) {
+    failure = error.what();
+    return failure.c_str();
+  }
+}
+
+/// As guarded(), with the GPU as the thread's current one.
+template <class Body>
+const char* on(int index, const Body& body) {
+  return guarded([&] {
+    check(cudaSetDevice(index));
+    body();
+  });
+}
+
+const char* count(int* gpus) {
+  return guarded([&] { check(cudaGetDeviceCount(gpus)); });
+}
+
+const char* describe(int index, MoeGpuInfo* info) {
+  return guarded([&] {
+    cudaDeviceProp properties;
+    check(cudaGetDeviceProperties(&properties, index));
+    std::strncpy(info->name, properties.name, sizeof info->name - 1);
+    info->name[sizeof info->name - 1] = 0;
+    info->memory = properties.totalGlobalMem;
+    info->capability = 10 * properties.major + properties.minor;
+    check(cudaDriverGetVersion(&info->driver));
+    check(cudaRuntimeGetVersion(&info->runtime));
+  });
+}
+
+const char* open(int index, MoeGpu** gpu) {
+  return on(index, [&] {
+    auto opened = std::make_unique<MoeGpu>();
+    opened->index = index;
+    CudaContext& context = opened->context;
+    const auto attribute = [&](cudaDeviceAttr which) {
+      int value = 0;
+      check(cudaDeviceGetAttribute(&value, which, index));
+      return value;
+    };
+    context.capability = 10 * attribute(cudaDevAttrComputeCapabilityMajor) +
+                         attribute(cudaDevAttrComputeCapabilityMinor);
+    context.multiprocessors = attribute(cudaDevAttrMultiProcessorCount);
+    context.shared_bytes =
+        static_cast<size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
+    check(cudaStreamCreateWithFlags(&context.stream, cudaStreamNonBlocking));
+    check(cudaStreamCreateWithFlags(&opened->setup, cudaStreamNonBlocking));
+    *gpu = opened.release();
+  });
+}
+
+const char* allocate(MoeGpu* gpu, size_t bytes, void** memory) {
+  return on(gpu->index, [&] {
+    *memory = nullptr;
+    const cudaError_t error = cudaMalloc(memory, bytes);
+    if (error == cudaErrorMemoryAllocation) {
+      cudaGetLastError();  // it is handled: later calls must not see it
+      *memory = nullptr;
+      return;
+    }
+    check(error);
+  });
+}
+
+void release(MoeGpu* gpu, void* memory) {
+  on(gpu->index, [&] { check(cudaFree(memory)); });
+}
+
+const char* initialize(MoeGpu* gpu, void* to, const void* from, size_t bytes) {
+  return on(gpu->index, [&] {
+    const std::lock_guard lock(gpu->setup_mutex);
+    check(from ? cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, gpu->setup)
+               : cudaMemsetAsync(to, 0, bytes, gpu->setup));
+    check(cudaStreamSynchronize(gpu->setup));
+  });
+}
+
+const char* free_memory(MoeGpu* gpu, size_t* bytes) {
+  return on(gpu->index, [&] {
+    size_t total = 0;
+    check(cudaMemGetInfo(bytes, &total));
+  });
+}
+
+const char* allocate_pinned(size_t bytes, void** memory) {
+  return guarded([&] { check(cudaMallocHost(memory, bytes)); });
+}
+
+const char* upload(MoeGpu* gpu, void* to, const void* from, size_t bytes) {
+  return on(gpu->index, [&] {
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, gpu->context.stream));
+  });
+}
+
+const char* download(MoeGpu* gpu, void* to, const void* from, size_t bytes) {
+  return on(gpu->index, [&] {
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, gpu->context.stream));
+  });
+}
+
+const char* synchronize(MoeGpu* gpu) {
+  return on(gpu->index, [&] { check(cudaStreamSynchronize(gpu->context.stream)); });
+}
+
+const char* begin_capture(MoeGpu* gpu) {
+  return on(gpu->index, [&] {
+    check(cudaStreamBeginCapture(gpu->context.stream, cudaStreamCaptureModeThreadLocal));
+  });
+}
+
+const char* end_capture(MoeGpu* gpu, MoeGraph** graph) {
+  return on(gpu->index, [&] {
+    cudaGraph_t captured = nullptr;
+    check(cudaStreamEndCapture(gpu->context.stream, &captured));
+    cudaGraphExec_t exec = nullptr;
+    const cudaError_t error = cudaGraphInstantiate(&exec, captured, 0);
+    cudaGraphDestroy(captured);
+    check(error);
+    *graph = new MoeGraph{gpu->index, exec};
+  });
+}
+
+const char* launch(MoeGpu* gpu, MoeGraph* graph) {
+  return on(gpu->index, [&] { check(cudaGraphLaunch(graph->exec, gpu->context.stream)); });
+}
+
+void free_graph(MoeGraph* graph) {
+  on(graph->index, [&] { check(cudaGraphExecDestroy(graph->exec)); });
+  delete graph;
+}
+
+template <class Op>
+const char* run(MoeGpu* gpu, const void* op) {
+  return on(gpu->index, [&] { static_cast<const Op*>(op)->run_cuda(gpu->context); });
+}
+
+template <class... Ops>
+MoeKernel find(const char* name) {
+  MoeKernel found = nullptr;
+  ((std::strcmp(name, Ops::kName) == 0 ? void(found = run<Ops>) : void()), ...);
+  return found;
+}
+
+constexpr MoeBackend kBackend{
+    .version = kBackendVersion,
+    .count = count,
+    .describe = describe,
+    .open = open,
+    .allocate = allocate,
+    .free = release,
+    .initialize = initialize,
+    .free_memory = free_memory,
+    .allocate_pinned = allocate_pinned,
+    .upload = upload,
+    .download = download,
+    .synchronize = synchronize,
+    .kernel = find<Attention, AttentionRouter, CausalPair, Combine, Embedding, FillRandom,
+                   GatherRows, GroupedGemm, Linear, Permute, RmsNorm, RopeCache, Sample, TopK>,
+    .begin_capture = begin_capture,
+    .end_capture = end_capture,
+    .launch = launch,
+    .free_graph = free_graph,
+};
+
+}  // namespace
+}  // namespace moe
+
+extern "C" __attribute__((visibility("default"))) const MoeBackend* moe_backend() {
+  return &moe::kBackend;
+}

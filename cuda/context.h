@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "core/error.h"
+
+namespace moe {
+
+/// What `run_cuda` may use: the stream, and what the GPU can do.
+struct CudaContext {
+  cudaStream_t stream = nullptr;
+  int capability = 0;       // 10 * major + minor
+  int multiprocessors = 0;
+  size_t shared_bytes = 0;  // at most this much a block
+
+  static void check(cudaError_t error) {
+    if (error != cudaSuccess) fail(Code::device, cudaGetErrorString(error));
+  }
+
+  /// Launches `kernel` behind what the stream holds. It may start before the kernel before it has
+  /// ended, so every kernel begins with wait_for_grid().
+  template <class... Parameters, class... Arguments>
+  void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
+              Arguments&&... arguments) const {
+    if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+    if (shared > size_t{48} << 10)
+      check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 static_cast<int>(shared)));
+    cudaLaunchAttribute overlap{};
+    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    overlap.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config{};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared;
+    config.stream = stream;
+    config.attrs = &overlap;
+    config.numAttrs = capability >= 90 ? 1 : 0;
+    check(cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...));
+  }
+};
+
+constexpr unsigned blocks_for(int64_t items, int64_t per_block) {
+  return static_cast<unsigned>((items + per_block - 1) / per_block);
+}
+
+}  // namespace moe

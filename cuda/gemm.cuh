@@ -1,0 +1,83 @@
+#pragma once
+// What the GEMM kernels share on the device.
+
+#include "gemm.h"
+#include "rows.cuh"
+
+namespace moe {
+
+constexpr int kPanelRows = FragmentGrid::kPanel;
+constexpr int kTileRows = FragmentGrid::kTile;
+constexpr int kStepK = FragmentGrid::kStep;
+constexpr int kTileValues = FragmentGrid::kTileValues;
+
+struct RowRange {
+  int begin, end;
+};
+
+__device__ __forceinline__ RowRange group_rows(const GemmArgs& args, int group) {
+  if (!args.offsets) return {0, args.rows};
+  return {args.offsets[group], args.offsets[group + 1]};
+}
+
+/// A tile of rows of one group.
+struct TokenTile {
+  int group, begin, end;  // begin == end: there is none
+};
+
+/// Tile `index` of all groups' rows in tiles of `height`; every block finds its own.
+__device__ __forceinline__ TokenTile find_tile(const GemmArgs& args, int index, int height) {
+  for (int group = 0; group < args.groups; ++group) {
+    const RowRange rows = group_rows(args, group);
+    const int tiles = (rows.end - rows.begin + height - 1) / height;
+    if (index < tiles) {
+      const int begin = rows.begin + index * height;
+      return {group, begin, min(begin + height, rows.end)};
+    }
+    index -= tiles;
+  }
+  return {0, 0, 0};
+}
+
+/// As many tiles as there can be, whatever the routing.
+inline unsigned most_tiles(const GemmArgs& args, int height) {
+  const int partial = std::min(args.rows, args.groups);  // each group may end in one
+  return static_cast<unsigned>(args.groups == 1 ? (args.rows + height - 1) / height
+                                                : (args.rows - partial) / height + partial);
+}
+
+__device__ __forceinline__ float silu(float x) { return x / (1.f + expf(-x)); }
+
+/// Stores output `n` of `row` from a weight row's sum; for swiglu from the gate's and the up row's.
+__device__ __forceinline__ void store_output(const GemmArgs& args, int row, int n, float sum,
+                                             float up) {
+  if (n >= args.N) return;
+  if (args.activation == Activation::silu) sum = silu(sum);
+  if (args.activation == Activation::swiglu) sum = silu(sum) * up;
+  if (args.activation == Activation::tanh) sum = tanhf(sum);
+  if (args.bias) sum += args.bias[n];
+  if (args.residual) sum += args.residual[row * args.residual_stride + n];
+  const int64_t at = row * args.out_stride + n;
+  if (args.out_bf16)
+    static_cast<bf16*>(args.out)[at] = narrow(sum);
+  else
+    static_cast<float*>(args.out)[at] = sum;
+}
+
+/// The same for a lane's sums of a 16-row weight tile and two rows of x: c as mma.m16n8k16 has it.
+/// `tile` counts all tiles of the weight.
+__device__ __forceinline__ void store_fragment(const GemmArgs& args, int tile, int row, int end,
+                                               const float (&c)[4]) {
+  const int g = static_cast<int>(threadIdx.x % 32) / 4;
+  for (int i = 0; i < 2; ++i) {
+    if (row + i >= end) return;
+    if (args.activation == Activation::swiglu) {
+      store_output(args, row + i, tile * (kTileRows / 2) + g, c[i], c[i + 2]);
+    } else {
+      store_output(args, row + i, tile * kTileRows + g, c[i], 0.f);
+      store_output(args, row + i, tile * kTileRows + g + 8, c[i + 2], 0.f);
+    }
+  }
+}
+
+}  // namespace moe

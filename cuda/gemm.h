@@ -1,0 +1,51 @@
+#pragma once
+
+#include "context.h"
+#include "core/tensor.h"
+#include "ops/activation.h"
+#include "weights/fragments.h"
+
+namespace moe {
+
+/// What Linear and GroupedGemm share: one GEMM per group over packed weights.
+struct GemmOp {
+  const Tensor& x;
+  const int32_t* offsets;  // [groups + 1] on the device; null: one group of all rows
+  const Tensor* weights;   // [groups]
+  int64_t groups;
+  const Tensor& bias;
+  const Tensor& residual;
+  Activation activation;
+  const Tensor& out;
+};
+
+void gemm_cuda(const CudaContext& cuda, const GemmOp& op);
+
+/// The same as kernels take it. Weights come one pointer a group, so that they can live anywhere.
+struct GemmArgs {
+  static constexpr int kMaxGroups = 256;
+
+  const void* x;
+  int64_t x_stride;
+  int rows;             // of x; with offsets, how many of them count is known on the device only
+  int groups, K, N;     // N outputs
+  int panels, steps;    // of a weight, see FragmentGrid
+  const int32_t* offsets;
+  const float* bias;
+  const float* residual;
+  int64_t residual_stride;
+  Activation activation;
+  void* out;
+  int64_t out_stride;
+  bool out_bf16;
+  bool x_aligned;  // rows of x start at 16-byte boundaries
+  const void* weights[kMaxGroups];
+};
+
+// One launch each; gemm.cu chooses. Few rows: any dtypes, weights straight from memory. Tiles: bf16
+// by bf16. Warpgroups: the same on sm_90, for rows that a tensor copy can reach.
+void gemm_few(const CudaContext& cuda, const GemmArgs& args, DType x, DType weight);
+void gemm_tiles(const CudaContext& cuda, const GemmArgs& args);
+bool gemm_warpgroup(const CudaContext& cuda, const GemmArgs& args);
+
+}  // namespace moe

@@ -1,0 +1,128 @@
+#pragma once
+// One block of CUDA threads on the host: a fiber per thread, one running at a time.
+//
+// Fibers switch only where a thread waits, and the order is the most skewed one that is legal: a warp
+// runs until all its lanes wait, then the next one, ascending or descending. Asynchronous work lands
+// at once or as late as legal. Missing barriers show under one of these four; random orders rarely
+// show any (bench/results has the trial).
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cuda_runtime.h"
+
+namespace moe::sim {
+
+struct Schedule {
+  bool descending = false;
+  bool late = false;
+};
+
+/// Runs `thread` as every thread of the grid, block after block; throws std::runtime_error with the
+/// reason when threads wait for each other in a circle or use a collective wrongly.
+void run_grid(dim3 grid, dim3 block, size_t shared_bytes, const Schedule& schedule,
+              const std::function<void()>& thread);
+
+/// A lane's place for what the lanes of a warp hand to each other.
+struct WarpSlot {
+  uint64_t word[4];
+};
+
+struct Warp {
+  uint32_t arrived = 0, alive = 0, mask = 0;
+  uint64_t generation = 0;
+  WarpSlot slots[2][32];  // by the generation's parity: readers of one round may meet writers of the next
+  std::deque<std::vector<std::function<void()>>> matrix_groups;  // wgmma, committed and not waited for
+};
+
+/// A copy of a thread that has not landed.
+struct Copy {
+  void* to;
+  const void* from;
+  size_t bytes;  // of `from`; the rest of 16 is zero
+};
+
+struct Thread {
+  void* stack_pointer = nullptr;
+  char* stack = nullptr;
+  bool done = false;
+  const uint64_t* watch = nullptr;  // waits while *watch == seen
+  uint64_t seen = 0;
+  std::deque<std::vector<Copy>> copies;  // cp.async groups; the last one is open
+};
+
+/// An mbarrier: a phase ends when everyone has arrived and all announced bytes are there.
+struct Mbarrier {
+  uint64_t phase = 0;
+  int64_t count = 0, pending = 0, bytes = 0;
+
+  void settle() {
+    if (pending != 0 || bytes != 0) return;
+    pending = count;
+    ++phase;
+  }
+};
+
+class Block {
+ public:
+  static Block& current();
+
+  unsigned index() const { return index_; }  // of the running thread
+  Thread& self() { return threads_[index_]; }
+  Warp& warp() { return warps_[index_ / 32]; }
+  const Schedule& schedule() const { return schedule_; }
+  unsigned char* shared() { return shared_; }
+  size_t shared_bytes() const { return shared_bytes_; }
+
+  /// Blocks the running thread while `*word` is `seen`.
+  void wait(const uint64_t& word, uint64_t seen);
+  /// All lanes of `mask` arrive; the last one runs `complete` before any goes on. Returns the round.
+  uint64_t collect(unsigned mask, const std::function<void()>& complete = {});
+  void barrier(unsigned id, unsigned threads);
+  /// Work that lands when nothing else can run, or at once.
+  void later(std::function<void()> work);
+  [[noreturn]] void fail(const std::string& what);
+
+  Mbarrier& mbarrier(const void* at) {
+    const auto found = mbarriers_.find(at);
+    if (found == mbarriers_.end()) fail("an mbarrier is used before it is initialised");
+    return found->second;
+  }
+  void make_mbarrier(const void* at, int64_t count) { mbarriers_[at] = {0, count, count, 0}; }
+
+  bool waited_for_grid = false;  // griddepcontrol.wait was called
+
+ private:
+  friend void run_grid(dim3, dim3, size_t, const Schedule&, const std::function<void()>&);
+  struct Barrier {
+    unsigned arrived = 0;
+    uint64_t generation = 0;
+  };
+
+  void run(const std::function<void()>& thread);
+  void switch_to(unsigned next);
+  bool runnable(unsigned i) const;
+  unsigned next();
+  static void enter();
+
+  std::vector<Thread> threads_;
+  std::vector<Warp> warps_;
+  std::vector<std::unique_ptr<char, void (*)(void*)>> stacks_;
+  Barrier barriers_[16];
+  std::map<const void*, Mbarrier> mbarriers_;
+  Schedule schedule_;
+  std::deque<std::function<void()>> pending_;
+  const std::function<void()>* body_ = nullptr;
+  unsigned char* shared_ = nullptr;
+  size_t shared_bytes_ = 0;
+  void* main_stack_pointer_ = nullptr;
+  unsigned index_ = 0, alive_ = 0;
+  std::string failure_;
+};
+
+}  // namespace moe::sim

@@ -1,0 +1,265 @@
+// The CUDA runtime's functions on the host. Eight GPUs, so that a test picks a schedule and a
+// generation by the device's index:
+//   bit 0: warps in descending order   bit 1: asynchronous work lands late   bit 2: sm_80, not sm_90
+
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "block.h"
+
+namespace moe::sim {
+
+struct Graph {
+  std::vector<std::function<void()>> nodes;
+};
+
+struct Stream {
+  int device;
+  std::vector<std::function<void()>> pending;  // uploads from pinned memory that have not happened
+  Graph* capturing = nullptr;
+};
+
+namespace {
+
+constexpr int kDevices = 8;
+constexpr size_t kSharedPerBlock[] = {227 << 10, 163 << 10};  // sm_90, sm_80
+
+thread_local int current_device = 0;
+std::string last_failure;
+std::mutex mutex;
+size_t used = 0;
+std::map<const char*, size_t> pinned;  // host memory that copies may read later
+
+size_t capacity() {
+  const char* bytes = std::getenv("MOE_SIM_MEMORY");
+  return bytes ? std::strtoull(bytes, nullptr, 10) : size_t{4} << 30;
+}
+
+bool is_pinned(const void* memory) {
+  const std::lock_guard lock(mutex);
+  const char* at = static_cast<const char*>(memory);
+  auto after = pinned.upper_bound(at);
+  return after != pinned.begin() && at < (--after)->first + after->second;
+}
+
+Schedule schedule_of(int device) { return {(device & 1) != 0, (device & 2) != 0}; }
+
+void land(Stream& stream) {
+  for (const auto& copy : std::exchange(stream.pending, {})) copy();
+}
+
+cudaError_t run_now(Stream& stream, const std::function<void()>& work) {
+  land(stream);
+  try {
+    work();
+  } catch (const std::exception& failure) {
+    last_failure = failure.what();
+    return cudaErrorLaunchFailure;
+  }
+  return cudaSuccess;
+}
+
+cudaError_t submit(Stream& stream, std::function<void()> work) {
+  if (!stream.capturing) return run_now(stream, work);
+  stream.capturing->nodes.push_back(std::move(work));
+  return cudaSuccess;
+}
+
+// Every allocation is one of the host's own, with its size in front, so that AddressSanitizer sees
+// accesses behind it; the first bytes are NaN.
+constexpr size_t kHeader = 256;
+
+}  // namespace
+
+cudaError_t launch(const cudaLaunchConfig_t& config, std::function<void()> thread) {
+  Stream& stream = *config.stream;
+  const dim3 grid = config.gridDim, block = config.blockDim;
+  const size_t shared = config.dynamicSmemBytes;
+  const unsigned threads = block.x * block.y * block.z;
+  if (threads == 0 || threads > 1024 || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
+      grid.y > 65535 || grid.z > 65535 || shared > kSharedPerBlock[stream.device >> 2])
+    return cudaErrorInvalidValue;
+  return submit(stream, [=, schedule = schedule_of(stream.device), thread = std::move(thread)] {
+    run_grid(grid, block, shared, schedule, thread);
+  });
+}
+
+}  // namespace moe::sim
+
+using moe::sim::Graph;
+using moe::sim::Stream;
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = moe::sim::kDevices;
+  return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= moe::sim::kDevices) return cudaErrorInvalidDevice;
+  moe::sim::current_device = device;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
+  const bool old = device & 4;
+  switch (attribute) {
+    case cudaDevAttrMultiProcessorCount:
+      *value = 4;
+      return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMajor:
+      *value = old ? 8 : 9;
+      return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMinor:
+      *value = 0;
+      return cudaSuccess;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      *value = static_cast<int>(moe::sim::kSharedPerBlock[old]);
+      return cudaSuccess;
+  }
+  return cudaErrorInvalidValue;
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  const auto schedule = moe::sim::schedule_of(device);
+  std::snprintf(properties->name, sizeof properties->name, "simulated sm_%d, %s, %s",
+                device & 4 ? 80 : 90, schedule.descending ? "descending" : "ascending",
+                schedule.late ? "late" : "early");
+  properties->totalGlobalMem = moe::sim::capacity();
+  properties->major = device & 4 ? 8 : 9;
+  properties->minor = 0;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) { return cudaDriverGetVersion(version); }
+
+const char* cudaGetErrorString(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess:
+      return "no error";
+    case cudaErrorMemoryAllocation:
+      return "out of memory";
+    case cudaErrorInvalidDevice:
+      return "invalid device ordinal";
+    case cudaErrorLaunchFailure:
+      return moe::sim::last_failure.c_str();
+    default:
+      return "invalid argument";
+  }
+}
+
+cudaError_t cudaGetLastError() { return cudaSuccess; }
+
+cudaError_t cudaMalloc(void** memory, size_t bytes) {
+  const std::lock_guard lock(moe::sim::mutex);
+  if (moe::sim::used + bytes > moe::sim::capacity()) return cudaErrorMemoryAllocation;
+  const size_t size = moe::sim::kHeader + (bytes + 15) / 16 * 16;
+  auto* block = static_cast<char*>(std::aligned_alloc(256, (size + 255) / 256 * 256));
+  if (!block) return cudaErrorMemoryAllocation;
+  std::memcpy(block, &bytes, sizeof bytes);
+  std::memset(block + moe::sim::kHeader, 0xff, bytes);
+  moe::sim::used += bytes;
+  *memory = block + moe::sim::kHeader;
+  return cudaSuccess;
+}
+
+cudaError_t cudaFree(void* memory) {
+  if (!memory) return cudaSuccess;
+  const std::lock_guard lock(moe::sim::mutex);
+  char* block = static_cast<char*>(memory) - moe::sim::kHeader;
+  size_t bytes;
+  std::memcpy(&bytes, block, sizeof bytes);
+  moe::sim::used -= bytes;
+  std::free(block);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMallocHost(void** memory, size_t bytes) {
+  const std::lock_guard lock(moe::sim::mutex);
+  *memory = std::malloc(bytes);
+  if (!*memory) return cudaErrorMemoryAllocation;
+  moe::sim::pinned[static_cast<char*>(*memory)] = bytes;
+  return cudaSuccess;
+}
+
+cudaError_t cudaFreeHost(void* memory) {
+  const std::lock_guard lock(moe::sim::mutex);
+  moe::sim::pinned.erase(static_cast<char*>(memory));
+  std::free(memory);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  const std::lock_guard lock(moe::sim::mutex);
+  *total = moe::sim::capacity();
+  *free = *total - std::min(moe::sim::used, *total);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
+  auto copy = [=] { std::memcpy(to, from, bytes); };
+  if (kind == cudaMemcpyDeviceToHost || stream->capturing ||
+      !moe::sim::schedule_of(stream->device).late || !moe::sim::is_pinned(from))
+    return moe::sim::submit(*stream, copy);
+  stream->pending.push_back(copy);  // it may happen any time before the stream's next work
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t stream) {
+  return moe::sim::submit(*stream, [=] { std::memset(memory, value, bytes); });
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  *stream = new Stream{moe::sim::current_device, {}, nullptr};
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  delete stream;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  moe::sim::land(*stream);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  stream->capturing = new Graph;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  *graph = std::exchange(stream->capturing, nullptr);
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  *exec = new Graph(*graph);
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  for (const auto& node : exec->nodes)
+    if (const cudaError_t error = moe::sim::run_now(*stream, node)) return error;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  delete exec;
+  return cudaSuccess;
+}
