@@ -99,7 +99,7 @@ __device__ __forceinline__ void multiply(const GemmArgs& args, const W* weights,
 
 /// Grid: weight tiles, groups.
 template <class X, class W, int NT>
-__global__ void __launch_bounds__(32 * kWarps) gemm_few_rows(const __grid_constant__ GemmArgs args) {
+__global__ void __launch_bounds__(32 * kWarps, 2) gemm_few_rows(const __grid_constant__ GemmArgs args) {
   constexpr bool kMatrix = sizeof(X) == 2 && sizeof(W) == 2;
   constexpr int kRows = kMatrix ? 8 * NT : 8;  // of x at a time
   auto* sums = reinterpret_cast<float*>(shared_memory());  // [warps][16][kRows]

@@ -62,11 +62,13 @@ __global__ void __launch_bounds__(kThreads) gemm_tile(const __grid_constant__ Ge
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
       uint32_t a[2][4], b[4][2];
+#pragma unroll
       for (int m = 0; m < 2; ++m) {
         const int at = (panel * kSteps + step) * 4 + tile + m;
         const uint4 bits = reinterpret_cast<const uint4*>(stage)[at * 32 + lane];
         a[m][0] = bits.x, a[m][1] = bits.y, a[m][2] = bits.z, a[m][3] = bits.w;
       }
+#pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int row = n0 + 16 * half + lane / 16 * 8 + lane % 8, k = step * 2 + lane / 8 % 2;
         uint32_t r[4];
@@ -74,14 +76,18 @@ __global__ void __launch_bounds__(kThreads) gemm_tile(const __grid_constant__ Ge
         b[2 * half][0] = r[0], b[2 * half][1] = r[1];
         b[2 * half + 1][0] = r[2], b[2 * half + 1][1] = r[3];
       }
+#pragma unroll
       for (int m = 0; m < 2; ++m)
+#pragma unroll
         for (int n = 0; n < 4; ++n) mma_bf16(acc[m][n], a[m], b[n]);
     }
   }
   cp_async_wait<0>();
 
   if (first_panel + panel >= args.panels) return;
+#pragma unroll
   for (int m = 0; m < 2; ++m)
+#pragma unroll
     for (int n = 0; n < 4; ++n)
       store_fragment(args, (first_panel + panel) * 4 + tile + m,
                      tokens.begin + n0 + 8 * n + lane % 4 * 2, tokens.end, acc[m][n]);

@@ -23,7 +23,7 @@ constexpr int kSharedBytes = kStages * kStageBytes + 1024;  // and the barriers
 struct Walk {
   int group = 0, index;  // tile of the group
   TokenTile tokens{};
-  int panels_at = 0;
+  int panels_at = 0;  // first panel of the tile
 
   __device__ explicit Walk(int first) : index(first) {}
 
@@ -94,29 +94,31 @@ __device__ __forceinline__ Ring consume_tile(const GemmArgs& args, const Walk& w
   const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32 % 4);
   const int slabs = args.K / kSlabK;
   float acc[N / 2] = {};
-  uint32_t a[2][kSteps][4];
-  uint64_t* before = nullptr;  // the slab whose matrices were in flight
-  const auto multiply = [&](uint32_t (&a)[kSteps][4]) {
-    mbarrier_wait(ring.full + ring.stage, ring.phase);
+  uint32_t a[2][kSteps / 2][4];  // one half of a slab while the other's matrices are in flight
+  uint64_t* before = nullptr;    // the slab that those belong to
+  const auto multiply = [&](int half) {
     const auto* weights = reinterpret_cast<const uint4*>(ring.weights(consumer));
 #pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      const uint4 bits = weights[(step * 4 + warp) * 32 + lane];
-      a[step][0] = bits.x, a[step][1] = bits.y, a[step][2] = bits.z, a[step][3] = bits.w;
+    for (int i = 0; i < kSteps / 2; ++i) {
+      const uint4 bits = weights[((half * kSteps / 2 + i) * 4 + warp) * 32 + lane];
+      a[half][i][0] = bits.x, a[half][i][1] = bits.y;
+      a[half][i][2] = bits.z, a[half][i][3] = bits.w;
     }
     wgmma_fence();
 #pragma unroll
-    for (int step = 0; step < kSteps; ++step)
-      wgmma<N>(acc, a[step], wgmma_descriptor(ring.rows() + step * kStepK * 2));
+    for (int i = 0; i < kSteps / 2; ++i)
+      wgmma<N>(acc, a[half][i],
+               wgmma_descriptor(ring.rows() + (half * kSteps / 2 + i) * kStepK * 2));
     wgmma_commit();
     wgmma_wait<1>();
+  };
+  for (int slab = 0; slab < slabs; ++slab) {
+    mbarrier_wait(ring.full + ring.stage, ring.phase);
+    multiply(0);
     if (before && lane == 0) mbarrier_arrive(before);
+    multiply(1);
     before = ring.empty + ring.stage;
     ring.advance();
-  };
-  for (int slab = 0; slab < slabs; slab += 2) {
-    multiply(a[0]);
-    if (slab + 1 < slabs) multiply(a[1]);
   }
   wgmma_wait<0>();
   if (lane == 0) mbarrier_arrive(before);
@@ -169,12 +171,13 @@ __global__ void __launch_bounds__(kThreads, 1)
   wait_for_grid();
   release_grid();
   const int warpgroup = static_cast<int>(threadIdx.x / 128);
-  if (warpgroup == kConsumers) {
-    fewer_registers<40>();
-    if (threadIdx.x % 128 == 0) produce(args, &map, ring);
-  } else {
+  // Without the exchange of registers ptxas finds too few for 256 columns and serialises wgmma.
+  if (warpgroup < kConsumers) {
     more_registers<232>();
     consume(args, ring, warpgroup);
+  } else {
+    fewer_registers<40>();
+    if (threadIdx.x % 128 == 0) produce(args, &map, ring);
   }
 #endif
 }

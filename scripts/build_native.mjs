@@ -20,6 +20,10 @@ const config = values.config ?? 'Release'
 const arch = values.arch ?? process.arch
 const out = path.resolve(values.out ?? path.join(root, 'build', config))
 const sanitize = process.env.MOE_SANITIZE ?? ''
+// MOE_CUDA, MOE_CUDA_ARCHS, MOE_CUDA_SIM: see CMakeLists.txt.
+const settings = ['MOE_CUDA', 'MOE_CUDA_ARCHS', 'MOE_CUDA_SIM'].flatMap((name) =>
+  process.env[name] ? [`${name}=${process.env[name]}`] : [],
+)
 const work = path.join(
   root,
   'build-cmake',
@@ -72,6 +76,7 @@ if (script) {
     '-a',
     arch,
     `--CDMOE_SANITIZE=${sanitize}`,
+    ...settings.map((setting) => `--CD${setting}`),
   )
 } else {
   run(
@@ -82,6 +87,7 @@ if (script) {
     work,
     `-DCMAKE_BUILD_TYPE=${config}`,
     `-DMOE_SANITIZE=${sanitize}`,
+    ...settings.map((setting) => `-D${setting}`),
     `-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=${path.join(work, config)}`,
   )
   run('cmake', '--build', work, '--config', config, '--parallel', jobs)

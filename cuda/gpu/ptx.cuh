@@ -93,7 +93,7 @@ __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4],
 
 // ---- sm_90: mbarrier, bulk copies, warpgroup matrices
 
-#if __CUDA_ARCH__ >= 900
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 
 __device__ __forceinline__ void mbarrier_init(uint64_t* bar, unsigned arrivals) {
   asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(bar)), "r"(arrivals));
@@ -148,7 +148,7 @@ __device__ __forceinline__ void tensor_copy(void* to, const CUtensorMap* map, in
 
 #endif
 
-#if __CUDA_ARCH_FEAT_SM90_ALL
+#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
 /// B [N, 64] bf16 in rows of 128 bytes with 128-byte swizzle; 8 rows are 1024 bytes.
 __device__ __forceinline__ uint64_t wgmma_descriptor(const void* tile) {

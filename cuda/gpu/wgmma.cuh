@@ -12,7 +12,7 @@ namespace moe {
 template <int N>
 __device__ void wgmma(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t descriptor);
 
-#if __CUDA_ARCH_FEAT_SM90_ALL
+#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
 template <>
 __device__ __forceinline__ void wgmma<16>(float (&d)[8], const uint32_t (&a)[4],

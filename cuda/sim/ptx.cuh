@@ -251,8 +251,4 @@ void more_registers() {}
 template <int N>
 void fewer_registers() {}
 
-inline void named_barrier(unsigned id, unsigned threads) {
-  sim::Block::current().barrier(id, threads);
-}
-
 }  // namespace moe
