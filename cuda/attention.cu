@@ -1,5 +1,4 @@
 #include "ops/attention.h"
-
 #include "rows.cuh"
 
 namespace moe {
@@ -54,8 +53,7 @@ __global__ void __launch_bounds__(32 * kWarps)
   Softmax softmax;
   float sums[C] = {};
   for (int block = begin + warp; block < end; block += kWarps) {
-    const int64_t base =
-        (int64_t{in.block_table[in.sequences[t]][block]} * in.G + g) * D * kBlock;
+    const int64_t base = (int64_t{in.block_table[in.sequences[t]][block]} * in.G + g) * D * kBlock;
     const int position = block * kBlock + lane;
     float score = 0.f;
     for (int d = 0; d < D; ++d) score += query[d] * to_float(keys[base + d * kBlock + lane]);
@@ -158,8 +156,7 @@ void run(const CudaContext& cuda, const Attention& op) {
 }  // namespace
 
 void Attention::run_cuda(const CudaContext& cuda) const {
-  dispatch_activation(keys.dtype, kName,
-                      [&](auto tag) { run<decltype(tag)>(cuda, *this); });
+  dispatch_activation(keys.dtype, kName, [&](auto tag) { run<decltype(tag)>(cuda, *this); });
 }
 
 }  // namespace moe

@@ -1,13 +1,12 @@
 // The table that csrc/core/backend.h describes.
 
-#include "core/backend.h"
-
 #include <cuda_runtime.h>
 
 #include <cstring>
 #include <mutex>
 
 #include "context.h"
+#include "core/backend.h"
 #include "ops/attention.h"
 #include "ops/attention_router.h"
 #include "ops/causal_pair.h"
@@ -19,6 +18,7 @@
 #include "ops/permute.h"
 #include "ops/rms_norm.h"
 #include "ops/rope_cache.h"
+#include "ops/route.h"
 #include "ops/sample.h"
 #include "ops/top_k.h"
 #include "weights/random.h"
@@ -92,10 +92,13 @@ const char* open(int index, MoeGpu** gpu) {
     context.capability = 10 * attribute(cudaDevAttrComputeCapabilityMajor) +
                          attribute(cudaDevAttrComputeCapabilityMinor);
     context.multiprocessors = attribute(cudaDevAttrMultiProcessorCount);
-    context.shared_bytes =
-        static_cast<size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
+    context.shared_bytes = static_cast<size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
     check(cudaStreamCreateWithFlags(&context.stream, cudaStreamNonBlocking));
     check(cudaStreamCreateWithFlags(&opened->setup, cudaStreamNonBlocking));
+    void* counter = nullptr;
+    check(cudaMalloc(&counter, sizeof(unsigned)));
+    check(cudaMemsetAsync(counter, 0, sizeof(unsigned), context.stream));
+    context.counter = static_cast<unsigned*>(counter);
     *gpu = opened.release();
   });
 }
@@ -205,8 +208,9 @@ constexpr MoeBackend kBackend{
     .upload = upload,
     .download = download,
     .synchronize = synchronize,
-    .kernel = find<Attention, AttentionRouter, CausalPair, Combine, Embedding, FillRandom,
-                   GatherRows, GroupedGemm, Linear, Permute, RmsNorm, RopeCache, Sample, TopK>,
+    .kernel =
+        find<Attention, AttentionRouter, CausalPair, Combine, Embedding, FillRandom, GatherRows,
+             GroupedGemm, Linear, Permute, RmsNorm, RopeCache, Route, Sample, TopK>,
     .begin_capture = begin_capture,
     .end_capture = end_capture,
     .launch = launch,

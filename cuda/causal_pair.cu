@@ -1,5 +1,4 @@
 #include "ops/causal_pair.h"
-
 #include "rows.cuh"
 
 namespace moe {

@@ -1,5 +1,4 @@
 #include "ops/combine.h"
-
 #include "rows.cuh"
 
 namespace moe {

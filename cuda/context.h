@@ -12,9 +12,10 @@ namespace moe {
 /// What `run_cuda` may use: the stream, and what the GPU can do.
 struct CudaContext {
   cudaStream_t stream = nullptr;
-  int capability = 0;       // 10 * major + minor
+  int capability = 0;  // 10 * major + minor
   int multiprocessors = 0;
-  size_t shared_bytes = 0;  // at most this much a block
+  size_t shared_bytes = 0;      // at most this much a block
+  unsigned* counter = nullptr;  // 0 between kernels: by it a grid finds its last block
 
   static void check(cudaError_t error) {
     if (error != cudaSuccess) fail(Code::device, cudaGetErrorString(error));

@@ -1,5 +1,4 @@
 #include "ops/embedding.h"
-
 #include "rows.cuh"
 
 namespace moe {

@@ -1,5 +1,4 @@
 #include "ops/gather_rows.h"
-
 #include "rows.cuh"
 
 namespace moe {

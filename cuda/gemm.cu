@@ -1,5 +1,4 @@
 #include "gemm.h"
-
 #include "ops/grouped_gemm.h"
 #include "ops/linear.h"
 
@@ -37,7 +36,8 @@ void gemm_cuda(const CudaContext& cuda, const GemmOp& op) {
   // Up to about 16 rows a group the weights' bytes are all that counts. Below it a tile of 64 rows
   // would be mostly empty.
   const bool matrices = op.x.dtype == DType::bf16 && weight.dtype == DType::bf16;
-  if (!matrices || args.rows <= 16 * args.groups) return gemm_few(cuda, args, op.x.dtype, weight.dtype);
+  if (!matrices || args.rows <= 16 * args.groups)
+    return gemm_few(cuda, args, op.x.dtype, weight.dtype);
   if (cuda.capability / 10 == 9 && gemm_warpgroup(cuda, args)) return;
   gemm_tiles(cuda, args);
 }
@@ -47,8 +47,14 @@ void Linear::run_cuda(const CudaContext& cuda) const {
 }
 
 void GroupedGemm::run_cuda(const CudaContext& cuda) const {
-  gemm_cuda(cuda, {x, offsets.as<const int32_t>(), weights.data(),
-                   static_cast<int64_t>(weights.size()), {}, {}, activation, out});
+  gemm_cuda(cuda, {x,
+                   offsets.as<const int32_t>(),
+                   weights.data(),
+                   static_cast<int64_t>(weights.size()),
+                   {},
+                   {},
+                   activation,
+                   out});
 }
 
 }  // namespace moe

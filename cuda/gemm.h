@@ -27,9 +27,9 @@ struct GemmArgs {
 
   const void* x;
   int64_t x_stride;
-  int rows;             // of x; with offsets, how many of them count is known on the device only
-  int groups, K, N;     // N outputs
-  int panels, steps;    // of a weight, see FragmentGrid
+  int rows;           // of x; with offsets, how many of them count is known on the device only
+  int groups, K, N;   // N outputs
+  int panels, steps;  // of a weight, see FragmentGrid
   const int32_t* offsets;
   const float* bias;
   const float* residual;

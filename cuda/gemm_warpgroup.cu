@@ -1,10 +1,10 @@
 // Many rows, bf16 by bf16, on sm_90: wgmma with weights as m and rows of x as n, so that a group's
 // last tile is padded to 16 rows only.
 //
-// A block stays on its multiprocessor and walks the tiles of all groups. One warp brings slabs of 64
-// k: weights, already in fragment order, with plain bulk copies from one pointer a group; rows of x
-// with a swizzled tensor copy. Two warpgroups have one panel of 64 weight rows each, A in registers,
-// and keep one slab's matrices in flight while they read the next one's weights.
+// A block stays on its multiprocessor and walks the tiles of all groups. One warp brings slabs of
+// 64 k: weights, already in fragment order, with plain bulk copies from one pointer a group; rows
+// of x with a swizzled tensor copy. Two warpgroups have one panel of 64 weight rows each, A in
+// registers, and keep one slab's matrices in flight while they read the next one's weights.
 
 #include "gemm.cuh"
 
@@ -91,7 +91,8 @@ __device__ __forceinline__ void produce(const GemmArgs& args, const TensorMap* m
 template <int N>
 __device__ __forceinline__ Ring consume_tile(const GemmArgs& args, const Walk& walk, Ring ring,
                                              int consumer) {
-  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32 % 4);
+  const int lane = static_cast<int>(threadIdx.x % 32),
+            warp = static_cast<int>(threadIdx.x / 32 % 4);
   const int slabs = args.K / kSlabK;
   float acc[N / 2] = {};
   uint32_t a[2][kSteps / 2][4];  // one half of a slab while the other's matrices are in flight

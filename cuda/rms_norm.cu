@@ -1,5 +1,4 @@
 #include "ops/rms_norm.h"
-
 #include "rows.cuh"
 
 namespace moe {

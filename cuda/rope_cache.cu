@@ -1,5 +1,4 @@
 #include "ops/rope_cache.h"
-
 #include "rows.cuh"
 
 namespace moe {
@@ -40,8 +39,7 @@ __global__ void rope_cache(Rows<T> q, Rows<const T> k, Rows<const T> v, const in
   const int column = slot % static_cast<int>(kBlockTokens);
   const int64_t base = (int64_t{block} * G + g) * D * kBlockTokens;
   for (int j = threadIdx.x; j < D; j += blockDim.x) {
-    keys[base + j * kBlockTokens + column] =
-        from_f32<T>(rotated(k[t] + g * D, cos_sin, rotary, j));
+    keys[base + j * kBlockTokens + column] = from_f32<T>(rotated(k[t] + g * D, cos_sin, rotary, j));
     values[base + column * D + j] = v[t][g * D + j];
   }
 }

@@ -1,5 +1,4 @@
 #include "ops/sample.h"
-
 #include "rows.cuh"
 
 namespace moe {
@@ -118,7 +117,8 @@ __device__ double sum_above(const float* z, int n, uint32_t key, double* scratch
 template <class Measure>
 __device__ Candidates smallest_set(const float* z, int n, Candidates all, double wanted,
                                    double* scratch, const Measure& measure) {
-  uint32_t low = all.key, high = ~0u;  // ids above `low` reach it (or low is all.key), above `high` do not
+  uint32_t low = all.key,
+           high = ~0u;  // ids above `low` reach it (or low is all.key), above `high` do not
   if (sum_above(z, n, all.key, scratch, measure) < wanted) {
     high = all.key;
   } else {
@@ -141,8 +141,8 @@ __device__ Candidates smallest_set(const float* z, int n, Candidates all, double
 
 /// Walks the candidates by id, in 1024 ranges: first ranges' masses, then inside the one drawn.
 __device__ int draw(const Inputs& in, int s, float* z, const Best& best, unsigned char* shared) {
-  auto* sums = reinterpret_cast<double*>(shared);            // [kThreads]
-  auto* equals = reinterpret_cast<int*>(sums + kThreads);    // [kThreads]
+  auto* sums = reinterpret_cast<double*>(shared);          // [kThreads]
+  auto* equals = reinterpret_cast<int*>(sums + kThreads);  // [kThreads]
   const float* options = in.options[s];
   const int32_t* counts = in.counts[s];
   const int n = in.vocabulary, thread = static_cast<int>(threadIdx.x);
@@ -192,9 +192,8 @@ __device__ int draw(const Inputs& in, int s, float* z, const Best& best, unsigne
     if (i == thread) until = total;
     total += sums[i];
   }
-  const auto seed =
-      static_cast<uint64_t>(static_cast<uint32_t>(counts[Sample::seed_high])) << 32 |
-      static_cast<uint32_t>(counts[Sample::seed_low]);
+  const auto seed = static_cast<uint64_t>(static_cast<uint32_t>(counts[Sample::seed_high])) << 32 |
+                    static_cast<uint32_t>(counts[Sample::seed_low]);
   const double target = uniform(seed, static_cast<uint32_t>(counts[Sample::step])) * total;
   Best drawn{0.f, n};  // the first id whose running sum passes the target
   if (until + own > target) {

@@ -254,23 +254,42 @@ export const kernels = {
   /** See `ops.topK`. */
   async topK(i: { logits: ArrayTensor } & ops.TopKOptions, options?: KernelOptions) {
     const op = new OneOp('topK', options)
-    return op.run(ops.topK(op.plan, op.input('logits', i.logits), i))
+    return op.run({ ...ops.topK(op.plan, op.input('logits', i.logits), i) })
+  },
+
+  /** See `ops.route`. `weight` and `gateMap` are row-major; they are packed first. */
+  async route(
+    i: {
+      x: ArrayTensor
+      normWeight: ArrayTensor
+      eps: number
+      dtype?: ActivationDType
+      weight: ArrayTensor
+      carried?: { previous: ArrayTensor; gateMap: ArrayTensor } | undefined
+    } & Omit<ops.RouteOptions, 'carried'>,
+    options?: KernelOptions,
+  ) {
+    const op = new OneOp('route', options)
+    const { eps, dtype = 'f32' } = i
+    const weight = await op.weight('weight', i.weight)
+    const carried = i.carried && {
+      previous: op.input('previous', i.carried.previous),
+      gateMap: await op.weight('gateMap', i.carried.gateMap),
+    }
+    const input = {
+      x: op.input('x', i.x),
+      weight: op.input('normWeight', i.normWeight),
+      eps,
+      dtype,
+    }
+    return op.run(ops.route(op.plan, input, weight, { ...i, carried }))
   },
 
   /** See `ops.permute`. */
-  async permute(
-    i: { x: ArrayTensor; ids: ArrayTensor; kinds: ops.ExpertKind[]; scale?: number },
-    options?: KernelOptions,
-  ) {
+  async permute(i: { x: ArrayTensor; rows: ArrayTensor; scale?: number }, options?: KernelOptions) {
     const op = new OneOp('permute', options)
-    const out = ops.permute(
-      op.plan,
-      op.input('x', i.x),
-      op.indices('ids', i.ids, i.kinds.length),
-      i.kinds,
-      i.scale,
-    )
-    return op.run(out)
+    const rows = op.indices('rows', i.rows, i.rows.data.length, -1)
+    return op.run({ out: ops.permute(op.plan, op.input('x', i.x), rows, i.scale) })
   },
 
   /** See `ops.groupedGemm`. `weights` [N, K] row-major, one an expert; they are packed first. */
@@ -291,9 +310,7 @@ export const kernels = {
       i.weights.map((w, e) => op.weight(`weights[${e}]`, w, layout)),
     )
     const [x, offsets] = [op.input('x', i.x), op.offsets('offsets', i.offsets, i.x.shape[0] ?? 0)]
-    return op.run(
-      { out: ops.groupedGemm(op.plan, x, offsets, weights, dtype, activation) },
-    )
+    return op.run({ out: ops.groupedGemm(op.plan, x, offsets, weights, dtype, activation) })
   },
 
   /** See `ops.combine`. */
@@ -322,15 +339,13 @@ export const kernels = {
   /** See `ops.gatherRows`. */
   async gatherRows(i: { x: ArrayTensor; rows: ArrayTensor }, options?: KernelOptions) {
     const op = new OneOp('gatherRows', options)
-    return op.run(
-      {
-        out: ops.gatherRows(
-          op.plan,
-          op.input('x', i.x),
-          op.indices('rows', i.rows, i.x.shape[0] ?? 0),
-        ),
-      },
-    )
+    return op.run({
+      out: ops.gatherRows(
+        op.plan,
+        op.input('x', i.x),
+        op.indices('rows', i.rows, i.x.shape[0] ?? 0),
+      ),
+    })
   },
 
   /** See `ops.sample`. */

@@ -57,6 +57,19 @@ export interface MappedFile {
 
 type Maybe = Tensor | undefined
 
+/** The fields of csrc/ops/top_k.h. */
+export type TopKArguments = [
+  logits: Tensor,
+  ids: Tensor,
+  weights: Tensor,
+  kind: string,
+  normStd: number,
+  givesShare: number[] | undefined,
+  groups: number[],
+  offsets: Tensor,
+  rows: Tensor,
+]
+
 /** A recorded forward pass. Each op is one method; `lib/ops` documents them. */
 export interface Plan {
   empty(shape: number[], dtype: DType): Tensor
@@ -112,24 +125,20 @@ export interface Plan {
     out: Tensor,
   ): void
   attentionRouter(qkv: Tensor, logits: Tensor): void
-  topK(
-    logits: Tensor,
-    ids: Tensor,
-    weights: Tensor,
-    kind: string,
-    normStd: number,
-    givesShare?: number[],
-  ): void
-  permute(
+  topK(...args: TopKArguments): void
+  route(
     x: Tensor,
-    ids: Tensor,
-    groups: number[],
-    numGroups: number,
-    scale: number,
-    out: Tensor,
-    offsets: Tensor,
-    rows: Tensor,
+    normWeight: Tensor,
+    eps: number,
+    normed: Tensor,
+    weight: Tensor,
+    qkv: Maybe,
+    previous: Maybe,
+    gateMap: Maybe,
+    carried: Maybe,
+    topK: TopKArguments,
   ): void
+  permute(x: Tensor, rows: Tensor, scale: number, out: Tensor): void
   groupedGemm(
     x: Tensor,
     offsets: Tensor,

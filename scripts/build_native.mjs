@@ -61,23 +61,11 @@ function cmakeJs() {
 const started = performance.now()
 const script = cmakeJs()
 if (script) {
-  run(
-    process.execPath,
-    script,
-    'build',
-    '-d',
-    root,
-    '-O',
-    work,
-    '-B',
-    config,
-    '-p',
-    jobs,
-    '-a',
-    arch,
-    `--CDMOE_SANITIZE=${sanitize}`,
-    ...settings.map((setting) => `--CD${setting}`),
-  )
+  const places = ['-d', root, '-O', work, '-B', config, '-p', jobs, '-a', arch]
+  const defines = [`MOE_SANITIZE=${sanitize}`, ...settings].map((setting) => `--CD${setting}`)
+  // `build` alone configures a new tree only: settings would not reach an old one.
+  if (settings.length > 0) run(process.execPath, script, 'configure', ...places, ...defines)
+  run(process.execPath, script, 'build', ...places, ...defines)
 } else {
   run(
     'cmake',

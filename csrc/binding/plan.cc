@@ -14,6 +14,7 @@
 #include "ops/permute.h"
 #include "ops/rms_norm.h"
 #include "ops/rope_cache.h"
+#include "ops/route.h"
 #include "ops/sample.h"
 #include "ops/top_k.h"
 
@@ -73,6 +74,17 @@ void read_field(const Napi::Value& value, TopKWeights& field, std::vector<Tensor
   read_name(value, field, {"renormalized", "softmax"});
 }
 
+/// An op inside an op: its arguments in a list.
+void read_field(const Napi::Value& value, TopK& field, std::vector<Tensor>& tensors) {
+  if (!value.IsArray()) fail(Code::option, "native: argument must be a list");
+  const auto list = value.As<Napi::Array>();
+  uint32_t i = 0;
+  const auto next = [&](auto& part) { read_field(list.Get(i++), part, tensors); };
+  next(field.logits), next(field.ids), next(field.weights), next(field.kind);
+  next(field.norm_std), next(field.gives_share), next(field.groups);
+  next(field.offsets), next(field.rows);
+}
+
 /// Numbers for a tensor: bytes of a blob that all inputs of a run share.
 struct Input {
   Tensor to;
@@ -122,7 +134,6 @@ Napi::Function PlanHandle::define(Napi::Env env) {
   using A = Attention;
   using C = CausalPair;
   using M = Combine;
-  using P = Permute;
   using R = RopeCache;
   using S = Sample;
   return DefineClass(
@@ -150,10 +161,14 @@ Napi::Function PlanHandle::define(Napi::Env env) {
           InstanceMethod<&PlanHandle::record<AttentionRouter, &AttentionRouter::qkv,
                                              &AttentionRouter::logits>>("attentionRouter"),
           InstanceMethod<&PlanHandle::record<TopK, &TopK::logits, &TopK::ids, &TopK::weights,
-                                             &TopK::kind, &TopK::norm_std, &TopK::gives_share>>(
-              "topK"),
-          InstanceMethod<&PlanHandle::record<P, &P::x, &P::ids, &P::groups, &P::num_groups,
-                                             &P::scale, &P::out, &P::offsets, &P::rows>>("permute"),
+                                             &TopK::kind, &TopK::norm_std, &TopK::gives_share,
+                                             &TopK::groups, &TopK::offsets, &TopK::rows>>("topK"),
+          InstanceMethod<&PlanHandle::record<
+              Route, &Route::x, &Route::norm_weight, &Route::eps, &Route::normed, &Route::weight,
+              &Route::qkv, &Route::previous, &Route::gate_map, &Route::carried, &Route::top_k>>(
+              "route"),
+          InstanceMethod<&PlanHandle::record<Permute, &Permute::x, &Permute::rows, &Permute::scale,
+                                             &Permute::out>>("permute"),
           InstanceMethod<&PlanHandle::record<GroupedGemm, &GroupedGemm::x, &GroupedGemm::offsets,
                                              &GroupedGemm::weights, &GroupedGemm::out,
                                              &GroupedGemm::activation>>("groupedGemm"),

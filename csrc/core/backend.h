@@ -15,9 +15,9 @@ struct MoeGraph;  // a captured sequence of kernels
 
 struct MoeGpuInfo {
   char name[128];
-  size_t memory;           // bytes in all
-  int capability;          // 10 * major + minor
-  int driver, runtime;     // CUDA versions, 1000 * major + 10 * minor
+  size_t memory;        // bytes in all
+  int capability;       // 10 * major + minor
+  int driver, runtime;  // CUDA versions, 1000 * major + 10 * minor
 };
 
 /// Runs one op; `op` points to the op's struct from csrc/ops.
@@ -57,7 +57,7 @@ typedef const MoeBackend* (*MoeGetBackend)(void);
 namespace moe {
 
 /// Changes with the table and with the layout of any op or tensor.
-constexpr uint32_t kBackendVersion = 1;
+constexpr uint32_t kBackendVersion = 2;
 constexpr const char* kBackendSymbol = "moe_backend";
 
 }  // namespace moe

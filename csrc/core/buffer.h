@@ -7,8 +7,8 @@ namespace moe {
 
 class Device;
 
-/// Owner of one block of zeroed memory: 64-byte aligned on the host, where large blocks ask for huge
-/// pages, or on a device.
+/// Owner of one block of zeroed memory: 64-byte aligned on the host, where large blocks ask for
+/// huge pages, or on a device.
 class Buffer {
  public:
   explicit Buffer(size_t bytes = 0, std::shared_ptr<Device> device = nullptr)

@@ -44,8 +44,8 @@ Loaded load(const std::string& type) {
   if (!get) return {nullptr, text(file, " is no backend of moe-native")};
   const MoeBackend* backend = get();
   if (backend->version != kBackendVersion)
-    return {nullptr, text(file, " has version ", backend->version, ", needed is ",
-                          kBackendVersion, ": build it again")};
+    return {nullptr, text(file, " has version ", backend->version, ", needed is ", kBackendVersion,
+                          ": build it again")};
   return {backend, ""};
 }
 

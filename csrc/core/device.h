@@ -37,8 +37,8 @@ class Device {
   void download(void* to, const void* from, size_t bytes);
   void synchronize() { check(backend_.synchronize(gpu_)); }
 
-  /// Streams `bytes` to the device through pinned memory: `fill(buffer, begin, end)` makes one piece
-  /// while the one before it travels. Pieces begin at multiples of `unit`.
+  /// Streams `bytes` to the device through pinned memory: `fill(buffer, begin, end)` makes one
+  /// piece while the one before it travels. Pieces begin at multiples of `unit`.
   void stream(void* to, size_t bytes, size_t unit,
               const std::function<void(std::byte*, size_t, size_t)>& fill);
 

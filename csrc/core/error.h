@@ -8,15 +8,15 @@ namespace moe {
 
 /// The stable part of every error; JavaScript sees it as `ERR_MOE_<NAME>`.
 enum class Code {
-  shape,          // a tensor has another shape than the op needs
-  dtype,          // a tensor has another element type than the op takes
-  device,         // a tensor lives on another device, or the device does not exist
-  option,         // an argument is out of range or of another type
-  checkpoint,     // a file is missing, truncated or inconsistent
-  unsupported,    // valid, but not implemented
-  out_of_memory,  // an allocation failed
+  shape,             // a tensor has another shape than the op needs
+  dtype,             // a tensor has another element type than the op takes
+  device,            // a tensor lives on another device, or the device does not exist
+  option,            // an argument is out of range or of another type
+  checkpoint,        // a file is missing, truncated or inconsistent
+  unsupported,       // valid, but not implemented
+  out_of_memory,     // an allocation failed
   cuda_unavailable,  // no backend library, no driver, no GPU, or one that is too old
-  cancelled,      // internal: the caller gave up; JavaScript turns it into the signal's own reason
+  cancelled,  // internal: the caller gave up; JavaScript turns it into the signal's own reason
 };
 
 struct Error : std::runtime_error {

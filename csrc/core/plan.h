@@ -69,7 +69,8 @@ class Plan {
   size_t bytes_ = 0;
   bool finished_ = false;
   Device::Graph graph_;
-  const std::byte* ran_at_ = nullptr;  // the arena's address in the last run: a graph holds addresses
+  const std::byte* ran_at_ =
+      nullptr;  // the arena's address in the last run: a graph holds addresses
 };
 
 }  // namespace moe

@@ -16,12 +16,12 @@ size_t tensor_bytes(const Shape& shape, DType dtype, Layout layout, const Device
   return PanelGrid(shape[0], shape[1], dtype, layout).bytes();
 }
 
-Tensor make_tensor(const Shape& shape, DType dtype, Layout layout,
-                   std::shared_ptr<Device> device) {
+Tensor make_tensor(const Shape& shape, DType dtype, Layout layout, std::shared_ptr<Device> device) {
   Tensor tensor;
   tensor.slot = std::make_shared<Slot>();
   tensor.slot->bytes = tensor_bytes(shape, dtype, layout, device.get());
-  tensor.slot->buffer = std::make_shared<Buffer>(std::max<size_t>(tensor.slot->bytes, 1), std::move(device));
+  tensor.slot->buffer =
+      std::make_shared<Buffer>(std::max<size_t>(tensor.slot->bytes, 1), std::move(device));
   tensor.dtype = dtype;
   tensor.layout = layout;
   tensor.shape = shape;

@@ -19,6 +19,22 @@ float norm_factor(const float* logits, int64_t E, float norm_std) {
   return std::isfinite(factor) ? static_cast<float>(factor) : 1.f;
 }
 
+/// Counting sort of the slots by group; `offset[g + 1]` counts, then becomes the end of group g.
+void place_rows(const TopK& op) {
+  const int64_t slots = op.ids.shape.count(), G = op.offsets.dim(0) - 1;
+  const auto* id = op.ids.as<int32_t>();
+  auto* row = op.rows.as<int32_t>();
+  auto* offset = op.offsets.as<int32_t>();
+  std::fill_n(offset, G + 1, 0);
+  for (int64_t s = 0; s < slots; ++s)
+    if (op.groups[id[s]] >= 0) ++offset[op.groups[id[s]] + 1];
+  for (int64_t g = 0; g < G; ++g) offset[g + 1] += offset[g];
+  for (int64_t s = 0; s < slots; ++s)
+    row[s] = op.groups[id[s]] < 0 ? -1 : offset[op.groups[id[s]]]++;
+  for (int64_t g = G; g > 0; --g) offset[g] = offset[g - 1];
+  offset[0] = 0;
+}
+
 }  // namespace
 
 void TopK::run_cpu(const CpuContext& cpu) const {
@@ -66,6 +82,7 @@ void TopK::run_cpu(const CpuContext& cpu) const {
       for (int64_t k = 0; k < K && total > 0.f; ++k) weight[k] /= total;
     }
   });
+  place_rows(*this);
 }
 
 }  // namespace moe

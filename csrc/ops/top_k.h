@@ -10,7 +10,11 @@ enum class TopKWeights {
   softmax,       // the full softmax, not renormalised
 };
 
-/// The K best experts of each token and their weights, best first.
+/// Fused top-k routing: the K best experts of each token, best first, their weights, and where each
+/// slot's row goes when rows are grouped by expert.
+///
+/// Only FFN experts have a group: slots of zero, copy and constant experts get row -1 and never
+/// enter the GEMM. Rows are in token order inside a group, so they are the same in every run.
 ///
 /// Optionally the logits are first divided by their unbiased standard deviation and multiplied by
 /// `norm_std` (MoE++'s logits norm; published code, from Skywork-MoE). Experts marked in
@@ -26,6 +30,9 @@ struct TopK {
   TopKWeights kind;
   float norm_std;                    // 0: no logits norm
   std::vector<uint8_t> gives_share;  // E flags, or empty
+  std::vector<int32_t> groups;       // group of each expert; -1: none
+  Tensor offsets;  // [G + 1] i32, rows of group g are offsets[g] to offsets[g + 1]
+  Tensor rows;     // [T, K] i32, the row of each slot
 
   void check() const {
     const Check check(kName);
@@ -43,6 +50,14 @@ struct TopK {
     check.that(gives_share.empty() || static_cast<int64_t>(gives_share.size()) == E, "gives_share",
                "one flag for each expert", gives_share.size());
     check.that(norm_std >= 0, "norm_std", "at least 0", norm_std);
+    check.that(static_cast<int64_t>(groups.size()) == E, "groups", "one for each expert",
+               groups.size());
+    check.rank("offsets", offsets, 1);
+    check.dtype("offsets", offsets, {DType::i32});
+    for (int32_t group : groups)
+      check.that(group >= -1 && group + 1 < offsets.dim(0), "groups", "-1 or a group index", group);
+    check.shape("rows", rows, {T, K});
+    check.dtype("rows", rows, {DType::i32});
   }
   void run_cpu(const CpuContext&) const;
   void run_cuda(const CudaContext&) const;

@@ -39,8 +39,9 @@ void pack_panel(const FragmentGrid& grid, const std::vector<SourceRow>& rows, in
                                 ? rows[static_cast<size_t>(half * grid.columns + column)]
                                 : SourceRow{nullptr, DType::f32};
       const int64_t lane = 4 * (r % 8), upper = r / 8;
-      pack_row(row, k, grid.steps,
-               to + tile * FragmentGrid::kTileValues + lane * FragmentGrid::kLaneValues + 2 * upper);
+      pack_row(
+          row, k, grid.steps,
+          to + tile * FragmentGrid::kTileValues + lane * FragmentGrid::kLaneValues + 2 * upper);
     }
   }
 }

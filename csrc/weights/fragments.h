@@ -5,9 +5,10 @@
 
 namespace moe {
 
-/// Geometry of a packed [N, K] weight on a GPU: the order in which a warp's lanes hold the A operand
-/// of m16n8k16 (PTX ISA, "Matrix Fragments for mma.m16n8k16"), so that a lane gets its part of a
-/// 16 x 16 tile with one load, whether from global or shared memory, for mma.sync and wgmma alike.
+/// Geometry of a packed [N, K] weight on a GPU: the order in which a warp's lanes hold the A
+/// operand of m16n8k16 (PTX ISA, "Matrix Fragments for mma.m16n8k16"), so that a lane gets its part
+/// of a 16 x 16 tile with one load, whether from global or shared memory, for mma.sync and wgmma
+/// alike.
 ///
 ///   [panels][K / 16 steps][4 tiles][32 lanes][8 values]
 ///
@@ -15,8 +16,8 @@ namespace moe {
 /// (row, k): (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1), then the same with k + 8.
 /// Rows past N and k past K are zero.
 ///
-/// `gate_up` weights are [2I, K], gate rows first. A tile holds 8 gate rows and under them their 8 up
-/// rows, so one lane has both factors of SwiGLU.
+/// `gate_up` weights are [2I, K], gate rows first. A tile holds 8 gate rows and under them their 8
+/// up rows, so one lane has both factors of SwiGLU.
 struct FragmentGrid {
   static constexpr int64_t kPanel = 64, kTile = 16, kStep = 16, kLaneValues = 8;
   static constexpr int64_t kTileValues = 32 * kLaneValues;

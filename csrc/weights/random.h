@@ -5,8 +5,8 @@
 
 namespace moe {
 
-/// Uniform numbers in [mean - width, mean + width), a hash of seed and place. Equal on every device,
-/// but for packed weights, whose places are elsewhere.
+/// Uniform numbers in [mean - width, mean + width), a hash of seed and place. Equal on every
+/// device, but for packed weights, whose places are elsewhere.
 struct FillRandom {
   static constexpr const char* kName = "fill_random";
 

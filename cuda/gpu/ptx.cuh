@@ -57,6 +57,9 @@ __device__ __forceinline__ uint4 load_stream(const uint4* from) {
   return v;
 }
 
+/// What another block has written in this kernel; the first cache may hold what was there before.
+__device__ __forceinline__ float load_coherent(const float* from) { return __ldcg(from); }
+
 // ---- cp.async
 
 /// 16 bytes, of which the first `bytes` are read and the rest is zero.
@@ -130,8 +133,8 @@ __device__ __forceinline__ void mbarrier_wait(uint64_t* bar, unsigned parity) {
 __device__ __forceinline__ void bulk_copy(void* to, const void* from, unsigned bytes,
                                           uint64_t* bar) {
   asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-          shared_address(to)),
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(shared_address(to)),
       "l"(from), "r"(bytes), "r"(shared_address(bar))
       : "memory");
 }

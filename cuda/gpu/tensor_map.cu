@@ -29,7 +29,8 @@ TensorMap make_tensor_map(const void* base, int64_t rows, int64_t columns, int64
       encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<void*>(base), size, stride, box,
              step, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
              CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (result != CUDA_SUCCESS) fail(Code::device, "cuda: tensor map: error ", static_cast<int>(result));
+  if (result != CUDA_SUCCESS)
+    fail(Code::device, "cuda: tensor map: error ", static_cast<int>(result));
   return map;
 }
 

@@ -71,7 +71,8 @@ unsigned Block::next() {
       }
     }
     if (pending_.empty()) return count;  // none
-    const auto work = schedule_.descending ? std::move(pending_.back()) : std::move(pending_.front());
+    const auto work =
+        schedule_.descending ? std::move(pending_.back()) : std::move(pending_.front());
     schedule_.descending ? pending_.pop_back() : pending_.pop_front();
     work();
   }
@@ -212,7 +213,7 @@ void run_grid(dim3 grid, dim3 block_size, size_t shared_bytes, const Schedule& s
   block.warps_.resize((count + 31) / 32);
   for (unsigned i = 0; i < count; ++i) block.threads_[i].stack = block.stacks_[i].get();
   const std::unique_ptr<char, void (*)(void*)> shared(aligned(shared_bytes ? shared_bytes : 1),
-                                                       &std::free);
+                                                      &std::free);
   block.shared_ = reinterpret_cast<unsigned char*>(shared.get());
   block.shared_bytes_ = shared_bytes;
   const unsigned blocks = grid.x * grid.y * grid.z;

@@ -1,10 +1,10 @@
 #pragma once
 // One block of CUDA threads on the host: a fiber per thread, one running at a time.
 //
-// Fibers switch only where a thread waits, and the order is the most skewed one that is legal: a warp
-// runs until all its lanes wait, then the next one, ascending or descending. Asynchronous work lands
-// at once or as late as legal. Missing barriers show under one of these four; random orders rarely
-// show any (bench/results has the trial).
+// Fibers switch only where a thread waits, and the order is the most skewed one that is legal: a
+// warp runs until all its lanes wait, then the next one, ascending or descending. Asynchronous work
+// lands at once or as late as legal. Missing barriers show under one of these four; random orders
+// rarely show any (bench/results has the trial).
 
 #include <cstdint>
 #include <deque>
@@ -36,8 +36,10 @@ struct WarpSlot {
 struct Warp {
   uint32_t arrived = 0, alive = 0, mask = 0;
   uint64_t generation = 0;
-  WarpSlot slots[2][32];  // by the generation's parity: readers of one round may meet writers of the next
-  std::deque<std::vector<std::function<void()>>> matrix_groups;  // wgmma, committed and not waited for
+  WarpSlot slots[2][32];  // by the generation's parity: readers of one round may meet writers of
+                          // the next
+  std::deque<std::vector<std::function<void()>>>
+      matrix_groups;  // wgmma, committed and not waited for
 };
 
 /// A copy of a thread that has not landed.
@@ -81,7 +83,8 @@ class Block {
 
   /// Blocks the running thread while `*word` is `seen`.
   void wait(const uint64_t& word, uint64_t seen);
-  /// All lanes of `mask` arrive; the last one runs `complete` before any goes on. Returns the round.
+  /// All lanes of `mask` arrive; the last one runs `complete` before any goes on. Returns the
+  /// round.
   uint64_t collect(unsigned mask, const std::function<void()>& complete = {});
   void barrier(unsigned id, unsigned threads);
   /// Work that lands when nothing else can run, or at once.

@@ -23,6 +23,8 @@ T load_stream(const T* from) {
   return *from;
 }
 
+inline float load_coherent(const float* from) { return *from; }
+
 // ---- cp.async
 
 inline void cp_async16(void* to, const void* from, unsigned bytes) {
@@ -109,9 +111,8 @@ inline void ldmatrix_x4(uint32_t (&r)[4], const void* row) {
 }
 
 inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-  sim::WarpSlot* slots =
-      sim::hand_over(reinterpret_cast<uint64_t>(a), reinterpret_cast<uint64_t>(d),
-                     reinterpret_cast<uint64_t>(b));
+  sim::WarpSlot* slots = sim::hand_over(
+      reinterpret_cast<uint64_t>(a), reinterpret_cast<uint64_t>(d), reinterpret_cast<uint64_t>(b));
   sim::Block::current().collect(~0u, [slots] {
     sim::matrix_multiply(slots, 1, [slots](int n, int k) {
       const auto* b = reinterpret_cast<const uint32_t*>(slots[4 * n + k % 8 / 2].word[2]);
@@ -157,7 +158,8 @@ inline void bulk_copy(void* to, const void* from, unsigned bytes, uint64_t* bar)
   });
 }
 
-/// A [rows, columns] bf16 matrix whose boxes of [box_rows, 64] a tensor copy brings to shared memory.
+/// A [rows, columns] bf16 matrix whose boxes of [box_rows, 64] a tensor copy brings to shared
+/// memory.
 struct TensorMap {
   const std::byte* base;
   int64_t rows, columns, stride_bytes;

@@ -1,6 +1,7 @@
 // The CUDA runtime's functions on the host. Eight GPUs, so that a test picks a schedule and a
 // generation by the device's index:
-//   bit 0: warps in descending order   bit 1: asynchronous work lands late   bit 2: sm_80, not sm_90
+//   bit 0: warps in descending order   bit 1: asynchronous work lands late   bit 2: sm_80, not
+//   sm_90
 
 #include <cstdio>
 #include <cstdlib>

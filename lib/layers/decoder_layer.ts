@@ -53,7 +53,7 @@ export class DecoderLayer implements Layer {
   ): { out: Tensor; routing: Routing } {
     const n = ops.rmsNorm(step.plan, x, this.#inputNorm, this.#eps, step.dtype) // [T, H]
     const h = this.#attention.forward(step, n, x, cache) //                        [T, H]
-    const m = ops.rmsNorm(step.plan, h, this.#postNorm, this.#eps, step.dtype) //  [T, H]
-    return this.#moe.forward(step, m, h, previous)
+    const norm = { weight: this.#postNorm, eps: this.#eps, dtype: step.dtype }
+    return this.#moe.forward(step, { x: h, ...norm }, previous)
   }
 }

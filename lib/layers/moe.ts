@@ -28,26 +28,21 @@ export class MoeLayer {
   }
 
   /**
-   * x [T, H] normed, residual [T, H] -> residual + experts [T, H].
+   * input.x [T, H], the residual stream -> x + experts(norm(x)) [T, H].
    * `previous` is the routing of the layer below, for routers that read it.
    */
-  forward(
-    step: Step,
-    x: Tensor,
-    residual: Tensor,
-    previous?: Routing,
-  ): { out: Tensor; routing: Routing } {
+  forward(step: Step, input: ops.NormInput, previous?: Routing): { out: Tensor; routing: Routing } {
     const { plan, dtype } = step
-    const { kinds, up, down, activation, constants, inputScale = 1 } = this.#experts
-    const routing = this.#router.route(step, x, previous)
-    const { permuted, offsets, rows } = ops.permute(plan, x, routing.ids, kinds, inputScale)
+    const { kinds, up, down, activation, constants, inputScale: scale = 1 } = this.#experts
+    const routing = this.#router.route(plan, input, previous)
+    const { normed: x, ids, weights, offsets, rows } = routing
+    const permuted = ops.permute(plan, x, rows, scale) //                             [T * K, H]
     const hidden = ops.groupedGemm(plan, permuted, offsets, up, dtype, activation) // [T * K, I]
     const expertOut = ops.groupedGemm(plan, hidden, offsets, down, dtype) //          [T * K, H]
     const gates = constants && ops.linear(plan, x, constants.gates, 'f32') //         [T, 2C]
     const out = ops.combine(plan, {
-      ...{ expertOut, rows, ids: routing.ids, weights: routing.weights, residual, kinds, x },
+      ...{ expertOut, rows, ids, weights, residual: input.x, kinds, x, scale },
       ...(constants && gates && { constants: constants.vectors, gates }),
-      scale: inputScale,
     })
     step.trace.routing.push(routing)
     return { out, routing }

@@ -55,7 +55,7 @@ export function readMixtralConfig(c: ConfigReader): MixtralConfig {
 function moeLayer(weights: Weights, c: MixtralConfig, prefix: string): MoeLayer {
   const { hiddenSize: H, expertSize: I, experts, topK } = c
   const name = (e: number, w: string) => `${prefix}.experts.${e}.${w}.weight`
-  const router = { experts: experts.length, hidden: H, topK }
+  const router = { kinds: experts, hidden: H, topK }
   return new MoeLayer(new SoftmaxTopK(weights, `${prefix}.gate.weight`, router), {
     kinds: experts,
     up: experts.map((_, e) =>

@@ -102,7 +102,7 @@ export function readMoePlusPlusConfig(c: ConfigReader): MoePlusPlusConfig {
 function moeLayer(weights: Weights, c: MoePlusPlusConfig, prefix: string): MoeLayer {
   const { hiddenSize: H, expertSize: I, experts } = c
   const router = new ResidualRouter(weights, `${prefix}.gate`, {
-    experts: experts.length,
+    kinds: experts,
     hidden: H,
     topK: c.topK,
     twoLayers: c.twoLayerRouter,

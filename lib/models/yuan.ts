@@ -112,7 +112,7 @@ class YuanLayer implements Layer {
     this.#out = weights.matrix([rowsOf(`${attention}.o_proj.weight`, [H, P])])
     this.#postNorm = weights.vector(`${prefix}.post_attention_layernorm.weight`, [H])
     const shape = {
-      experts: c.experts.length,
+      kinds: c.experts,
       hidden: H,
       topK: c.topK,
       renormalize: c.normTopkProb,
@@ -149,8 +149,7 @@ class YuanLayer implements Layer {
     const qkv = { q: qk.columns(0, P), k: qk.columns(P, P), v }
     const mixed = attend(step, cache, qkv, this.#ropeTable, headSize) //                           [T, P]
     const h = ops.linear(plan, mixed, this.#out, 'f32', { residual: x }) //                        [T, H]
-    const m = ops.rmsNorm(plan, h, this.#postNorm, eps, dtype) //                                  [T, H]
-    return this.#moe.forward(step, m, h)
+    return this.#moe.forward(step, { x: h, weight: this.#postNorm, eps, dtype })
   }
 }
 

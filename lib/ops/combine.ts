@@ -1,10 +1,10 @@
 import type { Plan, Tensor } from '../native.ts'
-import { type ExpertKind, expertKinds } from './permute.ts'
+import { type ExpertKind, expertKinds } from './expert_kinds.ts'
 
 export interface CombineInputs {
-  /** [R, H] f32 | bf16, rows as `permute` grouped them */
+  /** [R, H] f32 | bf16, rows grouped by expert */
   expertOut: Tensor
-  /** [T, K] i32, row of expertOut for each slot; -1 for experts without a group */
+  /** [T, K] i32, row of expertOut for each slot; -1 for experts that are no FFN */
   rows: Tensor
   /** [T, K] i32 */
   ids: Tensor

@@ -9,23 +9,26 @@ import type { Router, Routing } from './router.ts'
  */
 export class AttentionRouter implements Router {
   readonly #qkv: Tensor
-  readonly #topK: number
-  readonly #weights: 'renormalized' | 'softmax'
+  readonly #choice: ops.RouteOptions
 
   constructor(
     weights: Weights,
     prefix: string,
-    shape: { experts: number; hidden: number; topK: number; renormalize: boolean },
+    shape: {
+      kinds: readonly ops.ExpertKind[]
+      hidden: number
+      topK: number
+      renormalize: boolean
+    },
   ) {
     const names = ['query', 'key', 'value'].map((part) => `${prefix}.${part}.weight`)
-    this.#qkv = weights.matrix(names.map((name) => rowsOf(name, [shape.experts, shape.hidden])))
-    this.#topK = shape.topK
-    this.#weights = shape.renormalize ? 'renormalized' : 'softmax'
+    const { kinds, hidden, topK, renormalize } = shape
+    this.#qkv = weights.matrix(names.map((name) => rowsOf(name, [kinds.length, hidden])))
+    const choice = renormalize ? 'renormalized' : 'softmax'
+    this.#choice = { kinds, topK, weights: choice, attention: true }
   }
 
-  route({ plan }: { plan: Plan }, x: Tensor): Routing {
-    const qkv = ops.linear(plan, x, this.#qkv, 'f32') // [T, 3E]
-    const logits = ops.attentionRouter(plan, qkv) //     [T, E]
-    return { logits, ...ops.topK(plan, logits, { topK: this.#topK, weights: this.#weights }) }
+  route(plan: Plan, input: ops.NormInput): Routing {
+    return ops.route(plan, input, this.#qkv, this.#choice)
   }
 }

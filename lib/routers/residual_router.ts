@@ -4,7 +4,7 @@ import { rowsOf, type Weights } from '../weights/weights.ts'
 import type { Router, Routing } from './router.ts'
 
 export interface ResidualRouterOptions {
-  experts: number
+  kinds: readonly ops.ExpertKind[]
   hidden: number
   topK: number
   /** Two projections with tanh between them instead of one. */
@@ -28,7 +28,8 @@ export class ResidualRouter implements Router {
   readonly #choice: ops.TopKOptions
 
   constructor(weights: Weights, prefix: string, options: ResidualRouterOptions) {
-    const { experts: E, hidden: H } = options
+    const { kinds, hidden: H, topK, normStd } = options
+    const E = kinds.length
     this.#layers = options.twoLayers
       ? [
           weights.matrix([rowsOf(`${prefix}.wg.0.weight`, [8 * E, H])]),
@@ -37,23 +38,29 @@ export class ResidualRouter implements Router {
       : [weights.matrix([rowsOf(`${prefix}.wg.weight`, [E, H])])]
     // Stored in the first layer too, which has nothing below it.
     this.#gateMap = weights.matrix([rowsOf(`${prefix}.gate_map.weight`, [E, E])])
-    this.#choice = { topK: options.topK, weights: 'renormalized', normStd: options.normStd }
+    this.#choice = { kinds, topK, weights: 'renormalized', normStd }
     if (options.givesShare) this.#choice.givesShare = options.givesShare
   }
 
-  route({ plan }: { plan: Plan }, x: Tensor, previous?: Routing): Routing {
+  route(plan: Plan, input: ops.NormInput, previous?: Routing): Routing {
     const [first, second] = this.#layers
-    const carried = previous && ops.linear(plan, previous.logits, this.#gateMap, 'f32') // [T, E]
+    if (second) return this.#routeTwoLayers(plan, input, first!, second, previous)
+    const carried = previous && { previous: previous.logits, gateMap: this.#gateMap }
+    return ops.route(plan, input, first!, { ...this.#choice, carried })
+  }
+
+  #routeTwoLayers(
+    plan: Plan,
+    { x, weight, eps, dtype }: ops.NormInput,
+    first: Tensor,
+    second: Tensor,
+    previous?: Routing,
+  ): Routing {
+    const normed = ops.rmsNorm(plan, x, weight, eps, dtype) //                               [T, H]
+    const hidden = ops.linear(plan, normed, first, 'f32', { activation: 'tanh' }) //         [T, 8E]
+    const carried = previous && ops.linear(plan, previous.logits, this.#gateMap, 'f32') //   [T, E]
     const residual = carried && { residual: carried }
-    const logits = second
-      ? ops.linear(
-          plan,
-          ops.linear(plan, x, first!, 'f32', { activation: 'tanh' }),
-          second,
-          'f32',
-          residual,
-        )
-      : ops.linear(plan, x, first!, 'f32', residual)
-    return { logits, ...ops.topK(plan, logits, this.#choice) }
+    const logits = ops.linear(plan, hidden, second, 'f32', residual) //                      [T, E]
+    return { normed, logits, ...ops.topK(plan, logits, this.#choice) }
   }
 }

@@ -1,14 +1,12 @@
-import type { Step } from '../models/architecture.ts'
-import type { Tensor } from '../native.ts'
+import type { Plan, Tensor } from '../native.ts'
+import type { Choice, NormInput } from '../ops/index.ts'
 
 /** What a router decides, for every token. */
-export interface Routing {
-  /** [T, K] i32, best first */
-  ids: Tensor
-  /** [T, K] f32 */
-  weights: Tensor
+export interface Routing extends Choice {
   /** [T, E] f32, before any softmax or normalisation; what MoE++ carries to the next layer */
   logits: Tensor
+  /** [T, H], the normed input that router and experts share */
+  normed: Tensor
 }
 
 /**
@@ -17,8 +15,8 @@ export interface Routing {
  */
 export interface Router {
   /**
-   * @param x        [T, H], input of the MoE block
+   * @param input    of the MoE block, before its norm
    * @param previous routing of the layer below; undefined in the first layer
    */
-  route(step: Pick<Step, 'plan'>, x: Tensor, previous?: Routing): Routing
+  route(plan: Plan, input: NormInput, previous?: Routing): Routing
 }

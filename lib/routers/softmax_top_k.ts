@@ -6,19 +6,19 @@ import type { Router, Routing } from './router.ts'
 /** Mixtral's router (arXiv:2401.04088, section 2.1): softmax over the K largest of `x Wg^T`. */
 export class SoftmaxTopK implements Router {
   readonly #weight: Tensor
-  readonly #topK: number
+  readonly #choice: ops.TopKOptions
 
   constructor(
     weights: Weights,
     name: string,
-    shape: { experts: number; hidden: number; topK: number },
+    shape: { kinds: readonly ops.ExpertKind[]; hidden: number; topK: number },
   ) {
-    this.#weight = weights.matrix([rowsOf(name, [shape.experts, shape.hidden])])
-    this.#topK = shape.topK
+    const { kinds, hidden, topK } = shape
+    this.#weight = weights.matrix([rowsOf(name, [kinds.length, hidden])])
+    this.#choice = { kinds, topK, weights: 'renormalized' }
   }
 
-  route({ plan }: { plan: Plan }, x: Tensor): Routing {
-    const logits = ops.linear(plan, x, this.#weight, 'f32') // [T, E]
-    return { logits, ...ops.topK(plan, logits, { topK: this.#topK, weights: 'renormalized' }) }
+  route(plan: Plan, input: ops.NormInput): Routing {
+    return ops.route(plan, input, this.#weight, this.#choice)
   }
 }

@@ -10,6 +10,7 @@ import { linear } from './linear.ts'
 import { permute } from './permute.ts'
 import { rmsNorm } from './rms_norm.ts'
 import { ropeCache } from './rope_cache.ts'
+import { route } from './route.ts'
 import { sample } from './sample.ts'
 import { topK } from './top_k.ts'
 
@@ -25,6 +26,7 @@ export const cases: OpCase[] = [
   permute,
   rmsNorm,
   ropeCache,
+  route,
   sample,
   topK,
 ]

@@ -1,4 +1,5 @@
 import { kernels } from '../../lib/kernels.ts'
+import type { ExpertKind, TopKOptions } from '../../lib/ops/index.ts'
 import { as, type Expected, type OpCase, toF64 } from './case.ts'
 
 type Shape = {
@@ -9,6 +10,53 @@ type Shape = {
   normStd?: number
   zero?: boolean
   values?: number[]
+  kinds?: ExpertKind[]
+}
+
+/** What `topK` must give for logits [T, E], by sorting. */
+export function chooseExperts(
+  all: Float64Array,
+  T: number,
+  { kinds, topK: K, weights: kind, normStd = 0, givesShare }: TopKOptions,
+): Record<'ids' | 'weights' | 'offsets' | 'rows', Expected> {
+  const E = kinds.length
+  const ids: number[] = []
+  const weights: number[] = []
+  for (let t = 0; t < T; t++) {
+    const row = Array.from(all.subarray(t * E, t * E + E))
+    const mean = row.reduce((a, b) => a + b, 0) / E
+    const deviation = Math.sqrt(row.reduce((sum, z) => sum + (z - mean) ** 2, 0) / (E - 1))
+    const factor = normStd > 0 && deviation > 0 ? normStd / deviation : 1
+    const z = row.map((v) => (Number.isNaN(v) ? Number.NEGATIVE_INFINITY : v * factor))
+    const order = z.map((_, e) => e).sort((a, b) => z[b]! - z[a]! || a - b)
+    const chosen = order.slice(0, K)
+    const top = z[chosen[0]!]!
+    const mass = (e: number): number =>
+      Number.isFinite(top) ? Math.exp(z[e]! - top) : z[e] === top ? 1 : 0
+    const share = chosen.map((e) => (givesShare?.[e] ? 0 : mass(e)))
+    if (givesShare && !share.some((s) => s > 0)) share[chosen.findIndex((e) => !givesShare[e])] = 1
+    const total =
+      kind === 'softmax'
+        ? z.reduce((sum, _, e) => sum + mass(e), 0)
+        : share.reduce((a, b) => a + b, 0)
+    ids.push(...chosen)
+    weights.push(...share.map((s) => s / total))
+  }
+  const rows = new Array<number>(T * K).fill(-1)
+  const offsets = [0]
+  let next = 0
+  for (const [e, kindOf] of kinds.entries()) {
+    if (kindOf !== 'ffn') continue
+    for (const [slot, id] of ids.entries()) if (id === e) rows[slot] = next++
+    offsets.push(next)
+  }
+  const value = Float64Array.from(weights)
+  return {
+    ids: { exact: ids },
+    weights: { value, magnitude: value.map((w) => 16 * w) },
+    offsets: { exact: offsets },
+    rows: { exact: rows },
+  }
 }
 
 export const topK: OpCase<Shape> = {
@@ -32,49 +80,37 @@ export const topK: OpCase<Shape> = {
     },
     { T: 1, E: 4, K: 2, values: [Number.POSITIVE_INFINITY, 1, 2, Number.NEGATIVE_INFINITY] },
     { T: 1, E: 3, K: 2, zero: true, values: [-300, -400, 300] }, //               the zero expert's partner underflows
+    { T: 300, E: 7, K: 2, kinds: ['zero', 'ffn', 'copy', 'ffn', 'ffn', 'constant', 'ffn'] }, // any order
+    { T: 5, E: 2, K: 1, kinds: ['zero', 'copy'] }, //                             no FFN expert at all
+    { T: 40, E: 150, K: 8 },
   ],
-  inputs({ T, E, K, kind = 'renormalized', normStd = 0, zero, values }, random) {
+  inputs({ T, E, K, kind = 'renormalized', normStd = 0, zero, values, kinds }, random) {
     const logits = random.tensor([T, E], 'f32', 2)
     if (values) logits.data = Float32Array.from(values)
     const givesShare = zero && Array.from({ length: E }, (_, e) => e === E - 1)
-    return { logits, topK: K, weights: kind, normStd, ...(givesShare && { givesShare }) }
+    return {
+      logits,
+      kinds: kinds ?? Array<ExpertKind>(E).fill('ffn'),
+      topK: K,
+      weights: kind,
+      normStd,
+      ...(givesShare && { givesShare }),
+    }
   },
   run: (i, options) => kernels.topK(i, options),
-  reference({ logits, weights: kind, normStd, givesShare }, { T, E, K }) {
-    const all = toF64(logits)
-    const ids: number[] = []
-    const weights: number[] = []
-    for (let t = 0; t < T; t++) {
-      const row = Array.from(all.subarray(t * E, t * E + E))
-      const mean = row.reduce((a, b) => a + b, 0) / E
-      const deviation = Math.sqrt(row.reduce((sum, z) => sum + (z - mean) ** 2, 0) / (E - 1))
-      const factor = normStd > 0 && deviation > 0 ? normStd / deviation : 1
-      const z = row.map((v) => (Number.isNaN(v) ? Number.NEGATIVE_INFINITY : v * factor))
-      const order = z.map((_, e) => e).sort((a, b) => z[b]! - z[a]! || a - b)
-      const chosen = order.slice(0, K)
-      const top = z[chosen[0]!]!
-      const mass = (e: number): number =>
-        Number.isFinite(top) ? Math.exp(z[e]! - top) : z[e] === top ? 1 : 0
-      const share = chosen.map((e) => (givesShare?.[e] ? 0 : mass(e)))
-      if (givesShare && !share.some((s) => s > 0))
-        share[chosen.findIndex((e) => !givesShare[e])] = 1
-      const total =
-        kind === 'softmax'
-          ? z.reduce((sum, _, e) => sum + mass(e), 0)
-          : share.reduce((a, b) => a + b, 0)
-      ids.push(...chosen)
-      weights.push(...share.map((s) => s / total))
-    }
-    const value = Float64Array.from(weights)
-    const expected: Expected = { value, magnitude: value.map((w) => 16 * w) }
-    return { ids: { exact: ids }, weights: expected }
-  },
+  reference: (i, { T }) => chooseExperts(toF64(i.logits), T, i),
   terms: ({ E }) => E + 4,
   rejects: [
     ['K above E', 'ERR_MOE_OPTION', 'ids', (i) => ({ ...i, topK: 99 })],
     ['K of 0', 'ERR_MOE_OPTION', 'ids', (i) => ({ ...i, topK: 0 })],
     ['bf16 logits', 'ERR_MOE_DTYPE', 'logits', (i) => ({ ...i, logits: as(i.logits, 'bf16') })],
     ['a negative normStd', 'ERR_MOE_OPTION', 'norm_std', (i) => ({ ...i, normStd: -1 })],
+    [
+      'kinds of another length',
+      'ERR_MOE_OPTION',
+      'groups',
+      (i) => ({ ...i, kinds: ['ffn', 'ffn', 'ffn'] }),
+    ],
     [
       'flags of another length',
       'ERR_MOE_OPTION',

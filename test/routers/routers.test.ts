@@ -1,4 +1,5 @@
 import { type DType, native, type Tensor } from '../../lib/native.ts'
+import type { ExpertKind } from '../../lib/ops/index.ts'
 import { AttentionRouter } from '../../lib/routers/attention_router.ts'
 import { ResidualRouter } from '../../lib/routers/residual_router.ts'
 import type { Router } from '../../lib/routers/router.ts'
@@ -49,19 +50,21 @@ async function make(zero: boolean, build: (weights: Weights) => Router): Promise
   return router
 }
 
-const shape = { experts: 12, hidden: 24 }
+const kinds = Array<ExpertKind>(12).fill('ffn')
+const shape = { kinds, hidden: 24 }
+const size = { experts: 12, hidden: 24 }
 
 for (const topK of [1, 2, 3])
   routerContract({
     name: `softmax top-${topK}`,
-    ...{ ...shape, topK, normalized: true, carries: false },
+    ...{ ...size, topK, normalized: true, carries: false },
     make: (zero) => make(zero, (w) => new SoftmaxTopK(w, 'gate', { ...shape, topK })),
   })
 
 for (const renormalize of [true, false])
   routerContract({
     name: `attention router, ${renormalize ? 'renormalised' : 'plain softmax'}`,
-    ...{ ...shape, topK: 2, normalized: renormalize, carries: false },
+    ...{ ...size, topK: 2, normalized: renormalize, carries: false },
     make: (zero) =>
       make(zero, (w) => new AttentionRouter(w, 'gate', { ...shape, topK: 2, renormalize })),
   })
@@ -71,7 +74,7 @@ for (const twoLayers of [false, true])
     for (const givesShare of [undefined, Array.from({ length: 12 }, (_, e) => e === 11)])
       routerContract({
         name: `residual router, ${twoLayers ? 'two layers' : 'one layer'}, norm ${normStd}, ${givesShare ? 'standard' : 'mixtral'} gating`,
-        ...{ ...shape, topK: 2, normalized: true, carries: true },
+        ...{ ...size, topK: 2, normalized: true, carries: true },
         make: (zero) =>
           make(
             zero,

@@ -1,0 +1,143 @@
+#pragma once
+// Products of few rows of x with one tile of 16 packed weight rows, by one warp. bf16 by bf16 goes
+// through mma.sync with rows of x as n; other dtypes through f32 multiply-adds on the same
+// fragments, so f32 activations are true f32.
+
+#include "gemm.cuh"
+
+namespace moe {
+
+constexpr int kFewWarps =
+    8;  // of a block; they split K in fixed pieces and add up in a fixed order
+
+/// The piece of K's steps that this warp has.
+struct Steps {
+  int first, last;
+};
+__device__ __forceinline__ Steps warp_steps(int steps) {
+  const int per_warp = (steps + kFewWarps - 1) / kFewWarps;
+  const int first = min(static_cast<int>(threadIdx.x / 32) * per_warp, steps);
+  return {first, min(first + per_warp, steps)};
+}
+
+/// Two neighbouring values of a row of x, zero outside of [0, K).
+template <class X>
+__device__ __forceinline__ float2 load_pair(const X* row, int k, int K) {
+  return {row && k < K ? to_float(row[k]) : 0.f, row && k + 1 < K ? to_float(row[k + 1]) : 0.f};
+}
+
+__device__ __forceinline__ uint32_t load_bits(const bf16* row, int k, int K, bool aligned) {
+  if (!row) return 0;
+  if (aligned && k + 1 < K) return *reinterpret_cast<const uint32_t*>(row + k);
+  return (k < K ? row[k].bits : 0u) | (k + 1 < K ? uint32_t{row[k + 1].bits} << 16 : 0u);
+}
+
+/// A lane's eight weights of a tile.
+template <class W>
+struct Weights;
+template <>
+struct Weights<bf16> {
+  uint4 bits;
+  __device__ __forceinline__ void load(const bf16* from) {
+    bits = load_stream(reinterpret_cast<const uint4*>(from));
+  }
+  __device__ __forceinline__ float operator[](int i) const {
+    const uint32_t word = i / 2 == 0 ? bits.x : i / 2 == 1 ? bits.y : i / 2 == 2 ? bits.z : bits.w;
+    return __uint_as_float(i % 2 ? word & 0xffff0000u : word << 16);
+  }
+};
+template <>
+struct Weights<float> {
+  uint4 bits[2];
+  __device__ __forceinline__ void load(const float* from) {
+    bits[0] = load_stream(reinterpret_cast<const uint4*>(from));
+    bits[1] = load_stream(reinterpret_cast<const uint4*>(from) + 1);
+  }
+  __device__ __forceinline__ float operator[](int i) const {
+    const uint4& half = bits[i / 4];
+    const uint32_t word = i % 4 == 0 ? half.x : i % 4 == 1 ? half.y : i % 4 == 2 ? half.z : half.w;
+    return __uint_as_float(word);
+  }
+};
+
+/// Matrices: sums of NT tiles of 8 rows of x, acc[tile] as mma.m16n8k16 has c. Other dtypes: of 8
+/// rows of x, acc[n] has the lane's share of weight rows g and g + 8. `row_of(n)` is row n or null.
+template <class X, class W, int NT, class RowOf, int Sums>
+__device__ __forceinline__ void multiply(const W* weights, Steps steps, int K, bool aligned,
+                                         int tiles, const RowOf& row_of, float (&acc)[Sums][4]) {
+  constexpr int kUnroll = 4;
+  const int lane = static_cast<int>(threadIdx.x % 32), g = lane / 4, t = lane % 4;
+  constexpr bool kMatrix = sizeof(X) == 2 && sizeof(W) == 2;
+  const X* rows[NT];  // for the matrices: row g of each tile
+  for (int i = 0; i < NT; ++i) rows[i] = row_of(8 * i + g);
+  for (int step = steps.first; step < steps.last; step += kUnroll) {
+    Weights<W> w[kUnroll];
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u)
+      if (step + u < steps.last)
+        w[u].load(weights + int64_t{step + u} * 4 * kTileValues + lane * FragmentGrid::kLaneValues);
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      if (step + u >= steps.last) break;
+      const int k = (step + u) * kStepK + 2 * t;
+      if constexpr (kMatrix) {
+        const uint32_t a[4] = {w[u].bits.x, w[u].bits.y, w[u].bits.z, w[u].bits.w};
+#pragma unroll
+        for (int i = 0; i < NT; ++i) {
+          if (i >= tiles) break;
+          const uint32_t b[2] = {load_bits(rows[i], k, K, aligned),
+                                 load_bits(rows[i], k + 8, K, aligned)};
+          mma_bf16(acc[i], a, b);
+        }
+      } else {
+        // Lane (g, t) multiplies its k of rows g and g + 8 with all rows of x; t is summed later.
+#pragma unroll
+        for (int n = 0; n < 8; ++n) {
+          const X* row = row_of(n);
+          if (!row) break;
+          const float2 low = load_pair(row, k, K), high = load_pair(row, k + 8, K);
+          acc[n][0] += w[u][0] * low.x + w[u][1] * low.y + w[u][4] * high.x + w[u][5] * high.y;
+          acc[n][1] += w[u][2] * low.x + w[u][3] * low.y + w[u][6] * high.x + w[u][7] * high.y;
+        }
+      }
+    }
+  }
+}
+
+/// Puts a warp's sums of its piece of K into `own` [16][kRows].
+template <bool kMatrix, int kRows, int Sums>
+__device__ __forceinline__ void put_sums(const float (&acc)[Sums][4], float* own) {
+  const int lane = static_cast<int>(threadIdx.x % 32), g = lane / 4, t = lane % 4;
+  if constexpr (kMatrix) {
+#pragma unroll
+    for (int i = 0; i < Sums; ++i)
+      for (int c = 0; c < 4; ++c) own[(g + c / 2 * 8) * kRows + 8 * i + 2 * t + c % 2] = acc[i][c];
+  } else {
+#pragma unroll
+    for (int n = 0; n < 8; ++n) {
+      for (int half = 0; half < 2; ++half) {
+        float sum = acc[n][half];
+        sum += __shfl_xor_sync(~0u, sum, 1);
+        sum += __shfl_xor_sync(~0u, sum, 2);
+        if (t == 0) own[(g + 8 * half) * kRows + n] = sum;
+      }
+    }
+  }
+}
+
+/// Sum over the warps of weight row r and row n of x.
+template <int kRows>
+__device__ __forceinline__ float total_of(const float* sums, int r, int n) {
+  float sum = 0.f;
+  for (int w = 0; w < kFewWarps; ++w) sum += sums[(w * kTileRows + r) * kRows + n];
+  return sum;
+}
+
+/// Where tile `tile` of a weight begins.
+template <class W>
+__device__ __forceinline__ const W* weight_tile(const void* weight, int tile, int steps) {
+  return static_cast<const W*>(weight) + int64_t{tile / 4} * steps * 4 * kTileValues +
+         tile % 4 * kTileValues;
+}
+
+}  // namespace moe

@@ -1,0 +1,152 @@
+// Few tokens: norm, projection and choice in one launch, since each alone would be over sooner than
+// its launch. Every block norms the tokens for itself and has one tile of 16 rows of the
+// projection; the last block goes on with the choice.
+
+#include "gemm_few.cuh"
+#include "ops/route.h"
+#include "routing.cuh"
+
+namespace moe {
+namespace {
+
+constexpr int kMostTokens = 8;
+
+struct RouteArgs {
+  Rows<const float> x;
+  const float* norm_weight;
+  float eps;
+  int H, P, steps;  // P: rows of the projection
+  const void* weight;
+  Rows<float> projected;
+  bool attention;
+  Rows<float> logits;
+  Rows<const float> previous;  // of the layer below; data null: none
+  const void* gate_map;
+  int gate_map_steps;
+};
+
+/// gate_map[n, :] . previous, from the packed map.
+template <class W>
+__device__ float carried(const RouteArgs& args, int E, int n, const float* previous) {
+  const W* tile = weight_tile<W>(args.gate_map, n / kTileRows, args.gate_map_steps);
+  float sum = 0.f;
+  for (int k = 0; k < E; ++k) {
+    const int r = n % kTileRows, c = k % kStepK;
+    const int lane = r % 8 * 4 + c % 8 / 2, value = c % 2 + r / 8 * 2 + c / 8 * 4;
+    sum += to_float(tile[int64_t{k / kStepK} * 4 * kTileValues + lane * FragmentGrid::kLaneValues +
+                         value]) *
+           previous[k];
+  }
+  return sum;
+}
+
+/// Grid: tiles of the projection.
+template <class X, class W>
+__global__ void __launch_bounds__(32 * kFewWarps)
+    route_few(const __grid_constant__ RouteArgs args, const __grid_constant__ TopKArgs choice,
+              Rows<X> normed, unsigned* counter) {
+  constexpr bool kMatrix = sizeof(X) == 2 && sizeof(W) == 2;
+  const int T = choice.T, E = choice.E, H = args.H, P = args.P;
+  const int warp = static_cast<int>(threadIdx.x / 32);
+  unsigned char* shared = shared_memory();
+  auto* flag = reinterpret_cast<int*>(shared);
+  auto* sums = reinterpret_cast<float*>(shared + 16);  // [warps][16][8]; also of the norm
+  auto* rows = reinterpret_cast<X*>(sums + kFewWarps * kTileRows * kMostTokens);  // [T, H]
+  wait_for_grid();
+
+  for (int t = 0; t < T; ++t) {
+    const float* x = args.x[t];
+    float squares = 0.f;
+    for (int h = static_cast<int>(threadIdx.x); h < H; h += 32 * kFewWarps) squares += x[h] * x[h];
+    const float mean = block_sum(squares, sums) / static_cast<float>(H);
+    const float inverse = 1.f / sqrtf(mean + args.eps);
+    for (int h = static_cast<int>(threadIdx.x); h < H; h += 32 * kFewWarps) {
+      const X value = from_f32<X>(x[h] * inverse * args.norm_weight[h]);
+      rows[t * H + h] = value;
+      if (blockIdx.x == 0) normed[t][h] = value;
+    }
+  }
+  __syncthreads();
+
+  float acc[kMatrix ? 1 : 8][4] = {};
+  const auto row_of = [&](int n) { return n < T ? rows + n * H : nullptr; };
+  multiply<X, W, 1>(weight_tile<W>(args.weight, static_cast<int>(blockIdx.x), args.steps),
+                    warp_steps(args.steps), H, H % 2 == 0, 1, row_of, acc);
+  put_sums<kMatrix, kMostTokens>(acc, sums + warp * kTileRows * kMostTokens);
+  __syncthreads();
+  for (int i = static_cast<int>(threadIdx.x); i < kTileRows * T; i += 32 * kFewWarps) {
+    const int r = i % kTileRows, t = i / kTileRows;
+    const int n = static_cast<int>(blockIdx.x) * kTileRows + r;
+    if (n < P) args.projected[t][n] = total_of<kMostTokens>(sums, r, t);
+  }
+  if (!is_last_block(counter, flag)) return;
+
+  // One warp a token. The tokens' rows are no longer needed.
+  auto* all = reinterpret_cast<float*>(rows);  // [T, P], then [T, E]
+  auto* logits = all + T * P;
+  if (warp < T) {
+    const int lane = static_cast<int>(threadIdx.x % 32), t = warp;
+    float* own = logits + t * E;
+    for (int n = lane; n < P; n += 32) all[t * P + n] = load_coherent(&args.projected[t][n]);
+    __syncwarp();
+    if (args.attention)
+      attend_experts(all + t * P, E, own);
+    else
+      for (int e = lane; e < E; e += 32)
+        own[e] =
+            all[t * P + e] + (args.previous.data ? carried<W>(args, E, e, args.previous[t]) : 0.f);
+    __syncwarp();
+    for (int e = lane; e < E; e += 32) args.logits[t][e] = own[e];
+    choose<1>(choice, t, own);
+  }
+  __syncthreads();
+  place(choice, reinterpret_cast<int*>(sums));
+}
+
+template <class X, class W>
+void launch(const CudaContext& cuda, const Route& op, size_t shared) {
+  const FragmentGrid grid(op.weight.dim(0), op.weight.dim(1), Layout::panels);
+  const FragmentGrid map(op.top_k.logits.dim(1), op.top_k.logits.dim(1), Layout::panels);
+  const auto P = static_cast<int>(op.weight.dim(0));
+  const RouteArgs args{rows_of<const float>(op.x),
+                       op.norm_weight.as<const float>(),
+                       op.eps,
+                       static_cast<int>(op.x.dim(1)),
+                       P,
+                       static_cast<int>(grid.steps),
+                       op.weight.as<std::byte>(),
+                       rows_of<float>(op.qkv ? op.qkv : op.top_k.logits),
+                       static_cast<bool>(op.qkv),
+                       rows_of<float>(op.top_k.logits),
+                       rows_of<const float>(op.previous),
+                       op.gate_map ? op.gate_map.as<std::byte>() : nullptr,
+                       static_cast<int>(map.steps)};
+  cuda.launch(route_few<X, W>, blocks_for(P, kTileRows), 32 * kFewWarps, shared, args,
+              top_k_args(op.top_k), rows_of<X>(op.normed), cuda.counter);
+}
+
+/// False where the fused kernel does not fit.
+bool launch_few(const CudaContext& cuda, const Route& op) {
+  const int64_t T = op.x.dim(0), H = op.x.dim(1), E = op.top_k.logits.dim(1), P = op.weight.dim(0);
+  const bool narrow_x = op.normed.dtype == DType::bf16, narrow_w = op.weight.dtype == DType::bf16;
+  if (T > kMostTokens || E > 32 || (op.previous && op.gate_map.dtype != op.weight.dtype))
+    return false;
+  const int64_t row_bytes = T * std::max(H * (narrow_x ? 2 : 4), (P + E) * 4);
+  const size_t shared =
+      16 + sizeof(float) * kFewWarps * kTileRows * kMostTokens + static_cast<size_t>(row_bytes);
+  if (shared > cuda.shared_bytes) return false;
+  if (narrow_x)
+    narrow_w ? launch<bf16, bf16>(cuda, op, shared) : launch<bf16, float>(cuda, op, shared);
+  else
+    narrow_w ? launch<float, bf16>(cuda, op, shared) : launch<float, float>(cuda, op, shared);
+  return true;
+}
+
+}  // namespace
+
+void Route::run_cuda(const CudaContext& cuda) const {
+  if (x.dim(0) == 0 || !launch_few(cuda, *this))
+    run_each([&](const auto& op) { op.run_cuda(cuda); });
+}
+
+}  // namespace moe
