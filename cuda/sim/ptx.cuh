@@ -110,6 +110,19 @@ inline void ldmatrix_x4(uint32_t (&r)[4], const void* row) {
                 4);
 }
 
+inline void ldmatrix_x4_trans(uint32_t (&r)[4], const void* row) {
+  if (reinterpret_cast<uintptr_t>(row) % 16)
+    sim::Block::current().fail("ldmatrix needs 16-byte alignment");
+  const sim::WarpSlot* slots = sim::hand_over(reinterpret_cast<uint64_t>(row));
+  sim::Block::current().collect(~0u);
+  const unsigned l = sim::lane();
+  for (unsigned i = 0; i < 4; ++i)
+    for (unsigned h = 0; h < 2; ++h)
+      std::memcpy(
+          reinterpret_cast<char*>(&r[i]) + 2 * h,
+          reinterpret_cast<const char*>(slots[8 * i + 2 * (l % 4) + h].word[0]) + 2 * (l / 4), 2);
+}
+
 inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   sim::WarpSlot* slots = sim::hand_over(
       reinterpret_cast<uint64_t>(a), reinterpret_cast<uint64_t>(d), reinterpret_cast<uint64_t>(b));

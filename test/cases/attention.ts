@@ -1,5 +1,5 @@
-import { kernels } from '../../lib/kernels.ts'
-import { ints, type OpCase, reshape, toF64 } from './case.ts'
+import { arrayDType, kernels } from '../../lib/kernels.ts'
+import { ints, type OpCase, reshape, toF64, unitRoundoff } from './case.ts'
 
 type Shape = {
   lengths: [context: number, tokens: number][]
@@ -10,6 +10,9 @@ type Shape = {
 }
 
 const block = 32
+
+const terms = (D: number, lengths: Shape['lengths']): number =>
+  D + 4 + Math.max(0, ...lengths.map(([context]) => context))
 
 export const attention: OpCase<Shape> = {
   op: 'attention',
@@ -38,6 +41,20 @@ export const attention: OpCase<Shape> = {
     }, //     prefill, chunk and decode mixed
     { lengths: [[100, 20]], N: 2, G: 2, D: 33, window: 9 }, //           sliding window, odd head size
     { lengths: [[65, 3]], N: 2, G: 1, D: 256, window: 33 },
+    {
+      lengths: [
+        [9, 9],
+        [50, 1],
+        [75, 70],
+        [40, 7],
+      ],
+      N: 2,
+      G: 1,
+      D: 24,
+    }, //     runs of tokens over tiles, short ones between
+    { lengths: [[150, 90]], N: 1, G: 1, D: 96, window: 70 },
+    { lengths: [[80, 66]], N: 1, G: 1, D: 128 },
+    { lengths: [[70, 65]], N: 1, G: 1, D: 256 },
     { lengths: [], N: 1, G: 1, D: 8 },
   ],
   inputs({ lengths, N, G, D, window = 1e9 }, random, dtype) {
@@ -61,13 +78,16 @@ export const attention: OpCase<Shape> = {
     }
   },
   run: (i, options) => kernels.attention(i, options),
-  reference(i, { N, G, D }) {
+  reference(i, { lengths, N, G, D }) {
     const [q, keys, values] = [i.q, i.keys, i.values].map(toF64) as [
       Float64Array,
       Float64Array,
       Float64Array,
     ]
     const T = i.q.shape[0]
+    // Matrix units take probabilities rounded to bf16.
+    const rounding =
+      arrayDType(i.q) === 'bf16' ? unitRoundoff.bf16 / unitRoundoff.f32 / terms(D, lengths) : 0
     const M = i.blockTable.shape[1]
     const value = new Float64Array(T * N * D)
     const magnitude = new Float64Array(T * N * D)
@@ -95,13 +115,13 @@ export const attention: OpCase<Shape> = {
             const term = p * values[base + column * D + d]!
             value[(t * N + n) * D + d]! += term
             // A score's error of (D + 2) u is an error of as many u in p; scores here stay below 8.
-            magnitude[(t * N + n) * D + d]! += Math.abs(term) * 8
+            magnitude[(t * N + n) * D + d]! += Math.abs(term) * (8 + rounding)
           }
         }
       }
     return { out: { value, magnitude } }
   },
-  terms: ({ D, lengths }) => D + 4 + Math.max(0, ...lengths.map(([context]) => context)),
+  terms: ({ D, lengths }) => terms(D, lengths),
   rejects: [
     [
       'positions of another length',

@@ -1,6 +1,6 @@
 import { kernels } from '../../lib/kernels.ts'
 import type { ExpertKind } from '../../lib/ops/index.ts'
-import { dot, fromBf16, type OpCase, reshape, toBf16, toF64 } from './case.ts'
+import { type DType, dot, fromBf16, type OpCase, reshape, toBf16, toF64 } from './case.ts'
 import { chooseExperts } from './top_k.ts'
 
 type Shape = {
@@ -8,7 +8,7 @@ type Shape = {
   H: number
   kinds: ExpertKind[]
   variant: 'softmax' | 'attention' | 'residual'
-  stored?: 'bf16'
+  stored?: DType
 }
 
 const ffn = (n: number): ExpertKind[] => Array<ExpertKind>(n).fill('ffn')

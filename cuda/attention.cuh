@@ -1,0 +1,37 @@
+#pragma once
+// What the two attention kernels share.
+
+#include "ops/attention.h"
+#include "rows.cuh"
+
+namespace moe {
+
+constexpr int kKeys = static_cast<int>(kBlockTokens);  // of a cache block
+
+struct AttentionArgs {
+  const int32_t *positions, *starts, *sequences;
+  Rows<const int32_t> block_table;
+  float scale;
+  int T, N, G, D;
+  int splits, split_blocks;
+  float* partial;   // [T, N, splits, D + 2]: sums, then best score and total; unused for one split
+  bool runs_apart;  // long runs have a kernel of their own
+};
+
+/// Tokens of one sequence in a row that make it worth a matrix's rows.
+constexpr int kLongRun = 8;
+
+/// Whether token t stands in a long run. It depends on the token's own chunk alone.
+__device__ __forceinline__ bool in_long_run(const AttentionArgs& args, int t) {
+  const int sequence = args.sequences[t];
+  int length = 1;
+  for (int s = t - 1; s >= 0 && length < kLongRun && args.sequences[s] == sequence; --s) ++length;
+  for (int s = t + 1; s < args.T && length < kLongRun && args.sequences[s] == sequence; ++s)
+    ++length;
+  return length >= kLongRun;
+}
+
+/// Long runs on matrix units, bf16; false where its copies cannot reach the rows.
+bool attention_runs(const CudaContext& cuda, const Attention& op, const AttentionArgs& args);
+
+}  // namespace moe
