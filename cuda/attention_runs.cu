@@ -137,8 +137,10 @@ __global__ void __launch_bounds__(kThreads)
         }
       }
 
+#pragma unroll
       for (int i = 0; i < 2; ++i) {
         float top = best[i];
+#pragma unroll
         for (int k = 0; k < 4; ++k)
           for (int h = 0; h < 2; ++h) {
             const int position = block * kKeys + 8 * k + 2 * t + h;
@@ -151,6 +153,7 @@ __global__ void __launch_bounds__(kThreads)
         const float keep = best[i] == -INFINITY ? 0.f : expf(best[i] - top);
         best[i] = top;
         float sum = 0.f;
+#pragma unroll
         for (int k = 0; k < 4; ++k)
           for (int h = 0; h < 2; ++h) {
             float& score = scores[k][2 * i + h];
@@ -165,6 +168,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
       for (int step = 0; step < 2; ++step) {
         uint32_t p[4];  // c of two score tiles is a of one step
+#pragma unroll
         for (int i = 0; i < 4; ++i) {
           const float(&c)[4] = scores[2 * step + i / 2];
           p[i] = narrow2(c[i % 2 * 2], c[i % 2 * 2 + 1]);
@@ -183,6 +187,7 @@ __global__ void __launch_bounds__(kThreads)
     }
     cp_async_wait<0>();
 
+#pragma unroll
     for (int i = 0; i < 2; ++i) {
       total[i] += __shfl_xor_sync(~0u, total[i], 1);
       total[i] += __shfl_xor_sync(~0u, total[i], 2);

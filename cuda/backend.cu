@@ -2,6 +2,8 @@
 
 #include <cuda_runtime.h>
 
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
 
@@ -62,16 +64,27 @@ const char* on(int index, const Body& body) {
   });
 }
 
+/// Says in words what a machine lacks.
 const char* count(int* gpus) {
-  return guarded([&] { check(cudaGetDeviceCount(gpus)); });
+  return guarded([&] {
+    *gpus = 0;
+    int driver = 0, runtime = 0;
+    check(cudaDriverGetVersion(&driver));
+    check(cudaRuntimeGetVersion(&runtime));
+    if (driver == 0) fail(Code::cuda_unavailable, "no NVIDIA driver");
+    const cudaError_t error = cudaGetDeviceCount(gpus);
+    if (error == cudaErrorInsufficientDriver)
+      fail(Code::cuda_unavailable, "an NVIDIA driver for CUDA ", driver / 1000, ".",
+           driver % 1000 / 10, ", too old for CUDA ", runtime / 1000);
+    if (error != cudaErrorNoDevice) check(error);
+  });
 }
 
 const char* describe(int index, MoeGpuInfo* info) {
   return guarded([&] {
     cudaDeviceProp properties;
     check(cudaGetDeviceProperties(&properties, index));
-    std::strncpy(info->name, properties.name, sizeof info->name - 1);
-    info->name[sizeof info->name - 1] = 0;
+    std::snprintf(info->name, sizeof info->name, "%.127s", properties.name);
     info->memory = properties.totalGlobalMem;
     info->capability = 10 * properties.major + properties.minor;
     check(cudaDriverGetVersion(&info->driver));
@@ -91,6 +104,9 @@ const char* open(int index, MoeGpu** gpu) {
     };
     context.capability = 10 * attribute(cudaDevAttrComputeCapabilityMajor) +
                          attribute(cudaDevAttrComputeCapabilityMinor);
+    // Kernels of an older generation run on every newer GPU; tests compare them there.
+    if (const char* limit = std::getenv("MOE_CUDA_CAPABILITY"))
+      context.capability = std::min(context.capability, std::atoi(limit));
     context.multiprocessors = attribute(cudaDevAttrMultiProcessorCount);
     context.shared_bytes = static_cast<size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
     check(cudaStreamCreateWithFlags(&context.stream, cudaStreamNonBlocking));

@@ -24,7 +24,7 @@ void TopK::run_cuda(const CudaContext& cuda) const {
                 sizeof(int) + place_bytes(args, warps), args, cuda.counter);
   };
   if (args.E <= 32) return launch(top_k<1, 32>, 32);
-  if (args.E <= 128) return launch(top_k<4, 32>, 32);
+  if (args.E <= 128) return launch(top_k<4, 16>, 16);
   launch(top_k<32, 8>, 8);
 }
 

@@ -27,7 +27,7 @@ struct Stream {
 
 namespace {
 
-constexpr int kDevices = 8;
+constexpr int kDevices = 8, kRuntime = 13000;
 constexpr size_t kSharedPerBlock[] = {227 << 10, 163 << 10};  // sm_90, sm_80
 
 thread_local int current_device = 0;
@@ -36,10 +36,13 @@ std::mutex mutex;
 size_t used = 0;
 std::map<const char*, size_t> pinned;  // host memory that copies may read later
 
-size_t capacity() {
-  const char* bytes = std::getenv("MOE_SIM_MEMORY");
-  return bytes ? std::strtoull(bytes, nullptr, 10) : size_t{4} << 30;
+/// What tests change of the simulated machine.
+size_t setting(const char* name, size_t usual) {
+  const char* value = std::getenv(name);
+  return value ? std::strtoull(value, nullptr, 10) : usual;
 }
+size_t capacity() { return setting("MOE_SIM_MEMORY", size_t{4} << 30); }
+int driver() { return static_cast<int>(setting("MOE_SIM_DRIVER", kRuntime)); }
 
 bool is_pinned(const void* memory) {
   const std::lock_guard lock(mutex);
@@ -96,8 +99,9 @@ using moe::sim::Graph;
 using moe::sim::Stream;
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = moe::sim::kDevices;
-  return cudaSuccess;
+  if (moe::sim::driver() < moe::sim::kRuntime) return cudaErrorInsufficientDriver;
+  *count = static_cast<int>(moe::sim::setting("MOE_SIM_GPUS", moe::sim::kDevices));
+  return *count == 0 ? cudaErrorNoDevice : cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int device) {
@@ -131,16 +135,19 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
                 device & 4 ? 80 : 90, schedule.descending ? "descending" : "ascending",
                 schedule.late ? "late" : "early");
   properties->totalGlobalMem = moe::sim::capacity();
-  properties->major = device & 4 ? 8 : 9;
+  properties->major = static_cast<int>(moe::sim::setting("MOE_SIM_MAJOR", device & 4 ? 8 : 9));
   properties->minor = 0;
   return cudaSuccess;
 }
 
 cudaError_t cudaDriverGetVersion(int* version) {
-  *version = 13000;
+  *version = moe::sim::driver();
   return cudaSuccess;
 }
-cudaError_t cudaRuntimeGetVersion(int* version) { return cudaDriverGetVersion(version); }
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = moe::sim::kRuntime;
+  return cudaSuccess;
+}
 
 const char* cudaGetErrorString(cudaError_t error) {
   switch (error) {

@@ -1,0 +1,106 @@
+// What the CUDA compiler says of the kernels, where CMake has built the CUDA backend:
+//   node scripts/cuda_gates.mjs
+// Kernels that must stay in registers spill nothing, on every architecture; no register exchange was
+// ignored and no wgmma serialised; and the PTX of the kernels that live from special instructions has
+// them. Prints one line a kernel and architecture, and what is wrong; exits with 1 if anything is.
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
+const tree = path.join(root, 'build-cmake', `${process.platform}-${process.arch}`)
+const logs = path.join(tree, 'CMakeFiles', 'moe_cuda.dir', 'cuda')
+
+/** Kernels that are bound by their inner loops. */
+export const inRegisters =
+  /gemm_few_rows|gemm_tile|gemm_warpgroups|attend_runs|route_few|combine|permute|rms_norm|top_k/
+
+/** Instructions that a kernel file is written for, in its PTX for an architecture. */
+export const instructions = [
+  ['gemm_warpgroup.cu', 'sm_90a', /wgmma\.mma_async\.sync\.aligned\.m64n256k16/],
+  ['gemm_warpgroup.cu', 'sm_90a', /cp\.async\.bulk\.tensor\.2d/],
+  ['gemm_warpgroup.cu', 'sm_90a', /setmaxnreg\.inc/],
+  ['gemm_warpgroup.cu', 'sm_90a', /griddepcontrol\.wait/],
+  ['gemm_tiles.cu', 'sm_80', /mma\.sync\.aligned\.m16n8k16/],
+  ['gemm_tiles.cu', 'sm_80', /cp\.async\.cg/],
+  ['gemm_few.cu', 'sm_80', /ld\.global\.nc\.L1::no_allocate/],
+  ['attention_runs.cu', 'sm_80', /ldmatrix\.sync\.aligned\.m8n8\.x4\.trans/],
+]
+
+/** The CUDA compiler of the build; undefined when the backend was not built here. */
+export function compiler() {
+  if (!existsSync(logs)) return undefined
+  const files = path.join(tree, 'CMakeFiles')
+  const found = readdirSync(files)
+    .map((version) => path.join(files, version, 'CMakeCUDACompiler.cmake'))
+    .find((file) => existsSync(file))
+  return found && /set\(CMAKE_CUDA_COMPILER "(.+)"\)/.exec(readFileSync(found, 'utf8'))?.[1]
+}
+
+/** ptxas's numbers: one entry for each kernel and architecture. */
+export function kernels() {
+  return readdirSync(logs)
+    .filter((file) => file.endsWith('.cu.o.log'))
+    .flatMap((file) =>
+      readFileSync(path.join(logs, file), 'utf8')
+        .split("Compiling entry function '")
+        .slice(1)
+        .map((part) => ({
+          file: file.replace(/\.o\.log$/, ''),
+          name: part.slice(0, part.indexOf("'")),
+          architecture: /for '(\w+)'/.exec(part)[1],
+          spilled: Number(/(\d+) bytes spill stores/.exec(part)?.[1] ?? 0),
+          registers: Number(/Used (\d+) registers/.exec(part)?.[1] ?? 0),
+        })),
+    )
+}
+
+/** Lines in which the compiler says that it did not do what the source asks for. */
+export function complaints() {
+  return readdirSync(logs)
+    .filter((file) => file.endsWith('.cu.o.log'))
+    .flatMap((file) =>
+      readFileSync(path.join(logs, file), 'utf8')
+        .split('\n')
+        .filter((line) => /setmaxnreg|serializ/i.test(line)),
+    )
+}
+
+/** Instructions that are missing where they must be. */
+export function missing() {
+  const nvcc = compiler()
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'moe-native-ptx-'))
+  const ptx = new Map()
+  const made = (file, architecture) => {
+    const key = `${file}.${architecture}`
+    if (!ptx.has(key)) {
+      const to = path.join(folder, `${key}.ptx`)
+      const include = ['gpu', '.'].flatMap((dir) => ['-I', path.join(root, 'cuda', dir)])
+      const flags = ['-std=c++20', '--expt-relaxed-constexpr', '-diag-suppress=20012,177']
+      execFileSync(nvcc, [
+        ...['-ptx', `-arch=${architecture}`, ...flags, ...include, '-I', path.join(root, 'csrc')],
+        ...[path.join(root, 'cuda', file), '-o', to],
+      ])
+      ptx.set(key, readFileSync(to, 'utf8'))
+    }
+    return ptx.get(key)
+  }
+  return instructions
+    .filter(([file, architecture, pattern]) => !pattern.test(made(file, architecture)))
+    .map(([file, architecture, pattern]) => `${file} for ${architecture} has no ${pattern.source}`)
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  if (!compiler()) {
+    console.error('the CUDA backend was not built here: no CUDA compiler, or MOE_CUDA=OFF')
+    process.exit(1)
+  }
+  const listed = kernels().filter(({ name }) => inRegisters.test(name))
+  for (const { file, name, architecture, spilled, registers } of listed)
+    console.log(`${architecture} ${file} ${name}: ${registers} registers, ${spilled} bytes spilled`)
+  const wrong = [...complaints(), ...missing()]
+  for (const line of wrong) console.log(line)
+  if (wrong.length > 0 || listed.some(({ spilled }) => spilled > 0)) process.exitCode = 1
+}

@@ -1,0 +1,89 @@
+// Runs the tests, the sanitizers and the kernel benchmark on a GPU; prints a table and writes gpu-check.json.
+// Called by scripts/gpu-check.sh.
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { parseArgs } from 'node:util'
+
+const { values } = parseArgs({
+  options: {
+    device: { type: 'string', default: 'cuda' },
+    out: { type: 'string', default: process.env.OUT ?? 'build/gpu-check' },
+    skip: { type: 'string', default: '' },
+    seconds: { type: 'string', default: '120' }, // at most, for each step
+  },
+})
+const { device, out } = values
+const skip = new Set(values.skip.split(','))
+mkdirSync(out, { recursive: true })
+
+const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--project', 'native']
+const say = (command, ...args) =>
+  (spawnSync(command, args, { encoding: 'utf8' }).stdout ?? '').trim()
+
+/** Runs a command for a limited time; its output goes to a file of the step's name. */
+function run(name, command, args, env = {}) {
+  const started = performance.now()
+  const { status, stdout, stderr, error } = spawnSync(command, args, {
+    encoding: 'utf8',
+    env: { ...process.env, MOE_TEST_DEVICE: device, ...env },
+    timeout: 1000 * Number(values.seconds),
+    maxBuffer: 1 << 28,
+  })
+  writeFileSync(path.join(out, `${name}.log`), `${stdout}${stderr}`)
+  const seconds = Math.round((performance.now() - started) / 100) / 10
+  return { status: error ? String(error.code ?? error.message) : status, seconds, stdout }
+}
+
+function tests(name, files, env = {}, prefix = []) {
+  const report = path.join(out, `${name}.json`)
+  const args = [...vitest, ...files, '--reporter=json', `--outputFile=${report}`]
+  const [command, ...rest] = [...prefix, process.execPath, ...args]
+  const { status, seconds } = run(name, command, rest, env)
+  const counts = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : {}
+  const { numPassedTests: passed = 0, numFailedTests: failed = 0 } = counts
+  return { name, ok: status === 0 && passed > 0, status, passed, failed, seconds }
+}
+
+const gemms = ['test/ops.test.ts', '-t', 'linear|grouped_gemm']
+const models = ['test/models', 'test/routers', 'test/engine/batching.test.ts']
+const sanitizer = (tool) => [
+  'compute-sanitizer',
+  ...['--tool', tool, '--target-processes', 'all', '--error-exitcode', '99'],
+]
+const steps = [
+  // Kernels for sm_80 run on every newer GPU: the same cases hold them to the same f64 reference.
+  () => tests('mma-sync-against-reference', gemms, { MOE_CUDA_CAPABILITY: '80' }),
+  () => tests('ops', ['test/ops.test.ts']),
+  () => tests('models', models),
+  () => tests('devices', ['test/cuda/device.test.ts']),
+]
+if (!skip.has('sanitizers'))
+  for (const tool of ['memcheck', 'racecheck'])
+    steps.push(() => tests(tool, ['test/ops.test.ts'], {}, sanitizer(tool)))
+if (!skip.has('bench') && existsSync('bench/kernels.mjs'))
+  steps.push(() => {
+    const args = ['bench/kernels.mjs', '--device', device, '--json']
+    const { status, seconds, stdout } = run('kernels', process.execPath, args)
+    if (status === 0) writeFileSync(path.join(out, 'kernels.json'), stdout)
+    return { name: 'kernels', ok: status === 0, status, seconds }
+  })
+
+const hardware = {
+  gpu: say('nvidia-smi', '--query-gpu=name,driver_version,memory.total', '--format=csv,noheader'),
+  cpu: os.cpus()[0]?.model,
+  node: process.version,
+}
+const commit = say('git', 'rev-parse', '--short', 'HEAD')
+const results = []
+for (const step of steps) {
+  const result = step()
+  results.push(result)
+  const { name, ok, status, passed = '', failed = '', seconds } = result
+  const cells = [name.padEnd(28), ok ? 'ok' : `FAILED (${status})`, passed, failed, `${seconds} s`]
+  console.log(cells.join('\t'))
+}
+const report = { date: new Date().toISOString(), commit, device, hardware, results }
+writeFileSync(path.join(out, 'gpu-check.json'), `${JSON.stringify(report, null, 2)}\n`)
+process.exitCode = results.every(({ ok }) => ok) ? 0 : 1
