@@ -44,6 +44,7 @@ function run(command, ...args) {
     console.error('moe-native: the build failed; it needs CMake >= 3.20 and a C++20 compiler')
     process.exit(result.status ?? 1)
   }
+  for (const [, line] of result.stdout.matchAll(/^-- (moe-native: .+)$/gm)) console.error(line)
 }
 
 function cmakeJs() {

@@ -142,15 +142,14 @@ void Device::stream(void* to, size_t bytes, size_t unit,
     check(backend_.allocate_pinned(2 * kPiece, &memory));
     staging_ = static_cast<std::byte*>(memory);
   }
-  int turn = 0;
-  for (size_t begin = 0; begin < bytes; begin += piece, turn ^= 1) {
+  for (size_t begin = 0; begin < bytes; begin += piece) {
     const size_t end = std::min(begin + piece, bytes);
-    std::byte* half = staging_ + static_cast<size_t>(turn) * kPiece;
+    std::byte* half = staging_ + (staging_turn_ ? kPiece : 0);
     fill(half, begin, end);
     synchronize();  // the other half has arrived, so that it can be filled next
     upload(static_cast<std::byte*>(to) + begin, half, end - begin);
+    staging_turn_ = !staging_turn_;
   }
-  synchronize();
 }
 
 MoeKernel Device::kernel(const char* op) {

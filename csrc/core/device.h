@@ -38,7 +38,8 @@ class Device {
   void synchronize() { check(backend_.synchronize(gpu_)); }
 
   /// Streams `bytes` to the device through pinned memory: `fill(buffer, begin, end)` makes one
-  /// piece while the one before it travels. Pieces begin at multiples of `unit`.
+  /// piece while the one before it travels, the last one of the call before included. Pieces begin
+  /// at multiples of `unit`.
   void stream(void* to, size_t bytes, size_t unit,
               const std::function<void(std::byte*, size_t, size_t)>& fill);
 
@@ -59,6 +60,7 @@ class Device {
   const MoeBackend& backend_;
   MoeGpu* gpu_;
   std::byte* staging_ = nullptr;  // two pieces, pinned; engine thread only
+  bool staging_turn_ = false;     // the second piece is free
 };
 
 }  // namespace moe
