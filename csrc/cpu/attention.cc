@@ -1,6 +1,6 @@
 // Attention on the CPU. Queries that read the same keys (neighbouring tokens of a sequence, and the
-// query heads of one key head) go through the blocks four at a time. Key heads run slowest, so that
-// a prefill finds a head's keys and values in the cache.
+// query heads of one key head) go through the blocks eight at a time. Key heads run slowest, so
+// that a prefill finds a head's keys and values in the cache.
 
 #include "ops/attention.h"
 
@@ -11,54 +11,51 @@
 namespace moe {
 namespace {
 
-constexpr int kQueries = 4;
+constexpr int kQueries = 8;
 
-/// One query head of one token, and its running softmax.
+/// One query head of one token.
 struct Query {
   int64_t token, head;
   int64_t first, last;  // positions it sees, both included
-  float best = -INFINITY, total = 0.f;
   alignas(64) float q[Attention::kMaxHeadSize];
   alignas(64) float acc[Attention::kMaxHeadSize];
+};
+
+/// The running softmaxes of m queries.
+struct Softmaxes {
+  float best[kQueries], total[kQueries] = {};
+
+  Softmaxes() { std::fill_n(best, kQueries, -INFINITY); }
 };
 
 /// Keys of one block: scores, running softmax, values. A block that a query does not see leaves it
 /// as it is.
 template <class T>
-void attend_block(const Kernels& kernels, const Attention& op, Query* queries, int m, int64_t block,
-                  int64_t base) {
+void attend_block(const Kernels& kernels, const Attention& op, Query* queries, int m,
+                  Softmaxes& softmaxes, int64_t block, int64_t base) {
   constexpr int kHalf = sizeof(T) == 2;
   const int64_t D = op.keys.dim(2), start = block * kBlockTokens;
   const float* q[kQueries];
   float* acc[kQueries];
   float keep[kQueries];
-  int64_t n = 0;
+  int32_t begin[kQueries], end[kQueries], most = 0;
   for (int i = 0; i < m; ++i) {
+    const auto inside = [&](int64_t position) {
+      return static_cast<int32_t>(std::clamp(position - start, int64_t{0}, kBlockTokens));
+    };
     q[i] = queries[i].q;
     acc[i] = queries[i].acc;
-    n = std::max(n, std::min(kBlockTokens, queries[i].last - start + 1));
+    begin[i] = inside(queries[i].first);
+    end[i] = inside(queries[i].last + 1);
+    most = std::max(most, end[i]);
   }
   alignas(64) float p[kQueries * kBlockTokens];
   kernels.key_scores(q, m, op.keys.as<T>() + base, kHalf, D, p);
-  for (int i = 0; i < m; ++i) {
-    Query& query = queries[i];
-    float* row = p + i * kBlockTokens;
-    for (int64_t j = 0; j < kBlockTokens; ++j)
-      row[j] = start + j < query.first || start + j > query.last ? -INFINITY : row[j] * op.scale;
-    const float top = std::max(query.best, kernels.max_value(row, kBlockTokens));
-    if (top == -INFINITY) {
-      keep[i] = 1.f;
-      std::fill_n(row, kBlockTokens, 0.f);
-      continue;
-    }
-    keep[i] = query.best == -INFINITY ? 0.f : std::exp(query.best - top);
-    query.total = query.total * keep[i] + kernels.exp_sum(row, kBlockTokens, top);
-    query.best = top;
-  }
-  kernels.add_values(p, m, n, op.values.as<T>() + base, kHalf, D, keep, acc);
+  kernels.softmax_block(p, m, begin, end, op.scale, softmaxes.best, softmaxes.total, keep);
+  kernels.add_values(p, m, most, op.values.as<T>() + base, kHalf, D, keep, acc);
 }
 
-/// Up to four queries of one sequence and key head.
+/// Up to eight queries of one sequence and key head.
 template <class T>
 void attend(const Kernels& kernels, const Attention& op, Query* queries, int m, int64_t group) {
   const int64_t G = op.keys.dim(1), D = op.keys.dim(2);
@@ -69,18 +66,18 @@ void attend(const Kernels& kernels, const Attention& op, Query* queries, int m, 
     const T* q = op.q.row<T>(query.token) + query.head * D;
     query.first = op.starts.as<int32_t>()[query.token];
     query.last = op.positions.as<int32_t>()[query.token];
-    query.best = -INFINITY;
-    query.total = 0.f;
     for (int64_t d = 0; d < D; ++d) query.q[d] = to_float(q[d]);
     std::fill_n(query.acc, D, 0.f);
     first = std::min(first, query.first);
     last = std::max(last, query.last);
   }
+  Softmaxes softmaxes;
   for (int64_t block = first / kBlockTokens; block <= last / kBlockTokens; ++block)
-    attend_block<T>(kernels, op, queries, m, block, (blocks[block] * G + group) * D * kBlockTokens);
+    attend_block<T>(kernels, op, queries, m, softmaxes, block,
+                    (blocks[block] * G + group) * D * kBlockTokens);
   for (int i = 0; i < m; ++i) {
     T* out = op.out.row<T>(queries[i].token) + queries[i].head * D;
-    const float inverse = 1.f / queries[i].total;
+    const float inverse = 1.f / softmaxes.total[i];
     for (int64_t d = 0; d < D; ++d) out[d] = from_float<T>(queries[i].acc[d] * inverse);
   }
 }

@@ -26,6 +26,7 @@ extern const Kernels MOE_PASTE(kernels_, MOE_ISA) = {
     .gemm_tiles = gemm_tiles,
     .gemm_dot = MOE_GEMM_DOT,
     .key_scores = key_scores,
+    .softmax_block = softmax_block,
     .add_values = add_values,
     .exp_sum = exp_sum,
     .sum_squares = sum_squares,

@@ -23,11 +23,16 @@ struct Kernels {
   /// bf16 rows, m <= 6 of them, with the dot-product instructions; null where there are none.
   void (*gemm_dot)(const uint16_t* const* x, int m, const void* panel, int64_t lines, float* out);
 
-  /// Attention of m <= 4 queries to the 32 keys of a block, in two steps. keys [d, 32], values [32,
+  /// Attention of m queries to the 32 keys of a block, in three steps. keys [d, 32], values [32,
   /// d]: f32, or bf16 if `half`. Each result is one chain of multiply-adds, whatever m is. out[m,
   /// 32]: out[i, j] = q[i] . keys[:, j]
   void (*key_scores)(const float* const* q, int m, const void* keys, int half, int64_t d,
                      float* out);
+  /// Running softmax of m <= 16 rows of scores p [m, 32], of which row i sees [begin[i], end[i]):
+  /// p = exp(scale p - best), best and total moved on, and keep what the sums so far are to be
+  /// multiplied by. best starts at minus infinity, total at 0.
+  void (*softmax_block)(float* p, int m, const int32_t* begin, const int32_t* end, float scale,
+                        float* best, float* total, float* keep);
   /// acc[i] = acc[i] * scale[i] + sum over the first n keys of p[i, :] * values, p [m, 32]
   void (*add_values)(const float* p, int m, int64_t n, const void* values, int half, int64_t d,
                      const float* scale, float* const* acc);

@@ -35,9 +35,9 @@ double spin_f32(int64_t n) {
 #if defined(__AVX512BF16__)
 #define MOE_SPIN_DOT spin_dot
 double spin_dot(int64_t n) {
-  __m512 acc[kChains];
+  __m512 acc[kChains];  // different ones: the compiler merges equal chains
 #pragma GCC unroll 12
-  for (int c = 0; c < kChains; ++c) acc[c] = _mm512_setzero_ps();
+  for (int c = 0; c < kChains; ++c) acc[c] = _mm512_set1_ps((float)c);
   __m512i a = _mm512_set1_epi16(0x3f80);
   for (int64_t i = 0; i < n; ++i) {
     asm volatile("" : "+v"(a));

@@ -20,6 +20,13 @@ INLINE float load_one(const void* p, int64_t i) {
 
 constexpr int kKeys = 32;
 
+// Queries at a time: as many as the registers have room for.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kQueries = 8;
+#else
+constexpr int kQueries = 4;
+#endif
+
 template <int M, bool Half>
 INLINE void scores_of(const float* const* q, const void* keys, int64_t d, float* out) {
   // As many vectors of keys as M rows of sums leave room for.
@@ -30,14 +37,14 @@ INLINE void scores_of(const float* const* q, const void* keys, int64_t d, float*
       Vf k[V];
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) k[v] = load_any<Half>(keys, i * kKeys + c + v * kLanes);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int m = 0; m < M; ++m) {
         const Vf a = splat(q[m][i]);
 #pragma GCC unroll 8
         for (int v = 0; v < V; ++v) acc[m][v] += k[v] * a;
       }
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int m = 0; m < M; ++m)
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) store(out + m * kKeys + c + v * kLanes, acc[m][v]);
@@ -72,7 +79,7 @@ template <int M, int V, bool Half>
 INLINE void value_columns(const float* p, int64_t n, const void* values, int64_t d, int64_t i,
                           const float* scale, float* const* acc) {
   Vf sum[M][V];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int m = 0; m < M; ++m)
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v)
@@ -83,14 +90,14 @@ INLINE void value_columns(const float* p, int64_t n, const void* values, int64_t
     Vf w[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) w[v] = load_any_part<Half>(row, i + v * kLanes, d);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
       const Vf a = splat(p[m * kKeys + j]);
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) sum[m][v] += w[v] * a;
     }
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int m = 0; m < M; ++m)
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) store_part(acc[m], i + v * kLanes, d, sum[m][v]);
@@ -106,34 +113,94 @@ INLINE void values_of(const float* p, int64_t n, const void* values, int64_t d, 
   for (; i < d; i += kLanes) value_columns<M, 1, Half>(p, n, values, d, i, scale, acc);
 }
 
-void key_scores(const float* const* q, int m, const void* keys, int half, int64_t d, float* out) {
+template <bool Half>
+void scores_any(const float* const* q, int m, const void* keys, int64_t d, float* out) {
   switch (m) {
-    case 4:
-      return half ? scores_of<4, true>(q, keys, d, out) : scores_of<4, false>(q, keys, d, out);
-    case 3:
-      return half ? scores_of<3, true>(q, keys, d, out) : scores_of<3, false>(q, keys, d, out);
+    case 1:
+      return scores_of<1, Half>(q, keys, d, out);
     case 2:
-      return half ? scores_of<2, true>(q, keys, d, out) : scores_of<2, false>(q, keys, d, out);
+      return scores_of<2, Half>(q, keys, d, out);
+    case 3:
+      return scores_of<3, Half>(q, keys, d, out);
+    case 4:
+      return scores_of<4, Half>(q, keys, d, out);
     default:
-      return half ? scores_of<1, true>(q, keys, d, out) : scores_of<1, false>(q, keys, d, out);
+      return scores_of<kQueries, Half>(q, keys, d, out);
+  }
+}
+
+template <bool Half>
+void values_any(const float* p, int m, int64_t n, const void* values, int64_t d, const float* scale,
+                float* const* acc) {
+  switch (m) {
+    case 1:
+      return values_of<1, Half>(p, n, values, d, scale, acc);
+    case 2:
+      return values_of<2, Half>(p, n, values, d, scale, acc);
+    case 3:
+      return values_of<3, Half>(p, n, values, d, scale, acc);
+    case 4:
+      return values_of<4, Half>(p, n, values, d, scale, acc);
+    default:
+      return values_of<kQueries, Half>(p, n, values, d, scale, acc);
+  }
+}
+
+/// Pieces of m rows: all that fit the registers, then four at most.
+INLINE int piece_of(int m) { return m >= kQueries ? kQueries : m < 4 ? m : 4; }
+
+void key_scores(const float* const* q, int m, const void* keys, int half, int64_t d, float* out) {
+  for (int i = 0, n; i < m; i += n) {
+    n = piece_of(m - i);
+    half ? scores_any<true>(q + i, n, keys, d, out + i * kKeys)
+         : scores_any<false>(q + i, n, keys, d, out + i * kKeys);
+  }
+}
+
+void softmax_block(float* p, int m, const int32_t* begin, const int32_t* end, float scale,
+                   float* best, float* total, float* keep) {
+  constexpr int kVectors = kKeys / kLanes, kRows = 16;
+  Vi index;
+  for (int l = 0; l < kLanes; ++l) index[l] = l;
+  alignas(64) float top[kRows] = {}, before[kRows] = {};
+  for (int i = 0; i < m; ++i) {
+    float* row = p + i * kKeys;
+    Vf most_of = splat(best[i]);
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      const Vi at = index + v * kLanes;
+      const Vi seen = (at >= begin[i]) & (at < end[i]);
+      const Vf score = select(seen, load(row + v * kLanes) * scale, splat(-__builtin_inff()));
+      store(row + v * kLanes, score);
+      most_of = vmax(most_of, score);
+    }
+    // Nothing seen so far: any finite shift makes every share 0.
+    const float highest = most(most_of);
+    top[i] = highest == -__builtin_inff() ? 0.f : highest;
+    before[i] = best[i] - top[i];
+    best[i] = highest;
+  }
+  for (int i = 0; i < kRows; i += kLanes) store(before + i, vexp(load(before + i)));
+  for (int i = 0; i < m; ++i) {
+    float* row = p + i * kKeys;
+    Vf shares = {};
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      const Vf share = vexp(load(row + v * kLanes) - top[i]);
+      store(row + v * kLanes, share);
+      shares += share;
+    }
+    keep[i] = before[i];
+    total[i] = rounded(total[i] * keep[i]) + sum(shares);
   }
 }
 
 void add_values(const float* p, int m, int64_t n, const void* values, int half, int64_t d,
                 const float* scale, float* const* acc) {
-  switch (m) {
-    case 4:
-      return half ? values_of<4, true>(p, n, values, d, scale, acc)
-                  : values_of<4, false>(p, n, values, d, scale, acc);
-    case 3:
-      return half ? values_of<3, true>(p, n, values, d, scale, acc)
-                  : values_of<3, false>(p, n, values, d, scale, acc);
-    case 2:
-      return half ? values_of<2, true>(p, n, values, d, scale, acc)
-                  : values_of<2, false>(p, n, values, d, scale, acc);
-    default:
-      return half ? values_of<1, true>(p, n, values, d, scale, acc)
-                  : values_of<1, false>(p, n, values, d, scale, acc);
+  for (int i = 0, rows; i < m; i += rows) {
+    rows = piece_of(m - i);
+    half ? values_any<true>(p + i * kKeys, rows, n, values, d, scale + i, acc + i)
+         : values_any<false>(p + i * kKeys, rows, n, values, d, scale + i, acc + i);
   }
 }
 
@@ -171,9 +238,7 @@ float max_value(const float* x, int64_t n) {
   if (n >= kLanes) {
     Vf top = load(x);
     for (i = kLanes; i + kLanes <= n; i += kLanes) top = vmax(top, load(x + i));
-    float lane[kLanes];
-    store(lane, top);
-    for (int j = 0; j < kLanes; ++j) best = lane[j] > best ? lane[j] : best;
+    best = most(top);
   }
   for (; i < n; ++i) best = x[i] > best ? x[i] : best;
   return best;

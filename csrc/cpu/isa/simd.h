@@ -67,13 +67,29 @@ INLINE Vf select(Vi mask, Vf yes, Vf no) { return (Vf)((mask & (Vi)yes) | (~mask
 INLINE Vf vmax(Vf a, Vf b) { return select(a > b, a, b); }
 INLINE Vf vmin(Vf a, Vf b) { return select(a < b, a, b); }
 
-/// Sum of the lanes, always in the same order.
+/// `op` over the lanes, always in the same order: halves onto halves.
+template <class Op>
+INLINE float fold(Vf v, const Op& op) {
+#if defined(__AVX512F__)
+  v = op(v, __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+  v = op(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
+  v = op(v, __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
+  v = op(v, __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
+#elif defined(__AVX2__)
+  v = op(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3));
+  v = op(v, __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5));
+  v = op(v, __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6));
+#else
+  v = op(v, __builtin_shufflevector(v, v, 2, 3, 0, 1));
+  v = op(v, __builtin_shufflevector(v, v, 1, 0, 3, 2));
+#endif
+  return v[0];
+}
 INLINE float sum(Vf v) {
-  float lane[kLanes];
-  store(lane, v);
-  for (int width = kLanes / 2; width > 0; width /= 2)
-    for (int i = 0; i < width; ++i) lane[i] += lane[i + width];
-  return lane[0];
+  return fold(v, [](Vf a, Vf b) { return a + b; });
+}
+INLINE float most(Vf v) {
+  return fold(v, [](Vf a, Vf b) { return vmax(a, b); });
 }
 
 /// exp(x) to about one unit in the last place: x = n ln2 + r, |r| <= ln2 / 2, and the Cephes
