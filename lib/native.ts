@@ -207,9 +207,9 @@ export interface Native {
   ): Promise<void>
   /** Uniform numbers with this mean and standard deviation; the layout does not matter. */
   fillRandom(out: Tensor, mean: number, scale: number, seed: number): Promise<void>
-  /** Seconds of `work` bytes read or operations done by all threads: what this machine can do now. */
+  /** Seconds of `work` bytes read, bytes of fresh memory written, or operations done by all threads: what this machine can do now. */
   probe(
-    kind: 'read' | 'f32' | 'bf16_dot',
+    kind: 'read' | 'fresh' | 'f32' | 'bf16_dot',
     threads: number,
   ): Promise<{ work: number; seconds: number }>
   ropeTable(out: Tensor, base: number, positionScale: number, rounding: string): Promise<void>

@@ -35,7 +35,13 @@ Scalars token_scalars(const Combine& op, const int32_t* constant_of, int64_t t) 
 void add_row(const Kernels& kernels, const Tensor& x, int64_t row, float scale, float* out) {
   const int64_t H = x.last();
   if (x.dtype == DType::f32) return kernels.add_scaled(x.row<float>(row), scale, H, out);
-  for (int64_t h = 0; h < H; ++h) out[h] += scale * to_float(x.row<bf16>(row)[h]);
+  constexpr int64_t kPiece = 256;
+  float piece[kPiece];
+  for (int64_t h = 0; h < H; h += kPiece) {
+    const int64_t n = std::min(kPiece, H - h);
+    kernels.widen(&x.row<bf16>(row)[h].bits, n, piece);
+    kernels.add_scaled(piece, scale, n, out + h);
+  }
 }
 
 }  // namespace

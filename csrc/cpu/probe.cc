@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 
 #include "core/buffer.h"
 #include "core/error.h"
@@ -33,6 +34,15 @@ Probed probe_read(const CpuContext& cpu) {
   return {static_cast<double>(kBytes), best};
 }
 
+/// Writes memory that the process has not had before, once.
+Probed probe_fresh(const CpuContext& cpu) {
+  constexpr int64_t kBytes = int64_t{1} << 30, kPiece = int64_t{1} << 21;
+  const Buffer memory(kBytes);
+  return {static_cast<double>(kBytes), time_of(cpu, kBytes / kPiece, [&](int64_t i) {
+            std::memset(memory.data() + i * kPiece, 1, kPiece);
+          })};
+}
+
 Probed probe_rate(const CpuContext& cpu, double (*spin)(int64_t)) {
   if (!spin) return {0, 1};
   constexpr int64_t kRounds = 2'000'000;
@@ -49,9 +59,10 @@ Probed probe_rate(const CpuContext& cpu, double (*spin)(int64_t)) {
 
 Probed probe(const CpuContext& cpu, const std::string& kind) {
   if (kind == "read") return probe_read(cpu);
+  if (kind == "fresh") return probe_fresh(cpu);
   if (kind == "f32") return probe_rate(cpu, cpu.kernels.spin_f32);
   if (kind == "bf16_dot") return probe_rate(cpu, cpu.kernels.spin_dot);
-  fail(Code::option, "probe: kind must be read | f32 | bf16_dot, got ", kind);
+  fail(Code::option, "probe: kind must be read | fresh | f32 | bf16_dot, got ", kind);
 }
 
 }  // namespace moe

@@ -17,8 +17,13 @@ void RmsNorm::run_cpu(const CpuContext& cpu) const {
         cpu.kernels.scale_by(row, inverse, weight.as<float>(), H, out.row<float>(t));
         continue;
       }
-      for (int64_t h = 0; h < H; ++h)
-        out.row<bf16>(t)[h] = to_bf16(row[h] * inverse * weight.as<float>()[h]);
+      constexpr int64_t kPiece = 256;
+      float piece[kPiece];
+      for (int64_t h = 0; h < H; h += kPiece) {
+        const int64_t n = std::min(kPiece, H - h);
+        cpu.kernels.scale_by(row + h, inverse, weight.as<float>() + h, n, piece);
+        cpu.kernels.narrow(piece, n, &out.row<bf16>(t)[h].bits);
+      }
     }
   });
 }

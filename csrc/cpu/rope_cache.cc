@@ -5,19 +5,15 @@
 namespace moe {
 namespace {
 
-/// Rotates one head: `to` may be `from`; values of `to` are `stride` apart.
+/// One head, rotated, as f32.
 template <class T>
-void rotate(const T* from, const float* cos_sin, int64_t rotary, int64_t head, T* to,
-            int64_t stride) {
-  const int64_t half = rotary / 2;
-  for (int64_t j = 0; j < half; ++j) {
-    const float a = to_float(from[j]), b = to_float(from[j + half]);
-    const float c = cos_sin[j], s = cos_sin[half + j];
-    to[j * stride] = from_float<T>(a * c - b * s);
-    to[(j + half) * stride] = from_float<T>(b * c + a * s);
-  }
-  if (to == from) return;
-  for (int64_t j = rotary; j < head; ++j) to[j * stride] = from[j];
+void rotated(const Kernels& kernels, const T* head, int64_t size, const float* cos_sin,
+             int64_t rotary, float* buffer) {
+  if constexpr (sizeof(T) == sizeof(float))
+    std::copy_n(head, size, buffer);
+  else
+    kernels.widen(&head->bits, size, buffer);
+  kernels.rotate(buffer, cos_sin, rotary / 2);
 }
 
 }  // namespace
@@ -27,18 +23,24 @@ void RopeCache::run_cpu(const CpuContext& cpu) const {
   dispatch_activation(keys.dtype, "rope_cache", [&](auto tag) {
     using Value = decltype(tag);
     cpu.parallel(T, 1, [&](int64_t begin, int64_t end) {
+      alignas(64) float buffer[RopeCache::kMaxHeadSize];
       for (int64_t t = begin; t < end; ++t) {
         const float* cos_sin = table.row<float>(positions.as<int32_t>()[t]);
         const int64_t slot = slots.as<int32_t>()[t];
         const int64_t block = slot / kBlockTokens, column = slot % kBlockTokens;
         for (int64_t n = 0; n < N; ++n) {
           Value* head = q.row<Value>(t) + n * D;
-          rotate(head, cos_sin, r, D, head, 1);
+          rotated(cpu.kernels, head, D, cos_sin, r, buffer);
+          if constexpr (sizeof(Value) == sizeof(float))
+            std::copy_n(buffer, D, head);
+          else
+            cpu.kernels.narrow(buffer, D, &head->bits);
         }
         for (int64_t g = 0; g < G; ++g) {
           const int64_t base = (block * G + g) * D * kBlockTokens;
-          rotate(k.row<Value>(t) + g * D, cos_sin, r, D, keys.as<Value>() + base + column,
-                 kBlockTokens);
+          rotated(cpu.kernels, k.row<Value>(t) + g * D, D, cos_sin, r, buffer);
+          Value* to = keys.as<Value>() + base + column;
+          for (int64_t d = 0; d < D; ++d) to[d * kBlockTokens] = from_float<Value>(buffer[d]);
           std::copy_n(v.row<Value>(t) + g * D, D, values.as<Value>() + base + column * D);
         }
       }

@@ -28,9 +28,12 @@ struct RopeCache {
   Tensor keys;       // [blocks, G, D, 32] dtype of q
   Tensor values;     // [blocks, G, 32, D] dtype of q
 
+  static constexpr int64_t kMaxHeadSize = 1024;
+
   void check() const {
     const Check check(kName);
     check.rank("keys", keys, 4);
+    check.that(keys.dim(2) <= kMaxHeadSize, "keys", "of a head size of at most 1024", keys.dim(2));
     check.activation("keys", keys);
     const int64_t G = keys.dim(1), D = keys.dim(2);
     check.shape("keys", keys, {keys.dim(0), G, D, kBlockTokens});

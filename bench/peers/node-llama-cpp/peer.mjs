@@ -16,7 +16,7 @@ const contexts = new Map()
 async function sequencesOf(batch) {
   if (!contexts.has(batch)) {
     const context = await model.createContext({
-      contextSize: 2048 / (batch > 1 ? 4 : 1),
+      contextSize: batch > 1 ? 256 : 2048,
       batchSize: 512,
       sequences: batch,
       threads: threadOption,

@@ -1,5 +1,5 @@
 // moe-native against node-llama-cpp: the same random weights, interleaved rounds, ratios with their spread.
-//   node bench/peers/node-llama-cpp/run.mjs [--shape A|B] [--dtype bf16|f32] [--rounds 5] [--json]
+//   node bench/peers/node-llama-cpp/run.mjs [--shape A|B] [--dtype bf16|f32] [--rounds 5] [--block] [--json]
 // The first run installs the peer beside this file (about 725 MB) and writes the weights to a temporary folder.
 import { execFileSync, fork } from 'node:child_process'
 import { existsSync } from 'node:fs'
@@ -18,6 +18,7 @@ const { values } = parseArgs({
     activations: { type: 'string' },
     rounds: { type: 'string', default: '5' },
     threads: { type: 'string', default: String(os.availableParallelism()) },
+    block: { type: 'boolean' }, // the MoE blocks alone, by difference of two models
     json: { type: 'boolean' },
   },
 })
@@ -31,9 +32,13 @@ if (!existsSync(path.join(here, 'node_modules/node-llama-cpp'))) {
     stdio: 'ignore',
   })
 }
-const weights = path.join(os.tmpdir(), `moe-native-bench-${values.shape}-${values.dtype}`)
-if (!existsSync(path.join(weights, 'model.gguf')))
-  writeWeights(weights, shape, values.dtype, { gguf: true })
+/** Folder of a shape's weights in both formats. */
+function folderOf(name, c) {
+  const folder = path.join(os.tmpdir(), `moe-native-bench-${name}-${values.dtype}`)
+  if (!existsSync(path.join(folder, 'model.gguf')))
+    writeWeights(folder, c, values.dtype, { gguf: true })
+  return folder
+}
 
 function start(script, ...args) {
   const child = fork(path.join(here, script), args, { serialization: 'advanced' })
@@ -53,23 +58,51 @@ const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1]
 const token = (i) => 300 + ((i * 7919 + i * i * 31) % (shape.vocab - 400))
 const tokens = (n, seed) => Array.from({ length: n }, (_, i) => token(i + 1000 * seed))
 
-const sides = {
-  peer: await start('peer.mjs', path.join(weights, 'model.gguf'), values.threads),
-  ours: await start('ours.mjs', path.join(weights, 'hf'), values.threads, activations),
+/** Both programs on one folder. */
+async function pair(folder) {
+  const gguf = path.join(folder, 'model.gguf')
+  return {
+    peer: await start('peer.mjs', gguf, values.threads),
+    ours: await start('ours.mjs', path.join(folder, 'hf'), values.threads, activations),
+  }
 }
-const measures = {
-  'prefill 512, tokens/s': async (side, round) =>
-    512000 / (await side.ask({ task: 'prefill', ids: tokens(512, round) })),
-  'decode batch 1, tokens/s': (side, round) => decode(side, round, 1, 24),
-  'decode batch 8, tokens/s': (side, round) => decode(side, round, 8, 12),
+
+async function prefill(side, round) {
+  return side.ask({ task: 'prefill', ids: tokens(512, round) })
 }
 async function decode(side, round, batch, steps) {
   const prompts = Array.from({ length: batch }, (_, i) => tokens(8, round * 17 + i))
   const forced = Array.from({ length: steps + 1 }, (_, k) =>
     Array.from({ length: batch }, (_, i) => token(k * 131 + i * 3571 + round)),
   )
-  return (1000 * batch) / median(await side.ask({ task: 'decode', prompts, steps: forced }))
+  return median(await side.ask({ task: 'decode', prompts, steps: forced }))
 }
+
+const full = await pair(folderOf(values.shape, shape))
+/** With an eighth of the experts' size: what differs is seven eighths of the experts' time. */
+const thin =
+  values.block && (await pair(folderOf(`${values.shape}-thin`, { ...shape, ffn: shape.ffn / 8 })))
+const all = thin ? [full, thin] : [full]
+
+/** Milliseconds of the expert part of all layers by difference, or null where noise ate it. */
+const block = (measure) => async (side, round) => {
+  const difference = (await measure(full[side], round)) - (await measure(thin[side], round))
+  return difference > 0 ? 1000 / ((difference * 8) / 7) : null
+}
+const rate = (tokensOfStep, measure) => async (side, round) =>
+  (1000 * tokensOfStep) / (await measure(full[side], round))
+const measures = thin
+  ? {
+      'expert blocks T = 1, steps/s': block((side, round) => decode(side, round, 1, 24)),
+      'expert blocks T = 8, steps/s': block((side, round) => decode(side, round, 8, 12)),
+      'expert blocks T = 32, steps/s': block((side, round) => decode(side, round, 32, 8)),
+      'expert blocks T = 512, steps/s': block(prefill),
+    }
+  : {
+      'prefill 512, tokens/s': rate(512, prefill),
+      'decode batch 1, tokens/s': rate(1, (side, round) => decode(side, round, 1, 24)),
+      'decode batch 8, tokens/s': rate(8, (side, round) => decode(side, round, 8, 12)),
+    }
 
 const results = Object.fromEntries(
   Object.keys(measures).map((name) => [name, { ours: [], peer: [] }]),
@@ -77,10 +110,10 @@ const results = Object.fromEntries(
 for (let round = 0; round <= Number(values.rounds); round++)
   for (const [name, measure] of Object.entries(measures))
     for (const side of round % 2 ? ['ours', 'peer'] : ['peer', 'ours']) {
-      const value = await measure(sides[side], round)
+      const value = await measure(side, round)
       if (round > 0) results[name][side].push(value) // the first round warms up
     }
-for (const side of Object.values(sides)) side.stop()
+for (const sides of all) for (const side of Object.values(sides)) side.stop()
 
 const [cpu] = await devices()
 const report = {
@@ -93,7 +126,9 @@ const report = {
   },
   ...{ cpu: cpu.name, isa: cpu.isa, activeWeightBytes: activeBytes(shape, values.dtype) },
   results: Object.fromEntries(
-    Object.entries(results).map(([name, { ours, peer }]) => {
+    Object.entries(results).map(([name, sides]) => {
+      const rounds = sides.ours.map((_, i) => i).filter((i) => sides.ours[i] && sides.peer[i])
+      const [ours, peer] = [sides.ours, sides.peer].map((list) => rounds.map((i) => list[i]))
       const ratios = ours.map((value, i) => value / peer[i])
       return [
         name,
@@ -103,6 +138,7 @@ const report = {
           ratio: median(ratios),
           min: Math.min(...ratios),
           max: Math.max(...ratios),
+          rounds: rounds.length,
         },
       ]
     }),

@@ -34,6 +34,7 @@ extern const Kernels MOE_PASTE(kernels_, MOE_ISA) = {
     .scale_by = scale_by,
     .add_scaled = add_scaled,
     .silu_mul = silu_mul,
+    .rotate = rotate,
     .read_all = read_all,
     .spin_f32 = spin_f32,
     .spin_dot = MOE_SPIN_DOT,

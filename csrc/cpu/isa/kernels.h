@@ -47,6 +47,8 @@ struct Kernels {
   void (*add_scaled)(const float* x, float a, int64_t n, float* out);
   /// out[i] = silu(gate[i]) * up[i]; up null: silu(gate[i])
   void (*silu_mul)(const float* gate, const float* up, int64_t n, float* out);
+  /// Rotates the half-split pairs of x [2 half] by cos_sin: half cosines, then half sines.
+  void (*rotate)(float* x, const float* cos_sin, int64_t half);
   /// What the machine can do: sums n floats; does n rounds of independent multiply-adds and returns
   /// the operations done; the same with bf16 dot products, null where there are none.
   float (*read_all)(const float* x, int64_t n);

@@ -259,6 +259,15 @@ void silu_mul(const float* gate, const float* up, int64_t n, float* out) {
     map_row(gate, n, out, [&](Vf v, int64_t) { return vsilu(v); });
 }
 
+void rotate(float* x, const float* cos_sin, int64_t half) {
+  for (int64_t j = 0; j < half; j += kLanes) {
+    const Vf a = load_part(x, j, half), b = load_part(x + half, j, half);
+    const Vf c = load_part(cos_sin, j, half), s = load_part(cos_sin + half, j, half);
+    store_part(x, j, half, a * c - b * s);
+    store_part(x + half, j, half, b * c + a * s);
+  }
+}
+
 void widen(const uint16_t* x, int64_t n, float* out) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) store(out + i, load_half(x + i));
