@@ -132,11 +132,16 @@ class OneOp {
 }
 
 /** Inputs of an op with its tensors as arrays. */
-type Arrays<T> = { [K in keyof T]: T[K] extends Tensor | undefined ? ArrayTensor : T[K] }
+export type Arrays<T> = { [K in keyof T]: T[K] extends Tensor | undefined ? ArrayTensor : T[K] }
 
-/** Every op alone: a one-op plan on typed arrays, for learning, tests and microbenchmarks. */
+/**
+ * Every op alone: a one-op plan on typed arrays, for learning, tests and microbenchmarks. Each takes its inputs and
+ * `{ device, threads }`, and resolves to its outputs by name.
+ *
+ * @throws {MoeError} ERR_MOE_SHAPE, ERR_MOE_DTYPE, ERR_MOE_OPTION, before anything runs
+ */
 export const kernels = {
-  /** See `ops.embedding`. */
+  /** Rows of a table, as f32: `out[t] = table[ids[t]]`. table [V, H], ids [T] i32. */
   async embedding(i: { table: ArrayTensor; ids: ArrayTensor }, options?: KernelOptions) {
     const op = new OneOp('embedding', options)
     const out = ops.embedding(
@@ -147,7 +152,7 @@ export const kernels = {
     return op.run({ out })
   },
 
-  /** See `ops.rmsNorm`. */
+  /** `out = x / sqrt(mean(x^2) + eps) * weight`. x [T, H] f32, weight [H] f32. */
   async rmsNorm(
     i: { x: ArrayTensor; weight: ArrayTensor; eps: number; dtype?: ActivationDType },
     options?: KernelOptions,
@@ -163,7 +168,10 @@ export const kernels = {
     return op.run({ out })
   },
 
-  /** See `ops.linear`. `weight` [N, K] row-major; it is packed first. */
+  /**
+   * `out = activation(x weight^T + bias) + residual`, sums in f32. x [T, K]; weight [N, K] row-major, packed first;
+   * for `swiglu` gate rows, then up rows.
+   */
   async linear(
     i: {
       x: ArrayTensor
@@ -192,7 +200,10 @@ export const kernels = {
     return op.run({ out })
   },
 
-  /** See `ops.ropeCache`. Returns q and the caches as they are afterwards. */
+  /**
+   * Rotary positions on q and k, and keys and values into the cache. Returns q and the caches as they are afterwards.
+   * q [T, N D], k and v [T, G D], table [P, r] f32 (cosines, then sines), keys [blocks, G, D, 32], values [blocks, G, 32, D].
+   */
   async ropeCache(
     i: Record<'q' | 'k' | 'v' | 'positions' | 'slots' | 'table' | 'keys' | 'values', ArrayTensor>,
     options?: KernelOptions,
@@ -209,7 +220,10 @@ export const kernels = {
     return op.run({ q, keys, values })
   },
 
-  /** See `ops.attention`. */
+  /**
+   * Causal attention over a block-table cache, for any mix of prefill and decode. Token t sees positions starts[t] to
+   * positions[t] of its sequence. q [T, N D], the cache as `ropeCache` writes it, blockTable [B, M] i32.
+   */
   async attention(
     i: Record<
       'q' | 'keys' | 'values' | 'positions' | 'starts' | 'sequences' | 'blockTable',
@@ -230,7 +244,10 @@ export const kernels = {
     return op.run({ out })
   },
 
-  /** See `ops.causalPair`. Returns the state as it is afterwards, too. */
+  /**
+   * Each row beside the one before it of its sequence, for convolutions of two taps. x [T, C]; state [blocks, C] keeps the
+   * last row of each block and is returned as it is afterwards.
+   */
   async causalPair(
     i: Record<'x' | 'state' | 'positions' | 'slots' | 'sequences' | 'blockTable', ArrayTensor>,
     options?: KernelOptions,
@@ -245,19 +262,25 @@ export const kernels = {
     return op.run({ out: ops.causalPair(op.plan, op.input('x', i.x), state, at), state })
   },
 
-  /** See `ops.attentionRouter`. */
+  /** Yuan's router: `logits_i = sum_j softmax_j(q_i k_j) v_j` for each token. qkv [T, 3E] f32. */
   async attentionRouter(i: { qkv: ArrayTensor }, options?: KernelOptions) {
     const op = new OneOp('attentionRouter', options)
     return op.run({ logits: ops.attentionRouter(op.plan, op.input('qkv', i.qkv)) })
   },
 
-  /** See `ops.topK`. */
+  /**
+   * Fused top-k routing: ids and weights [T, K], best first; offsets [G + 1] and rows [T, K] of the slots when rows are
+   * grouped by FFN expert, -1 for other experts. logits [T, E] f32. Equal logits go to the lower id; NaN counts as minus infinity.
+   */
   async topK(i: { logits: ArrayTensor } & ops.TopKOptions, options?: KernelOptions) {
     const op = new OneOp('topK', options)
     return op.run({ ...ops.topK(op.plan, op.input('logits', i.logits), i) })
   },
 
-  /** See `ops.route`. `weight` and `gateMap` are row-major; they are packed first. */
+  /**
+   * RMSNorm, router projection and top-k routing in one: one launch on a GPU for few tokens. x [T, H] f32; weight [E, H],
+   * or [3E, H] with `attention`; `weight` and `gateMap` [E, E] are row-major, packed first.
+   */
   async route(
     i: {
       x: ArrayTensor
@@ -285,14 +308,19 @@ export const kernels = {
     return op.run(ops.route(op.plan, input, weight, { ...i, carried }))
   },
 
-  /** See `ops.permute`. */
+  /**
+   * Token rows grouped by expert: `out[rows[t, k]] = scale * x[t]`. x [T, H], rows [T, K] i32 as `topK` gives them.
+   */
   async permute(i: { x: ArrayTensor; rows: ArrayTensor; scale?: number }, options?: KernelOptions) {
     const op = new OneOp('permute', options)
     const rows = op.indices('rows', i.rows, i.rows.data.length, -1)
     return op.run({ out: ops.permute(op.plan, op.input('x', i.x), rows, i.scale) })
   },
 
-  /** See `ops.groupedGemm`. `weights` [N, K] row-major, one an expert; they are packed first. */
+  /**
+   * One matrix product for each expert: rows offsets[e] to offsets[e + 1] of x [R, K] times weights[e] [N, K] row-major,
+   * packed first; for `swiglu` gate rows, then up rows.
+   */
   async groupedGemm(
     i: {
       x: ArrayTensor
@@ -313,7 +341,9 @@ export const kernels = {
     return op.run({ out: ops.groupedGemm(op.plan, x, offsets, weights, dtype, activation) })
   },
 
-  /** See `ops.combine`. */
+  /**
+   * Expert outputs back in token order, weighted, on top of the residual; copy, zero and constant experts are scalars here.
+   */
   async combine(i: Arrays<ops.CombineInputs>, options?: KernelOptions) {
     const op = new OneOp('combine', options)
     const [x, constants, gates] = [
@@ -336,7 +366,7 @@ export const kernels = {
     return op.run({ out })
   },
 
-  /** See `ops.gatherRows`. */
+  /** `out[i] = x[rows[i]]`, f32. x [T, H], rows [R] i32. */
   async gatherRows(i: { x: ArrayTensor; rows: ArrayTensor }, options?: KernelOptions) {
     const op = new OneOp('gatherRows', options)
     return op.run({
@@ -348,7 +378,10 @@ export const kernels = {
     })
   },
 
-  /** See `ops.sample`. */
+  /**
+   * One token for each row of logits [S, V]: penalties, temperature, top-k, top-p, min-p, and a draw that depends on seed and
+   * step only; log probabilities are of the unmodified softmax.
+   */
   async sample(
     i: { logits: ArrayTensor; vocabulary: number; top?: number } & Arrays<ops.SampleInputs>,
     options?: KernelOptions,

@@ -228,8 +228,9 @@ export function native(): Native {
   } catch (cause) {
     throw new MoeError(
       'ERR_MOE_NATIVE_LOAD',
-      `native: a binary for ${process.platform}-${process.arch} must be under ${root}, got none that loads. ` +
-        'Build it with `npm run build:native` (CMake >= 3.20 and a C++20 compiler).',
+      `native: a binary for ${process.platform}-${process.arch} must be under ${root}, got none that loads ` +
+        `(${(cause as Error).message.split('\n')[0]}). Build it in a clone of the repository: ` +
+        '`npm install && npm run build` (CMake >= 3.20 and a C++20 compiler).',
       { cause },
     )
   }

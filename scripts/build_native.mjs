@@ -20,14 +20,14 @@ const config = values.config ?? 'Release'
 const arch = values.arch ?? process.arch
 const out = path.resolve(values.out ?? path.join(root, 'build', config))
 const sanitize = process.env.MOE_SANITIZE ?? ''
-// MOE_CUDA, MOE_CUDA_ARCHS, MOE_CUDA_SIM: see CMakeLists.txt.
+// MOE_CUDA, MOE_CUDA_ARCHS, MOE_CUDA_SIM: see CMakeLists.txt. MOE_BUILD_TREE names another tree.
 const settings = ['MOE_CUDA', 'MOE_CUDA_ARCHS', 'MOE_CUDA_SIM'].flatMap((name) =>
   process.env[name] ? [`${name}=${process.env[name]}`] : [],
 )
 const work = path.join(
   root,
   'build-cmake',
-  `${process.platform}-${arch}${sanitize && `-${sanitize}`}`,
+  [process.platform, arch, sanitize, process.env.MOE_BUILD_TREE].filter(Boolean).join('-'),
 )
 const jobs = String(os.availableParallelism())
 

@@ -1,10 +1,11 @@
 // Greedy tokens of the trained checkpoints against the golden ones, with nothing but the package and node.
-//   node scripts/check_greedy.mjs PACKAGE FIXTURES
-import { readFileSync } from 'node:fs'
+//   node scripts/check_greedy.mjs PACKAGE FIXTURES [FILE for what it says]
+import { appendFileSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 
-const [root, fixtures] = process.argv.slice(2).map((p) => path.resolve(p))
+const [root, fixtures, out] = process.argv.slice(2).map((p) => path.resolve(p))
+const say = (line) => (out ? appendFileSync(out, `${line}\n`) : console.log(line))
 const { loadModel } = await import(pathToFileURL(path.join(root, 'dist/index.js')).href)
 
 function goldenIds(file, name) {
@@ -23,7 +24,9 @@ for (const name of ['moepp-tiny', 'yuan-tiny', 'mixtral-tiny']) {
   const prompt = goldenIds(golden, 'generate.input_ids')
   const { ids } = await model.generate(prompt, { maxNewTokens: want.length, stopIds: [] })
   const equal = ids.join() === want.join()
-  console.log(`${name} on ${process.arch} (${model.device.isa}): ${equal ? 'equal' : 'DIFFERENT'}`)
+  say(
+    `${name} on ${process.platform}-${process.arch} (${model.device.isa}): ${equal ? 'equal' : 'DIFFERENT'}`,
+  )
   if (!equal) process.exitCode = 1
   await model.dispose()
 }

@@ -1,12 +1,10 @@
 #include "core/buffer.h"
 
-#include <sys/mman.h>
-
-#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 
 #include "core/device.h"
+#include "core/os.h"
 
 namespace moe {
 namespace {
@@ -16,21 +14,20 @@ constexpr size_t kHugePage = size_t{2} << 20;
 
 size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
-/// `bytes` of anonymous memory at a huge page's boundary, so that all of it can be in huge pages.
-void* map_aligned(size_t bytes) {
-  void* base =
-      mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (base == MAP_FAILED) return nullptr;
-  const auto start = reinterpret_cast<uintptr_t>(base);
-  const uintptr_t aligned = round_up(start, kHugePage);
-  if (aligned > start) munmap(base, aligned - start);
-  const uintptr_t rest = start + kHugePage - aligned;
-  if (rest > 0) munmap(reinterpret_cast<void*>(aligned + bytes), rest);
-  void* memory = reinterpret_cast<void*>(aligned);
-#ifdef MADV_HUGEPAGE
-  madvise(memory, bytes, MADV_HUGEPAGE);
+std::byte* allocate(size_t bytes) {
+#ifdef _WIN32
+  return static_cast<std::byte*>(_aligned_malloc(bytes, kAlign));
+#else
+  return static_cast<std::byte*>(std::aligned_alloc(kAlign, bytes));
 #endif
-  return memory;
+}
+
+void deallocate(std::byte* memory) {
+#ifdef _WIN32
+  _aligned_free(memory);
+#else
+  std::free(memory);
+#endif
 }
 
 }  // namespace
@@ -38,21 +35,21 @@ void* map_aligned(size_t bytes) {
 void Buffer::reserve(size_t bytes) {
   if (bytes <= bytes_) return;
   release();
-  void* memory = nullptr;
+  std::byte* memory = nullptr;
   if (device_) {
-    memory = device_->allocate(bytes);
+    memory = static_cast<std::byte*>(device_->allocate(bytes));
   } else if (bytes >= kHugePage) {
     bytes = round_up(bytes, kHugePage);
-    memory = map_aligned(bytes);
+    memory = os::allocate_pages(bytes);
     mapped_ = true;
   } else {
     bytes = round_up(bytes, kAlign);
-    memory = std::aligned_alloc(kAlign, bytes);
+    memory = allocate(bytes);
     if (memory) std::memset(memory, 0, bytes);
     mapped_ = false;
   }
   if (!memory) fail(Code::out_of_memory, "memory: ", bytes, " bytes could not be allocated");
-  data_ = static_cast<std::byte*>(memory);
+  data_ = memory;
   bytes_ = bytes;
 }
 
@@ -61,9 +58,9 @@ void Buffer::release() {
   if (device_)
     device_->free(data_);
   else if (mapped_)
-    munmap(data_, bytes_);
+    os::free_pages(data_, bytes_);
   else
-    std::free(data_);
+    deallocate(data_);
   data_ = nullptr;
   bytes_ = 0;
 }

@@ -1,25 +1,16 @@
 #include "core/device.h"
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <mutex>
 
+#include "core/os.h"
+
 namespace moe {
 namespace {
 
 constexpr size_t kPiece = size_t{32} << 20;  // long enough that a copy's start does not count
-
-/// The folder of the addon; backends lie beside it.
-std::string own_folder() {
-  Dl_info info{};
-  if (!dladdr(reinterpret_cast<void*>(&own_folder), &info) || !info.dli_fname) return ".";
-  const std::string path = info.dli_fname;
-  const size_t slash = path.find_last_of('/');
-  return slash == std::string::npos ? "." : path.substr(0, slash);
-}
 
 struct Loaded {
   const MoeBackend* backend = nullptr;
@@ -29,18 +20,14 @@ struct Loaded {
 Loaded load(const std::string& type) {
   const char* setting = std::getenv("MOE_CUDA");
   if (setting && std::string(setting) == "off") return {nullptr, "switched off by MOE_CUDA=off"};
-  const std::string file = type == "cuda" ? "libmoe_cuda.so" : "libmoe_cuda_sim.so";
-  const std::string path = own_folder() + "/" + file;
-  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-  if (!library) {
-    const char* error = dlerror();
-    const std::string reason = error ? error : "";
-    if (reason.find("No such file") != std::string::npos)
-      return {nullptr, text("this build has no ", type == "cuda" ? "CUDA backend" : "simulator",
-                            " (", file, ")")};
-    return {nullptr, text("the CUDA backend does not load: ", reason)};
-  }
-  const auto get = reinterpret_cast<MoeGetBackend>(dlsym(library, kBackendSymbol));
+  const std::string file = os::library_file(type == "cuda" ? "moe_cuda" : "moe_cuda_sim");
+  std::string why;
+  void* library = os::open_library(os::own_folder() + "/" + file, why);
+  if (!library && why.empty())
+    return {nullptr, text("this build has no ", type == "cuda" ? "CUDA backend" : "simulator", " (",
+                          file, ")")};
+  if (!library) return {nullptr, text("the CUDA backend does not load: ", why)};
+  const auto get = reinterpret_cast<MoeGetBackend>(os::find_symbol(library, kBackendSymbol));
   if (!get) return {nullptr, text(file, " is no backend of moe-native")};
   const MoeBackend* backend = get();
   if (backend->version != kBackendVersion)

@@ -55,6 +55,7 @@ struct Slot {
   size_t bytes = 0;
   std::byte* external = nullptr;
   std::shared_ptr<void> owner;  // keeps `external` alive, such as a mapped file
+  bool in_file = false;         // pages of `external` that are let go come back from a file
   // For arena slots: the first and last op that touches it, and whether it must outlive the run.
   int first_use = -1, last_use = -1;
   bool keep = false;

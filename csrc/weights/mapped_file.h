@@ -8,23 +8,24 @@
 namespace moe {
 
 /// One or more files, read-only, as one contiguous range of memory. Publishers split large files by
-/// bytes; parts whose sizes are whole pages are mapped side by side, others are read into memory.
+/// bytes; parts whose sizes are whole pages are mapped side by side where the system can, others
+/// are read into memory.
 class MappedFile : public std::enable_shared_from_this<MappedFile> {
  public:
   static std::shared_ptr<MappedFile> open(const std::vector<std::string>& parts);
   ~MappedFile();
 
   size_t bytes() const { return bytes_; }
-  const std::byte* data() const { return data_; }
+  std::byte* data() const { return mapped_ ? mapped_ : copy_.data(); }
 
   /// A view that keeps the mapping alive.
   Tensor tensor(size_t offset, const Shape& shape, DType dtype);
 
  private:
   MappedFile() = default;
-  std::byte* data_ = nullptr;
+  std::byte* mapped_ = nullptr;
+  Buffer copy_{0};  // where the parts could not be mapped
   size_t bytes_ = 0;
-  size_t reserved_ = 0;
 };
 
 }  // namespace moe

@@ -1,12 +1,10 @@
 #include "weights/pack.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
 
 #include "core/check.h"
+#include "core/os.h"
 #include "weights/fragments.h"
 
 namespace moe {
@@ -212,13 +210,9 @@ void dequantize(const CpuContext& cpu, const Gptq& source, int bits, Tensor& out
 }
 
 void release_pages(const Tensor& source) {
-  if (!source.slot->external) return;
-  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  const auto begin = reinterpret_cast<uintptr_t>(source.as<std::byte>());
-  const uintptr_t end =
-      begin + static_cast<uintptr_t>(source.shape.count()) * dtype_bytes(source.dtype);
-  const uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
-  if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+  if (!source.slot->in_file) return;
+  const size_t bytes = static_cast<size_t>(source.shape.count()) * dtype_bytes(source.dtype);
+  os::release_mapped(source.as<std::byte>(), bytes);
 }
 
 }  // namespace moe

@@ -1,0 +1,106 @@
+#ifndef _WIN32
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdint>
+
+#include "core/os.h"
+
+namespace moe::os {
+namespace {
+
+constexpr size_t kHugePage = size_t{2} << 20;
+
+size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
+
+}  // namespace
+
+size_t page_bytes() { return static_cast<size_t>(sysconf(_SC_PAGESIZE)); }
+
+/// At a huge page's boundary, so that all of it can be in huge pages.
+std::byte* allocate_pages(size_t bytes) {
+  void* base =
+      mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (base == MAP_FAILED) return nullptr;
+  const auto start = reinterpret_cast<uintptr_t>(base);
+  const uintptr_t aligned = round_up(start, kHugePage);
+  if (aligned > start) munmap(base, aligned - start);
+  const uintptr_t rest = start + kHugePage - aligned;
+  if (rest > 0) munmap(reinterpret_cast<void*>(aligned + bytes), rest);
+  void* memory = reinterpret_cast<void*>(aligned);
+#ifdef MADV_HUGEPAGE
+  madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+  return static_cast<std::byte*>(memory);
+}
+
+void free_pages(std::byte* memory, size_t bytes) { munmap(memory, bytes); }
+
+int64_t file_bytes(const std::string& path) {
+  struct stat info {};
+  return stat(path.c_str(), &info) == 0 && access(path.c_str(), R_OK) == 0 ? info.st_size : -1;
+}
+
+std::byte* map_files(const std::vector<std::string>& paths, const std::vector<size_t>& bytes) {
+  size_t all = 0;
+  for (const size_t size : bytes) all += size;
+  // One range for all of them first, so that nothing else comes between.
+  const size_t reserved = round_up(all ? all : 1, page_bytes());
+  void* base = mmap(nullptr, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (base == MAP_FAILED) return nullptr;
+  auto* at = static_cast<std::byte*>(base);
+  for (size_t i = 0; i < paths.size(); at += bytes[i++]) {
+    if (bytes[i] == 0) continue;
+    const int fd = open(paths[i].c_str(), O_RDONLY | O_CLOEXEC);
+    void* mapped =
+        fd < 0 ? MAP_FAILED : mmap(at, bytes[i], PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0);
+    if (fd >= 0) close(fd);
+    if (mapped != MAP_FAILED) continue;
+    munmap(base, reserved);
+    return nullptr;
+  }
+  return static_cast<std::byte*>(base);
+}
+
+void unmap_files(std::byte* memory, size_t bytes) {
+  munmap(memory, round_up(bytes ? bytes : 1, page_bytes()));
+}
+
+void release_mapped(const std::byte* memory, size_t bytes) {
+  const uintptr_t page = page_bytes(), begin = reinterpret_cast<uintptr_t>(memory);
+  const uintptr_t first = round_up(begin, page), last = (begin + bytes) / page * page;
+  if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
+std::string own_folder() {
+  Dl_info info{};
+  if (!dladdr(reinterpret_cast<void*>(&own_folder), &info) || !info.dli_fname) return ".";
+  const std::string path = info.dli_fname;
+  const size_t slash = path.find_last_of('/');
+  return slash == std::string::npos ? "." : path.substr(0, slash);
+}
+
+void* open_library(const std::string& path, std::string& why) {
+  if (void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)) return library;
+  const char* error = dlerror();
+  why = access(path.c_str(), F_OK) == 0 && error ? error : "";
+  return nullptr;
+}
+
+void* find_symbol(void* library, const char* name) { return dlsym(library, name); }
+
+std::string library_file(const std::string& name) {
+#ifdef __APPLE__
+  return "lib" + name + ".dylib";
+#else
+  return "lib" + name + ".so";
+#endif
+}
+
+}  // namespace moe::os
+
+#endif

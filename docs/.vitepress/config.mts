@@ -1,0 +1,31 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { defineConfig } from 'vitepress'
+
+const sidebar = new URL('../api/typedoc-sidebar.json', import.meta.url)
+const api = existsSync(sidebar) ? JSON.parse(readFileSync(sidebar, 'utf8')) : []
+
+// Dead links fail the build.
+export default defineConfig({
+  title: 'moe-native',
+  description: 'Mixture-of-Experts language models, run natively from TypeScript',
+  srcExclude: ['node_modules'],
+  themeConfig: {
+    search: { provider: 'local' },
+    sidebar: [
+      {
+        text: 'Guide',
+        items: [
+          { text: 'Getting started', link: '/getting-started' },
+          { text: 'Models and their fidelity', link: '/models' },
+          { text: 'How routing works', link: '/routing' },
+          { text: 'Devices', link: '/devices' },
+          { text: 'Kernels', link: '/kernels' },
+          { text: 'Command line', link: '/cli' },
+          { text: 'Errors', link: '/errors' },
+          { text: 'Install problems', link: '/faq' },
+        ],
+      },
+      { text: 'API', link: '/api/', items: api },
+    ],
+  },
+})

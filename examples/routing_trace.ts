@@ -1,0 +1,21 @@
+// Which experts every token of a text goes to, layer by layer, with their weights.
+//   node examples/routing_trace.ts [MODEL] [TEXT]
+import { loadModel } from 'moe-native'
+
+const [dir = 'models/moepp-tiny', text = 'To be, or not'] = process.argv.slice(2)
+await using model = await loadModel(dir)
+const { experts, topK } = model.config
+const ids = model.tokenizer?.encode(text) ?? [1, 2, 3]
+const { routing } = await model.forward(ids, { logits: 'none', routing: true })
+
+const kindOf = (e: number): string => (experts[e] === 'ffn' ? `ffn ${e}` : `${experts[e]}`)
+for (const [t, id] of ids.entries()) {
+  console.log(JSON.stringify(model.tokenizer?.decode([id]) ?? String(id)))
+  for (const [l, { expertIds, weights }] of routing!.entries()) {
+    const chosen = Array.from(expertIds.subarray(t * topK, (t + 1) * topK), (e, k) => {
+      const weight = weights[t * topK + k]!
+      return `${kindOf(e)} ${(100 * weight).toFixed(0)} %`.padEnd(18)
+    })
+    console.log(`  layer ${l}: ${chosen.join('')}`)
+  }
+}

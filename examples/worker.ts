@@ -1,0 +1,26 @@
+// A model that lives in a worker thread: the main thread posts prompts and gets pieces of text back.
+//   node examples/worker.ts [MODEL]
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
+import { loadModel } from 'moe-native'
+
+if (isMainThread) {
+  const worker = new Worker(new URL(import.meta.url), {
+    workerData: process.argv[2] ?? 'models/moepp-tiny',
+  })
+  worker.on('message', ({ text, done }: { text: string; done: boolean }) => {
+    process.stdout.write(text)
+    if (done) worker.postMessage(null)
+  })
+  worker.postMessage('JULIET:\n')
+} else {
+  const model = await loadModel(workerData as string)
+  parentPort!.on('message', async (prompt: string | null) => {
+    if (prompt === null) {
+      parentPort!.close()
+      return model.dispose()
+    }
+    for await (const { text } of model.generate(prompt, { maxNewTokens: 40 }))
+      parentPort!.postMessage({ text, done: false })
+    parentPort!.postMessage({ text: '\n', done: true })
+  })
+}
