@@ -18,6 +18,7 @@
 #include "ops/grouped_gemm.h"
 #include "ops/linear.h"
 #include "ops/permute.h"
+#include "ops/probe.h"
 #include "ops/rms_norm.h"
 #include "ops/rope_cache.h"
 #include "ops/route.h"
@@ -226,7 +227,7 @@ constexpr MoeBackend kBackend{
     .synchronize = synchronize,
     .kernel =
         find<Attention, AttentionRouter, CausalPair, Combine, Embedding, FillRandom, GatherRows,
-             GroupedGemm, Linear, Permute, RmsNorm, RopeCache, Route, Sample, TopK>,
+             GroupedGemm, Linear, Permute, Probe, RmsNorm, RopeCache, Route, Sample, TopK>,
     .begin_capture = begin_capture,
     .end_capture = end_capture,
     .launch = launch,

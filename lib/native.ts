@@ -83,6 +83,8 @@ export interface Plan {
 
   /** Runs on whatever is in memory and times every op: seconds [iterations, ops]. */
   time(iterations: number, threads: number): Promise<{ ops: string[]; seconds: Float64Array }>
+  /** Seconds of each whole run: [iterations]. On a GPU, of the replayed graph. */
+  timeRuns(iterations: number, threads: number): Promise<Float64Array>
 
   embedding(table: Tensor, ids: Tensor, out: Tensor): void
   rmsNorm(x: Tensor, weight: Tensor, out: Tensor, eps: number): void
@@ -138,6 +140,7 @@ export interface Plan {
     carried: Maybe,
     topK: TopKArguments,
   ): void
+  probe(from: Tensor, to: Tensor, kind: 'read' | 'copy' | 'empty'): void
   permute(x: Tensor, rows: Tensor, scale: number, out: Tensor): void
   groupedGemm(
     x: Tensor,

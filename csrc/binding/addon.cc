@@ -3,7 +3,7 @@
 #include "binding/handles.h"
 #include "binding/plan.h"
 #include "cpu/isa/select.h"
-#include "cpu/probe.h"
+#include "cpu/machine.h"
 #include "weights/pack.h"
 #include "weights/random.h"
 #include "weights/rope_table.h"

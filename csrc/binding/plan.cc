@@ -1,5 +1,6 @@
 #include "binding/plan.h"
 
+#include <chrono>
 #include <cstring>
 
 #include "cpu/isa/select.h"
@@ -12,6 +13,7 @@
 #include "ops/grouped_gemm.h"
 #include "ops/linear.h"
 #include "ops/permute.h"
+#include "ops/probe.h"
 #include "ops/rms_norm.h"
 #include "ops/rope_cache.h"
 #include "ops/route.h"
@@ -72,6 +74,10 @@ void read_field(const Napi::Value& value, Activation& field, std::vector<Tensor>
 
 void read_field(const Napi::Value& value, TopKWeights& field, std::vector<Tensor>&) {
   read_name(value, field, {"renormalized", "softmax"});
+}
+
+void read_field(const Napi::Value& value, ProbeKind& field, std::vector<Tensor>&) {
+  read_name(value, field, {"read", "copy", "empty"});
 }
 
 /// An op inside an op: its arguments in a list.
@@ -142,6 +148,7 @@ Napi::Function PlanHandle::define(Napi::Env env) {
           InstanceMethod<&PlanHandle::empty>("empty"),
           InstanceMethod<&PlanHandle::run>("run"),
           InstanceMethod<&PlanHandle::time>("time"),
+          InstanceMethod<&PlanHandle::time_runs>("timeRuns"),
           InstanceMethod<
               &PlanHandle::record<Embedding, &Embedding::table, &Embedding::ids, &Embedding::out>>(
               "embedding"),
@@ -167,6 +174,8 @@ Napi::Function PlanHandle::define(Napi::Env env) {
               Route, &Route::x, &Route::norm_weight, &Route::eps, &Route::normed, &Route::weight,
               &Route::qkv, &Route::previous, &Route::gate_map, &Route::carried, &Route::top_k>>(
               "route"),
+          InstanceMethod<&PlanHandle::record<Probe, &Probe::from, &Probe::to, &Probe::kind>>(
+              "probe"),
           InstanceMethod<&PlanHandle::record<Permute, &Permute::x, &Permute::rows, &Permute::scale,
                                              &Permute::out>>("permute"),
           InstanceMethod<&PlanHandle::record<GroupedGemm, &GroupedGemm::x, &GroupedGemm::offsets,
@@ -273,6 +282,34 @@ Napi::Value PlanHandle::time(const Napi::CallbackInfo& info) {
             result.Set("ops", ops);
             result.Set("seconds", times);
             return result;
+          };
+        });
+  });
+}
+
+/// timeRuns(iterations, threads): seconds of each run, f64 [iterations]; on a GPU of the replayed
+/// graph.
+Napi::Value PlanHandle::time_runs(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const int iterations = std::max(1, info[0].ToNumber().Int32Value());
+    const int threads = std::max(1, info[1].ToNumber().Int32Value());
+    return Channel::of(info.Env())
+        .run(info.Env(), nullptr, [plan = plan_, iterations, threads]() -> Channel::Result {
+          using Clock = std::chrono::steady_clock;
+          const CpuContext cpu{kernels(), Pool::get(), threads};
+          for (int i = 0; i < 2; ++i) plan->run(cpu, nullptr);  // eager, then captured
+          if (plan->device()) plan->device()->synchronize();
+          std::vector<double> seconds;
+          for (int i = 0; i < iterations; ++i) {
+            const auto started = Clock::now();
+            plan->run(cpu, nullptr);
+            if (plan->device()) plan->device()->synchronize();
+            seconds.push_back(std::chrono::duration<double>(Clock::now() - started).count());
+          }
+          return [seconds = std::move(seconds)](Napi::Env env) {
+            auto times = Napi::Float64Array::New(env, seconds.size());
+            std::copy(seconds.begin(), seconds.end(), times.Data());
+            return times;
           };
         });
   });

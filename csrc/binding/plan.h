@@ -31,6 +31,7 @@ class PlanHandle : public Napi::ObjectWrap<PlanHandle> {
   Napi::Value empty(const Napi::CallbackInfo& info);
   Napi::Value run(const Napi::CallbackInfo& info);
 
+  Napi::Value time_runs(const Napi::CallbackInfo& info);
   Napi::Value time(const Napi::CallbackInfo& info);
 
   template <class Op, auto... Fields>

@@ -1,11 +1,12 @@
 #!/usr/bin/env node
+import * as bench from './bench.ts'
 import * as convert from './convert.ts'
 import * as forward from './forward.ts'
 import * as generate from './generate.ts'
 import * as info from './info.ts'
 import { describe, printJson, UsageError } from './options.ts'
 
-const commands = { generate, forward, info, convert }
+const commands = { generate, forward, info, convert, bench }
 
 const help = `moe-native: Mixture-of-Experts language models from TypeScript
 
@@ -13,6 +14,7 @@ const help = `moe-native: Mixture-of-Experts language models from TypeScript
   moe-native forward  [--model DIR] --ids 1,2,3     logits of token ids
   moe-native info     [--model DIR]                 what a checkpoint is and needs
   moe-native convert  DIR OUT                       PyTorch files to safetensors
+  moe-native bench    [op…]                         kernels at the sizes of real models
 
 Without --model the bundled demo checkpoint runs. Every command has --help and --json.`
 

@@ -1,0 +1,115 @@
+import { kernels } from '../../kernels.ts'
+import * as ops from '../../ops/index.ts'
+import type { Bench, KernelBench, Workbench } from '../bench.ts'
+import { at, randomArray, sample } from '../check.ts'
+import type { ModelShape } from '../shapes.ts'
+
+const block = ops.blockTokens
+
+/** One prefill of T tokens, or one token of each of `sequences` texts of `context` tokens. */
+async function setting(
+  bench: Workbench,
+  shape: ModelShape,
+  { sequences, context, tokens }: { sequences: number; context: number; tokens: number },
+): Promise<Omit<Bench, 'op'>> {
+  const { heads: N, keyValueHeads: G, headSize: D } = shape
+  const M = Math.ceil(context / block)
+  const T = sequences * tokens
+  const ints = (n: number, value: (i: number) => number) =>
+    Int32Array.from({ length: n }, (_, i) => value(i))
+  const position = (t: number): number => context - tokens + (t % tokens)
+  const visible = {
+    positions: bench.numbers(ints(T, position), [T]),
+    starts: bench.numbers(new Int32Array(T), [T]),
+    sequences: bench.numbers(
+      ints(T, (t) => Math.floor(t / tokens)),
+      [T],
+    ),
+    blockTable: bench.numbers(
+      ints(sequences * M, (i) => i),
+      [sequences, M],
+    ),
+  }
+  const cacheBytes = 2 * sequences * context * G * D * bench.elementBytes
+  const q = await bench.random([T, N * D])
+  const record: Bench['record'] = []
+  for (let s = 0; s < bench.sets(cacheBytes, cacheBytes, 16); s++) {
+    const keys = await bench.random([sequences * M, G, D, block])
+    const values = await bench.random([sequences * M, G, block, D])
+    record.push((plan) => ops.attention(plan, q, { keys, values }, visible, 1 / Math.sqrt(D)))
+  }
+  let pairs = 0
+  for (let t = 0; t < T; t++) pairs += position(t) + 1
+  const kind = tokens > 1 ? 'prefill' : `decode, context ${context}`
+  return {
+    ...{ shape: `${N} heads, ${G} key heads of ${D}, ${kind}`, tokens: T, record },
+    bytes: cacheBytes + 2 * T * N * D * bench.elementBytes,
+    flops: 4 * pairs * N * D,
+  }
+}
+
+export const attention: KernelBench = {
+  op: 'attention',
+
+  async check({ headSize: D }, bench) {
+    for (const T of [1, 20]) {
+      const context = 70
+      const M = Math.ceil(context / block)
+      const [q, keys] = [
+        randomArray([T, D], bench.dtype, 1),
+        randomArray([M, 1, D, block], bench.dtype, 2),
+      ]
+      const values = randomArray([M, 1, block, D], bench.dtype, 3)
+      const ints = (n: number, value: (i: number) => number) => ({
+        data: Int32Array.from({ length: n }, (_, i) => value(i)),
+        shape: [n],
+      })
+      const scale = 1 / Math.sqrt(D)
+      const { out } = await kernels.attention(
+        {
+          ...{ q, keys, values, scale, positions: ints(T, (t) => context - T + t) },
+          ...{ starts: ints(T, () => 0), sequences: ints(T, () => 0) },
+          blockTable: { ...ints(M, (i) => i), shape: [1, M] },
+        },
+        { device: bench.name },
+      )
+      const wrong = sample(bench, out, context + D, (t, d) => {
+        const seen = context - T + t + 1
+        const scores = Array.from({ length: seen }, (_, s) => {
+          const base = Math.floor(s / block) * D * block + (s % block)
+          let score = 0
+          for (let i = 0; i < D; i++) score += at(q, t * D + i) * at(keys, base + i * block)
+          return score * scale
+        })
+        const top = Math.max(...scores)
+        const shares = scores.map((score) => Math.exp(score - top))
+        const total = shares.reduce((a, b) => a + b)
+        let [value, size] = [0, 0]
+        for (const [s, share] of shares.entries()) {
+          const term = (share / total) * at(values, s * D + d)
+          value += term
+          size += 8 * Math.abs(term)
+        }
+        return [value, size]
+      })
+      if (wrong) return wrong
+    }
+    return undefined
+  },
+
+  async *make({ shape, tokens }, bench) {
+    const contexts = bench.rotateBytes > 0 ? [512, 4096] : [64]
+    for (const sequences of tokens.filter((t) => t <= 64))
+      for (const context of contexts) {
+        yield { op: this.op, ...(await setting(bench, shape, { sequences, context, tokens: 1 })) }
+        bench.release()
+      }
+    for (const T of tokens.filter((t) => t > 16 && t <= 8192)) {
+      yield {
+        op: this.op,
+        ...(await setting(bench, shape, { sequences: 1, context: T, tokens: T })),
+      }
+      bench.release()
+    }
+  },
+}

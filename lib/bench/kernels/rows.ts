@@ -1,0 +1,129 @@
+import { kernels } from '../../kernels.ts'
+import type { Plan, Tensor } from '../../native.ts'
+import * as ops from '../../ops/index.ts'
+import type { Bench, KernelBench, Workbench } from '../bench.ts'
+import { at, dot, randomArray, sample } from '../check.ts'
+
+const T_ = 20 // tokens of a check
+
+async function tensors(
+  bench: Workbench,
+  bytes: number,
+  make: () => Promise<Tensor>,
+): Promise<Tensor[]> {
+  const made: Tensor[] = []
+  for (let s = 0; s < bench.sets(bytes); s++) made.push(await make())
+  return made
+}
+
+export const rmsNorm: KernelBench = {
+  op: 'rmsNorm',
+
+  async check({ hidden: H }, bench) {
+    const [x, weight] = [randomArray([T_, H], 'f32', 1), randomArray([H], 'f32', 2)]
+    const options = { device: bench.name }
+    const { out } = await kernels.rmsNorm({ x, weight, eps: 1e-6, dtype: bench.dtype }, options)
+    return sample(bench, out, H, (t, h) => {
+      const [squares] = dot(
+        H,
+        (i) => at(x, t * H + i),
+        (i) => at(x, t * H + i),
+      )
+      const value = (at(x, t * H + h) / Math.sqrt(squares / H + 1e-6)) * at(weight, h)
+      return [value, Math.abs(value)]
+    })
+  },
+
+  async *make({ shape: { hidden: H }, tokens }, bench) {
+    for (const T of tokens) {
+      const bytes = T * H * (4 + bench.elementBytes)
+      const weight = await bench.random([H], 'f32')
+      const xs = await tensors(bench, bytes, () => bench.random([T, H], 'f32'))
+      const record = xs.map((x) => (plan: Plan) => ops.rmsNorm(plan, x, weight, 1e-6, bench.dtype))
+      yield { op: this.op, shape: `[T, ${H}]`, tokens: T, bytes, flops: 0, record }
+      bench.release()
+    }
+  },
+}
+
+export const embedding: KernelBench = {
+  op: 'embedding',
+
+  async check({ hidden: H }, bench) {
+    const table = randomArray([50, H], bench.dtype, 1)
+    const ids = { data: Int32Array.from({ length: T_ }, (_, t) => (t * 7) % 50), shape: [T_] }
+    const { out } = await kernels.embedding({ table, ids }, { device: bench.name })
+    return sample(bench, out, 0, (t, h) => [at(table, ids.data[t]! * H + h), 0])
+  },
+
+  async *make({ shape: { hidden: H, vocab }, tokens }, bench) {
+    const table = await bench.random([vocab, H])
+    for (const T of tokens) {
+      const bytes = T * H * (bench.elementBytes + 4)
+      const record: Bench['record'] = []
+      for (let s = 0; s < bench.sets(bytes, 0); s++) {
+        const ids = Int32Array.from({ length: T }, (_, t) => ((t + s * T) * 7919) % vocab)
+        const tensor = bench.numbers(ids, [T])
+        record.push((plan) => ops.embedding(plan, table, tensor))
+      }
+      yield { op: this.op, shape: `[${vocab}, ${H}]`, tokens: T, bytes, flops: 0, record }
+    }
+    bench.release()
+  },
+}
+
+export const sampling: KernelBench = {
+  op: 'sample',
+
+  async check({ vocab: V }, bench) {
+    const logits = randomArray([2, V], 'f32', 1)
+    const { ids } = await kernels.sample(
+      { logits, vocabulary: V, ...greedy(2) },
+      { device: bench.name },
+    )
+    for (const t of [0, 1]) {
+      let best = 0
+      for (let v = 0; v < V; v++) if (at(logits, t * V + v) > at(logits, t * V + best)) best = v
+      if (ids.data[t] !== best) return `row ${t}: ${ids.data[t]}, want ${best}`
+    }
+    return undefined
+  },
+
+  async *make({ shape: { vocab: V }, tokens }, bench) {
+    for (const S of tokens.filter((t) => t <= 64)) {
+      const { options, counts, history, historyOffsets } = greedy(S)
+      const of = ({ data, shape }: { data: Int32Array | Float32Array; shape: number[] }) =>
+        bench.numbers(data, shape)
+      const inputs = {
+        ...{ options: of(options), counts: of(counts) },
+        ...{ history: of(history), historyOffsets: of(historyOffsets) },
+      }
+      const bytes = S * V * 4
+      const logits = await tensors(bench, bytes, () => bench.random([S, V], 'f32'))
+      const record = logits.map((row) => (plan: Plan) => ops.sample(plan, row, inputs, V, 0))
+      yield { op: this.op, shape: `[S, ${V}] greedy`, tokens: S, bytes, flops: 0, record }
+      bench.release()
+    }
+  },
+}
+
+/** Inputs of `sample` that take the best token. */
+function greedy(S: number) {
+  const defaults: Record<string, number> = { topP: 1, repetition: 1 }
+  const options = ops.sampleOptions.map((name) => defaults[name] ?? 0)
+  return {
+    options: {
+      data: Float32Array.from(
+        { length: S * options.length },
+        (_, i) => options[i % options.length]!,
+      ),
+      shape: [S, options.length],
+    },
+    counts: {
+      data: new Int32Array(S * ops.sampleCounts.length),
+      shape: [S, ops.sampleCounts.length],
+    },
+    history: { data: new Int32Array(1), shape: [1] },
+    historyOffsets: { data: new Int32Array(S + 1), shape: [S + 1] },
+  }
+}

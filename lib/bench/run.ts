@@ -1,0 +1,122 @@
+import { type DeviceInfo, type DeviceName, openDevice } from '../device.ts'
+import { badOption, MoeError } from '../errors.ts'
+import type { ActivationDType } from '../native.ts'
+import { type KernelBench, Workbench } from './bench.ts'
+import { type Ceilings, measureCeilings } from './ceilings.ts'
+import { attention } from './kernels/attention.ts'
+import { groupedGemm, linear } from './kernels/gemm.ts'
+import { combine, permute, route, topK } from './kernels/routing.ts'
+import { embedding, rmsNorm, sampling } from './kernels/rows.ts'
+import { modelShapes, type RoutingName, routings } from './shapes.ts'
+
+export const benches: KernelBench[] = [
+  ...[groupedGemm, linear, attention, route, topK, permute, combine],
+  ...[rmsNorm, embedding, sampling],
+]
+
+export interface BenchOptions {
+  /** Names of ops; all when empty. */
+  ops?: string[]
+  device?: DeviceName
+  dtype?: 'auto' | ActivationDType
+  models?: string[]
+  tokens?: number[]
+  routings?: RoutingName[]
+  /** Seconds for each measurement, about. */
+  seconds?: number
+  onResult?: (result: BenchResult) => void
+}
+
+export interface BenchResult {
+  op: string
+  model: string
+  shape: string
+  tokens: number
+  routing?: RoutingName
+  /** Of one op, seconds: median, fastest and slowest of `runs` runs. */
+  seconds: number
+  min: number
+  max: number
+  runs: number
+  /** Useful work only. */
+  bytesPerSecond: number
+  flopsPerSecond: number
+  /** The roofline's time over the median. */
+  share: number
+  /** What the roofline is bound by. */
+  bound: 'read' | 'matrix'
+}
+
+export interface BenchReport {
+  date: string
+  device: DeviceInfo
+  dtype: ActivationDType
+  ceilings: Ceilings
+  results: BenchResult[]
+}
+
+function names<T extends string>(what: string, given: readonly string[], known: readonly T[]): T[] {
+  for (const name of given)
+    if (!known.includes(name as T)) badOption('bench', what, `one of ${known.join(', ')}`, name)
+  return given as T[]
+}
+
+/**
+ * Checks and times kernels at the sizes of real models, against what the device can do in the same minutes.
+ *
+ * @throws {MoeError} ERR_MOE_OPTION for unknown names; ERR_MOE_DEVICE when a kernel's check fails
+ */
+export async function runBenches(options: BenchOptions = {}): Promise<BenchReport> {
+  const known = benches.map(({ op }) => op)
+  const wanted = options.ops?.length ? names('op', options.ops, known) : known
+  const device = openDevice(options.device ?? 'auto')
+  const simulated = device.info.type === 'cuda-sim'
+  const models = names(
+    'model',
+    options.models ?? (simulated ? ['tiny'] : ['yuan', 'moepp', 'mixtral']),
+    Object.keys(modelShapes),
+  )
+  const small = models.every((name) => name === 'tiny')
+  const dtype = options.dtype === undefined || options.dtype === 'auto' ? 'bf16' : options.dtype
+  const tokens = options.tokens ?? defaultTokens(device.gpu !== undefined, small)
+  const ways = names('routing', options.routings ?? ['uniform'], routings)
+  const bench = new Workbench(device, dtype, small)
+  const ceilings = await measureCeilings(bench, small)
+  const results: BenchResult[] = []
+  try {
+    for (const model of models)
+      for (const kernel of benches.filter(({ op }) => wanted.includes(op))) {
+        const shape = modelShapes[model]!
+        const wrong = await kernel.check(shape, bench)
+        if (wrong)
+          throw new MoeError(
+            'ERR_MOE_DEVICE',
+            `bench: ${kernel.op} of ${model} must be right, got ${wrong}`,
+          )
+        for await (const one of kernel.make({ shape, tokens, routings: ways }, bench)) {
+          const time = await bench.time(one.record, options.seconds ?? 0.3)
+          const reading = one.bytes / ceilings.read
+          const multiplying = one.flops / ceilings.matrix
+          const result: BenchResult = {
+            ...{ op: one.op, model, shape: one.shape, tokens: one.tokens },
+            ...(one.routing && { routing: one.routing }),
+            ...{ seconds: time.median, min: time.min, max: time.max, runs: time.runs },
+            bytesPerSecond: one.bytes / time.median,
+            flopsPerSecond: one.flops / time.median,
+            share: Math.max(reading, multiplying) / time.median,
+            bound: reading >= multiplying ? 'read' : 'matrix',
+          }
+          results.push(result)
+          options.onResult?.(result)
+        }
+      }
+  } finally {
+    bench.release()
+  }
+  return { date: new Date().toISOString(), device: device.info, dtype, ceilings, results }
+}
+
+function defaultTokens(onGpu: boolean, small: boolean): number[] {
+  if (small) return [1, 20]
+  return onGpu ? [1, 2, 4, 8, 16, 32, 64, 128, 512, 1024, 4096, 16384] : [1, 8, 32, 128, 512]
+}

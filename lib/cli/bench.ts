@@ -1,0 +1,70 @@
+import type { BenchResult } from '../bench/run.ts'
+import { benches, runBenches } from '../bench/run.ts'
+import { modelShapes, type RoutingName, routings } from '../bench/shapes.ts'
+import type { DeviceName } from '../device.ts'
+import { idList, number, parse, printJson } from './options.ts'
+
+const help = `moe-native bench [op…]: kernels at the sizes of real models, against what the device can do
+
+  op                   ${benches.map(({ op }) => op).join(' | ')} (default: all)
+  -d, --device NAME    auto | cpu | cuda | cuda:N | cuda-sim (default: auto)
+      --dtype TYPE     weights and activations: bf16 | f32 (default: bf16)
+      --models LIST    ${Object.keys(modelShapes).join(',')} (default: the published ones)
+      --tokens LIST    such as 1,8,512 (default: by device)
+      --routings LIST  ${routings.join(',')} (default: uniform)
+      --seconds X      for each measurement (default: 0.3)
+      --json           one JSON object on standard output
+
+Every kernel is checked before it is timed. Only useful bytes and operations count, inputs rotate past the caches, and
+ceilings are measured in the same run.`
+
+const list = (text: unknown): string[] | undefined =>
+  text === undefined ? undefined : String(text).split(',')
+
+const cells = (result: BenchResult): string => {
+  const { op, model, shape, tokens, routing = '', seconds, min, max, share, bound } = result
+  const us = (s: number): string => (1e6 * s).toFixed(s < 1e-4 ? 1 : 0)
+  return [
+    ...[op.padEnd(12), model.padEnd(8), String(tokens).padStart(6), routing.padEnd(8)],
+    ...[`${us(seconds)} µs`.padStart(12), `[${us(min)}..${us(max)}]`.padStart(18)],
+    `${(result.bytesPerSecond / 1e9).toFixed(1)} GB/s`.padStart(12),
+    `${(result.flopsPerSecond / 1e9).toFixed(0)} GFLOP/s`.padStart(15),
+    `${(100 * share).toFixed(0)} % of ${bound}`.padStart(15),
+    ` ${shape}`,
+  ].join(' ')
+}
+
+export async function run(args: string[]): Promise<void> {
+  const { values, rest } = parse(
+    args,
+    {
+      device: { type: 'string', short: 'd' },
+      dtype: { type: 'string' },
+      models: { type: 'string' },
+      tokens: { type: 'string' },
+      routings: { type: 'string' },
+      seconds: { type: 'string' },
+      json: { type: 'boolean' },
+      help: { type: 'boolean', short: 'h' },
+    },
+    true,
+  )
+  if (values.help) return void process.stdout.write(`${help}\n`)
+  const json = values.json === true
+  const say = (line: string) => (json ? process.stderr : process.stdout).write(`${line}\n`)
+  const report = await runBenches({
+    ...{ ops: rest, device: (values.device ?? 'auto') as DeviceName },
+    ...(values.dtype !== undefined && { dtype: values.dtype as 'bf16' | 'f32' }),
+    ...(values.models !== undefined && { models: list(values.models)! }),
+    ...(values.tokens !== undefined && { tokens: idList('tokens', String(values.tokens)) }),
+    ...(values.routings !== undefined && { routings: list(values.routings) as RoutingName[] }),
+    ...(values.seconds !== undefined && { seconds: number(values, 'seconds')! }),
+    onResult: (result) => say(cells(result)),
+  })
+  if (json) return printJson(report)
+  const { device, ceilings } = report
+  say(
+    `${device.name}: read ${(ceilings.read / 1e9).toFixed(1)} GB/s, copy ${(ceilings.copy / 1e9).toFixed(1)} GB/s, ` +
+      `matrix ${(ceilings.matrix / 1e9).toFixed(0)} GFLOP/s, an op alone ${(1e6 * ceilings.empty).toFixed(2)} µs`,
+  )
+}
