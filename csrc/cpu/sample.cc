@@ -53,8 +53,8 @@ void apply_penalties(const Row& row) {
                 [&](float& z, float count) { z -= presence + frequency * count; });
 }
 
-int32_t best_id(const float* z, int64_t V) {
-  return static_cast<int32_t>(std::max_element(z, z + V) - z);  // the first of equals
+int32_t best_id(const Kernels& kernels, const float* z, int64_t V) {
+  return static_cast<int32_t>(std::find(z, z + V, kernels.max_value(z, V)) - z);  // first of equals
 }
 
 /// Candidates by descending logit, lower id first among equals; only the first `n` are in order.
@@ -68,7 +68,7 @@ void order_first(const Row& row, int64_t n, int64_t size) {
 
 int32_t draw(const Kernels& kernels, const Row& row) {
   const float temperature = row.option(Sample::temperature);
-  const int32_t best = best_id(row.z, row.V);
+  const int32_t best = best_id(kernels, row.z, row.V);
   const float top = row.z[best];
   if (temperature == 0.f || !std::isfinite(top)) return best;
   // From here on z holds each id's mass relative to the best one's.
@@ -133,16 +133,11 @@ void Sample::run_cpu(const CpuContext& cpu) const {
                     vocabulary};
 
       // The softmax of the unmodified logits, over the whole vocabulary.
-      const auto copy_logits = [&] {
-        for (int64_t v = 0; v < V; ++v) {
-          const float logit = logits.row<float>(s)[v];
-          z[v] = std::isnan(logit) ? -INFINITY : logit;
-        }
-      };
-      copy_logits();
+      cpu.kernels.numbers(logits.row<float>(s), V, z);
       const float top = cpu.kernels.max_value(z, V);
-      const float log_total = top + std::log(cpu.kernels.exp_sum(z, V, top));
-      copy_logits();
+      auto* masses = reinterpret_cast<float*>(order);
+      std::copy_n(z, V, masses);
+      const float log_total = top + std::log(cpu.kernels.exp_sum(masses, V, top));
       if (N > 0) {
         std::iota(order, order + vocabulary, 0);
         order_first(row, N, vocabulary);

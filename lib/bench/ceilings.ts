@@ -1,6 +1,7 @@
-import { native } from '../native.ts'
+import type { Device } from '../device.ts'
+import { type ActivationDType, native, type Plan, type Tensor } from '../native.ts'
 import * as ops from '../ops/index.ts'
-import type { Workbench } from './bench.ts'
+import { Workbench } from './bench.ts'
 
 /** What the device can do, measured in the same run as the kernels. */
 export interface Ceilings {
@@ -14,24 +15,50 @@ export interface Ceilings {
   empty: number
 }
 
-export async function measureCeilings(bench: Workbench, small: boolean): Promise<Ceilings> {
-  const { gpu, threads } = bench.device
-  const n = small ? 1 << 12 : gpu ? 1 << 28 : 1 << 26
-  const from = await bench.random([n], 'f32')
-  const to = await bench.random([n], 'f32')
-  const sums = await bench.random([4096], 'f32')
-  const time = async (kind: 'read' | 'copy' | 'empty', out = to, times = 1): Promise<number> => {
+/** Measures ceilings whenever asked: a shared machine changes within minutes. */
+export class CeilingProbe {
+  readonly #bench: Workbench
+  readonly #from: Tensor
+  readonly #to: Tensor
+  readonly #sums: Tensor
+
+  private constructor(bench: Workbench, from: Tensor, to: Tensor, sums: Tensor) {
+    this.#bench = bench
+    this.#from = from
+    this.#to = to
+    this.#sums = sums
+  }
+
+  static async make(device: Device, dtype: ActivationDType, small: boolean): Promise<CeilingProbe> {
+    const bench = new Workbench(device, dtype, small)
+    const n = small ? 1 << 12 : device.gpu ? 1 << 28 : 1 << 26
+    const tensor = (size: number) => bench.random([size], 'f32')
+    return new CeilingProbe(bench, await tensor(n), await tensor(n), await tensor(4096))
+  }
+
+  async #seconds(kind: 'read' | 'copy' | 'empty', out: Tensor, times = 1): Promise<number> {
     const record = Array.from(
       { length: times },
-      () => (plan: Parameters<typeof ops.rmsNorm>[0]) => plan.probe(from, out, kind),
+      () => (plan: Plan) => plan.probe(this.#from, out, kind),
     )
-    return (await bench.time(record, 0.2)).min
+    return (await this.#bench.time(record, 0.03)).min
   }
-  const read = (4 * n) / (await time('read', sums))
-  const copy = (8 * n) / (await time('copy'))
-  const empty = await time('empty', to, 100)
-  bench.release()
-  return { read, copy, empty, matrix: await matrixRate(bench, small, threads) }
+
+  async read(): Promise<number> {
+    return (4 * this.#from.shape[0]!) / (await this.#seconds('read', this.#sums))
+  }
+
+  async all(small: boolean): Promise<Ceilings> {
+    const copy = (8 * this.#from.shape[0]!) / (await this.#seconds('copy', this.#to))
+    const empty = await this.#seconds('empty', this.#to, 100)
+    const { device, dtype } = this.#bench
+    const matrix = await matrixRate(new Workbench(device, dtype, small), small, device.threads)
+    return { read: await this.read(), copy, empty, matrix }
+  }
+
+  release(): void {
+    this.#bench.release()
+  }
 }
 
 async function matrixRate(bench: Workbench, small: boolean, threads: number): Promise<number> {

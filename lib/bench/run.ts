@@ -2,7 +2,7 @@ import { type DeviceInfo, type DeviceName, openDevice } from '../device.ts'
 import { badOption, MoeError } from '../errors.ts'
 import type { ActivationDType } from '../native.ts'
 import { type KernelBench, Workbench } from './bench.ts'
-import { type Ceilings, measureCeilings } from './ceilings.ts'
+import { CeilingProbe, type Ceilings } from './ceilings.ts'
 import { attention } from './kernels/attention.ts'
 import { groupedGemm, linear } from './kernels/gemm.ts'
 import { combine, permute, route, topK } from './kernels/routing.ts'
@@ -41,6 +41,8 @@ export interface BenchResult {
   /** Useful work only. */
   bytesPerSecond: number
   flopsPerSecond: number
+  /** Bytes a second that the device could read right after this measurement. */
+  readCeiling: number
   /** The roofline's time over the median. */
   share: number
   /** What the roofline is bound by. */
@@ -81,7 +83,8 @@ export async function runBenches(options: BenchOptions = {}): Promise<BenchRepor
   const tokens = options.tokens ?? defaultTokens(device.gpu !== undefined, small)
   const ways = names('routing', options.routings ?? ['uniform'], routings)
   const bench = new Workbench(device, dtype, small)
-  const ceilings = await measureCeilings(bench, small)
+  const probe = await CeilingProbe.make(device, dtype, small)
+  const ceilings = await probe.all(small)
   const results: BenchResult[] = []
   try {
     for (const model of models)
@@ -95,7 +98,8 @@ export async function runBenches(options: BenchOptions = {}): Promise<BenchRepor
           )
         for await (const one of kernel.make({ shape, tokens, routings: ways }, bench)) {
           const time = await bench.time(one.record, options.seconds ?? 0.3)
-          const reading = one.bytes / ceilings.read
+          const readCeiling = await probe.read()
+          const reading = one.bytes / readCeiling
           const multiplying = one.flops / ceilings.matrix
           const result: BenchResult = {
             ...{ op: one.op, model, shape: one.shape, tokens: one.tokens },
@@ -103,6 +107,7 @@ export async function runBenches(options: BenchOptions = {}): Promise<BenchRepor
             ...{ seconds: time.median, min: time.min, max: time.max, runs: time.runs },
             bytesPerSecond: one.bytes / time.median,
             flopsPerSecond: one.flops / time.median,
+            readCeiling,
             share: Math.max(reading, multiplying) / time.median,
             bound: reading >= multiplying ? 'read' : 'matrix',
           }
@@ -112,6 +117,7 @@ export async function runBenches(options: BenchOptions = {}): Promise<BenchRepor
       }
   } finally {
     bench.release()
+    probe.release()
   }
   return { date: new Date().toISOString(), device: device.info, dtype, ceilings, results }
 }

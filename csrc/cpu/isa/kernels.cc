@@ -31,6 +31,7 @@ extern const Kernels MOE_PASTE(kernels_, MOE_ISA) = {
     .exp_sum = exp_sum,
     .sum_squares = sum_squares,
     .max_value = max_value,
+    .numbers = numbers,
     .scale_by = scale_by,
     .add_scaled = add_scaled,
     .silu_mul = silu_mul,

@@ -25,7 +25,7 @@ struct Kernels {
 
   /// Attention of m queries to the 32 keys of a block, in three steps. keys [d, 32], values [32,
   /// d]: f32, or bf16 if `half`. Each result is one chain of multiply-adds, whatever m is. out[m,
-  /// 32]: out[i, j] = q[i] . keys[:, j]
+  /// 32]: out[i, j] = q[i] . keys[:, j].
   void (*key_scores)(const float* const* q, int m, const void* keys, int half, int64_t d,
                      float* out);
   /// Running softmax of m <= 16 rows of scores p [m, 32], of which row i sees [begin[i], end[i]):
@@ -41,6 +41,8 @@ struct Kernels {
   float (*exp_sum)(float* x, int64_t n, float shift);
   float (*sum_squares)(const float* x, int64_t n);
   float (*max_value)(const float* x, int64_t n);
+  /// out[i] = x[i], NaN as minus infinity
+  void (*numbers)(const float* x, int64_t n, float* out);
   /// out[i] = a * x[i] * w[i]
   void (*scale_by)(const float* x, float a, const float* w, int64_t n, float* out);
   /// out[i] += a * x[i]
