@@ -1,5 +1,5 @@
 // What the CPU backend reaches on this machine, as shares of what the machine can do in the same minutes.
-//   npm run bench [-- --shape A|B|tiny] [--dtype bf16|f32] [--activations bf16|f32] [--rounds 5] [--json]
+//   npm run bench:model [-- --shape A|B|tiny] [--dtype bf16|f32] [--activations bf16|f32] [--rounds 5] [--json]
 // Random Mixtral-architecture weights are written to the temporary folder once.
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, statSync } from 'node:fs'

@@ -62,13 +62,32 @@ const steps = [
 if (!skip.has('sanitizers'))
   for (const tool of ['memcheck', 'racecheck'])
     steps.push(() => tests(tool, ['test/ops.test.ts'], {}, sanitizer(tool)))
-if (!skip.has('bench') && existsSync('bench/kernels.mjs'))
-  steps.push(() => {
-    const args = ['bench/kernels.mjs', '--device', device, '--json']
-    const { status, seconds, stdout } = run('kernels', process.execPath, args)
-    if (status === 0) writeFileSync(path.join(out, 'kernels.json'), stdout)
-    return { name: 'kernels', ok: status === 0, status, seconds }
-  })
+
+/** A program that prints JSON, or writes it to a file of its own. */
+function program(name, command, args) {
+  const { status, seconds, stdout } = run(name, command, args)
+  if (status === 0 && stdout.startsWith('{')) writeFileSync(path.join(out, `${name}.json`), stdout)
+  return { name, ok: status === 0, status, seconds }
+}
+if (!skip.has('bench')) {
+  const bench = ['dist/cli/main.js', 'bench', '--device', device, '--json']
+  const few = ['--tokens', '1,8,64,512,4096', '--seconds', '0.1']
+  steps.push(
+    () => program('kernels', process.execPath, [...bench, ...few]),
+    () =>
+      program('routings', process.execPath, [
+        ...[...bench, 'groupedGemm', ...few, '--routings', 'zipf,one,empty'],
+      ]),
+    () =>
+      program('headlines', process.execPath, ['bench/headlines.mjs', '--device', device, '--json']),
+  )
+  if (say('python3', '-c', 'import torch; print(torch.cuda.is_available())') === 'True')
+    steps.push(() =>
+      program('torch', 'python3', [
+        ...['bench/peers/torch/run.py', '--json', path.join(out, 'torch.json')],
+      ]),
+    )
+}
 
 const hardware = {
   gpu: say('nvidia-smi', '--query-gpu=name,driver_version,memory.total', '--format=csv,noheader'),
