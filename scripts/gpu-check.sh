@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that only a GPU can show, on any machine that has one.
-#   scripts/gpu-check.sh [--device cuda] [--out DIR] [--skip sanitizers,bench]   in a built checkout
+#   scripts/gpu-check.sh [--device cuda] [--out DIR] [--only tests,sanitizers,bench]   in a built checkout
 #   scripts/gpu-check.sh pack [FILE.tar.xz]   what a machine without Node and npm needs, beside a checkout:
 #                                             node, the packages that tests use, the build of this machine
 # There, in the checkout: `tar xf FILE.tar.xz && scripts/gpu-check.sh`. MOE_CUDA_ARCHS=90a-real before

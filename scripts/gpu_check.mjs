@@ -1,7 +1,8 @@
-// Runs the tests, the sanitizers and the kernel benchmark on a GPU; prints a table and writes gpu-check.json.
+// Runs the tests, the sanitizers and the benchmarks on a GPU; prints a table and writes gpu-check.json. Each step has
+// a limited time, so that `--only bench` and `--only tests` each fit ten minutes.
 // Called by scripts/gpu-check.sh.
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
@@ -10,12 +11,11 @@ const { values } = parseArgs({
   options: {
     device: { type: 'string', default: 'cuda' },
     out: { type: 'string', default: process.env.OUT ?? 'build/gpu-check' },
-    skip: { type: 'string', default: '' },
+    only: { type: 'string' }, // names of steps, of a group: tests, sanitizers, bench
     seconds: { type: 'string', default: '120' }, // at most, for each step
   },
 })
 const { device, out } = values
-const skip = new Set(values.skip.split(','))
 mkdirSync(out, { recursive: true })
 
 const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--project', 'native']
@@ -38,6 +38,7 @@ function run(name, command, args, env = {}) {
 
 function tests(name, files, env = {}, prefix = []) {
   const report = path.join(out, `${name}.json`)
+  rmSync(report, { force: true })
   const args = [...vitest, ...files, '--reporter=json', `--outputFile=${report}`]
   const [command, ...rest] = [...prefix, process.execPath, ...args]
   const { status, seconds } = run(name, command, rest, env)
@@ -46,22 +47,25 @@ function tests(name, files, env = {}, prefix = []) {
   return { name, ok: status === 0 && passed > 0, status, passed, failed, seconds }
 }
 
-const gemms = ['test/ops.test.ts', '-t', 'linear|grouped_gemm']
+const ops = (names = '') => ['test/ops.test.ts', '-t', `ops on ${device}${names}`]
 const models = ['test/models', 'test/routers', 'test/engine/batching.test.ts']
 const sanitizer = (tool) => [
   'compute-sanitizer',
   ...['--tool', tool, '--target-processes', 'all', '--error-exitcode', '99'],
 ]
-const steps = [
-  // Kernels for sm_80 run on every newer GPU: the same cases hold them to the same f64 reference.
-  () => tests('mma-sync-against-reference', gemms, { MOE_CUDA_CAPABILITY: '80' }),
-  () => tests('ops', ['test/ops.test.ts']),
-  () => tests('models', models),
-  () => tests('devices', ['test/cuda/device.test.ts']),
-]
-if (!skip.has('sanitizers'))
-  for (const tool of ['memcheck', 'racecheck'])
-    steps.push(() => tests(tool, ['test/ops.test.ts'], {}, sanitizer(tool)))
+/** [group, name, step] */
+const steps = []
+const step = (group, name, run) => steps.push({ group, name, run: () => run(name) })
+
+// Kernels for sm_80 run on every newer GPU: the same cases hold them to the same f64 reference.
+step('tests', 'mma-sync', (name) =>
+  tests(name, ops('.*(linear|grouped_gemm)'), { MOE_CUDA_CAPABILITY: '80' }),
+)
+step('tests', 'ops', (name) => tests(name, ops()))
+step('tests', 'models', (name) => tests(name, models))
+step('tests', 'devices', (name) => tests(name, ['test/cuda/device.test.ts']))
+for (const tool of ['memcheck', 'racecheck'])
+  step('sanitizers', tool, (name) => tests(name, ops(), {}, sanitizer(tool)))
 
 /** A program that prints JSON, or writes it to a file of its own. */
 function program(name, command, args) {
@@ -69,25 +73,20 @@ function program(name, command, args) {
   if (status === 0 && stdout.startsWith('{')) writeFileSync(path.join(out, `${name}.json`), stdout)
   return { name, ok: status === 0, status, seconds }
 }
-if (!skip.has('bench')) {
-  const bench = ['dist/cli/main.js', 'bench', '--device', device, '--json']
-  const few = ['--tokens', '1,8,64,512,4096', '--seconds', '0.1']
-  steps.push(
-    () => program('kernels', process.execPath, [...bench, ...few]),
-    () =>
-      program('routings', process.execPath, [
-        ...[...bench, 'groupedGemm', ...few, '--routings', 'zipf,one,empty'],
-      ]),
-    () =>
-      program('headlines', process.execPath, ['bench/headlines.mjs', '--device', device, '--json']),
+const bench = ['dist/cli/main.js', 'bench', '--device', device, '--json']
+const few = ['--tokens', '1,8,64,512,4096', '--seconds', '0.1']
+const node = process.execPath
+step('bench', 'kernels', (name) => program(name, node, [...bench, ...few]))
+step('bench', 'routings', (name) =>
+  program(name, node, [...bench, 'groupedGemm', ...few, '--routings', 'zipf,one,empty']),
+)
+step('bench', 'headlines', (name) =>
+  program(name, node, ['bench/headlines.mjs', '--device', device, '--json']),
+)
+if (say('python3', '-c', 'import torch; print(torch.cuda.is_available())') === 'True')
+  step('bench', 'torch', (name) =>
+    program(name, 'python3', ['bench/peers/torch/run.py', '--json', path.join(out, 'torch.json')]),
   )
-  if (say('python3', '-c', 'import torch; print(torch.cuda.is_available())') === 'True')
-    steps.push(() =>
-      program('torch', 'python3', [
-        ...['bench/peers/torch/run.py', '--json', path.join(out, 'torch.json')],
-      ]),
-    )
-}
 
 const hardware = {
   gpu: say('nvidia-smi', '--query-gpu=name,driver_version,memory.total', '--format=csv,noheader'),
@@ -96,8 +95,10 @@ const hardware = {
 }
 const commit = say('git', 'rev-parse', '--short', 'HEAD')
 const results = []
-for (const step of steps) {
-  const result = step()
+const only = values.only?.split(',')
+for (const { group, name: own, run: runStep } of steps) {
+  if (only && !only.includes(group) && !only.includes(own)) continue
+  const result = runStep()
   results.push(result)
   const { name, ok, status, passed = '', failed = '', seconds } = result
   const cells = [name.padEnd(28), ok ? 'ok' : `FAILED (${status})`, passed, failed, `${seconds} s`]
