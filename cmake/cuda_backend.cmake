@@ -1,6 +1,7 @@
 # libmoe_cuda: the CUDA backend, where a CUDA compiler is. Beside the addon and opened at run time, so
 # that the addon loads on every machine. MOE_CUDA=AUTO never fails the build.
 if(MOE_CUDA STREQUAL "OFF")
+  file(REMOVE ${CMAKE_LIBRARY_OUTPUT_DIRECTORY}/libmoe_cuda.so) # of an earlier build
   return()
 endif()
 # check_language looks in PATH and $CUDACXX only.

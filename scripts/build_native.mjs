@@ -4,7 +4,15 @@
 //   node scripts/build_native.mjs [--out build/Release] [--config Release] [--arch x64]
 // The CMake tree is build-cmake/, since `node-gyp rebuild` deletes build/.
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync } from 'node:fs'
+import {
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs'
 import { createRequire } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
@@ -84,9 +92,10 @@ if (script) {
 
 // Unchanged files are left alone and changed ones replaced whole: a running process may have them mapped.
 mkdirSync(out, { recursive: true })
-for (const file of readdirSync(path.join(work, config)).filter((f) =>
-  /\.(node|so|dylib)$/.test(f),
-)) {
+const products = (dir) => readdirSync(dir).filter((file) => /\.(node|so|dylib)$/.test(file))
+const made = products(path.join(work, config))
+for (const file of products(out)) if (!made.includes(file)) rmSync(path.join(out, file))
+for (const file of made) {
   const from = path.join(work, config, file)
   const to = path.join(out, file)
   const old = statSync(to, { throwIfNoEntry: false })

@@ -47,7 +47,7 @@ function tests(name, files, env = {}, prefix = []) {
   return { name, ok: status === 0 && passed > 0, status, passed, failed, seconds }
 }
 
-const ops = (names = '') => ['test/ops.test.ts', '-t', `ops on ${device}${names}`]
+const ops = (names = '') => ['test/ops.test.ts', '-t', `ops on .${device}.${names}`]
 const models = ['test/models', 'test/routers', 'test/engine/batching.test.ts']
 const sanitizer = (tool) => [
   'compute-sanitizer',

@@ -1,12 +1,14 @@
 #!/usr/bin/env node
-import * as bench from './bench.ts'
-import * as convert from './convert.ts'
-import * as forward from './forward.ts'
-import * as generate from './generate.ts'
-import * as info from './info.ts'
 import { describe, printJson, UsageError } from './options.ts'
 
-const commands = { generate, forward, info, convert, bench }
+// Each is loaded when it is asked for: all of them take some 20 ms, and the first token 150.
+const commands = {
+  generate: () => import('./generate.ts'),
+  forward: () => import('./forward.ts'),
+  info: () => import('./info.ts'),
+  convert: () => import('./convert.ts'),
+  bench: () => import('./bench.ts'),
+}
 
 const help = `moe-native: Mixture-of-Experts language models from TypeScript
 
@@ -25,7 +27,8 @@ async function main([name, ...args]: string[]): Promise<void> {
     throw new UsageError(`unknown command '${name}'; there are ${Object.keys(commands).join(', ')}`)
   const interrupt = new AbortController()
   process.once('SIGINT', () => interrupt.abort(new Error('interrupted')))
-  await commands[name as keyof typeof commands].run(args, interrupt.signal)
+  const { run } = await commands[name as keyof typeof commands]()
+  await run(args, interrupt.signal)
 }
 
 const argv = process.argv.slice(2)
