@@ -226,38 +226,41 @@ void run_grid(dim3 grid, dim3 block_size, size_t shared_bytes, const Schedule& s
 
 unsigned lane() { return Block::current().index() % 32; }
 
-uint64_t exchange(unsigned mask, uint64_t value, unsigned from) {
+namespace {
+
+/// Every lane of the mask hands over a value; what all of them gave.
+const WarpSlot* share(unsigned mask, uint64_t value) {
   Block& block = Block::current();
   Warp& warp = block.warp();
   WarpSlot* slots = warp.slots[warp.generation % 2];
   slots[lane()].word[0] = value;
   block.collect(mask);
-  if (!(mask >> from & 1)) block.fail("a lane reads from one outside the mask");
+  return slots;
+}
+
+/// Lanes of the mask whose value is right.
+template <class Right>
+unsigned lanes_where(unsigned mask, const WarpSlot* slots, const Right& right) {
+  unsigned bits = 0;
+  for (unsigned i = 0; i < 32; ++i)
+    if (mask >> i & 1 && right(slots[i].word[0])) bits |= 1u << i;
+  return bits;
+}
+
+}  // namespace
+
+uint64_t exchange(unsigned mask, uint64_t value, unsigned from) {
+  const WarpSlot* slots = share(mask, value);
+  if (!(mask >> from & 1)) Block::current().fail("a lane reads from one outside the mask");
   return slots[from].word[0];
 }
 
 unsigned ballot(unsigned mask, bool predicate) {
-  Block& block = Block::current();
-  Warp& warp = block.warp();
-  WarpSlot* slots = warp.slots[warp.generation % 2];
-  slots[lane()].word[0] = predicate;
-  block.collect(mask);
-  unsigned bits = 0;
-  for (unsigned i = 0; i < 32; ++i)
-    if (mask >> i & 1 && slots[i].word[0]) bits |= 1u << i;
-  return bits;
+  return lanes_where(mask, share(mask, predicate), [](uint64_t given) { return given != 0; });
 }
 
 unsigned match(unsigned mask, uint64_t value) {
-  Block& block = Block::current();
-  Warp& warp = block.warp();
-  WarpSlot* slots = warp.slots[warp.generation % 2];
-  slots[lane()].word[0] = value;
-  block.collect(mask);
-  unsigned bits = 0;
-  for (unsigned i = 0; i < 32; ++i)
-    if (mask >> i & 1 && slots[i].word[0] == value) bits |= 1u << i;
-  return bits;
+  return lanes_where(mask, share(mask, value), [&](uint64_t given) { return given == value; });
 }
 
 }  // namespace moe::sim

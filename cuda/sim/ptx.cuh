@@ -98,29 +98,40 @@ void matrix_multiply(WarpSlot* slots, int n_tiles, const B& b) {
 
 }  // namespace sim
 
-/// Lane 8i + r gives row r of the 8x8 matrix i.
-inline void ldmatrix_x4(uint32_t (&r)[4], const void* row) {
+namespace sim {
+
+/// Lane 8i + r hands over row r of the 8x8 matrix i.
+inline const WarpSlot* matrix_rows(const void* row) {
   if (reinterpret_cast<uintptr_t>(row) % 16)
-    sim::Block::current().fail("ldmatrix needs 16-byte alignment");
-  const sim::WarpSlot* slots = sim::hand_over(reinterpret_cast<uint64_t>(row));
-  sim::Block::current().collect(~0u);
-  const unsigned l = sim::lane();
+    Block::current().fail("ldmatrix needs 16-byte alignment");
+  const WarpSlot* slots = hand_over(reinterpret_cast<uint64_t>(row));
+  Block::current().collect(~0u);
+  return slots;
+}
+
+/// Value `column` of row `row` of matrix i.
+inline uint16_t matrix_value(const WarpSlot* slots, unsigned i, unsigned row, unsigned column) {
+  uint16_t value;
+  std::memcpy(&value, reinterpret_cast<const char*>(slots[8 * i + row].word[0]) + 2 * column, 2);
+  return value;
+}
+
+}  // namespace sim
+
+inline void ldmatrix_x4(uint32_t (&r)[4], const void* row) {
+  const sim::WarpSlot* slots = sim::matrix_rows(row);
+  const unsigned g = sim::lane() / 4, t = sim::lane() % 4;
   for (unsigned i = 0; i < 4; ++i)
-    std::memcpy(&r[i], reinterpret_cast<const char*>(slots[8 * i + l / 4].word[0]) + 4 * (l % 4),
-                4);
+    r[i] = sim::matrix_value(slots, i, g, 2 * t) |
+           uint32_t{sim::matrix_value(slots, i, g, 2 * t + 1)} << 16;
 }
 
 inline void ldmatrix_x4_trans(uint32_t (&r)[4], const void* row) {
-  if (reinterpret_cast<uintptr_t>(row) % 16)
-    sim::Block::current().fail("ldmatrix needs 16-byte alignment");
-  const sim::WarpSlot* slots = sim::hand_over(reinterpret_cast<uint64_t>(row));
-  sim::Block::current().collect(~0u);
-  const unsigned l = sim::lane();
+  const sim::WarpSlot* slots = sim::matrix_rows(row);
+  const unsigned g = sim::lane() / 4, t = sim::lane() % 4;
   for (unsigned i = 0; i < 4; ++i)
-    for (unsigned h = 0; h < 2; ++h)
-      std::memcpy(
-          reinterpret_cast<char*>(&r[i]) + 2 * h,
-          reinterpret_cast<const char*>(slots[8 * i + 2 * (l % 4) + h].word[0]) + 2 * (l / 4), 2);
+    r[i] = sim::matrix_value(slots, i, 2 * t, g) |
+           uint32_t{sim::matrix_value(slots, i, 2 * t + 1, g)} << 16;
 }
 
 inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {

@@ -72,6 +72,13 @@ export class Workbench {
     return Math.max(1, Math.min(wanted, fit, most))
   }
 
+  /** Several tensors, of which one op touches `bytes`: as many as go past the caches. */
+  async rotating(bytes: number, make: () => Promise<Tensor>): Promise<Tensor[]> {
+    const made: Tensor[] = []
+    for (let s = 0; s < this.sets(bytes); s++) made.push(await make())
+    return made
+  }
+
   async random(
     shape: number[],
     dtype: DType = this.dtype,

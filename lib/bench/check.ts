@@ -9,9 +9,11 @@ export function fromBf16(half: number): number {
   return bits.getFloat32(0)
 }
 
-function toBf16(value: number): number {
+/** Bits of the nearest bf16, ties to even. */
+export function toBf16(value: number): number {
   bits.setFloat32(0, value)
   const word = bits.getUint32(0)
+  if (Number.isNaN(value)) return (word >>> 16) | 0x40
   return ((word + 0x7fff + ((word >>> 16) & 1)) >>> 16) & 0xffff
 }
 

@@ -1,4 +1,7 @@
+import { fromBf16, toBf16 } from '../../lib/bench/check.ts'
 import { type ArrayTensor, arrayDType, type KernelOptions } from '../../lib/kernels.ts'
+
+export { dot, fromBf16, silu, toBf16 } from '../../lib/bench/check.ts'
 
 export type DType = 'f32' | 'bf16'
 
@@ -64,21 +67,6 @@ export class Random {
 
 const size = (shape: number[]): number => shape.reduce((n, dim) => n * dim, 1)
 
-const scratch = new DataView(new ArrayBuffer(4))
-
-/** Bits of the nearest bf16, ties to even. */
-export function toBf16(value: number): number {
-  scratch.setFloat32(0, value)
-  const bits = scratch.getUint32(0)
-  if (Number.isNaN(value)) return (bits >>> 16) | 0x40
-  return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff
-}
-
-export function fromBf16(bits: number): number {
-  scratch.setUint32(0, bits << 16)
-  return scratch.getFloat32(0)
-}
-
 export function tensor(shape: number[], dtype: DType, value: (i: number) => number): ArrayTensor {
   const n = size(shape)
   const data = dtype === 'f32' ? new Float32Array(n) : new Uint16Array(n)
@@ -107,23 +95,6 @@ export function output(
   return { value, magnitude }
 }
 
-/** Sum of products and of their absolute values. */
-export function dot(
-  n: number,
-  a: (i: number) => number,
-  b: (i: number) => number,
-): [number, number] {
-  let value = 0
-  let magnitude = 0
-  for (let i = 0; i < n; i++) {
-    const term = a(i) * b(i)
-    value += term
-    magnitude += Math.abs(term)
-  }
-  return [value, magnitude]
-}
-
-export const silu = (x: number): number => x / (1 + Math.exp(-x))
 export const reshape = (array: ArrayTensor, shape: number[]): ArrayTensor => ({ ...array, shape })
 
 /** The same numbers as another dtype. */

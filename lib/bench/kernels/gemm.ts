@@ -128,9 +128,9 @@ export const linear: KernelBench = {
     ]
     for (const { name, N, K } of sizes) {
       const weightBytes = N * K * bench.elementBytes
-      const weights: Tensor[] = []
-      for (let s = 0; s < bench.sets(weightBytes); s++)
-        weights.push(await bench.random([N, K], bench.dtype, 'panels'))
+      const weights = await bench.rotating(weightBytes, () =>
+        bench.random([N, K], bench.dtype, 'panels'),
+      )
       for (const T of name === 'lm_head' ? tokens.filter((t) => t <= 64) : tokens) {
         const x = await bench.random([T, K])
         const dtype = name === 'qkv' ? bench.dtype : 'f32'

@@ -1,7 +1,6 @@
 import { kernels } from '../../kernels.ts'
-import type { Tensor } from '../../native.ts'
 import * as ops from '../../ops/index.ts'
-import type { KernelBench, Workbench } from '../bench.ts'
+import type { KernelBench } from '../bench.ts'
 import { at, dot, randomArray, sample } from '../check.ts'
 import { chooseIds, type ModelShape, placeSlots } from '../shapes.ts'
 
@@ -12,17 +11,6 @@ function choice({ kinds, topK, router }: ModelShape): ops.TopKOptions {
     ...{ kinds, topK, weights: 'renormalized' },
     ...(router === 'residual' && { normStd: 1, givesShare: gives }),
   }
-}
-
-/** Several tensors, as many as go past the caches. */
-async function some(
-  bench: Workbench,
-  bytes: number,
-  make: () => Promise<Tensor>,
-): Promise<Tensor[]> {
-  const tensors: Tensor[] = []
-  for (let s = 0; s < bench.sets(bytes); s++) tensors.push(await make())
-  return tensors
 }
 
 export const topK: KernelBench = {
@@ -52,7 +40,7 @@ export const topK: KernelBench = {
     const E = shape.kinds.length
     for (const T of tokens) {
       const bytes = T * E * 4 + T * shape.topK * 12
-      const logits = await some(bench, bytes, () => bench.random([T, E], 'f32'))
+      const logits = await bench.rotating(bytes, () => bench.random([T, E], 'f32'))
       const record = logits.map(
         (tensor) => (plan: Parameters<typeof ops.topK>[0]) => ops.topK(plan, tensor, choice(shape)),
       )
@@ -95,7 +83,7 @@ export const route: KernelBench = {
     const E = kinds.length
     const P = router === 'attention' ? 3 * E : E
     const norm = await bench.random([H], 'f32')
-    const weights = await some(bench, P * H * bench.elementBytes, () =>
+    const weights = await bench.rotating(P * H * bench.elementBytes, () =>
       bench.random([P, H], bench.dtype, 'panels'),
     )
     for (const T of tokens) {
@@ -137,7 +125,7 @@ export const permute: KernelBench = {
       for (const routing of routings) {
         const placed = placeSlots(chooseIds(routing, T, kinds, K, 1), kinds)
         const bytes = (T + placed.routed) * H * bench.elementBytes
-        const xs = await some(bench, bytes, () => bench.random([T, H]))
+        const xs = await bench.rotating(bytes, () => bench.random([T, H]))
         const rows = bench.numbers(placed.rows, [T, K])
         const record = xs.map(
           (x) => (plan: Parameters<typeof ops.permute>[0]) => ops.permute(plan, x, rows),
@@ -191,7 +179,7 @@ export const combine: KernelBench = {
         const chosen = chooseIds(routing, T, kinds, K, 1)
         const placed = placeSlots(chosen, kinds)
         const bytes = placed.routed * H * bench.elementBytes + 2 * T * H * 4
-        const outs = await some(bench, bytes, () => bench.random([T * K, H]))
+        const outs = await bench.rotating(bytes, () => bench.random([T * K, H]))
         const x = await bench.random([T, H])
         const residual = await bench.random([T, H], 'f32')
         const weights = await bench.random([T, K], 'f32')

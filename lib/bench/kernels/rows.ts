@@ -1,20 +1,10 @@
 import { kernels } from '../../kernels.ts'
-import type { Plan, Tensor } from '../../native.ts'
+import type { Plan } from '../../native.ts'
 import * as ops from '../../ops/index.ts'
-import type { Bench, KernelBench, Workbench } from '../bench.ts'
+import type { Bench, KernelBench } from '../bench.ts'
 import { at, dot, randomArray, sample } from '../check.ts'
 
 const T_ = 20 // tokens of a check
-
-async function tensors(
-  bench: Workbench,
-  bytes: number,
-  make: () => Promise<Tensor>,
-): Promise<Tensor[]> {
-  const made: Tensor[] = []
-  for (let s = 0; s < bench.sets(bytes); s++) made.push(await make())
-  return made
-}
 
 export const rmsNorm: KernelBench = {
   op: 'rmsNorm',
@@ -38,7 +28,7 @@ export const rmsNorm: KernelBench = {
     for (const T of tokens) {
       const bytes = T * H * (4 + bench.elementBytes)
       const weight = await bench.random([H], 'f32')
-      const xs = await tensors(bench, bytes, () => bench.random([T, H], 'f32'))
+      const xs = await bench.rotating(bytes, () => bench.random([T, H], 'f32'))
       const record = xs.map((x) => (plan: Plan) => ops.rmsNorm(plan, x, weight, 1e-6, bench.dtype))
       yield { op: this.op, shape: `[T, ${H}]`, tokens: T, bytes, flops: 0, record }
       bench.release()
@@ -99,7 +89,7 @@ export const sampling: KernelBench = {
         ...{ history: of(history), historyOffsets: of(historyOffsets) },
       }
       const bytes = S * V * 4
-      const logits = await tensors(bench, bytes, () => bench.random([S, V], 'f32'))
+      const logits = await bench.rotating(bytes, () => bench.random([S, V], 'f32'))
       const record = logits.map((row) => (plan: Plan) => ops.sample(plan, row, inputs, V, 0))
       yield { op: this.op, shape: `[S, ${V}] greedy`, tokens: S, bytes, flops: 0, record }
       bench.release()
