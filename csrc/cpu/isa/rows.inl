@@ -81,36 +81,45 @@ INLINE void value_columns(const float* p, int64_t n, const void* values, int64_t
   Vf sum[M][V];
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m)
-#pragma GCC unroll 4
+#pragma GCC unroll 16
     for (int v = 0; v < V; ++v)
       sum[m][v] = rounded(load_part(acc[m], i + v * kLanes, d) * scale[m]);
   for (int64_t j = 0; j < n; ++j) {
     const void* row = Half ? (const void*)((const uint16_t*)values + j * d)
                            : (const void*)((const float*)values + j * d);
     Vf w[V];
-#pragma GCC unroll 4
+#pragma GCC unroll 16
     for (int v = 0; v < V; ++v) w[v] = load_any_part<Half>(row, i + v * kLanes, d);
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
       const Vf a = splat(p[m * kKeys + j]);
-#pragma GCC unroll 4
+#pragma GCC unroll 16
       for (int v = 0; v < V; ++v) sum[m][v] += w[v] * a;
     }
   }
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m)
-#pragma GCC unroll 4
+#pragma GCC unroll 16
     for (int v = 0; v < V; ++v) store_part(acc[m], i + v * kLanes, d, sum[m][v]);
+}
+
+/// Columns i and on, V vectors at a time, then half as many: a wide piece reads rows as one stream.
+template <int M, int V, bool Half>
+INLINE void values_from(const float* p, int64_t n, const void* values, int64_t d, int64_t i,
+                        const float* scale, float* const* acc) {
+  for (; i + V * kLanes <= d; i += V * kLanes)
+    value_columns<M, V, Half>(p, n, values, d, i, scale, acc);
+  if constexpr (V > 1)
+    values_from<M, V / 2, Half>(p, n, values, d, i, scale, acc);
+  else if (i < d)
+    value_columns<M, 1, Half>(p, n, values, d, i, scale, acc);
 }
 
 template <int M, bool Half>
 INLINE void values_of(const float* p, int64_t n, const void* values, int64_t d, const float* scale,
                       float* const* acc) {
-  constexpr int V = M == 1 ? 4 : 2;
-  int64_t i = 0;
-  for (; i + V * kLanes <= d; i += V * kLanes)
-    value_columns<M, V, Half>(p, n, values, d, i, scale, acc);
-  for (; i < d; i += kLanes) value_columns<M, 1, Half>(p, n, values, d, i, scale, acc);
+  constexpr int V = kQueries == 8 ? (M == 1 ? 16 : M <= 4 ? 4 : 2) : (M == 1 ? 8 : 2);
+  values_from<M, V, Half>(p, n, values, d, 0, scale, acc);
 }
 
 template <bool Half>
