@@ -24,7 +24,7 @@ for (const peer of theirs.results) {
   const seconds = peer.op === 'gate_up' ? gateUp : gateUp && down && gateUp + down
   if (!seconds) continue
   const cells = [
-    ...[peer.backend.padEnd(40), peer.op.padEnd(8), peer.model.padEnd(8)],
+    ...[peer.backend.padEnd(28), peer.op.padEnd(8), peer.model.padEnd(8)],
     ...[String(peer.tokens).padStart(6), peer.routing.padEnd(8)],
     ...[`ours ${(1e6 * seconds).toFixed(1)} µs`, `theirs ${(1e6 * peer.seconds).toFixed(1)} µs`],
   ]

@@ -54,7 +54,12 @@ def grouped(x, w, counts):
     grid = (triton.cdiv(N, width), expert.shape[0])
     stages = 5 if height == 16 else 4 if height == 64 else 3
     product[grid](
-        x, w, out, expert, begin, end, N, K, BM=height, BN=width, BK=depth, num_warps=4 if height <= 64 else 8, num_stages=stages
+        *(x, w, out, expert, begin, end, N, K),
+        BM=height,
+        BN=width,
+        BK=depth,
+        num_warps=4 if height <= 64 else 8,
+        num_stages=stages,
     )
     return out
 

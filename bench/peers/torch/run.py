@@ -4,8 +4,9 @@
     node bench/peers/torch/compare.mjs OURS.json THEIRS.json
 
 What is timed is one layer's experts on routed rows: gate and up, SwiGLU, down (`experts`), and the first product
-alone (`gate_up`). Each is checked against float32 on a few rows before it is timed, on a CUDA graph where there is a
-GPU, with weights that rotate past the caches. A backend that this PyTorch lacks is listed as missing, with the reason.
+alone (`gate_up`); of transformers its own expert class, permutation and weighted sum included (`layer`).
+Each is checked against float32 on a few rows before it is timed, on a CUDA graph where there is a GPU, with weights
+that rotate past the caches. A backend that this PyTorch lacks is listed as missing, with the reason.
 """
 import argparse
 import json
@@ -127,7 +128,7 @@ def compiled(backend):
 
 
 def batched(layer, x, counts, routed, first_only):
-    """transformers' `batched_mm`: each row's own weights gathered, for few rows."""
+    """Each row's own weights gathered, for few rows: what transformers' `batched_mm` does."""
     if x.shape[0] > 64:
         raise NotImplementedError("gathers a weight for every row")
     e = routed.expert
@@ -137,11 +138,11 @@ def batched(layer, x, counts, routed, first_only):
 
 
 def backends(device):
-    found = {"loop of mm": loop, "batched_mm (as transformers)": batched}
+    found = {"loop of mm": loop, "gather and bmm": batched}
     missing = {}
     if hasattr(F, "grouped_mm") and device == "cuda":
         found["grouped_mm"] = grouped_mm
-        found["grouped_mm compiled (as transformers)"] = compiled(grouped_mm)
+        found["grouped_mm compiled"] = compiled(grouped_mm)
     else:
         missing["grouped_mm"] = f"needs torch.nn.functional.grouped_mm on CUDA, this is PyTorch {torch.__version__}"
     try:
@@ -154,6 +155,71 @@ def backends(device):
     except ImportError as error:
         missing["triton fused MoE"] = str(error)
     return found, missing
+
+
+def transformers_experts(shape, layer, implementation):
+    """transformers' own expert class with our weights, by one of its implementations; tokens in, tokens out."""
+    from transformers import MixtralConfig
+    from transformers.models.mixtral.modeling_mixtral import MixtralExperts
+
+    hidden, size, ffn, experts = shape
+    if ffn != experts:
+        raise NotImplementedError("knows FFN experts only")
+    config = MixtralConfig(
+        hidden_size=hidden, intermediate_size=size, num_local_experts=ffn, num_experts_per_tok=TOP_K
+    )
+    config._experts_implementation = implementation
+    with torch.device("meta"):
+        module = MixtralExperts(config)
+    module.gate_up_proj = torch.nn.Parameter(layer.gate_up, requires_grad=False)
+    module.down_proj = torch.nn.Parameter(layer.down, requires_grad=False)
+    return module.eval()
+
+
+def time_transformers(model, layers, tokens, routing, device, report):
+    """Adds a result for each implementation: the whole expert layer, with its permutation and weighted sum."""
+    hidden, size, ffn, experts = SHAPES[model]
+    for implementation in ("eager", "batched_mm", "grouped_mm"):
+        name = f"transformers {implementation}"
+        try:
+            if implementation == "batched_mm" and tokens > 64:
+                raise NotImplementedError("gathers a weight for every slot")
+            sets = []
+            for s, layer in enumerate(layers):
+                module = transformers_experts(SHAPES[model], layer, implementation)
+                ids = torch.tensor(choose(routing, tokens, ffn, experts, s + 1), device=device).view(tokens, TOP_K)
+                x = torch.randn(tokens, hidden, device=device, dtype=torch.bfloat16)
+                weights = torch.full((tokens, TOP_K), 0.5, device=device, dtype=torch.bfloat16)
+                sets.append((module, x, ids, weights))
+            run = torch.no_grad()(lambda module, *inputs: module(*inputs))
+            module, x, ids, weights = sets[0]
+            want = sum(
+                layers[0].down[e].float() @ swiglu(layers[0].gate_up[e].float() @ x[0].float()) for e in ids[0].tolist()
+            )
+            error = (run(*sets[0])[0].float() - want / TOP_K).abs().max().item()
+            if not error <= 0.05 * want.abs().max().item() + 1e-2:
+                raise ValueError(f"the first token is off by {error}")
+            median, low, high = seconds_of(run, device, sets)
+        except Exception as error:
+            report["missing"][f"{name}, {model}, {tokens} tokens"] = repr(error)[:200]
+            continue
+        touched, rows, weight = len(set(sets[0][2].flatten().tolist())), tokens * TOP_K, 3 * hidden * size
+        moved = touched * weight * 2 + 4 * tokens * hidden
+        add(report, name, "layer", model, tokens, routing, (median, low, high), moved, 2 * rows * weight)
+
+
+def add(report, backend, op, model, tokens, routing, times, moved, operations):
+    median, low, high = times
+    result = dict(
+        backend=backend, op=op, model=model, tokens=tokens, routing=routing, seconds=median, min=low, max=high,
+        bytesPerSecond=moved / median, flopsPerSecond=operations / median,
+    )
+    report["results"].append(result)
+    print(
+        f"{backend:28} {op:8} {model:8} {tokens:6} {routing:8} {median * 1e6:10.1f} us "
+        f"{moved / median / 1e9:8.1f} GB/s {operations / median / 1e12:7.1f} TFLOP/s",
+        flush=True,
+    )
 
 
 def seconds_of(run, device, sets):
@@ -220,7 +286,8 @@ def main():
     for model in models:
         hidden, size, ffn, experts = SHAPES[model]
         held = ffn * 3 * hidden * size * 2
-        layers = [Layer(hidden, size, ffn, device) for _ in range(1 if model == "tiny" else max(1, min(3, int(24e9 / held))))]
+        copies = 1 if model == "tiny" else max(1, min(3, int(24e9 / held)))
+        layers = [Layer(hidden, size, ffn, device) for _ in range(copies)]
         for tokens in map(int, options.tokens.split(",")):
             for routing in options.routings.split(","):
                 sets = []
@@ -242,16 +309,8 @@ def main():
                         touched = sum(n > 0 for n in sets[0][2])
                         weight = (2 if first_only else 3) * hidden * size
                         moved = touched * weight * 2 + rows * 2 * (hidden + (2 * size if first_only else hidden))
-                        result = dict(
-                            backend=name, op=op, model=model, tokens=tokens, routing=routing, seconds=median, min=low,
-                            max=high, bytesPerSecond=moved / median, flopsPerSecond=2 * rows * weight / median,
-                        )
-                        report["results"].append(result)
-                        print(
-                            f"{name:40} {op:8} {model:8} {tokens:6} {routing:8} {median * 1e6:10.1f} us "
-                            f"{result['bytesPerSecond'] / 1e9:8.1f} GB/s {result['flopsPerSecond'] / 1e12:7.1f} TFLOP/s",
-                            flush=True,
-                        )
+                        add(report, name, op, model, tokens, routing, (median, low, high), moved, 2 * rows * weight)
+                time_transformers(model, layers, tokens, routing, device, report)
     if options.json:
         with open(options.json, "w") as file:
             json.dump(report, file, indent=2)
