@@ -74,14 +74,18 @@ function program(name, command, args) {
   return { name, ok: status === 0, status, seconds }
 }
 const bench = ['dist/cli/main.js', 'bench', '--device', device, '--json']
-const few = ['--tokens', '1,8,64,512,4096', '--seconds', '0.1']
+const simulated = device.startsWith('cuda-sim') // so that this script can be tried without a GPU
+const few = simulated
+  ? ['--tokens', '1,9', '--seconds', '0']
+  : ['--tokens', '1,8,64,512,4096', '--seconds', '0.1']
+const tiny = simulated ? ['--tiny', '--rounds', '1'] : []
 const node = process.execPath
 step('bench', 'kernels', (name) => program(name, node, [...bench, ...few]))
 step('bench', 'routings', (name) =>
   program(name, node, [...bench, 'groupedGemm', ...few, '--routings', 'zipf,one,empty']),
 )
 step('bench', 'headlines', (name) =>
-  program(name, node, ['bench/headlines.mjs', '--device', device, '--json']),
+  program(name, node, ['bench/headlines.mjs', '--device', device, '--json', ...tiny]),
 )
 if (say('python3', '-c', 'import torch; print(torch.cuda.is_available())') === 'True')
   step('bench', 'torch', (name) =>
