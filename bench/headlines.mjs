@@ -7,7 +7,7 @@
 // --layers takes that many layers of each model, where all of them do not fit the memory.
 import { parseArgs } from 'node:util'
 import { Workbench } from '../dist/bench/bench.js'
-import { placeSlots, randomNumbers } from '../dist/bench/shapes.js'
+import { drawIds, placeSlots, randomNumbers } from '../dist/bench/shapes.js'
 import { openDevice } from '../dist/device.js'
 import { randomModel } from '../dist/index.js'
 import { native } from '../dist/native.js'
@@ -34,25 +34,13 @@ const shape = values.tiny ? { H: 64, I: 96, N: 4 } : { H: 1536, I: 4096, N: 16 }
 const kinds = [...Array(shape.N).fill('ffn'), 'constant', 'constant', 'copy', 'zero']
 
 /** Ids of two distinct experts a token, an FFN expert being tau times as likely as a zero-computation one. */
-function idsOf(tokens, tau, seed) {
-  const random = randomNumbers(seed)
-  const weights = kinds.map((kind) => (kind === 'ffn' ? tau : 1))
-  const draw = (without) => {
-    const left = weights.map((w, e) => (e === without ? 0 : w))
-    let at = random() * left.reduce((a, b) => a + b)
-    let e = 0
-    for (at -= left[0]; at >= 0 && e < left.length - 1; at -= left[e]) e++
-    return e
-  }
-  return Int32Array.from({ length: tokens }).reduce(
-    (ids, _, t) => {
-      ids[2 * t] = draw(-1)
-      ids[2 * t + 1] = draw(ids[2 * t])
-      return ids
-    },
-    new Int32Array(2 * tokens),
+const idsOf = (tokens, tau, seed) =>
+  drawIds(
+    kinds.map((kind) => (kind === 'ffn' ? tau : 1)),
+    tokens,
+    2,
+    randomNumbers(seed),
   )
-}
 
 async function experts() {
   const bench = new Workbench(device, 'bf16', values.tiny ?? false)
@@ -97,7 +85,7 @@ async function experts() {
     return { record, routed: placed.routed }
   }
   const vanilla = layer(
-    idsOf(tokens, 1, 1).map((_, i) => (i * 7 + (i >> 1)) % N),
+    Int32Array.from({ length: 2 * tokens }, (_, i) => (i * 7 + (i >> 1)) % N),
     Array(N).fill('ffn'),
   )
   const rows = []

@@ -41,6 +41,8 @@ export interface KernelBench {
 export class Workbench {
   readonly device: Device
   readonly dtype: ActivationDType
+  /** For tests: nothing rotates and ceilings are quick. */
+  readonly small: boolean
   /** What rotating inputs must exceed together: more than any cache. */
   readonly rotateBytes: number
   /** What all weights of one benchmark may take. */
@@ -51,6 +53,7 @@ export class Workbench {
   constructor(device: Device, dtype: ActivationDType, small: boolean) {
     this.device = device
     this.dtype = dtype
+    this.small = small
     this.rotateBytes = small ? 0 : 256e6
     this.budgetBytes = small ? 1e8 : device.gpu ? 24e9 : 6e9
   }
@@ -107,12 +110,17 @@ export class Workbench {
     record: Bench['record'],
     seconds: number,
   ): Promise<{ median: number; min: number; max: number; runs: number }> {
-    const plan = new (native().Plan)(new (native().Arena)(this.device.gpu))
+    const arena = new (native().Arena)(this.device.gpu)
+    const plan = new (native().Plan)(arena)
     for (const one of record) one(plan)
     const { threads } = this.device
-    const [first] = await plan.timeRuns(1, threads)
-    const runs = Math.max(3, Math.min(50, Math.round(seconds / first!)))
-    const times = (await plan.timeRuns(runs, threads)).map((t) => t / record.length).sort()
-    return { median: times[times.length >> 1]!, min: times[0]!, max: times.at(-1)!, runs }
+    try {
+      const [first] = await plan.timeRuns(1, threads)
+      const runs = Math.max(3, Math.min(50, Math.round(seconds / first!)))
+      const times = (await plan.timeRuns(runs, threads)).map((t) => t / record.length).sort()
+      return { median: times[times.length >> 1]!, min: times[0]!, max: times.at(-1)!, runs }
+    } finally {
+      arena.release() // a GPU's memory does not wait for the garbage collector
+    }
   }
 }

@@ -48,11 +48,11 @@ export class CeilingProbe {
     return (4 * this.#from.shape[0]!) / (await this.#seconds('read', this.#sums))
   }
 
-  async all(small: boolean): Promise<Ceilings> {
+  async all(): Promise<Ceilings> {
     const copy = (8 * this.#from.shape[0]!) / (await this.#seconds('copy', this.#to))
     const empty = await this.#seconds('empty', this.#to, 100)
-    const { device, dtype } = this.#bench
-    const matrix = await matrixRate(new Workbench(device, dtype, small), small, device.threads)
+    const { device, dtype, small } = this.#bench
+    const matrix = await matrixRate(new Workbench(device, dtype, small))
     return { read: await this.read(), copy, empty, matrix }
   }
 
@@ -61,15 +61,15 @@ export class CeilingProbe {
   }
 }
 
-async function matrixRate(bench: Workbench, small: boolean, threads: number): Promise<number> {
+async function matrixRate(bench: Workbench): Promise<number> {
   if (!bench.device.gpu) {
     const of = async (kind: 'f32' | 'bf16_dot'): Promise<number> => {
-      const { work, seconds } = await native().probe(kind, threads)
+      const { work, seconds } = await native().probe(kind, bench.device.threads)
       return work / seconds
     }
     return (bench.dtype === 'bf16' && (await of('bf16_dot'))) || of('f32')
   }
-  const size = small ? 64 : 8192
+  const size = bench.small ? 64 : 8192
   const x = await bench.random([size, size])
   const weight = await bench.random([size, size], bench.dtype, 'panels')
   const { min } = await bench.time([(plan) => ops.linear(plan, x, weight, bench.dtype)], 0.2)

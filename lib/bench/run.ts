@@ -24,6 +24,8 @@ export interface BenchOptions {
   routings?: RoutingName[]
   /** Seconds for each measurement, about. */
   seconds?: number
+  /** Looked at between measurements. */
+  signal?: AbortSignal
   onResult?: (result: BenchResult) => void
 }
 
@@ -84,7 +86,7 @@ export async function runBenches(options: BenchOptions = {}): Promise<BenchRepor
   const ways = names('routing', options.routings ?? ['uniform'], routings)
   const bench = new Workbench(device, dtype, small)
   const probe = await CeilingProbe.make(device, dtype, small)
-  const ceilings = await probe.all(small)
+  const ceilings = await probe.all()
   const results: BenchResult[] = []
   try {
     for (const model of models)
@@ -97,6 +99,7 @@ export async function runBenches(options: BenchOptions = {}): Promise<BenchRepor
             `bench: ${kernel.op} of ${model} must be right, got ${wrong}`,
           )
         for await (const one of kernel.make({ shape, tokens, routings: ways }, bench)) {
+          options.signal?.throwIfAborted()
           const time = await bench.time(one.record, options.seconds ?? 0.3)
           const readCeiling = await probe.read()
           const reading = one.bytes / readCeiling

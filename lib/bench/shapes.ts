@@ -51,6 +51,28 @@ export function randomNumbers(seed: number): () => number {
   }
 }
 
+/** Ids [T, K] of distinct experts, drawn with these weights. */
+export function drawIds(
+  weights: readonly number[],
+  tokens: number,
+  topK: number,
+  random: () => number,
+): Int32Array {
+  const ids = new Int32Array(tokens * topK)
+  for (let t = 0; t < tokens; t++) {
+    const left = [...weights]
+    for (let k = 0; k < topK; k++) {
+      let at = random() * left.reduce((a, b) => a + b)
+      let e = 0
+      for (at -= left[0]!; at >= 0 && e < left.length - 1; at -= left[e]!) e++
+      while (left[e] === 0) e = (e + 1) % left.length // rounding left nothing over
+      left[e] = 0
+      ids[t * topK + k] = e
+    }
+  }
+  return ids
+}
+
 /**
  * Ids [T, K] of distinct experts: `uniform`; `zipf`, whose expert of rank r has a share of 1 / r; `one`, all
  * tokens at the same K FFN experts; `empty`, a quarter of the experts without tokens.
@@ -68,22 +90,11 @@ export function chooseIds(
   const used = name === 'empty' ? Math.max(topK, Math.ceil(0.75 * experts)) : experts
   const shift = Math.floor(random() * (name === 'one' ? ffn - topK + 1 : experts))
   const weights = Array.from({ length: used }, (_, e) => (name === 'zipf' ? 1 / (e + 1) : 1))
-  const ids = new Int32Array(tokens * topK)
-  for (let t = 0; t < tokens; t++) {
-    const left = [...weights]
-    for (let k = 0; k < topK; k++) {
-      let e = k
-      if (name !== 'one') {
-        let at = random() * left.reduce((a, b) => a + b)
-        e = 0
-        for (at -= left[0]!; at >= 0 && e < used - 1; at -= left[e]!) e++
-        while (left[e] === 0) e = (e + 1) % used
-      }
-      left[e] = 0
-      ids[t * topK + k] = (e + shift) % experts
-    }
-  }
-  return ids
+  const ids =
+    name === 'one'
+      ? Int32Array.from({ length: tokens * topK }, (_, slot) => slot % topK)
+      : drawIds(weights, tokens, topK, random)
+  return ids.map((e) => (e + shift) % experts)
 }
 
 export interface Placed {

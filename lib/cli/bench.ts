@@ -34,7 +34,7 @@ const cells = (result: BenchResult): string => {
   ].join(' ')
 }
 
-export async function run(args: string[]): Promise<void> {
+export async function run(args: string[], signal: AbortSignal): Promise<void> {
   const { values, rest } = parse(
     args,
     {
@@ -59,6 +59,7 @@ export async function run(args: string[]): Promise<void> {
     ...(values.tokens !== undefined && { tokens: idList('tokens', String(values.tokens)) }),
     ...(values.routings !== undefined && { routings: list(values.routings) as RoutingName[] }),
     ...(values.seconds !== undefined && { seconds: number(values, 'seconds')! }),
+    signal,
     onResult: (result) => say(cells(result)),
   })
   if (json) return printJson(report)

@@ -5,14 +5,10 @@ import ts from 'typescript'
 import { root } from './golden.ts'
 
 /**
- * Runs a TypeScript module as a user of the package would: inside this package, so that `moe-native` means
- * `dist`. Types are stripped here, since Node 20 does not do it.
+ * Writes a TypeScript module where `moe-native` means `dist`: inside this package. Types are stripped here, since
+ * Node 20 does not do it. Returns the file.
  */
-export function runTypeScript(
-  name: string,
-  source: string,
-  { args = [] as string[], input = '', until = undefined as RegExp | undefined } = {},
-): Promise<{ status: number | null; stdout: string; stderr: string }> {
+export function writeModule(name: string, source: string): string {
   const folder = path.join(root, 'build', 'snippets')
   mkdirSync(folder, { recursive: true })
   const file = path.join(folder, `${name}.mjs`)
@@ -20,11 +16,19 @@ export function runTypeScript(
     compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext },
   })
   writeFileSync(file, outputText)
-  const child = spawn(process.execPath, [file, ...args], { cwd: root })
+  return file
+}
+
+/** Runs a TypeScript module as a user of the package would. */
+export function runTypeScript(
+  name: string,
+  source: string,
+  { args = [] as string[], input = '' } = {},
+): Promise<{ status: number | null; stdout: string; stderr: string }> {
+  const child = spawn(process.execPath, [writeModule(name, source), ...args], { cwd: root })
   let [stdout, stderr] = ['', '']
   child.stdout.on('data', (chunk: Buffer) => {
     stdout += chunk
-    if (until?.test(stdout)) child.kill('SIGTERM')
   })
   child.stderr.on('data', (chunk: Buffer) => {
     stderr += chunk
