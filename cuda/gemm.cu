@@ -4,8 +4,16 @@
 
 namespace moe {
 
+bool few_rows(DType x, DType weight, int64_t rows, int64_t groups) {
+  // Up to about 16 rows a group the weights' bytes are all that counts. Below it a tile of 64 rows
+  // would be mostly empty.
+  const bool matrices = x == DType::bf16 && weight == DType::bf16;
+  return !matrices || rows <= 16 * groups;
+}
+
 void gemm_cuda(const CudaContext& cuda, const GemmOp& op) {
-  if (op.groups == 0 || op.x.dim(0) == 0) return;
+  const int64_t rows = op.gather ? op.gather.shape.count() : op.x.dim(0);
+  if (op.groups == 0 || rows == 0) return;
   if (op.groups > GemmArgs::kMaxGroups)
     fail(Code::unsupported, "grouped_gemm: weights must be of at most ", GemmArgs::kMaxGroups,
          " experts on a GPU, got ", op.groups);
@@ -14,7 +22,9 @@ void gemm_cuda(const CudaContext& cuda, const GemmOp& op) {
   GemmArgs args{};
   args.x = op.x.as<std::byte>();
   args.x_stride = op.x.row_stride;
-  args.rows = static_cast<int>(op.x.dim(0));
+  args.rows = static_cast<int>(rows);
+  args.gather = op.gather ? op.gather.as<int32_t>() : nullptr;
+  args.per_token = op.gather ? static_cast<int>(op.gather.dim(1)) : 1;
   args.groups = static_cast<int>(op.groups);
   args.K = static_cast<int>(weight.dim(1));
   args.N = static_cast<int>(op.out.dim(1));
@@ -33,28 +43,28 @@ void gemm_cuda(const CudaContext& cuda, const GemmOp& op) {
                    static_cast<size_t>(args.x_stride) * element % 16 == 0;
   for (int64_t g = 0; g < op.groups; ++g) args.weights[g] = op.weights[g].as<std::byte>();
 
-  // Up to about 16 rows a group the weights' bytes are all that counts. Below it a tile of 64 rows
-  // would be mostly empty.
-  const bool matrices = op.x.dtype == DType::bf16 && weight.dtype == DType::bf16;
-  if (!matrices || args.rows <= 16 * args.groups)
+  if (few_rows(op.x.dtype, weight.dtype, rows, op.groups))
     return gemm_few(cuda, args, op.x.dtype, weight.dtype);
   if (cuda.capability / 10 == 9 && gemm_warpgroup(cuda, args)) return;
   gemm_tiles(cuda, args);
 }
 
 void Linear::run_cuda(const CudaContext& cuda) const {
-  gemm_cuda(cuda, {x, nullptr, &weight, 1, bias, residual, activation, out});
+  gemm_cuda(cuda, {x, {}, nullptr, &weight, 1, bias, residual, activation, out});
 }
 
 void GroupedGemm::run_cuda(const CudaContext& cuda) const {
-  gemm_cuda(cuda, {x,
-                   offsets.as<const int32_t>(),
-                   weights.data(),
-                   static_cast<int64_t>(weights.size()),
-                   {},
-                   {},
-                   activation,
-                   out});
+  const auto G = static_cast<int64_t>(weights.size());
+  const auto run = [&](const Tensor& from, const Tensor& gather) {
+    gemm_cuda(cuda, {from, gather, offsets.as<const int32_t>(), weights.data(), G, {}, {},
+                     activation, out});
+  };
+  if (!rows) return run(x, {});
+  if (G == 0) return;
+  if (scale == 1.f && few_rows(x.dtype, weights[0].dtype, rows.shape.count(), G))
+    return run(x, rows);
+  permute().run_cuda(cuda);
+  run(gathered, {});
 }
 
 }  // namespace moe

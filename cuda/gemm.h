@@ -10,6 +10,7 @@ namespace moe {
 /// What Linear and GroupedGemm share: one GEMM per group over packed weights.
 struct GemmOp {
   const Tensor& x;
+  const Tensor& gather;    // rows of x by group: see GemmArgs; optional
   const int32_t* offsets;  // [groups + 1] on the device; null: one group of all rows
   const Tensor* weights;   // [groups]
   int64_t groups;
@@ -21,13 +22,18 @@ struct GemmOp {
 
 void gemm_cuda(const CudaContext& cuda, const GemmOp& op);
 
+/// Whether `rows` rows of all groups go to gemm_few: it alone can gather.
+bool few_rows(DType x, DType weight, int64_t rows, int64_t groups);
+
 /// The same as kernels take it. Weights come one pointer a group, so that they can live anywhere.
 struct GemmArgs {
   static constexpr int kMaxGroups = 256;
 
   const void* x;
   int64_t x_stride;
-  int rows;           // of x; with offsets, how many of them count is known on the device only
+  int rows;           // of all groups; with offsets, how many of them count only the device knows
+  const int32_t* gather;  // [rows]: slot s, of token s / per_token of x, is row gather[s]; or null
+  int per_token;
   int groups, K, N;   // N outputs
   int panels, steps;  // of a weight, see FragmentGrid
   const int32_t* offsets;

@@ -7,27 +7,61 @@
 namespace moe {
 namespace {
 
-/// Grid: weight tiles, groups.
+/// The `index`-th group that has rows; -1: there are fewer. Whole warps call it.
+__device__ __forceinline__ int group_with_rows(const GemmArgs& args, int index) {
+  for (int first = 0; first < args.groups; first += 32) {
+    const int group = first + static_cast<int>(threadIdx.x % 32);
+    const bool has = group < args.groups && args.offsets[group] < args.offsets[group + 1];
+    uint32_t found = __ballot_sync(~0u, has);
+    for (; found && index > 0; --index) found &= found - 1;
+    if (found) return first + __ffs(static_cast<int>(found)) - 1;
+  }
+  return -1;
+}
+
+/// Grid: weight tiles, as many groups as can have rows.
 template <class X, class W, int NT>
 __global__ void __launch_bounds__(32 * kFewWarps, 2)
     gemm_few_rows(const __grid_constant__ GemmArgs args) {
   constexpr bool kMatrix = sizeof(X) == 2 && sizeof(W) == 2;
   constexpr int kRows = kMatrix ? 8 * NT : 8;              // of x at a time
   auto* sums = reinterpret_cast<float*>(shared_memory());  // [warps][16][kRows]
-  const int tile = static_cast<int>(blockIdx.x), group = static_cast<int>(blockIdx.y);
-  const W* weights = weight_tile<W>(args.weights[group], tile, args.steps);
-  const Steps steps = warp_steps(args.steps);
+  auto* tokens = reinterpret_cast<int*>(sums + kFewWarps * kTileRows * kRows);  // [kRows]
+  const int tile = static_cast<int>(blockIdx.x);
+  const Steps piece = warp_steps(args.steps);
+  const auto stream_of = [&](int group) {
+    WeightStream<W> stream(weight_tile<W>(args.weights[group], tile, args.steps), piece);
+    stream.start();
+    return stream;
+  };
+  // No kernel writes weights, so the only group's need not wait for the kernel before.
+  WeightStream<W> stream = args.offsets ? WeightStream<W>(nullptr, {0, 0}) : stream_of(0);
   wait_for_grid();
   release_grid();
+  int group = 0;
+  if (args.offsets) {
+    group = group_with_rows(args, static_cast<int>(blockIdx.y));
+    if (group < 0) return;
+    stream = stream_of(group);
+  }
   const RowRange range = group_rows(args, group);
   for (int begin = range.begin; begin < range.end; begin += kRows) {
-    const auto row_of = [&](int n) {
-      return begin + n < range.end ? static_cast<const X*>(args.x) + (begin + n) * args.x_stride
-                                   : nullptr;
+    if (begin > range.begin) stream.start();
+    if (args.gather) {
+      for (int slot = static_cast<int>(threadIdx.x); slot < args.rows; slot += 32 * kFewWarps) {
+        const int n = args.gather[slot] - begin;
+        if (n >= 0 && n < kRows) tokens[n] = slot / args.per_token;
+      }
+      __syncthreads();
+    }
+    const auto row_of = [&](int n) -> const X* {
+      if (begin + n >= range.end) return nullptr;
+      const int64_t row = args.gather ? tokens[n] : begin + n;
+      return static_cast<const X*>(args.x) + row * args.x_stride;
     };
     float acc[kMatrix ? NT : 8][4] = {};
     const int tiles = min(NT, (range.end - begin + 7) / 8);
-    multiply<X, W, NT>(weights, steps, args.K, args.x_aligned, tiles, row_of, acc);
+    multiply<X, W, NT>(stream, piece.first, args.K, args.x_aligned, tiles, row_of, acc);
     __syncthreads();  // the sums of the rows before have been read
     put_sums<kMatrix, kRows>(acc, sums + threadIdx.x / 32 * kTileRows * kRows);
     __syncthreads();
@@ -45,10 +79,11 @@ __global__ void __launch_bounds__(32 * kFewWarps, 2)
 }  // namespace
 
 void gemm_few(const CudaContext& cuda, const GemmArgs& args, DType x, DType weight) {
-  const dim3 grid(static_cast<unsigned>(4 * args.panels), static_cast<unsigned>(args.groups));
+  const dim3 grid(static_cast<unsigned>(4 * args.panels),
+                  static_cast<unsigned>(std::min(args.groups, args.rows)));
   const auto launch = [&](auto kernel, int rows) {
     cuda.launch(kernel, grid, 32 * kFewWarps,
-                sizeof(float) * static_cast<size_t>(kFewWarps * kTileRows * rows), args);
+                sizeof(float) * static_cast<size_t>((kFewWarps * kTileRows + 1) * rows), args);
   };
   if (x == DType::f32 && weight == DType::f32) return launch(gemm_few_rows<float, float, 1>, 8);
   if (x == DType::f32) return launch(gemm_few_rows<float, bf16, 1>, 8);

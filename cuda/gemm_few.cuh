@@ -60,28 +60,51 @@ struct Weights<float> {
   }
 };
 
-/// Matrices: sums of NT tiles of 8 rows of x, acc[tile] as mma.m16n8k16 has c. Other dtypes: of 8
-/// rows of x, acc[n] has the lane's share of weight rows g and g + 8. `row_of(n)` is row n or null.
+/// A warp's piece of a weight tile on its way from memory: the next kAhead steps are under way at
+/// any time, since what bounds a kernel that only reads is how many bytes it has asked for.
+template <class W>
+struct WeightStream {
+  static constexpr int kAhead = sizeof(W) == 2 ? 8 : 4;
+  const W* at;
+  int steps;  // of the piece
+  Weights<W> ahead[kAhead];
+
+  /// `tile` is where the tile begins.
+  __device__ __forceinline__ WeightStream(const W* tile, Steps piece)
+      : at(tile + int64_t{piece.first} * 4 * kTileValues +
+           static_cast<int>(threadIdx.x % 32) * FragmentGrid::kLaneValues),
+        steps(piece.last - piece.first) {}
+
+  __device__ __forceinline__ void load(int step, int slot) {
+    if (step < steps) ahead[slot].load(at + int64_t{step} * 4 * kTileValues);
+  }
+  __device__ __forceinline__ void start() {
+#pragma unroll
+    for (int u = 0; u < kAhead; ++u) load(u, u);
+  }
+};
+
+/// Multiplies a started stream, which is at its end then. Matrices: sums of NT tiles of 8 rows of
+/// x, acc[tile] as mma.m16n8k16 has it. Other dtypes: of 8 rows of x, acc[n] has the lane's share
+/// of weight rows g and g + 8. `row_of(n)` is row n or null.
 template <class X, class W, int NT, class RowOf, int Sums>
-__device__ __forceinline__ void multiply(const W* weights, Steps steps, int K, bool aligned,
-                                         int tiles, const RowOf& row_of, float (&acc)[Sums][4]) {
-  constexpr int kUnroll = 4;
+__device__ __forceinline__ void multiply(WeightStream<W>& stream, int first_step, int K,
+                                         bool aligned, int tiles, const RowOf& row_of,
+                                         float (&acc)[Sums][4]) {
+  constexpr int kAhead = WeightStream<W>::kAhead;
   const int lane = static_cast<int>(threadIdx.x % 32), g = lane / 4, t = lane % 4;
   constexpr bool kMatrix = sizeof(X) == 2 && sizeof(W) == 2;
   const X* rows[NT];  // for the matrices: row g of each tile
   for (int i = 0; i < NT; ++i) rows[i] = row_of(8 * i + g);
-  for (int step = steps.first; step < steps.last; step += kUnroll) {
-    Weights<W> w[kUnroll];
+  for (int step = 0; step < stream.steps; step += kAhead) {
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u)
-      if (step + u < steps.last)
-        w[u].load(weights + int64_t{step + u} * 4 * kTileValues + lane * FragmentGrid::kLaneValues);
-#pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      if (step + u >= steps.last) break;
-      const int k = (step + u) * kStepK + 2 * t;
+    for (int u = 0; u < kAhead; ++u) {
+      if (step + u >= stream.steps) break;
+      const Weights<W> w = stream.ahead[u];
+      stream.load(step + u + kAhead, u);
+      const int k = (first_step + step + u) * kStepK + 2 * t;
       if constexpr (kMatrix) {
-        const uint32_t a[4] = {w[u].bits.x, w[u].bits.y, w[u].bits.z, w[u].bits.w};
+        const uint32_t a[4] = {w.bits.x, w.bits.y, w.bits.z, w.bits.w};
 #pragma unroll
         for (int i = 0; i < NT; ++i) {
           if (i >= tiles) break;
@@ -96,8 +119,8 @@ __device__ __forceinline__ void multiply(const W* weights, Steps steps, int K, b
           const X* row = row_of(n);
           if (!row) break;
           const float2 low = load_pair(row, k, K), high = load_pair(row, k + 8, K);
-          acc[n][0] += w[u][0] * low.x + w[u][1] * low.y + w[u][4] * high.x + w[u][5] * high.y;
-          acc[n][1] += w[u][2] * low.x + w[u][3] * low.y + w[u][6] * high.x + w[u][7] * high.y;
+          acc[n][0] += w[0] * low.x + w[1] * low.y + w[4] * high.x + w[5] * high.y;
+          acc[n][1] += w[2] * low.x + w[3] * low.y + w[6] * high.x + w[7] * high.y;
         }
       }
     }

@@ -52,7 +52,12 @@ __global__ void __launch_bounds__(32 * kFewWarps)
   auto* flag = reinterpret_cast<int*>(shared);
   auto* sums = reinterpret_cast<float*>(shared + 16);  // [warps][16][8]; also of the norm
   auto* rows = reinterpret_cast<X*>(sums + kFewWarps * kTileRows * kMostTokens);  // [T, H]
+  const Steps piece = warp_steps(args.steps);
+  WeightStream<W> stream(
+      weight_tile<W>(args.weight, static_cast<int>(blockIdx.x), args.steps), piece);
+  stream.start();
   wait_for_grid();
+  release_grid();
 
   for (int t = 0; t < T; ++t) {
     const float* x = args.x[t];
@@ -70,8 +75,7 @@ __global__ void __launch_bounds__(32 * kFewWarps)
 
   float acc[kMatrix ? 1 : 8][4] = {};
   const auto row_of = [&](int n) { return n < T ? rows + n * H : nullptr; };
-  multiply<X, W, 1>(weight_tile<W>(args.weight, static_cast<int>(blockIdx.x), args.steps),
-                    warp_steps(args.steps), H, H % 2 == 0, 1, row_of, acc);
+  multiply<X, W, 1>(stream, piece.first, H, H % 2 == 0, 1, row_of, acc);
   put_sums<kMatrix, kMostTokens>(acc, sums + warp * kTileRows * kMostTokens);
   __syncthreads();
   for (int i = static_cast<int>(threadIdx.x); i < kTileRows * T; i += 32 * kFewWarps) {

@@ -193,7 +193,7 @@ export const kernels = {
 
   /**
    * One matrix product for each expert: rows offsets[e] to offsets[e + 1] of x [R, K] times weights[e] [N, K] row-major,
-   * packed first; for `swiglu` gate rows, then up rows.
+   * packed first; for `swiglu` gate rows, then up rows. With `rows` [T, k], x [T, K] is permuted first, as `permute` does.
    */
   async groupedGemm(
     i: {
@@ -202,6 +202,8 @@ export const kernels = {
       weights: ArrayTensor[]
       dtype?: ActivationDType
       activation?: Activation
+      rows?: ArrayTensor
+      scale?: number
     },
     options?: KernelOptions,
   ) {
@@ -211,8 +213,11 @@ export const kernels = {
     const weights = await Promise.all(
       i.weights.map((w, e) => op.weight(`weights[${e}]`, w, layout)),
     )
-    const [x, offsets] = [op.input('x', i.x), op.offsets('offsets', i.offsets, i.x.shape[0] ?? 0)]
-    return op.run({ out: ops.groupedGemm(op.plan, x, offsets, weights, dtype, activation) })
+    const count = i.rows?.data.length ?? i.x.shape[0] ?? 0
+    const [x, offsets] = [op.input('x', i.x), op.offsets('offsets', i.offsets, count)]
+    const rows = i.rows && op.indices('rows', i.rows, count, -1)
+    const grouped = { activation, ...(rows && { rows, scale: i.scale ?? 1 }) }
+    return op.run({ out: ops.groupedGemm(op.plan, x, offsets, weights, dtype, grouped) })
   },
 
   /**

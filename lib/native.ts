@@ -144,6 +144,9 @@ export interface Plan {
   permute(x: Tensor, rows: Tensor, scale: number, out: Tensor): void
   groupedGemm(
     x: Tensor,
+    rows: Maybe,
+    scale: number,
+    gathered: Maybe,
     offsets: Tensor,
     weights: Tensor[],
     out: Tensor,

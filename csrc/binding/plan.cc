@@ -139,6 +139,7 @@ void PlanHandle::record(const Napi::CallbackInfo& info) {
 Napi::Function PlanHandle::define(Napi::Env env) {
   using A = Attention;
   using C = CausalPair;
+  using G = GroupedGemm;
   using M = Combine;
   using R = RopeCache;
   using S = Sample;
@@ -178,9 +179,9 @@ Napi::Function PlanHandle::define(Napi::Env env) {
               "probe"),
           InstanceMethod<&PlanHandle::record<Permute, &Permute::x, &Permute::rows, &Permute::scale,
                                              &Permute::out>>("permute"),
-          InstanceMethod<&PlanHandle::record<GroupedGemm, &GroupedGemm::x, &GroupedGemm::offsets,
-                                             &GroupedGemm::weights, &GroupedGemm::out,
-                                             &GroupedGemm::activation>>("groupedGemm"),
+          InstanceMethod<
+              &PlanHandle::record<G, &G::x, &G::rows, &G::scale, &G::gathered, &G::offsets,
+                                  &G::weights, &G::out, &G::activation>>("groupedGemm"),
           InstanceMethod<
               &PlanHandle::record<M, &M::expert_out, &M::rows, &M::ids, &M::weights, &M::residual,
                                   &M::kinds, &M::x, &M::constants, &M::gates, &M::scale, &M::out>>(

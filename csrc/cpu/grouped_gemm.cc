@@ -6,7 +6,8 @@ namespace moe {
 
 void GroupedGemm::run_cpu(const CpuContext& cpu) const {
   if (weights.empty()) return;
-  gemm_cpu(cpu, {.x = x,
+  if (rows) permute().run_cpu(cpu);
+  gemm_cpu(cpu, {.x = rows ? gathered : x,
                  .offsets = offsets.as<int32_t>(),
                  .weights = weights.data(),
                  .groups = static_cast<int64_t>(weights.size()),

@@ -17,7 +17,7 @@ export interface Experts {
   inputScale?: number
 }
 
-/** Sparse feed-forward block: route, permute, two grouped GEMMs, combine. */
+/** Sparse feed-forward block: route, two grouped GEMMs over permuted rows, combine. */
 export class MoeLayer {
   readonly #router: Router
   readonly #experts: Experts
@@ -36,10 +36,10 @@ export class MoeLayer {
     const { kinds, up, down, activation, constants, inputScale: scale = 1 } = this.#experts
     const routing = this.#router.route(plan, input, previous)
     const { normed: x, ids, weights, offsets, rows } = routing
-    const permuted = ops.permute(plan, x, rows, scale) //                             [T * K, H]
-    const hidden = ops.groupedGemm(plan, permuted, offsets, up, dtype, activation) // [T * K, I]
-    const expertOut = ops.groupedGemm(plan, hidden, offsets, down, dtype) //          [T * K, H]
-    const gates = constants && ops.linear(plan, x, constants.gates, 'f32') //         [T, 2C]
+    const grouped = { activation, rows, scale }
+    const hidden = ops.groupedGemm(plan, x, offsets, up, dtype, grouped) //   [T * K, I]
+    const expertOut = ops.groupedGemm(plan, hidden, offsets, down, dtype) //  [T * K, H]
+    const gates = constants && ops.linear(plan, x, constants.gates, 'f32') // [T, 2C]
     const out = ops.combine(plan, {
       ...{ expertOut, rows, ids, weights, residual: input.x, kinds, x, scale },
       ...(constants && gates && { constants: constants.vectors, gates }),

@@ -9,6 +9,9 @@ type Shape = {
   N: number
   activation?: string
   x?: 'f32' | 'bf16'
+  /** Slots a token: x is in token order and `rows` says where each slot goes. */
+  slots?: number
+  scale?: number
 }
 
 const sums = (counts: number[]): number[] =>
@@ -27,11 +30,23 @@ export const groupedGemm: OpCase<Shape> = {
     { counts: [30, 0, 1, 90], spare: 9, K: 64, N: 140, activation: 'swiglu', x: 'bf16' }, // matrix paths of a GPU
     { counts: [0, 270, 3], K: 128, N: 72, x: 'bf16' },
     { counts: [17, 33, 65], K: 40, N: 130, activation: 'silu', x: 'bf16' },
+    { counts: [0, 1, 0, 1], slots: 2, K: 64, N: 34, activation: 'swiglu', x: 'bf16' }, //  one token
+    { counts: [3, 0, 34, 1], spare: 2, slots: 2, K: 272, N: 20, x: 'bf16' }, // gathered in two goes
+    { counts: [4, 5], spare: 3, slots: 3, scale: 2, K: 24, N: 8 },
+    { counts: [70, 0, 9], spare: 1, slots: 2, K: 64, N: 8, x: 'bf16' },
   ],
-  inputs({ counts, spare = 0, K, N, activation = 'none', x = 'f32' }, random: Random, dtype) {
+  inputs(
+    { counts, spare = 0, K, N, activation = 'none', x = 'f32', slots, scale = 1 },
+    random: Random,
+    dtype,
+  ) {
     const offsets = sums(counts)
+    const R = offsets.at(-1)! + spare
+    const places = Array.from({ length: R }, (_, row) => (row < offsets.at(-1)! ? row : -1))
+    places.sort(() => random.uniform() - 0.5)
     return {
-      x: random.tensor([offsets.at(-1)! + spare, K], x),
+      x: random.tensor([R / (slots ?? 1), K], x),
+      ...(slots && { rows: ints([R / slots, slots], (s) => places[s]!), scale }),
       offsets: ints([offsets.length], (i) => offsets[i]!),
       weights: counts.map(() => random.tensor([N, K], dtype, 1 / Math.sqrt(K))),
       activation,
@@ -45,8 +60,15 @@ export const groupedGemm: OpCase<Shape> = {
     const width = out.shape[1]!
     return { out: { ...out, data: out.data.subarray(0, rows * width), shape: [rows, width] } }
   },
-  reference({ x, offsets, weights, activation }, { K, N }) {
-    const xs = toF64(x)
+  reference({ x, rows, scale, offsets, weights, activation }, { K, N, slots = 1 }) {
+    const given = toF64(x)
+    const from = (row: number) => Math.floor(rows.data.indexOf(row) / slots) * K
+    const xs = rows
+      ? Float64Array.from(
+          { length: offsets.data.at(-1)! * K },
+          (_, i) => scale * given[from(Math.floor(i / K)) + (i % K)]!,
+        )
+      : given
     const ws = weights.map(toF64)
     const width = activation === 'swiglu' ? N / 2 : N
     return {
@@ -76,6 +98,12 @@ export const groupedGemm: OpCase<Shape> = {
       'ERR_MOE_OPTION',
       'offsets',
       (i) => ({ ...i, offsets: ints([i.weights.length + 1], (g) => g * 1000) }),
+    ],
+    [
+      'rows of other tokens',
+      'ERR_MOE_SHAPE',
+      'rows',
+      (i) => ({ ...i, rows: ints([i.x.shape[0] + 1, 1], () => -1) }),
     ],
     [
       'weights of two shapes',

@@ -90,7 +90,7 @@ export const groupedGemm: KernelBench = {
             const offsets = bench.numbers(placed.offsets, [E + 1])
             const weights = weightSets[s % weightSets.length]!
             record.push((plan) =>
-              ops.groupedGemm(plan, x, offsets, weights, bench.dtype, activation),
+              ops.groupedGemm(plan, x, offsets, weights, bench.dtype, { activation }),
             )
             bytes += placed.distinct * weightBytes + placed.routed * (K + N) * bench.elementBytes
             flops += 2 * placed.routed * rows * K
