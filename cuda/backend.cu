@@ -17,6 +17,7 @@
 #include "ops/gather_rows.h"
 #include "ops/grouped_gemm.h"
 #include "ops/linear.h"
+#include "ops/norm_linear.h"
 #include "ops/permute.h"
 #include "ops/probe.h"
 #include "ops/rms_norm.h"
@@ -225,9 +226,9 @@ constexpr MoeBackend kBackend{
     .upload = upload,
     .download = download,
     .synchronize = synchronize,
-    .kernel =
-        find<Attention, AttentionRouter, CausalPair, Combine, Embedding, FillRandom, GatherRows,
-             GroupedGemm, Linear, Permute, Probe, RmsNorm, RopeCache, Route, Sample, TopK>,
+    .kernel = find<Attention, AttentionRouter, CausalPair, Combine, Embedding, FillRandom,
+                   GatherRows, GroupedGemm, Linear, NormLinear, Permute, Probe, RmsNorm, RopeCache,
+                   Route, Sample, TopK>,
     .begin_capture = begin_capture,
     .end_capture = end_capture,
     .launch = launch,

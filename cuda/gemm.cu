@@ -11,9 +11,7 @@ bool few_rows(DType x, DType weight, int64_t rows, int64_t groups) {
   return !matrices || rows <= 16 * groups;
 }
 
-void gemm_cuda(const CudaContext& cuda, const GemmOp& op) {
-  const int64_t rows = op.gather ? op.gather.shape.count() : op.x.dim(0);
-  if (op.groups == 0 || rows == 0) return;
+GemmArgs gemm_args(const GemmOp& op) {
   if (op.groups > GemmArgs::kMaxGroups)
     fail(Code::unsupported, "grouped_gemm: weights must be of at most ", GemmArgs::kMaxGroups,
          " experts on a GPU, got ", op.groups);
@@ -22,7 +20,7 @@ void gemm_cuda(const CudaContext& cuda, const GemmOp& op) {
   GemmArgs args{};
   args.x = op.x.as<std::byte>();
   args.x_stride = op.x.row_stride;
-  args.rows = static_cast<int>(rows);
+  args.rows = static_cast<int>(op.gather ? op.gather.shape.count() : op.x.dim(0));
   args.gather = op.gather ? op.gather.as<int32_t>() : nullptr;
   args.per_token = op.gather ? static_cast<int>(op.gather.dim(1)) : 1;
   args.groups = static_cast<int>(op.groups);
@@ -42,9 +40,16 @@ void gemm_cuda(const CudaContext& cuda, const GemmOp& op) {
   args.x_aligned = reinterpret_cast<uintptr_t>(args.x) % 16 == 0 &&
                    static_cast<size_t>(args.x_stride) * element % 16 == 0;
   for (int64_t g = 0; g < op.groups; ++g) args.weights[g] = op.weights[g].as<std::byte>();
+  return args;
+}
 
-  if (few_rows(op.x.dtype, weight.dtype, rows, op.groups))
-    return gemm_few(cuda, args, op.x.dtype, weight.dtype);
+void gemm_cuda(const CudaContext& cuda, const GemmOp& op) {
+  if (op.groups == 0) return;
+  const GemmArgs args = gemm_args(op);
+  if (args.rows == 0) return;
+  const DType weight = op.weights[0].dtype;
+  if (few_rows(op.x.dtype, weight, args.rows, args.groups))
+    return gemm_few(cuda, args, op.x.dtype, weight);
   if (cuda.capability / 10 == 9 && gemm_warpgroup(cuda, args)) return;
   gemm_tiles(cuda, args);
 }
@@ -56,8 +61,9 @@ void Linear::run_cuda(const CudaContext& cuda) const {
 void GroupedGemm::run_cuda(const CudaContext& cuda) const {
   const auto G = static_cast<int64_t>(weights.size());
   const auto run = [&](const Tensor& from, const Tensor& gather) {
-    gemm_cuda(cuda, {from, gather, offsets.as<const int32_t>(), weights.data(), G, {}, {},
-                     activation, out});
+    gemm_cuda(
+        cuda,
+        {from, gather, offsets.as<const int32_t>(), weights.data(), G, {}, {}, activation, out});
   };
   if (!rows) return run(x, {});
   if (G == 0) return;

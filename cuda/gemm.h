@@ -31,7 +31,7 @@ struct GemmArgs {
 
   const void* x;
   int64_t x_stride;
-  int rows;           // of all groups; with offsets, how many of them count only the device knows
+  int rows;  // of all groups; with offsets, how many of them count only the device knows
   const int32_t* gather;  // [rows]: slot s, of token s / per_token of x, is row gather[s]; or null
   int per_token;
   int groups, K, N;   // N outputs
@@ -47,6 +47,8 @@ struct GemmArgs {
   bool x_aligned;  // rows of x start at 16-byte boundaries
   const void* weights[kMaxGroups];
 };
+
+GemmArgs gemm_args(const GemmOp& op);
 
 // One launch each; gemm.cu chooses. Few rows: any dtypes, weights straight from memory. Tiles: bf16
 // by bf16. Warpgroups: the same on sm_90, for rows that a tensor copy can reach.

@@ -45,6 +45,7 @@ __global__ void __launch_bounds__(32 * kFewWarps, 2)
     stream = stream_of(group);
   }
   const RowRange range = group_rows(args, group);
+  const bool whole = args.x_aligned && args.K % kStepK == 0;
   for (int begin = range.begin; begin < range.end; begin += kRows) {
     if (begin > range.begin) stream.start();
     if (args.gather) {
@@ -54,25 +55,14 @@ __global__ void __launch_bounds__(32 * kFewWarps, 2)
       }
       __syncthreads();
     }
-    const auto row_of = [&](int n) -> const X* {
-      if (begin + n >= range.end) return nullptr;
+    const auto row_of = [&](int n) {
       const int64_t row = args.gather ? tokens[n] : begin + n;
       return static_cast<const X*>(args.x) + row * args.x_stride;
     };
     float acc[kMatrix ? NT : 8][4] = {};
-    const int tiles = min(NT, (range.end - begin + 7) / 8);
-    multiply<X, W, NT>(stream, piece.first, args.K, args.x_aligned, tiles, row_of, acc);
-    __syncthreads();  // the sums of the rows before have been read
-    put_sums<kMatrix, kRows>(acc, sums + threadIdx.x / 32 * kTileRows * kRows);
-    __syncthreads();
-    const bool swiglu = args.activation == Activation::swiglu;
-    const int outputs = swiglu ? kTileRows / 2 : kTileRows;
     const int count = min(kRows, range.end - begin);
-    for (int i = static_cast<int>(threadIdx.x); i < outputs * count; i += 32 * kFewWarps) {
-      const int r = i % outputs, n = i / outputs;
-      store_output(args, begin + n, tile * outputs + r, total_of<kRows>(sums, r, n),
-                   swiglu ? total_of<kRows>(sums, r + 8, n) : 0.f);
-    }
+    multiply<X, W, NT>(stream, piece.first, args.K, whole, count, row_of, acc);
+    store_sums<kMatrix, kRows>(args, tile, begin, count, acc, sums);
   }
 }
 

@@ -23,12 +23,12 @@ __device__ __forceinline__ Steps warp_steps(int steps) {
 /// Two neighbouring values of a row of x, zero outside of [0, K).
 template <class X>
 __device__ __forceinline__ float2 load_pair(const X* row, int k, int K) {
-  return {row && k < K ? to_float(row[k]) : 0.f, row && k + 1 < K ? to_float(row[k + 1]) : 0.f};
+  return {k < K ? to_float(row[k]) : 0.f, k + 1 < K ? to_float(row[k + 1]) : 0.f};
 }
 
-__device__ __forceinline__ uint32_t load_bits(const bf16* row, int k, int K, bool aligned) {
-  if (!row) return 0;
-  if (aligned && k + 1 < K) return *reinterpret_cast<const uint32_t*>(row + k);
+/// The same in one word; `whole`: it is one, and lies inside of K.
+__device__ __forceinline__ uint32_t load_bits(const bf16* row, int k, int K, bool whole) {
+  if (whole) return *reinterpret_cast<const uint32_t*>(row + k);
   return (k < K ? row[k].bits : 0u) | (k + 1 < K ? uint32_t{row[k + 1].bits} << 16 : 0u);
 }
 
@@ -86,16 +86,15 @@ struct WeightStream {
 
 /// Multiplies a started stream, which is at its end then. Matrices: sums of NT tiles of 8 rows of
 /// x, acc[tile] as mma.m16n8k16 has it. Other dtypes: of 8 rows of x, acc[n] has the lane's share
-/// of weight rows g and g + 8. `row_of(n)` is row n or null.
+/// of weight rows g and g + 8. `row_of(n)` is row n of `count`; sums of others are of no use.
 template <class X, class W, int NT, class RowOf, int Sums>
-__device__ __forceinline__ void multiply(WeightStream<W>& stream, int first_step, int K,
-                                         bool aligned, int tiles, const RowOf& row_of,
-                                         float (&acc)[Sums][4]) {
+__device__ __forceinline__ void multiply(WeightStream<W>& stream, int first_step, int K, bool whole,
+                                         int count, const RowOf& row_of, float (&acc)[Sums][4]) {
   constexpr int kAhead = WeightStream<W>::kAhead;
   const int lane = static_cast<int>(threadIdx.x % 32), g = lane / 4, t = lane % 4;
   constexpr bool kMatrix = sizeof(X) == 2 && sizeof(W) == 2;
   const X* rows[NT];  // for the matrices: row g of each tile
-  for (int i = 0; i < NT; ++i) rows[i] = row_of(8 * i + g);
+  for (int i = 0; i < NT; ++i) rows[i] = row_of(min(8 * i + g, count - 1));
   for (int step = 0; step < stream.steps; step += kAhead) {
 #pragma unroll
     for (int u = 0; u < kAhead; ++u) {
@@ -107,17 +106,17 @@ __device__ __forceinline__ void multiply(WeightStream<W>& stream, int first_step
         const uint32_t a[4] = {w.bits.x, w.bits.y, w.bits.z, w.bits.w};
 #pragma unroll
         for (int i = 0; i < NT; ++i) {
-          if (i >= tiles) break;
-          const uint32_t b[2] = {load_bits(rows[i], k, K, aligned),
-                                 load_bits(rows[i], k + 8, K, aligned)};
+          if (8 * i >= count) break;
+          const uint32_t b[2] = {load_bits(rows[i], k, K, whole),
+                                 load_bits(rows[i], k + 8, K, whole)};
           mma_bf16(acc[i], a, b);
         }
       } else {
         // Lane (g, t) multiplies its k of rows g and g + 8 with all rows of x; t is summed later.
 #pragma unroll
         for (int n = 0; n < 8; ++n) {
+          if (n >= count) break;
           const X* row = row_of(n);
-          if (!row) break;
           const float2 low = load_pair(row, k, K), high = load_pair(row, k + 8, K);
           acc[n][0] += w[0] * low.x + w[1] * low.y + w[4] * high.x + w[5] * high.y;
           acc[n][1] += w[2] * low.x + w[3] * low.y + w[6] * high.x + w[7] * high.y;
@@ -154,6 +153,23 @@ __device__ __forceinline__ float total_of(const float* sums, int r, int n) {
   float sum = 0.f;
   for (int w = 0; w < kFewWarps; ++w) sum += sums[(w * kTileRows + r) * kRows + n];
   return sum;
+}
+
+/// Adds up the warps' sums in `shared` [warps][16][kRows] and stores outputs of rows begin, ...,
+/// begin + count - 1.
+template <bool kMatrix, int kRows, int Sums>
+__device__ __forceinline__ void store_sums(const GemmArgs& args, int tile, int begin, int count,
+                                           const float (&acc)[Sums][4], float* shared) {
+  __syncthreads();  // whoever still reads what was there before
+  put_sums<kMatrix, kRows>(acc, shared + threadIdx.x / 32 * kTileRows * kRows);
+  __syncthreads();
+  const bool swiglu = args.activation == Activation::swiglu;
+  const int outputs = swiglu ? kTileRows / 2 : kTileRows;
+  for (int i = static_cast<int>(threadIdx.x); i < outputs * count; i += 32 * kFewWarps) {
+    const int r = i % outputs, n = i / outputs;
+    store_output(args, begin + n, tile * outputs + r, total_of<kRows>(shared, r, n),
+                 swiglu ? total_of<kRows>(shared, r + 8, n) : 0.f);
+  }
 }
 
 /// Where tile `tile` of a weight begins.

@@ -1,25 +1,21 @@
+#include "norm.cuh"
 #include "ops/rms_norm.h"
-#include "rows.cuh"
 
 namespace moe {
 namespace {
 
-constexpr unsigned kThreads = 256;
-
 /// One block a token.
 template <class T>
-__global__ void __launch_bounds__(kThreads)
-    rms_norm(Rows<const float> x, const float* weight, int width, float eps, Rows<T> out) {
-  auto* scratch = reinterpret_cast<float*>(shared_memory());
+__global__ void __launch_bounds__(kNormThreads)
+    rms_norm(const NormArgs args, Rows<T> out, Rows<float> exact) {
   wait_for_grid();
   release_grid();
-  const float* row = x[blockIdx.x];
-  float squares = 0.f;
-  for (int h = threadIdx.x; h < width; h += kThreads) squares += row[h] * row[h];
-  const float mean = block_sum(squares, scratch) / static_cast<float>(width);
-  const float inverse = 1.f / sqrtf(mean + eps);
-  for (int h = threadIdx.x; h < width; h += kThreads)
-    out[blockIdx.x][h] = from_f32<T>(row[h] * inverse * weight[h]);
+  const int t = static_cast<int>(blockIdx.x);
+  auto* scratch = reinterpret_cast<float*>(shared_memory());
+  norm_rows(args, t, 1, scratch, [&](int, int h, const Quad& quad) {
+    store_quad(out[t], h, args.H, args.whole, quad);
+    if (exact.data) store_quad(exact[t], h, args.H, args.whole, quad);
+  });
 }
 
 }  // namespace
@@ -27,9 +23,10 @@ __global__ void __launch_bounds__(kThreads)
 void RmsNorm::run_cuda(const CudaContext& cuda) const {
   dispatch_activation(out.dtype, kName, [&](auto tag) {
     using Value = decltype(tag);
-    cuda.launch(rms_norm<Value>, blocks_for(x.dim(0), 1), kThreads, 32 * sizeof(float),
-                rows_of<const float>(x), weight.as<const float>(), static_cast<int>(x.dim(1)), eps,
-                rows_of<Value>(out));
+    const NormArgs args{rows_of<const float>(x), weight.as<const float>(), eps,
+                        static_cast<int>(x.dim(1)), in_quads(x, weight, out, exact)};
+    cuda.launch(rms_norm<Value>, blocks_for(x.dim(0), 1), kNormThreads,
+                sizeof(float) * norm_scratch(1), args, rows_of<Value>(out), rows_of<float>(exact));
   });
 }
 

@@ -3,6 +3,7 @@
 // projection; the last block goes on with the choice.
 
 #include "gemm_few.cuh"
+#include "norm.cuh"
 #include "ops/route.h"
 #include "routing.cuh"
 
@@ -12,10 +13,8 @@ namespace {
 constexpr int kMostTokens = 8;
 
 struct RouteArgs {
-  Rows<const float> x;
-  const float* norm_weight;
-  float eps;
-  int H, P, steps;  // P: rows of the projection
+  NormArgs norm;
+  int P, steps;  // P: rows of the projection
   const void* weight;
   Rows<float> projected;
   bool attention;
@@ -42,40 +41,32 @@ __device__ float carried(const RouteArgs& args, int E, int n, const float* previ
 
 /// Grid: tiles of the projection.
 template <class X, class W>
-__global__ void __launch_bounds__(32 * kFewWarps)
+__global__ void __launch_bounds__(32 * kFewWarps, 1)
     route_few(const __grid_constant__ RouteArgs args, const __grid_constant__ TopKArgs choice,
               Rows<X> normed, unsigned* counter) {
   constexpr bool kMatrix = sizeof(X) == 2 && sizeof(W) == 2;
-  const int T = choice.T, E = choice.E, H = args.H, P = args.P;
+  const int T = choice.T, E = choice.E, H = args.norm.H, P = args.P;
   const int warp = static_cast<int>(threadIdx.x / 32);
   unsigned char* shared = shared_memory();
   auto* flag = reinterpret_cast<int*>(shared);
   auto* sums = reinterpret_cast<float*>(shared + 16);  // [warps][16][8]; also of the norm
   auto* rows = reinterpret_cast<X*>(sums + kFewWarps * kTileRows * kMostTokens);  // [T, H]
   const Steps piece = warp_steps(args.steps);
-  WeightStream<W> stream(
-      weight_tile<W>(args.weight, static_cast<int>(blockIdx.x), args.steps), piece);
+  WeightStream<W> stream(weight_tile<W>(args.weight, static_cast<int>(blockIdx.x), args.steps),
+                         piece);
   stream.start();
   wait_for_grid();
   release_grid();
 
-  for (int t = 0; t < T; ++t) {
-    const float* x = args.x[t];
-    float squares = 0.f;
-    for (int h = static_cast<int>(threadIdx.x); h < H; h += 32 * kFewWarps) squares += x[h] * x[h];
-    const float mean = block_sum(squares, sums) / static_cast<float>(H);
-    const float inverse = 1.f / sqrtf(mean + args.eps);
-    for (int h = static_cast<int>(threadIdx.x); h < H; h += 32 * kFewWarps) {
-      const X value = from_f32<X>(x[h] * inverse * args.norm_weight[h]);
-      rows[t * H + h] = value;
-      if (blockIdx.x == 0) normed[t][h] = value;
-    }
-  }
+  norm_rows(args.norm, 0, T, sums, [&](int t, int h, const Quad& quad) {
+    store_quad(rows + t * H, h, H, args.norm.whole, quad);
+    if (blockIdx.x == 0) store_quad(normed[t], h, H, args.norm.whole, quad);
+  });
   __syncthreads();
 
   float acc[kMatrix ? 1 : 8][4] = {};
-  const auto row_of = [&](int n) { return n < T ? rows + n * H : nullptr; };
-  multiply<X, W, 1>(stream, piece.first, H, H % 2 == 0, 1, row_of, acc);
+  const auto row_of = [&](int n) { return rows + n * H; };
+  multiply<X, W, 1>(stream, piece.first, H, H % kStepK == 0, T, row_of, acc);
   put_sums<kMatrix, kMostTokens>(acc, sums + warp * kTileRows * kMostTokens);
   __syncthreads();
   for (int i = static_cast<int>(threadIdx.x); i < kTileRows * T; i += 32 * kFewWarps) {
@@ -112,10 +103,9 @@ void launch(const CudaContext& cuda, const Route& op, size_t shared) {
   const FragmentGrid grid(op.weight.dim(0), op.weight.dim(1), Layout::panels);
   const FragmentGrid map(op.top_k.logits.dim(1), op.top_k.logits.dim(1), Layout::panels);
   const auto P = static_cast<int>(op.weight.dim(0));
-  const RouteArgs args{rows_of<const float>(op.x),
-                       op.norm_weight.as<const float>(),
-                       op.eps,
-                       static_cast<int>(op.x.dim(1)),
+  const NormArgs norm{rows_of<const float>(op.x), op.norm_weight.as<const float>(), op.eps,
+                      static_cast<int>(op.x.dim(1)), in_quads(op.x, op.norm_weight, op.normed)};
+  const RouteArgs args{norm,
                        P,
                        static_cast<int>(grid.steps),
                        op.weight.as<std::byte>(),

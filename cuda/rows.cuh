@@ -30,6 +30,59 @@ Rows<T> rows_of(const Tensor& tensor) {
   return {tensor ? tensor.as<T>() : nullptr, tensor.row_stride};
 }
 
+/// Four neighbouring values, as the row-wise kernels read and write them.
+struct Quad {
+  float v[4];
+};
+
+/// Whether every row of the tensors is made of aligned quads; null tensors do not count.
+template <class... Tensors>
+bool in_quads(const Tensors&... tensors) {
+  const auto fits = [](const Tensor& t) {
+    const auto address = reinterpret_cast<uintptr_t>(t.as<std::byte>());
+    return t.last() % 4 == 0 && t.row_stride % 4 == 0 && address % (4 * dtype_bytes(t.dtype)) == 0;
+  };
+  return ((!tensors || fits(tensors)) && ...);
+}
+
+/// Values h to h + 3 of a row, zero from `width` on. `whole`: in_quads() of its tensor.
+template <class T>
+__device__ __forceinline__ Quad load_quad(const T* row, int h, int width, bool whole) {
+  if (whole) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      const float4 bits = *reinterpret_cast<const float4*>(row + h);
+      return {{bits.x, bits.y, bits.z, bits.w}};
+    } else {
+      const uint2 bits = *reinterpret_cast<const uint2*>(row + h);
+      return {{__uint_as_float(bits.x << 16), __uint_as_float(bits.x & 0xffff0000u),
+               __uint_as_float(bits.y << 16), __uint_as_float(bits.y & 0xffff0000u)}};
+    }
+  }
+  Quad quad{};
+  for (int i = 0; i < 4; ++i)
+    if (h + i < width) quad.v[i] = to_float(row[h + i]);
+  return quad;
+}
+
+template <class T>
+__device__ __forceinline__ void store_quad(T* row, int h, int width, bool whole, const Quad& q) {
+  if (!whole) {
+    for (int i = 0; i < 4; ++i)
+      if (h + i < width) row[h + i] = from_f32<T>(q.v[i]);
+  } else if constexpr (sizeof(T) == sizeof(float)) {
+    *reinterpret_cast<float4*>(row + h) = {q.v[0], q.v[1], q.v[2], q.v[3]};
+  } else {
+    *reinterpret_cast<uint2*>(row + h) = {narrow2(q.v[0], q.v[1]), narrow2(q.v[2], q.v[3])};
+  }
+}
+
+/// Calls `body(h)` for this thread's quads of a row of `width`, by all threads of the block.
+template <class Body>
+__device__ __forceinline__ void for_quads(int width, const Body& body) {
+  for (int h = 4 * static_cast<int>(threadIdx.x); h < width; h += 4 * static_cast<int>(blockDim.x))
+    body(h);
+}
+
 template <class T>
 __device__ __forceinline__ T warp_sum(T value) {
   for (int bits = 16; bits; bits >>= 1) value += __shfl_xor_sync(~0u, value, bits);

@@ -75,6 +75,34 @@ export const kernels = {
   },
 
   /**
+   * RMSNorm and the projection that reads it: `normed`, and `out = normed weight^T`; one launch on a GPU for few tokens.
+   * x [T, H] f32; weight [N, H] row-major, packed first. `exact` is `normed` as f32, if asked for.
+   */
+  async normLinear(
+    i: {
+      x: ArrayTensor
+      normWeight: ArrayTensor
+      eps: number
+      weight: ArrayTensor
+      dtype?: ActivationDType
+      exact?: boolean
+    },
+    options?: KernelOptions,
+  ) {
+    const op = new OneOp('normLinear', options)
+    const { eps, dtype = 'f32', exact = false } = i
+    const weight = await op.weight('weight', i.weight)
+    const input = {
+      x: op.input('x', i.x),
+      weight: op.input('normWeight', i.normWeight),
+      eps,
+      dtype,
+    }
+    const out = ops.normLinear(op.plan, input, weight, dtype, { exact })
+    return op.run(out as Record<keyof typeof out, Tensor>)
+  },
+
+  /**
    * Rotary positions on q and k, and keys and values into the cache. Returns q and the caches as they are afterwards.
    * q [T, N D], k and v [T, G D], table [P, r] f32 (cosines, then sines), keys [blocks, G, D, 32], values [blocks, G, 32, D].
    */

@@ -96,6 +96,15 @@ export interface Plan {
     out: Tensor,
     activation: Activation,
   ): void
+  normLinear(
+    x: Tensor,
+    normWeight: Tensor,
+    eps: number,
+    normed: Tensor,
+    exact: Maybe,
+    weight: Tensor,
+    out: Tensor,
+  ): void
   ropeCache(
     q: Tensor,
     k: Tensor,

@@ -12,6 +12,7 @@
 #include "ops/gather_rows.h"
 #include "ops/grouped_gemm.h"
 #include "ops/linear.h"
+#include "ops/norm_linear.h"
 #include "ops/permute.h"
 #include "ops/probe.h"
 #include "ops/rms_norm.h"
@@ -141,6 +142,7 @@ Napi::Function PlanHandle::define(Napi::Env env) {
   using C = CausalPair;
   using G = GroupedGemm;
   using M = Combine;
+  using N = NormLinear;
   using R = RopeCache;
   using S = Sample;
   return DefineClass(
@@ -155,6 +157,8 @@ Napi::Function PlanHandle::define(Napi::Env env) {
               "embedding"),
           InstanceMethod<&PlanHandle::record<RmsNorm, &RmsNorm::x, &RmsNorm::weight, &RmsNorm::out,
                                              &RmsNorm::eps>>("rmsNorm"),
+          InstanceMethod<&PlanHandle::record<N, &N::x, &N::norm_weight, &N::eps, &N::normed,
+                                             &N::exact, &N::weight, &N::out>>("normLinear"),
           InstanceMethod<&PlanHandle::record<Linear, &Linear::x, &Linear::weight, &Linear::bias,
                                              &Linear::residual, &Linear::out, &Linear::activation>>(
               "linear"),
@@ -179,9 +183,9 @@ Napi::Function PlanHandle::define(Napi::Env env) {
               "probe"),
           InstanceMethod<&PlanHandle::record<Permute, &Permute::x, &Permute::rows, &Permute::scale,
                                              &Permute::out>>("permute"),
-          InstanceMethod<
-              &PlanHandle::record<G, &G::x, &G::rows, &G::scale, &G::gathered, &G::offsets,
-                                  &G::weights, &G::out, &G::activation>>("groupedGemm"),
+          InstanceMethod<&PlanHandle::record<G, &G::x, &G::rows, &G::scale, &G::gathered,
+                                             &G::offsets, &G::weights, &G::out, &G::activation>>(
+              "groupedGemm"),
           InstanceMethod<
               &PlanHandle::record<M, &M::expert_out, &M::rows, &M::ids, &M::weights, &M::residual,
                                   &M::kinds, &M::x, &M::constants, &M::gates, &M::scale, &M::out>>(

@@ -13,6 +13,7 @@ void RmsNorm::run_cpu(const CpuContext& cpu) const {
       const float* row = x.row<float>(t);
       const float mean = cpu.kernels.sum_squares(row, H) / static_cast<float>(H);
       const float inverse = 1.f / std::sqrt(mean + eps);
+      if (exact) cpu.kernels.scale_by(row, inverse, weight.as<float>(), H, exact.row<float>(t));
       if (out.dtype == DType::f32) {
         cpu.kernels.scale_by(row, inverse, weight.as<float>(), H, out.row<float>(t));
         continue;

@@ -16,10 +16,10 @@ namespace moe {
 struct GroupedGemm {
   static constexpr const char* kName = "grouped_gemm";
 
-  Tensor x;         // [R, K] f32 | bf16; with `rows` [T, K]
-  Tensor rows;      // [T, k] i32 of T * k = R slots, optional: see Permute
-  float scale = 1;  // of x, with `rows`
-  Tensor gathered;  // [R, K], with `rows`
+  Tensor x;                     // [R, K] f32 | bf16; with `rows` [T, K]
+  Tensor rows;                  // [T, k] i32 of T * k = R slots, optional: see Permute
+  float scale = 1;              // of x, with `rows`
+  Tensor gathered;              // [R, K], with `rows`
   Tensor offsets;               // [G + 1] i32
   std::vector<Tensor> weights;  // G times [N, K] packed f32 | bf16; gate_up for swiglu
   Tensor out;                   // [R, N] ([R, N / 2] for swiglu) f32 | bf16

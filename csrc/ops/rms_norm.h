@@ -8,14 +8,16 @@ namespace moe {
 ///
 ///   out[t, h] = x[t, h] / sqrt(mean_h(x[t, h]^2) + eps) * weight[h]
 ///
-/// Statistics and product in f32; rounded once, to the dtype of `out`.
+/// Statistics and product in f32; rounded once, to the dtype of `out`. `exact` gets the same
+/// without rounding, for who reads both.
 struct RmsNorm {
   static constexpr const char* kName = "rms_norm";
 
   Tensor x;       // [T, H] f32
   Tensor weight;  // [H] f32
   Tensor out;     // [T, H] f32 | bf16
-  float eps;
+  Tensor exact;   // [T, H] f32, optional
+  float eps = 0;
 
   void check() const {
     const Check check(kName);
@@ -25,6 +27,10 @@ struct RmsNorm {
     check.dtype("weight", weight, {DType::f32});
     check.shape("out", out, x.shape);
     check.activation("out", out);
+    if (exact) {
+      check.shape("exact", exact, x.shape);
+      check.dtype("exact", exact, {DType::f32});
+    }
     check.that(eps >= 0, "eps", "at least 0", eps);
   }
   void run_cpu(const CpuContext&) const;

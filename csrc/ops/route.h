@@ -60,7 +60,7 @@ struct Route {
   }
 
  private:
-  RmsNorm norm() const { return {x, norm_weight, normed, eps}; }
+  RmsNorm norm() const { return {x, norm_weight, normed, {}, eps}; }
   Linear carry() const { return {previous, gate_map, {}, {}, carried, Activation::none, scratch}; }
   Linear project() const {
     return {normed,           weight, {}, previous ? carried : Tensor{}, qkv ? qkv : top_k.logits,

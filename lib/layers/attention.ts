@@ -41,14 +41,14 @@ export class SelfAttention {
     this.#ropeTable = ropeTable
   }
 
-  /** x [T, H] normed, residual [T, H] -> residual + attention [T, H] */
-  forward(step: Step, x: Tensor, residual: Tensor, cache: LayerCache): Tensor {
+  /** input.x [T, H], the residual stream -> x + attention(norm(x)) [T, H] */
+  forward(step: Step, input: ops.NormInput, cache: LayerCache): Tensor {
     const { heads: N, keyValueHeads: G, headSize: D } = this.#shape
-    const qkv = ops.linear(step.plan, x, this.#qkv, step.dtype) // [T, (N + 2G) * D]
+    const { out: qkv } = ops.normLinear(step.plan, input, this.#qkv, step.dtype) // [T, (N + 2G) * D]
     const q = qkv.columns(0, N * D)
     const k = qkv.columns(N * D, G * D)
     const v = qkv.columns((N + G) * D, G * D)
     const mixed = attend(step, cache, { q, k, v }, this.#ropeTable, D)
-    return ops.linear(step.plan, mixed, this.#out, 'f32', { residual })
+    return ops.linear(step.plan, mixed, this.#out, 'f32', { residual: input.x })
   }
 }

@@ -1,7 +1,6 @@
 import type { LayerCache, Step } from '../models/architecture.ts'
 import type { ModelConfig } from '../models/config.ts'
 import type { Tensor } from '../native.ts'
-import * as ops from '../ops/index.ts'
 import type { Routing } from '../routers/router.ts'
 import type { Weights } from '../weights/weights.ts'
 import { SelfAttention } from './attention.ts'
@@ -51,9 +50,8 @@ export class DecoderLayer implements Layer {
     cache: LayerCache,
     previous?: Routing,
   ): { out: Tensor; routing: Routing } {
-    const n = ops.rmsNorm(step.plan, x, this.#inputNorm, this.#eps, step.dtype) // [T, H]
-    const h = this.#attention.forward(step, n, x, cache) //                        [T, H]
-    const norm = { weight: this.#postNorm, eps: this.#eps, dtype: step.dtype }
-    return this.#moe.forward(step, { x: h, ...norm }, previous)
+    const norm = { eps: this.#eps, dtype: step.dtype }
+    const h = this.#attention.forward(step, { x, weight: this.#inputNorm, ...norm }, cache) // [T, H]
+    return this.#moe.forward(step, { x: h, weight: this.#postNorm, ...norm }, previous)
   }
 }

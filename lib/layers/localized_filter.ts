@@ -33,14 +33,14 @@ export class LocalizedFilter {
     this.#norm = weights.vector(`${prefix}.output_layernorm.weight`, [hidden])
   }
 
-  /** normed is x in the activation dtype; x [T, H] f32 -> f [T, H] */
-  forward(step: Step, normed: Tensor, x: Tensor, cache: LayerCache): Tensor {
+  /** normed is x in the activation dtype; x [T, H] f32 -> f [T, H], with its norm still to come */
+  forward(step: Step, normed: Tensor, x: Tensor, cache: LayerCache): ops.NormInput {
     const { plan, dtype } = step
     const [first, second] = this.#taps
     const n = ops.causalPair(plan, normed, cache.states[0]!, step) //                       [T, 2H]
     const c = ops.linear(plan, n, first!.weight, dtype, { bias: first!.bias }) //           [T, H/2]
     const pairs = ops.causalPair(plan, c, cache.states[1]!, step) //                        [T, H]
     const y = ops.linear(plan, pairs, second!.weight, 'f32', { bias: second!.bias, residual: x })
-    return ops.rmsNorm(plan, y, this.#norm, filterEps, dtype)
+    return { x: y, weight: this.#norm, eps: filterEps, dtype }
   }
 }

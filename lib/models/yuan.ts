@@ -140,16 +140,16 @@ class YuanLayer implements Layer {
     const { rmsNormEps: eps, headSize } = this.#config
     const P = this.#config.numHeads * headSize
     const { plan, dtype } = step
-    // The filter adds its input back in f32, so it wants the norm in both precisions.
-    const n32 = ops.rmsNorm(plan, x, this.#inputNorm, eps, 'f32') //                               [T, H]
-    const n = dtype === 'f32' ? n32 : ops.rmsNorm(plan, x, this.#inputNorm, eps, dtype) //         [T, H]
-    const v = ops.linear(plan, n, this.#value, dtype) // from the unfiltered input                 [T, P]
-    const f = this.#filter.forward(step, n, n32, cache) //                                         [T, H]
-    const qk = ops.linear(plan, f, this.#qk, dtype) //                                             [T, 2P]
-    const qkv = { q: qk.columns(0, P), k: qk.columns(P, P), v }
+    const norm = { eps, dtype }
+    // Values are of the unfiltered input. The filter adds that back in f32, so it wants both precisions.
+    const input = { x, weight: this.#inputNorm, ...norm }
+    const n = ops.normLinear(plan, input, this.#value, dtype, { exact: true }) //                  [T, P]
+    const f = this.#filter.forward(step, n.normed, n.exact!, cache) //                              [T, H]
+    const { out: qk } = ops.normLinear(plan, f, this.#qk, dtype) //                                [T, 2P]
+    const qkv = { q: qk.columns(0, P), k: qk.columns(P, P), v: n.out }
     const mixed = attend(step, cache, qkv, this.#ropeTable, headSize) //                           [T, P]
     const h = ops.linear(plan, mixed, this.#out, 'f32', { residual: x }) //                        [T, H]
-    return this.#moe.forward(step, { x: h, weight: this.#postNorm, eps, dtype })
+    return this.#moe.forward(step, { x: h, weight: this.#postNorm, ...norm })
   }
 }
 

@@ -7,6 +7,7 @@ import { embedding } from './embedding.ts'
 import { gatherRows } from './gather_rows.ts'
 import { groupedGemm } from './grouped_gemm.ts'
 import { linear } from './linear.ts'
+import { normLinear } from './norm_linear.ts'
 import { permute } from './permute.ts'
 import { rmsNorm } from './rms_norm.ts'
 import { ropeCache } from './rope_cache.ts'
@@ -23,6 +24,7 @@ export const cases: OpCase[] = [
   gatherRows,
   groupedGemm,
   linear,
+  normLinear,
   permute,
   rmsNorm,
   ropeCache,
