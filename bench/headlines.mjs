@@ -56,7 +56,7 @@ async function experts() {
   const residual = await bench.random([tokens, H], 'f32')
   const weights = await bench.random([tokens, 2], 'f32')
   const constants = await bench.random([2, H], 'f32')
-  const gates = await bench.random([tokens, 4], 'f32')
+  const gates = await bench.random([2, 2, H], 'f32')
 
   /** The expert layer behind a router's choice. */
   const layer = (choice, layerKinds) => {

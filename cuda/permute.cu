@@ -6,15 +6,17 @@ namespace {
 
 /// One block a slot.
 template <class T>
-__global__ void permute(Rows<const T> x, const int32_t* rows, int K, int width, float scale,
-                        Rows<T> out) {
+__global__ void __launch_bounds__(256) permute(Rows<const T> x, const int32_t* rows, int K,
+                                               int width, bool whole, float scale, Rows<T> out) {
   wait_for_grid();
   release_grid();
   const int slot = static_cast<int>(blockIdx.x), row = rows[slot];
   if (row < 0) return;
-  const T* from = x[slot / K];
-  for (int h = threadIdx.x; h < width; h += blockDim.x)
-    out[row][h] = scale == 1.f ? from[h] : from_f32<T>(scale * to_float(from[h]));
+  for_quads(width, [&](int h) {
+    Quad quad = load_quad(x[slot / K], h, width, whole);
+    for (float& v : quad.v) v *= scale;
+    store_quad(out[row], h, width, whole, quad);
+  });
 }
 
 }  // namespace
@@ -24,7 +26,7 @@ void Permute::run_cuda(const CudaContext& cuda) const {
     using Value = decltype(tag);
     cuda.launch(permute<Value>, blocks_for(rows.shape.count(), 1), 256, 0, rows_of<const Value>(x),
                 rows.as<const int32_t>(), static_cast<int>(rows.dim(1)), static_cast<int>(x.dim(1)),
-                scale, rows_of<Value>(out));
+                in_quads(x, out), scale, rows_of<Value>(out));
   });
 }
 

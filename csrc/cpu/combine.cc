@@ -13,7 +13,27 @@ struct Scalars {
   float constant[Combine::kMaxConstants] = {};
 };
 
-Scalars token_scalars(const Combine& op, const int32_t* constant_of, int64_t t) {
+constexpr int64_t kPiece = 256;
+
+/// gate . x[t] for the gate's two rows; what counts is the second minus the first.
+float gate_gap(const Kernels& kernels, const Combine& op, int64_t t, int32_t c) {
+  const int64_t H = op.x.last();
+  const float* gate = op.gates.as<float>() + int64_t{c} * 2 * H;
+  float gap = 0.f, piece[kPiece];
+  for (int64_t h = 0; h < H; h += kPiece) {
+    const int64_t n = std::min(kPiece, H - h);
+    const float* x = piece;
+    if (op.x.dtype == DType::f32)
+      x = op.x.row<float>(t) + h;
+    else
+      kernels.widen(&op.x.row<bf16>(t)[h].bits, n, piece);
+    gap += kernels.dot(x, gate + H + h, n) - kernels.dot(x, gate + h, n);
+  }
+  return gap;
+}
+
+Scalars token_scalars(const Kernels& kernels, const Combine& op, const int32_t* constant_of,
+                      int64_t t) {
   Scalars scalars;
   const int64_t K = op.weights.dim(1);
   for (int64_t k = 0; k < K; ++k) {
@@ -23,8 +43,7 @@ Scalars token_scalars(const Combine& op, const int32_t* constant_of, int64_t t) 
     if (kind == ExpertKind::copy) scalars.x += weight * op.scale;
     if (kind == ExpertKind::constant) {
       const int32_t c = constant_of[id];
-      const float* gate = op.gates.row<float>(t) + 2 * c;
-      const float a1 = 1.f / (1.f + std::exp(op.scale * (gate[1] - gate[0])));
+      const float a1 = 1.f / (1.f + std::exp(op.scale * gate_gap(kernels, op, t, c)));
       scalars.x += weight * a1 * op.scale;
       scalars.constant[c] += weight * (1.f - a1);
     }
@@ -35,7 +54,6 @@ Scalars token_scalars(const Combine& op, const int32_t* constant_of, int64_t t) 
 void add_row(const Kernels& kernels, const Tensor& x, int64_t row, float scale, float* out) {
   const int64_t H = x.last();
   if (x.dtype == DType::f32) return kernels.add_scaled(x.row<float>(row), scale, H, out);
-  constexpr int64_t kPiece = 256;
   float piece[kPiece];
   for (int64_t h = 0; h < H; h += kPiece) {
     const int64_t n = std::min(kPiece, H - h);
@@ -57,7 +75,7 @@ void Combine::run_cpu(const CpuContext& cpu) const {
     for (int64_t t = begin; t < end; ++t) {
       float* to = out.row<float>(t);
       if (to != residual.row<float>(t)) std::copy_n(residual.row<float>(t), H, to);
-      const Scalars scalars = token_scalars(*this, constant_of.data(), t);
+      const Scalars scalars = token_scalars(cpu.kernels, *this, constant_of.data(), t);
       if (scalars.x != 0.f) add_row(cpu.kernels, x, t, scalars.x, to);
       for (int32_t c = 0; c < num_constants; ++c)
         if (scalars.constant[c] != 0.f) add_row(cpu.kernels, constants, c, scalars.constant[c], to);

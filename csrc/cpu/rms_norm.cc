@@ -11,7 +11,7 @@ void RmsNorm::run_cpu(const CpuContext& cpu) const {
   cpu.parallel(T, 4, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const float* row = x.row<float>(t);
-      const float mean = cpu.kernels.sum_squares(row, H) / static_cast<float>(H);
+      const float mean = cpu.kernels.dot(row, row, H) / static_cast<float>(H);
       const float inverse = 1.f / std::sqrt(mean + eps);
       if (exact) cpu.kernels.scale_by(row, inverse, weight.as<float>(), H, exact.row<float>(t));
       if (out.dtype == DType::f32) {

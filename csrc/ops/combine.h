@@ -13,7 +13,7 @@ enum class ExpertKind : uint8_t { ffn, zero, copy, constant };
 ///   ffn:       y = expert_out[rows[t, k]]
 ///   zero:      y = 0
 ///   copy:      y = xs
-///   constant:  y = a1 xs + a2 constants[c], [a1, a2] = softmax(scale * gates[t, 2c .. 2c + 1])
+///   constant:  y = a1 xs + a2 constants[c], [a1, a2] = softmax(gates[c] xs)
 ///
 /// Copy and constant experts become scalars per token. Sums in f32: residual, then x, then
 /// constants in order, then FFN slots with k ascending, so every run and every batch gives the same
@@ -29,7 +29,7 @@ struct Combine {
   std::vector<uint8_t> kinds;  // E ExpertKind values
   Tensor x;                    // [T, H] f32 | bf16, the MoE input; needed for copy and constant
   Tensor constants;            // [C, H] f32, one for each constant expert in order; optional
-  Tensor gates;                // [T, 2C] f32; with constants
+  Tensor gates;                // [C, 2, H] f32, the gate of each constant expert; with constants
   float scale;
   Tensor out;  // [T, H] f32; may be `residual`
 
@@ -68,7 +68,7 @@ struct Combine {
     if (constant_experts == 0) return;
     check.shape("constants", constants, {constant_experts, H});
     check.dtype("constants", constants, {DType::f32});
-    check.shape("gates", gates, {T, 2 * constant_experts});
+    check.shape("gates", gates, {constant_experts, 2, H});
     check.dtype("gates", gates, {DType::f32});
   }
   void run_cpu(const CpuContext&) const;

@@ -11,7 +11,7 @@ export interface Experts {
   /** One packed [H, I] for each FFN expert. */
   down: Tensor[]
   activation: Activation
-  /** Constant experts: their vectors [C, H] and the two rows of each one's gate [2C, H], packed. */
+  /** Constant experts: their vectors [C, H] and gates [C, 2, H], f32. */
   constants?: { vectors: Tensor; gates: Tensor }
   /** Factor of the block's input as the experts see it; the router sees it unscaled. */
   inputScale?: number
@@ -39,10 +39,9 @@ export class MoeLayer {
     const grouped = { activation, rows, scale }
     const hidden = ops.groupedGemm(plan, x, offsets, up, dtype, grouped) //   [T * K, I]
     const expertOut = ops.groupedGemm(plan, hidden, offsets, down, dtype) //  [T * K, H]
-    const gates = constants && ops.linear(plan, x, constants.gates, 'f32') // [T, 2C]
     const out = ops.combine(plan, {
       ...{ expertOut, rows, ids, weights, residual: input.x, kinds, x, scale },
-      ...(constants && gates && { constants: constants.vectors, gates }),
+      ...(constants && { constants: constants.vectors, gates: constants.gates }),
     })
     step.trace.routing.push(routing)
     return { out, routing }

@@ -128,7 +128,10 @@ function moeLayer(weights: Weights, c: MoePlusPlusConfig, prefix: string): MoeLa
         of('constant').map((name) => `${name}.constant`),
         [H],
       ),
-      gates: weights.matrix(of('constant').map((name) => rowsOf(`${name}.wg.weight`, [2, H]))),
+      gates: weights.stack(
+        of('constant').map((name) => `${name}.wg.weight`),
+        [2, H],
+      ),
     },
     inputScale: c.inputScale,
   })

@@ -18,7 +18,7 @@ export interface CombineInputs {
   x?: Tensor
   /** [C, H] f32, the vectors of the constant experts in order */
   constants?: Tensor
-  /** [T, 2C] f32, the logits of their two gates */
+  /** [C, 2, H] f32, their gates */
   gates?: Tensor
   /** Factor of x as the experts see it */
   scale?: number
@@ -27,7 +27,7 @@ export interface CombineInputs {
 /**
  * Weighted sum of what the chosen experts return, back in token order, on top of the residual stream:
  * `residual[t] + sum_k weights[t, k] * y_k`, where an FFN expert returns its row, zero 0, copy `scale * x[t]`
- * and constant `a1 * scale * x[t] + a2 * constant`, `[a1, a2] = softmax(scale * gates)`.
+ * and constant `a1 * scale * x[t] + a2 * constant`, `[a1, a2] = softmax(gate scale x[t])`.
  *
  * @returns [T, H] f32
  */

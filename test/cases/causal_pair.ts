@@ -25,6 +25,14 @@ export const causalPair: OpCase<Shape> = {
       ],
       C: 3,
     }, //            a block's first token, a chunk over several blocks
+    {
+      chunks: [
+        [0, 2],
+        [30, 4],
+        [31, 1],
+      ],
+      C: 8,
+    }, //            few tokens, one chunk over the edge of the block whose state it reads
     { chunks: [[0, 70]], C: 4 },
     { chunks: [], C: 4 },
   ],

@@ -1,6 +1,6 @@
 import type { ExpertKind } from '../../lib/index.ts'
 import { kernels } from '../../lib/kernels.ts'
-import { as, ints, type OpCase, output, reshape, toF64 } from './case.ts'
+import { as, dot, ints, type OpCase, output, reshape, toF64 } from './case.ts'
 
 type Shape = { T: number; K: number; H: number; kinds: ExpertKind[]; scale?: number }
 
@@ -28,7 +28,10 @@ export const combine: OpCase<Shape> = {
       weights: random.tensor([T, K]),
       residual: random.tensor([T, H]),
       x: random.tensor([T, H], dtype),
-      ...(C > 0 && { constants: random.tensor([C, H]), gates: random.tensor([T, 2 * C]) }),
+      ...(C > 0 && {
+        constants: random.tensor([C, H]),
+        gates: random.tensor([C, 2, H], 'f32', 1 / Math.sqrt(H)),
+      }),
       kinds,
       scale,
     }
@@ -40,7 +43,6 @@ export const combine: OpCase<Shape> = {
       (_: ExpertKind, e: number) =>
         i.kinds.slice(0, e).filter((k: ExpertKind) => k === 'constant').length,
     )
-    const C = i.constants?.shape[0] ?? 0
     return {
       out: output(T * H, (n) => {
         const [t, h] = [Math.floor(n / H), n % H]
@@ -55,9 +57,13 @@ export const combine: OpCase<Shape> = {
           if (i.kinds[e] === 'copy') terms = [xs]
           if (i.kinds[e] === 'constant') {
             const c = constantOf[e]
-            const gap =
-              i.scale * (i.gates.data[t * 2 * C + 2 * c + 1] - i.gates.data[t * 2 * C + 2 * c])
-            const a1 = 1 / (1 + Math.exp(gap))
+            const gate = (row: number) =>
+              dot(
+                H,
+                (j) => i.scale * x[t * H + j]!,
+                (j) => i.gates.data[(2 * c + row) * H + j],
+              )[0]
+            const a1 = 1 / (1 + Math.exp(gate(1) - gate(0)))
             terms = [a1 * xs, (1 - a1) * i.constants.data[c * H + h]]
           }
           for (const term of terms) {
@@ -70,7 +76,7 @@ export const combine: OpCase<Shape> = {
       }),
     }
   },
-  terms: ({ K }) => 4 * K + 4,
+  terms: ({ K, H }) => 4 * K + H + 4,
   rejects: [
     [
       'rows of another shape',

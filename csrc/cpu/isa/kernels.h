@@ -39,7 +39,7 @@ struct Kernels {
 
   /// x[i] = exp(x[i] - shift); returns their sum.
   float (*exp_sum)(float* x, int64_t n, float shift);
-  float (*sum_squares)(const float* x, int64_t n);
+  float (*dot)(const float* x, const float* y, int64_t n);
   float (*max_value)(const float* x, int64_t n);
   /// out[i] = x[i], NaN as minus infinity
   void (*numbers)(const float* x, int64_t n, float* out);

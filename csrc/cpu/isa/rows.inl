@@ -232,12 +232,9 @@ float exp_sum(float* x, int64_t n, float shift) {
   return sum(total);
 }
 
-float sum_squares(const float* x, int64_t n) {
+float dot(const float* x, const float* y, int64_t n) {
   Vf total = {};
-  for (int64_t i = 0; i < n; i += kLanes) {
-    const Vf v = load_part(x, i, n);
-    total += v * v;
-  }
+  for (int64_t i = 0; i < n; i += kLanes) total += load_part(x, i, n) * load_part(y, i, n);
   return sum(total);
 }
 

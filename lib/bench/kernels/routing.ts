@@ -186,7 +186,7 @@ export const combine: KernelBench = {
         const rows = bench.numbers(placed.rows, [T, K])
         const ids = bench.numbers(chosen, [T, K])
         const constants = C > 0 ? await bench.random([C, H], 'f32') : undefined
-        const gates = C > 0 ? await bench.random([T, 2 * C], 'f32') : undefined
+        const gates = C > 0 ? await bench.random([C, 2, H], 'f32') : undefined
         const extra = constants && gates && { constants, gates }
         const record = outs.map(
           (expertOut) => (plan: Parameters<typeof ops.combine>[0]) =>
