@@ -1,4 +1,5 @@
-// Few tokens of a sequence, and any dtype and head size. Bound by the bandwidth of the cache.
+// Few tokens of a sequence, and any dtype and head size. Bound by the bandwidth of the cache: keys
+// and values go from memory straight into registers, 16 bytes a lane and many loads at a time.
 
 #include "attention.cuh"
 
@@ -7,11 +8,11 @@ namespace {
 
 constexpr int kWarps = 4;
 
-/// A running softmax: the best score, the total of exp(score - best), and the values' sums.
+/// A running softmax: the best score and the total of exp(score - best).
 struct Softmax {
   float best = -INFINITY, total = 0.f;
 
-  /// Moves to a better score and returns what the sums so far are multiplied by.
+  /// Moves to a better score and returns what sums so far are multiplied by.
   __device__ float raise(float score) {
     const float top = fmaxf(best, score);
     const float keep = best == -INFINITY ? 0.f : expf(best - top);
@@ -21,111 +22,274 @@ struct Softmax {
   }
 };
 
-/// One block for a query head of a token and one split of its keys. A warp takes every fourth cache
-/// block: lane j scores key j, then lane l sums the values' columns l, l + 32, ..., C of them.
+/// One range of a token's keys.
+struct Split {
+  int token, index, count;  // count: ranges that the token has; token < 0: there are no more
+};
+
+/// The `index`-th of all tokens' ranges; every warp finds it alike. Ranges that no key of a token
+/// is in are in no block's way.
+__device__ Split find_split(const AttentionArgs& args, int index) {
+  if (args.splits == 1) {
+    const bool apart = index < args.T && args.runs_apart && in_long_run(args, index);
+    return {index < args.T ? index : -1, 0, apart ? 0 : 1};
+  }
+  const int keys = kKeys * args.split_blocks;
+  for (int base = 0; base < args.T; base += 32) {
+    const int t = base + static_cast<int>(threadIdx.x % 32);
+    int first = 0, count = 0;
+    if (t < args.T && !(args.runs_apart && in_long_run(args, t))) {
+      first = args.starts[t] / keys;
+      count = args.positions[t] / keys - first + 1;
+    }
+    int sum = count;
+    for (unsigned distance = 1; distance < 32; distance *= 2) {
+      const int before = __shfl_up_sync(~0u, sum, distance);
+      if (threadIdx.x % 32 >= distance) sum += before;
+    }
+    if (const uint32_t found = __ballot_sync(~0u, index < sum)) {
+      const int lane = __ffs(static_cast<int>(found)) - 1;
+      const int within = index - __shfl_sync(~0u, sum - count, lane);
+      return {base + lane, __shfl_sync(~0u, first, lane) + within, __shfl_sync(~0u, count, lane)};
+    }
+    index -= __shfl_sync(~0u, sum, 31);
+  }
+  return {-1, 0, 0};
+}
+
+/// 16 bytes of a row, as many values as that is. Registers have no addresses, so everything here
+/// is written for indices that the compiler knows.
+template <class T>
+struct Chunk {
+  static constexpr int kValues = 16 / sizeof(T);
+  uint4 bits;
+
+  __device__ __forceinline__ void load(const T* from) {
+    bits = load_once(reinterpret_cast<const uint4*>(from));
+  }
+  /// `count` values, anywhere; the rest is zero.
+  __device__ __forceinline__ void load_some(const T* from, int count) {
+    uint32_t word[4] = {};
+#pragma unroll
+    for (int i = 0; i < kValues; ++i) {
+      if (i >= count) break;
+      if constexpr (sizeof(T) == 4)
+        word[i] = __float_as_uint(from[i]);
+      else
+        word[i / 2] |= uint32_t{from[i].bits} << i % 2 * 16;
+    }
+    bits = {word[0], word[1], word[2], word[3]};
+  }
+  __device__ __forceinline__ float operator[](int i) const {
+    const int at = sizeof(T) == 4 ? i : i / 2;
+    const uint32_t word = at == 0 ? bits.x : at == 1 ? bits.y : at == 2 ? bits.z : bits.w;
+    if (sizeof(T) == 4) return __uint_as_float(word);
+    return __uint_as_float(i % 2 ? word & 0xffff0000u : word << 16);
+  }
+};
+
+/// Where a lane stands in the cache blocks of one head.
+template <class T>
+struct Lanes {
+  static constexpr int kValues = Chunk<T>::kValues, kAcross = kKeys / kValues;
+  int lane, D;
+  int chunks, rows;       // of a value row; value rows of one load
+  int row, first, whole;  // this lane's value row of a load and its first column; D is aligned
+
+  __device__ explicit Lanes(int D)
+      : lane(static_cast<int>(threadIdx.x % 32)),
+        D(D),
+        chunks((D + kValues - 1) / kValues),
+        rows(max(32 / chunks, 1)),
+        row(chunks < 32 ? lane / chunks : 0),
+        first((chunks < 32 ? lane % chunks : lane) * kValues),
+        whole(D % kValues == 0) {}
+
+  /// The key that this lane ends up with in score(), and the lane that has key j.
+  __device__ int key() const { return lane % kAcross * kValues + lane / kAcross; }
+  __device__ static int lane_of(int j) { return j / kValues + j % kValues * kAcross; }
+
+  /// query . key for the lane's key; keys [D, 32]. kValues rows a load, a lane has as many keys of
+  /// one row; then the rows' lanes swap halves until each has one key.
+  template <int kAhead>
+  __device__ float score(const float* query, const T* keys) const {
+    float sums[kValues] = {};
+    const int d = lane / kAcross;
+    for (int base = 0; base < D; base += kAhead * kValues) {
+      Chunk<T> chunk[kAhead];
+#pragma unroll
+      for (int u = 0; u < kAhead; ++u)
+        if (base + u * kValues + d < D)
+          chunk[u].load(keys + (base + u * kValues + d) * kKeys + lane % kAcross * kValues);
+#pragma unroll
+      for (int u = 0; u < kAhead; ++u) {
+        if (base + u * kValues + d >= D) break;
+        const float factor = query[base + u * kValues + d];
+#pragma unroll
+        for (int i = 0; i < kValues; ++i) sums[i] += factor * chunk[u][i];
+      }
+    }
+#pragma unroll
+    for (int half = kValues / 2, bit = 16; half > 0; half /= 2, bit /= 2)
+#pragma unroll
+      for (int i = 0; i < half; ++i) {
+        const float low = sums[i], high = sums[i + half];
+        const float other = __shfl_xor_sync(~0u, lane & bit ? low : high, bit);
+        sums[i] = (lane & bit ? high : low) + other;
+      }
+    return sums[0];
+  }
+};
+
+/// Grid: ranges of keys, query heads. A warp takes every fourth cache block of a range; the block
+/// that ends a token's last range merges them all, in order.
 template <class T, int C>
 __global__ void __launch_bounds__(32 * kWarps)
-    attention(const AttentionArgs args, Rows<const T> q, const T* keys, const T* values,
-              Rows<T> out) {
+    attend(const AttentionArgs args, Rows<const T> q, const T* keys, const T* values, Rows<T> out,
+           unsigned* counters) {
+  using Lane = Lanes<T>;
+  constexpr int kValues = Lane::kValues;
+  constexpr int kAhead = C <= 4 ? 16 : 8;  // loads at a time: what fits the registers
+  const int D = args.D, n = static_cast<int>(blockIdx.y), g = n / (args.N / args.G);
   auto* query = reinterpret_cast<float*>(shared_memory());  // [D]
-  float* warp_sums = query + args.D;                        // [warps, D]
-  auto* softmaxes = reinterpret_cast<Softmax*>(warp_sums + kWarps * args.D);
+  float* warp_sums = query + D;                             // [warps, D]
+  float* factors = warp_sums + kWarps * D;                  // [splits]
+  auto* softmaxes = reinterpret_cast<Softmax*>(factors + args.splits);
+  auto* flag = reinterpret_cast<int*>(softmaxes + kWarps);
+  const int thread = static_cast<int>(threadIdx.x), warp = thread / 32;
+  const Lane lane(D);
   wait_for_grid();
   release_grid();
-  const int t = static_cast<int>(blockIdx.x), n = static_cast<int>(blockIdx.y);
-  const int split = static_cast<int>(blockIdx.z);
-  const int warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32);
-  if (args.runs_apart && in_long_run(args, t)) return;
-  const int D = args.D, g = n / (args.N / args.G);
-  const int first = args.starts[t], last = args.positions[t];
-  const int begin = max(first / kKeys, split * args.split_blocks);
-  const int end = min(last / kKeys + 1, (split + 1) * args.split_blocks);
-  for (int d = static_cast<int>(threadIdx.x); d < D; d += 32 * kWarps)
-    query[d] = to_float(q[t][n * D + d]);
-  __syncthreads();
 
-  Softmax softmax;
-  float sums[C] = {};
-  for (int block = begin + warp; block < end; block += kWarps) {
-    const int64_t base =
-        (int64_t{args.block_table[args.sequences[t]][block]} * args.G + g) * D * kKeys;
-    const int position = block * kKeys + lane;
-    float score = 0.f;
-    for (int d = 0; d < D; ++d) score += query[d] * to_float(keys[base + d * kKeys + lane]);
-    score = position < first || position > last ? -INFINITY : score * args.scale;
-    const float best = warp_max(score);
-    const float keep = softmax.raise(best);
-    const float p = score == -INFINITY ? 0.f : expf(score - softmax.best);
-    softmax.total += warp_sum(p);
-    for (int i = 0; i < C; ++i) sums[i] *= keep;
-    const int count = min(kKeys, last - block * kKeys + 1);
-    for (int j = 0; j < count; ++j) {
-      const float weight = __shfl_sync(~0u, p, j);
-      for (int i = 0; i < C; ++i)
-        if (lane + 32 * i < D) sums[i] += weight * to_float(values[base + j * D + lane + 32 * i]);
+  for (int index = static_cast<int>(blockIdx.x);; index += static_cast<int>(gridDim.x)) {
+    const auto [t, split, splits] = find_split(args, index);
+    if (t < 0) return;
+    if (splits == 0) continue;
+    const int first = args.starts[t], last = args.positions[t];
+    const int begin = max(first / kKeys, split * args.split_blocks);
+    const int end = min(last / kKeys + 1, (split + 1) * args.split_blocks);
+    __syncthreads();  // whoever still reads what the range before has left
+    for (int d = thread; d < D; d += 32 * kWarps) query[d] = to_float(q[t][n * D + d]);
+    __syncthreads();
+
+    Softmax softmax;
+    float sums[C][kValues] = {};
+    for (int block = begin + warp; block < end; block += kWarps) {
+      const int64_t base =
+          (int64_t{args.block_table[args.sequences[t]][block]} * args.G + g) * D * kKeys;
+      const int count = min(kKeys, last - block * kKeys + 1);
+      const auto load = [&](int j, int c, Chunk<T>& chunk) {
+        const int d = lane.first + 32 * kValues * c;
+        const T* from = values + base + (j + lane.row) * D + d;
+        if (lane.row >= lane.rows || j + lane.row >= count || d >= D)
+          chunk.bits = {};
+        else if (lane.whole)
+          chunk.load(from);
+        else
+          chunk.load_some(from, D - d);
+      };
+      constexpr int kRows = kAhead / C;  // loads of values at a time
+      Chunk<T> chunk[kRows][C];
+#pragma unroll
+      for (int u = 0; u < kRows; ++u)
+#pragma unroll
+        for (int c = 0; c < C; ++c) load(u * lane.rows, c, chunk[u][c]);
+
+      float score = lane.template score<kAhead>(query, keys + base);
+      const int position = block * kKeys + lane.key();
+      score = position < first || position > last ? -INFINITY : score * args.scale;
+      const float keep = softmax.raise(warp_max(score));
+      const float p = score == -INFINITY ? 0.f : expf(score - softmax.best);
+      softmax.total += warp_sum(p);
+#pragma unroll
+      for (int c = 0; c < C; ++c)
+#pragma unroll
+        for (int i = 0; i < kValues; ++i) sums[c][i] *= keep;
+
+      for (int j = 0; j < count; j += kRows * lane.rows) {
+#pragma unroll
+        for (int u = 0; u < kRows; ++u) {
+          const int from = Lane::lane_of(min(j + u * lane.rows + lane.row, kKeys - 1));
+          const float weight = __shfl_sync(~0u, p, from);
+#pragma unroll
+          for (int c = 0; c < C; ++c)
+#pragma unroll
+            for (int i = 0; i < kValues; ++i) sums[c][i] += weight * chunk[u][c][i];
+        }
+        if (j + kRows * lane.rows >= count) break;
+#pragma unroll
+        for (int u = 0; u < kRows; ++u)
+#pragma unroll
+          for (int c = 0; c < C; ++c) load(j + (kRows + u) * lane.rows, c, chunk[u][c]);
+      }
     }
-  }
 
-  for (int i = 0; i < C; ++i)
-    if (lane + 32 * i < D) warp_sums[warp * D + lane + 32 * i] = sums[i];
-  if (lane == 0) softmaxes[warp] = softmax;
-  __syncthreads();
-  float best = -INFINITY, total = 0.f, factor[kWarps];
-  for (int w = 0; w < kWarps; ++w) best = fmaxf(best, softmaxes[w].best);
-  for (int w = 0; w < kWarps; ++w) {
-    factor[w] = softmaxes[w].best == -INFINITY ? 0.f : expf(softmaxes[w].best - best);
-    total += factor[w] * softmaxes[w].total;
-  }
-  float* partial = args.partial + ((int64_t{t} * args.N + n) * args.splits + split) * (D + 2);
-  for (int d = static_cast<int>(threadIdx.x); d < D; d += 32 * kWarps) {
-    float sum = 0.f;
-    for (int w = 0; w < kWarps; ++w) sum += factor[w] * warp_sums[w * D + d];
-    if (args.splits == 1)
-      out[t][n * D + d] = from_f32<T>(sum / total);
-    else
-      partial[d] = sum;
-  }
-  if (args.splits > 1 && threadIdx.x == 0) {
-    partial[D] = best;
-    partial[D + 1] = total;
+    // The lanes of a load's other rows hold sums of the same columns.
+#pragma unroll
+    for (int c = 0; c < C; ++c)
+#pragma unroll
+      for (int i = 0; i < kValues; ++i) {
+        float sum = sums[c][i];
+        for (int r = 1; r < lane.rows; ++r)
+          sum += __shfl_sync(~0u, sums[c][i], lane.lane + r * lane.chunks);
+        const int d = lane.first + 32 * kValues * c + i;
+        if (lane.row == 0 && d < D) warp_sums[warp * D + d] = sum;
+      }
+    if (lane.lane == 0) softmaxes[warp] = softmax;
+    __syncthreads();
+    Softmax all;
+    float factor[kWarps];
+    for (int w = 0; w < kWarps; ++w) all.best = fmaxf(all.best, softmaxes[w].best);
+    for (int w = 0; w < kWarps; ++w) {
+      const Softmax& own = softmaxes[w];
+      factor[w] = own.best == -INFINITY ? 0.f : expf(own.best - all.best);
+      all.total += factor[w] * own.total;
+    }
+    float* partials = args.partial + (int64_t{t} * args.N + n) * args.splits * (D + 2);
+    float* partial = partials + int64_t{split} * (D + 2);
+    for (int d = thread; d < D; d += 32 * kWarps) {
+      float sum = 0.f;
+      for (int w = 0; w < kWarps; ++w) sum += factor[w] * warp_sums[w * D + d];
+      if (splits == 1)
+        out[t][n * D + d] = from_f32<T>(sum / all.total);
+      else
+        partial[d] = sum;
+    }
+    if (splits == 1) continue;
+    if (thread == 0) partial[D] = all.best, partial[D + 1] = all.total;
+    if (!is_last(counters + t * args.N + n, static_cast<unsigned>(splits), flag)) continue;
+
+    const int begin_split = first / kKeys / args.split_blocks;
+    const auto of = [&](int s) { return partials + int64_t{begin_split + s} * (D + 2); };
+    Softmax merged;
+    for (int s = 0; s < splits; ++s) merged.best = fmaxf(merged.best, load_coherent(of(s) + D));
+    for (int s = thread; s < splits; s += 32 * kWarps) {
+      const float best = load_coherent(of(s) + D);
+      factors[s] = best == -INFINITY ? 0.f : expf(best - merged.best);
+    }
+    __syncthreads();
+    for (int s = 0; s < splits; ++s) merged.total += factors[s] * load_coherent(of(s) + D + 1);
+    for (int d = thread; d < D; d += 32 * kWarps) {
+      float sum = 0.f;
+#pragma unroll 8
+      for (int s = 0; s < splits; ++s) sum += factors[s] * load_coherent(of(s) + d);
+      out[t][n * D + d] = from_f32<T>(sum / merged.total);
+    }
   }
 }
 
-/// One block for a query head of a token.
 template <class T>
-__global__ void merge_splits(const AttentionArgs args, Rows<T> out) {
-  wait_for_grid();
-  release_grid();
-  const int t = static_cast<int>(blockIdx.x), n = static_cast<int>(blockIdx.y), D = args.D;
-  if (args.runs_apart && in_long_run(args, t)) return;
-  const float* partial = args.partial + (int64_t{t} * args.N + n) * args.splits * (D + 2);
-  float best = -INFINITY, total = 0.f;
-  for (int s = 0; s < args.splits; ++s) best = fmaxf(best, partial[s * (D + 2) + D]);
-  const auto factor = [&](int s) {
-    const float own = partial[s * (D + 2) + D];
-    return own == -INFINITY ? 0.f : expf(own - best);
-  };
-  for (int s = 0; s < args.splits; ++s) total += factor(s) * partial[s * (D + 2) + D + 1];
-  for (int d = static_cast<int>(threadIdx.x); d < D; d += static_cast<int>(blockDim.x)) {
-    float sum = 0.f;
-    for (int s = 0; s < args.splits; ++s) {
-      const float f = factor(s);
-      if (f != 0.f) sum += f * partial[s * (D + 2) + d];
-    }
-    out[t][n * D + d] = from_f32<T>(sum / total);
-  }
-}
+constexpr int kMost = static_cast<int>(Attention::kMaxHeadSize) / (32 * Chunk<T>::kValues);
 
 template <class T>
 void run(const CudaContext& cuda, const Attention& op) {
-  const auto T_ = static_cast<unsigned>(op.q.dim(0));
   const auto D = static_cast<int>(op.keys.dim(2)), N = static_cast<int>(op.q.dim(1)) / D;
   AttentionArgs args{op.positions.as<const int32_t>(),
                      op.starts.as<const int32_t>(),
                      op.sequences.as<const int32_t>(),
                      rows_of<const int32_t>(op.block_table),
                      op.scale,
-                     static_cast<int>(T_),
+                     static_cast<int>(op.q.dim(0)),
                      N,
                      static_cast<int>(op.keys.dim(1)),
                      D,
@@ -135,22 +299,26 @@ void run(const CudaContext& cuda, const Attention& op) {
                      false};
   args.runs_apart = sizeof(T) == 2 && args.T >= kLongRun && attention_runs(cuda, op, args);
   if (args.runs_apart && op.block_table.dim(0) == 1) return;  // one sequence: one long run
+  // Enough blocks to fill the GPU; they share what ranges there are.
+  unsigned blocks = static_cast<unsigned>(args.T);
+  if (args.splits > 1) {
+    const unsigned enough = blocks_for(8 * cuda.multiprocessors, N);
+    blocks = std::min(blocks * static_cast<unsigned>(args.splits), std::max(blocks, enough));
+  }
   const auto launch = [&](auto kernel) {
-    const size_t shared = sizeof(float) * static_cast<size_t>((1 + kWarps) * D + 2 * kWarps);
-    cuda.launch(kernel, {T_, static_cast<unsigned>(N), static_cast<unsigned>(args.splits)},
-                32 * kWarps, shared, args, rows_of<const T>(op.q), op.keys.as<const T>(),
-                op.values.as<const T>(), rows_of<T>(op.out));
+    const size_t shared =
+        sizeof(float) * static_cast<size_t>((1 + kWarps) * D + args.splits + 2 * kWarps + 1);
+    cuda.launch(kernel, {blocks, static_cast<unsigned>(N)}, 32 * kWarps, shared, args,
+                rows_of<const T>(op.q), op.keys.as<const T>(), op.values.as<const T>(),
+                rows_of<T>(op.out), cuda.counters);
   };
-  if (D <= 64)
-    launch(attention<T, 2>);
-  else if (D <= 128)
-    launch(attention<T, 4>);
-  else if (D <= 256)
-    launch(attention<T, 8>);
+  const int chunks = (D + Chunk<T>::kValues - 1) / Chunk<T>::kValues;
+  if (chunks <= 32)
+    launch(attend<T, 1>);
+  else if (chunks <= 64)
+    launch(attend<T, 2>);
   else
-    launch(attention<T, 32>);
-  if (args.splits > 1)
-    cuda.launch(merge_splits<T>, {T_, static_cast<unsigned>(N)}, 128, 0, args, rows_of<T>(op.out));
+    launch(attend<T, kMost<T>>);
 }
 
 }  // namespace

@@ -113,10 +113,11 @@ const char* open(int index, MoeGpu** gpu) {
     context.shared_bytes = static_cast<size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
     check(cudaStreamCreateWithFlags(&context.stream, cudaStreamNonBlocking));
     check(cudaStreamCreateWithFlags(&opened->setup, cudaStreamNonBlocking));
-    void* counter = nullptr;
-    check(cudaMalloc(&counter, sizeof(unsigned)));
-    check(cudaMemsetAsync(counter, 0, sizeof(unsigned), context.stream));
-    context.counter = static_cast<unsigned*>(counter);
+    void* counters = nullptr;
+    constexpr size_t kBytes = CudaContext::kCounters * sizeof(unsigned);
+    check(cudaMalloc(&counters, kBytes));
+    check(cudaMemsetAsync(counters, 0, kBytes, context.stream));
+    context.counters = static_cast<unsigned*>(counters);
     *gpu = opened.release();
   });
 }

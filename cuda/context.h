@@ -14,8 +14,9 @@ struct CudaContext {
   cudaStream_t stream = nullptr;
   int capability = 0;  // 10 * major + minor
   int multiprocessors = 0;
-  size_t shared_bytes = 0;      // at most this much a block
-  unsigned* counter = nullptr;  // 0 between kernels: by it a grid finds its last block
+  size_t shared_bytes = 0;  // at most this much a block
+  static constexpr int kCounters = 64 * 256;
+  unsigned* counters = nullptr;  // all 0 between kernels: by them blocks find who comes last
 
   static void check(cudaError_t error) {
     if (error != cudaSuccess) fail(Code::device, cudaGetErrorString(error));

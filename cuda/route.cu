@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(32 * kFewWarps, 1)
     const int n = static_cast<int>(blockIdx.x) * kTileRows + r;
     if (n < P) args.projected[t][n] = total_of<kMostTokens>(sums, r, t);
   }
-  if (!is_last_block(counter, flag)) return;
+  if (!is_last(counter, gridDim.x, flag)) return;
 
   // One warp a token. The tokens' rows are no longer needed.
   auto* all = reinterpret_cast<float*>(rows);  // [T, P], then [T, E]
@@ -116,7 +116,7 @@ void launch(const CudaContext& cuda, const Route& op, size_t shared) {
                        op.gate_map ? op.gate_map.as<std::byte>() : nullptr,
                        static_cast<int>(map.steps)};
   cuda.launch(route_few<X, W>, blocks_for(P, kTileRows), 32 * kFewWarps, shared, args,
-              top_k_args(op.top_k), rows_of<X>(op.normed), cuda.counter);
+              top_k_args(op.top_k), rows_of<X>(op.normed), cuda.counters);
 }
 
 /// False where the fused kernel does not fit.

@@ -1,6 +1,6 @@
 #pragma once
 // What the routing kernels share: the choice of one token by one warp, the placing of all slots by
-// one block, and how a grid finds its last block.
+// one block.
 
 #include "ops/top_k.h"
 #include "rows.cuh"
@@ -37,22 +37,6 @@ inline TopKArgs top_k_args(const TopK& op) {
   std::copy(op.gives_share.begin(), op.gives_share.end(), args.gives);
   std::copy(op.groups.begin(), op.groups.end(), args.group);
   return args;
-}
-
-/// True in every thread of the one block that comes here last, which then sees what all blocks have
-/// written and finds the counter at 0 again for the next kernel.
-__device__ inline bool is_last_block(unsigned* counter, int* shared) {
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    const unsigned blocks = gridDim.x * gridDim.y * gridDim.z;
-    *shared = atomicAdd(counter, 1u) == blocks - 1;
-    if (*shared) *counter = 0;
-  }
-  __syncthreads();
-  const bool last = *shared != 0;
-  if (last) __threadfence();
-  return last;
 }
 
 /// Factor of the logits norm: norm_std / (unbiased standard deviation). In f64, as few terms as

@@ -107,6 +107,21 @@ __device__ T block_sum(T value, T* scratch) {
   return total;
 }
 
+/// True in every thread of the one block that comes to the counter last of `blocks`, which then
+/// sees what all of them have written and leaves the counter at 0 for the next kernel.
+__device__ inline bool is_last(unsigned* counter, unsigned blocks, int* shared) {
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    *shared = atomicAdd(counter, 1u) == blocks - 1;
+    if (*shared) *counter = 0;
+  }
+  __syncthreads();
+  const bool last = *shared != 0;
+  if (last) __threadfence();
+  return last;
+}
+
 __device__ inline float block_max(float value, float* scratch) {
   const unsigned warp = threadIdx.x / 32, warps = blockDim.x / 32;
   value = warp_max(value);

@@ -11,7 +11,7 @@ __global__ void __launch_bounds__(32 * Warps)
   wait_for_grid();
   const int t = static_cast<int>((blockIdx.x * blockDim.x + threadIdx.x) / 32);
   if (t < args.T) choose<V>(args, t, args.logits[t]);
-  if (is_last_block(counter, shared)) place(args, shared + 1);
+  if (is_last(counter, gridDim.x, shared)) place(args, shared + 1);
 }
 
 }  // namespace
@@ -21,7 +21,7 @@ void TopK::run_cuda(const CudaContext& cuda) const {
   const auto launch = [&](auto kernel, int most_warps) {
     const int warps = std::clamp(args.T, 1, most_warps);
     cuda.launch(kernel, blocks_for(std::max(args.T, 1), warps), 32u * static_cast<unsigned>(warps),
-                sizeof(int) + place_bytes(args, warps), args, cuda.counter);
+                sizeof(int) + place_bytes(args, warps), args, cuda.counters);
   };
   if (args.E <= 32) return launch(top_k<1, 32>, 32);
   if (args.E <= 128) return launch(top_k<4, 16>, 16);

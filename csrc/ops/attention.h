@@ -51,13 +51,14 @@ struct Attention {
     check.dtype("block_table", block_table, {DType::i32});
   }
 
-  /// On a GPU, few tokens would leave most of it idle: their keys are split in at most 32 ranges,
+  /// On a GPU, few tokens would leave most of it idle: their keys are split in at most 128 ranges,
   /// whose length depends on the block table's width alone, so that a token's bits do not depend on
   /// the batch.
-  static constexpr int64_t kFewTokens = 64, kMaxSplits = 32, kMinSplitBlocks = 16;
+  static constexpr int64_t kFewTokens = 64, kFewHeads = 256;
+  static constexpr int64_t kMaxSplits = 128, kMinSplitBlocks = 4;
   int64_t split_blocks() const {
     const int64_t all = block_table.dim(1);
-    if (q.dim(0) > kFewTokens) return all;
+    if (q.dim(0) > kFewTokens || q.dim(1) > kFewHeads * keys.dim(2)) return all;
     return std::max(kMinSplitBlocks, (all + kMaxSplits - 1) / kMaxSplits);
   }
   int64_t splits() const { return (block_table.dim(1) + split_blocks() - 1) / split_blocks(); }

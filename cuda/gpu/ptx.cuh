@@ -57,6 +57,16 @@ __device__ __forceinline__ uint4 load_stream(const uint4* from) {
   return v;
 }
 
+/// The same for what other kernels write: it may not be read before wait_for_grid().
+__device__ __forceinline__ uint4 load_once(const uint4* from) {
+  uint4 v;
+  asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(from)
+               : "memory");
+  return v;
+}
+
 /// What another block has written in this kernel; the first cache may hold what was there before.
 __device__ __forceinline__ float load_coherent(const float* from) { return __ldcg(from); }
 

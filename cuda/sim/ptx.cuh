@@ -23,6 +23,12 @@ T load_stream(const T* from) {
   return *from;
 }
 
+inline uint4 load_once(const uint4* from) {
+  if (!sim::Block::current().waited_for_grid)
+    sim::Block::current().fail("read before the kernel before has ended");
+  return *from;
+}
+
 inline float load_coherent(const float* from) { return *from; }
 
 // ---- cp.async

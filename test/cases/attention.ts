@@ -55,6 +55,27 @@ export const attention: OpCase<Shape> = {
     { lengths: [[150, 90]], N: 1, G: 1, D: 96, window: 70 },
     { lengths: [[80, 66]], N: 1, G: 1, D: 128 },
     { lengths: [[70, 65]], N: 1, G: 1, D: 256 },
+    {
+      lengths: [
+        [300, 1],
+        [5, 1],
+        [515, 2],
+      ],
+      N: 4,
+      G: 2,
+      D: 96,
+    }, //     keys in several ranges
+    { lengths: [[400, 3]], N: 40, G: 1, D: 8, window: 150 }, //          ranges before the window
+    {
+      lengths: [
+        [200, 1],
+        [300, 12],
+      ],
+      N: 1,
+      G: 1,
+      D: 300,
+    }, //     wider than a warp's load
+    { lengths: [[40, 2]], N: 1, G: 1, D: 1024 },
     { lengths: [], N: 1, G: 1, D: 8 },
   ],
   inputs({ lengths, N, G, D, window = 1e9 }, random, dtype) {
