@@ -19,8 +19,8 @@ export interface Tensor {
   readonly dtype: DType
   /** View of `count` columns of a [rows, columns] tensor. */
   columns(start: number, count: number): Tensor
-  /** View of the first `count` entries of the outermost dimension. */
-  first(count: number): Tensor
+  /** View of a list's elements from `start` on, as another shape and a dtype of the same size. */
+  view(start: number, shape: number[], dtype: DType): Tensor
   /** Frees the memory now, under all views. */
   release(): void
 }

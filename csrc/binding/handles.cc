@@ -110,7 +110,7 @@ Napi::Function TensorHandle::define(Napi::Env env) {
                      {InstanceAccessor<&TensorHandle::shape>("shape"),
                       InstanceAccessor<&TensorHandle::dtype>("dtype"),
                       InstanceMethod<&TensorHandle::columns>("columns"),
-                      InstanceMethod<&TensorHandle::first>("first"),
+                      InstanceMethod<&TensorHandle::view>("view"),
                       InstanceMethod<&TensorHandle::release>("release")});
 }
 
@@ -151,19 +151,25 @@ Napi::Value TensorHandle::columns(const Napi::CallbackInfo& info) {
   });
 }
 
-/// first(n): the first n entries of the outermost dimension.
-Napi::Value TensorHandle::first(const Napi::CallbackInfo& info) {
+/// view(start, shape, dtype): elements of a list from `start` on, as another shape and a dtype of
+/// the same size.
+Napi::Value TensorHandle::view(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    const int64_t count = info[0].ToNumber().Int64Value();
-    if (tensor.layout != Layout::rows || tensor.shape.rank() == 0 || count < 0 ||
-        count > tensor.dim(0))
-      fail(Code::option, "first: count must be inside ", tensor.shape.text(), ", got ", count);
-    Tensor head = tensor;
-    head.shape = {};
-    head.shape.push(count);
-    for (int i = 1; i < tensor.shape.rank(); ++i) head.shape.push(tensor.dim(i));
-    if (tensor.shape.rank() == 1) head.row_stride = count;
-    return wrap(info.Env(), head);
+    const int64_t start = info[0].ToNumber().Int64Value();
+    Tensor part = tensor;
+    part.shape = read_shape(info[1]);
+    part.dtype = read_dtype(info[2]);
+    if (tensor.layout != Layout::rows || tensor.shape.rank() != 1)
+      fail(Code::shape, "view: tensor must have 1 dimension, got ", tensor.shape.text());
+    if (dtype_bytes(part.dtype) != dtype_bytes(tensor.dtype))
+      fail(Code::dtype, "view: dtype must be as wide as ", dtype_name(tensor.dtype), ", got ",
+           dtype_name(part.dtype));
+    if (start < 0 || start + part.shape.count() > tensor.dim(0))
+      fail(Code::option, "view: range must be inside ", tensor.dim(0), ", got ", start, " + ",
+           part.shape.count());
+    part.offset += static_cast<size_t>(start) * dtype_bytes(tensor.dtype);
+    part.row_stride = part.last();
+    return wrap(info.Env(), part);
   });
 }
 

@@ -29,7 +29,7 @@ class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
   Napi::Value shape(const Napi::CallbackInfo& info);
   Napi::Value dtype(const Napi::CallbackInfo& info);
   Napi::Value columns(const Napi::CallbackInfo& info);
-  Napi::Value first(const Napi::CallbackInfo& info);
+  Napi::Value view(const Napi::CallbackInfo& info);
   void release(const Napi::CallbackInfo& info);
 };
 

@@ -243,16 +243,16 @@ Napi::Value PlanHandle::run(const Napi::CallbackInfo& info) {
                    std::memcpy(input.to.as<std::byte>(), blob.data() + input.offset, input.bytes);
                }
                plan->run({kernels(), Pool::get(), threads}, cancel);
+               std::vector<Device::Download> downloads;
                for (Output& output : *results) {
                  const size_t bytes =
                      tensor_bytes(output.tensor.shape, output.tensor.dtype, Layout::rows, gpu);
                  output.copy = std::make_shared<Buffer>(std::max<size_t>(bytes, 1));
-                 if (gpu)
-                   gpu->download(output.copy->data(), output.tensor.as<std::byte>(), bytes);
-                 else
-                   std::memcpy(output.copy->data(), output.tensor.as<std::byte>(), bytes);
+                 downloads.push_back({output.copy->data(), output.tensor.as<std::byte>(), bytes});
                }
-               if (gpu) gpu->synchronize();
+               if (gpu) gpu->download(downloads);
+               for (const auto& [to, from, bytes] : downloads)
+                 if (!gpu) std::memcpy(to, from, bytes);
                return [results](Napi::Env env) {
                  const auto array = Napi::Array::New(env, results->size());
                  for (uint32_t i = 0; i < results->size(); ++i) {

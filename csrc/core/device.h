@@ -34,7 +34,14 @@ class Device {
 
   /// From memory that is not pinned: returns when `from` may be reused.
   void upload(void* to, const void* from, size_t bytes);
-  void download(void* to, const void* from, size_t bytes);
+  struct Download {
+    void* to;
+    const void* from;
+    size_t bytes;
+  };
+  /// Waits for everything before and copies to the host. Small results go through pinned memory:
+  /// each copy to other memory would be a wait of its own.
+  void download(const std::vector<Download>& copies);
   void synchronize() { check(backend_.synchronize(gpu_)); }
 
   /// Streams `bytes` to the device through pinned memory: `fill(buffer, begin, end)` makes one
@@ -61,6 +68,7 @@ class Device {
   MoeGpu* gpu_;
   std::byte* staging_ = nullptr;  // two pieces, pinned; engine thread only
   bool staging_turn_ = false;     // the second piece is free
+  std::byte* results_ = nullptr;  // pinned; engine thread only
 };
 
 }  // namespace moe

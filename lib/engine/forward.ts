@@ -2,7 +2,7 @@ import { badOption, checkOptions, MoeError } from '../errors.ts'
 import type { ModelConfig } from '../models/config.ts'
 import type { Job, Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
-import { maxStepTokens, type SliceResult } from './slice.ts'
+import type { SliceResult } from './slice.ts'
 
 /** What a forward pass is to return. */
 export interface ForwardOptions {
@@ -154,8 +154,8 @@ export function runForward(
       routing,
       maxTake:
         logits === 'all'
-          ? Math.max(1, Math.min(maxStepTokens, Math.floor(maxLogitBytes / (4 * config.vocabSize))))
-          : maxStepTokens,
+          ? Math.max(1, Math.floor(maxLogitBytes / (4 * config.vocabSize)))
+          : Number.POSITIVE_INFINITY,
       slice: (take, last) => ({
         logitRows: logits === 'all' ? take : logits === 'last' && last ? 1 : 0,
       }),

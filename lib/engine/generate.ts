@@ -13,7 +13,7 @@ import {
 import { numberOption, resolveSampling, type SamplingOptions } from './sampling.ts'
 import type { Job, Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
-import { maxLogprobs, maxStepTokens, type SliceResult } from './slice.ts'
+import { maxLogprobs, type SliceResult } from './slice.ts'
 
 /** What a generation needs of its model. */
 export interface GenerateContext {
@@ -168,7 +168,7 @@ function start(
     room: limits.room,
     hiddenStates: false,
     routing: options.routing ?? false,
-    maxTake: maxStepTokens,
+    maxTake: Number.POSITIVE_INFINITY,
     slice: (_, last) => ({
       logitRows: 0,
       draw: last

@@ -3,7 +3,7 @@ import { type CancelToken, native } from '../native.ts'
 import { blockTokens } from '../ops/index.ts'
 import type { BlockPool } from './blocks.ts'
 import type { SequenceState } from './sequence_state.ts'
-import { maxSequences, maxStepTokens, type Slice, type SliceResult } from './slice.ts'
+import { maxSequences, type Slice, type SliceResult } from './slice.ts'
 import type { StepRunner } from './step.ts'
 
 /** Work of one caller: tokens of one sequence, to be processed over one or more steps. */
@@ -25,7 +25,7 @@ export interface Job {
 
 /**
  * Shares steps among all jobs that wait: whoever waits is in the next step, decode tokens first, then prompts
- * in order of arrival, up to `maxStepTokens`. A job starts when the cache has room for all it may need, so
+ * in order of arrival, up to the runner's limit. A job starts when the cache has room for all it may need, so
  * that started jobs never wait for each other.
  */
 export class Scheduler {
@@ -120,7 +120,7 @@ export class Scheduler {
     const pending = (job: Job) => job.sequence.ids.length - job.sequence.cached
     const order = [...this.#active].sort((a, b) => Number(pending(a) > 1) - Number(pending(b) > 1))
     const batch: { job: Job; take: number }[] = []
-    let left = maxStepTokens
+    let left = this.#runner.maxTokens
     for (const job of order) {
       const take = Math.min(pending(job), job.maxTake, left)
       if (take === 0) break

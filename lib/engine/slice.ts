@@ -3,8 +3,11 @@ import type { SequenceState } from './sequence_state.ts'
 
 /** Most sequences of one step. */
 export const maxSequences = 64
-/** Most tokens of one step; longer prompts come in chunks. */
-export const maxStepTokens = 512
+/**
+ * Most tokens of one step; longer prompts come in chunks. A GPU reads all experts for each chunk, which pays from
+ * some thousand tokens on; the CPU is busy with fewer, and the next step is not far.
+ */
+export const maxStepTokens = { cpu: 512, gpu: 4096 }
 /** Most alternatives that `logprobs` reports. */
 export const maxLogprobs = 20
 

@@ -13,7 +13,7 @@ import {
 } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { maxSequences, maxStepTokens, type Slice, type SliceResult, tokensOf } from './slice.ts'
-import { type StepTensors, stepInputs } from './step_inputs.ts'
+import { InputLayout, type InputShape, stepInputs } from './step_inputs.ts'
 import {
   type Reader,
   readDrawn,
@@ -24,16 +24,12 @@ import {
 
 interface Recorded {
   plan: Plan
-  inputs: StepTensors
+  inputs: InputLayout
   outputs: Tensor[]
   read(results: NumberArray[], slices: Slice[]): SliceResult[]
 }
 
-interface StepShape {
-  tokens: number
-  sequences: number
-  drawn: number
-  logitRows: number
+interface StepShape extends InputShape {
   top: number
   hiddenStates: boolean
   routing: boolean
@@ -46,6 +42,8 @@ const maxRecorded = 64
  * its outputs into results.
  */
 export class StepRunner {
+  /** Most tokens of one step. */
+  readonly maxTokens: number
   readonly #model: Architecture
   readonly #dtype: ActivationDType
   readonly #threads: number
@@ -55,7 +53,7 @@ export class StepRunner {
   /** Everything allocated here. */
   readonly #tensors: Tensor[] = []
   readonly #cache: LayerCache[]
-  readonly #inputs: StepTensors
+  readonly #inputs: Tensor
   readonly #recorded = new Map<string, Recorded>()
   #last: Recorded | undefined
 
@@ -76,14 +74,13 @@ export class StepRunner {
     this.#vocabulary = options.vocabulary
     this.#numBlocks = options.numBlocks
     const { gpu, numBlocks } = options
+    this.maxTokens = gpu ? maxStepTokens.gpu : maxStepTokens.cpu
     this.#arena = new (native().Arena)(gpu)
     const tensor = (dtype: DType, ...shape: number[]): Tensor => {
       const made = native().tensor(shape, dtype, 'rows', gpu)
       this.#tensors.push(made)
       return made
     }
-    const i32 = (...shape: number[]) => tensor('i32', ...shape)
-    const perToken = () => i32(maxStepTokens)
     const { numLayers, numKeyValueHeads: G, headSize: D, stateWidths } = model.config
     try {
       this.#cache = Array.from({ length: numLayers }, () => ({
@@ -91,19 +88,13 @@ export class StepRunner {
         values: tensor(options.dtype, numBlocks, G, ops.blockTokens, D),
         states: stateWidths.map((width) => tensor(options.dtype, numBlocks, width)),
       }))
-      this.#inputs = {
-        ids: perToken(),
-        positions: perToken(),
-        slots: perToken(),
-        starts: perToken(),
-        sequences: perToken(),
-        logitRows: i32(maxSequences + maxStepTokens),
-        blockTable: i32(maxSequences, numBlocks),
-        options: tensor('f32', maxSequences, ops.sampleOptions.length),
-        counts: i32(maxSequences, ops.sampleCounts.length),
-        history: i32(numBlocks * ops.blockTokens), // drawing sequences share no blocks
-        historyOffsets: i32(maxSequences + 1),
+      const most = {
+        tokens: this.maxTokens,
+        sequences: maxSequences,
+        drawn: maxSequences,
+        logitRows: this.maxTokens,
       }
+      this.#inputs = tensor('i32', new InputLayout(most, numBlocks).length)
     } catch (error) {
       this.dispose() // out of memory leaves nothing behind
       throw error
@@ -127,14 +118,13 @@ export class StepRunner {
     }
     const recorded = this.#record(shape)
     this.#last = recorded
-    const data = stepInputs(slices, this.#numBlocks)
-    const inputs = Object.entries(data)
-      .filter(([, array]) => array.length > 0)
-      .map(([name, array]): [Tensor, NumberArray] => [
-        recorded.inputs[name as keyof StepTensors],
-        array,
-      ])
-    const results = await recorded.plan.run(inputs, recorded.outputs, this.#threads, cancel)
+    const numbers = recorded.inputs.pack(stepInputs(slices, this.#numBlocks))
+    const results = await recorded.plan.run(
+      [[this.#inputs, numbers]],
+      recorded.outputs,
+      this.#threads,
+      cancel,
+    )
     return recorded.read(results, slices)
   }
 
@@ -168,21 +158,9 @@ export class StepRunner {
 
   #recordNew(shape: StepShape): Recorded {
     const plan = new (native().Plan)(this.#arena)
-    const all = this.#inputs
+    const layout = new InputLayout(shape, this.#numBlocks)
+    const inputs = layout.views(this.#inputs)
     const rows = shape.drawn + shape.logitRows
-    const inputs: StepTensors = {
-      ids: all.ids.first(shape.tokens),
-      positions: all.positions.first(shape.tokens),
-      slots: all.slots.first(shape.tokens),
-      starts: all.starts.first(shape.tokens),
-      sequences: all.sequences.first(shape.tokens),
-      logitRows: all.logitRows.first(rows),
-      blockTable: all.blockTable.first(shape.sequences),
-      options: all.options.first(shape.drawn),
-      counts: all.counts.first(shape.drawn),
-      history: all.history,
-      historyOffsets: all.historyOffsets.first(shape.drawn + 1),
-    }
     const trace: Trace = { hiddenStates: [], routing: [] }
     const logitRows = rows > 0 ? inputs.logitRows : undefined
     const step: Step = { plan, dtype: this.#dtype, cache: this.#cache, trace, ...inputs, logitRows }
@@ -208,7 +186,7 @@ export class StepRunner {
       )
     return {
       plan,
-      inputs,
+      inputs: layout,
       outputs,
       read(results, slices) {
         const out: SliceResult[] = slices.map(() => ({}))

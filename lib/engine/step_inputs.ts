@@ -16,6 +16,68 @@ export interface StepTensors extends ops.SampleInputs {
 
 type StepData = Record<keyof StepTensors, Int32Array | Float32Array>
 
+export interface InputShape {
+  tokens: number
+  sequences: number
+  drawn: number
+  logitRows: number
+}
+
+/** Elements between which an input may begin: 64 bytes. */
+const unit = 16
+
+/**
+ * Where a step's inputs lie in one list, so that all of them are one copy. The history comes last: its length is
+ * no part of the shape.
+ */
+export class InputLayout {
+  readonly #starts = {} as Record<keyof StepTensors, number>
+  readonly #shapes: Record<keyof StepTensors, number[]>
+  /** Elements up to the history's end. */
+  readonly length: number
+
+  constructor({ tokens, sequences, drawn, logitRows }: InputShape, numBlocks: number) {
+    this.#shapes = {
+      ids: [tokens],
+      positions: [tokens],
+      slots: [tokens],
+      starts: [tokens],
+      sequences: [tokens],
+      logitRows: [drawn + logitRows],
+      blockTable: [sequences, numBlocks],
+      options: [drawn, ops.sampleOptions.length],
+      counts: [drawn, ops.sampleCounts.length],
+      historyOffsets: [drawn + 1],
+      history: [numBlocks * ops.blockTokens], // drawing sequences share no blocks
+    }
+    let end = 0
+    for (const [name, shape] of Object.entries(this.#shapes)) {
+      this.#starts[name as keyof StepTensors] = end
+      end += Math.ceil(shape.reduce((n, dim) => n * dim, 1) / unit) * unit
+    }
+    this.length = end
+  }
+
+  /** The inputs as parts of `list`. */
+  views(list: Tensor): StepTensors {
+    const parts = Object.entries(this.#shapes).map(([name, shape]) => {
+      const dtype = name === 'options' ? 'f32' : 'i32'
+      return [name, list.view(this.#starts[name as keyof StepTensors], shape, dtype)]
+    })
+    return Object.fromEntries(parts)
+  }
+
+  /** The numbers as they lie in the list. */
+  pack(data: StepData): Int32Array {
+    const packed = new Int32Array(this.#starts.history + data.history.length)
+    for (const [name, array] of Object.entries(data)) {
+      const bits = new Int32Array(array.buffer, array.byteOffset, array.length)
+      packed.set(bits, this.#starts[name as keyof StepTensors])
+    }
+    return packed
+  }
+}
+
 /** The numbers of one step, for each of its tensors. */
 export function stepInputs(slices: Slice[], blocksPerSequence: number): StepData {
   const tokens = tokensOf(slices)
@@ -82,6 +144,6 @@ function drawInputs(slices: Slice[]): Pick<StepData, keyof ops.SampleInputs> {
     options: Float32Array.from(options),
     counts: Int32Array.from(counts),
     history: Int32Array.from(history),
-    historyOffsets: drawing.length > 0 ? Int32Array.from(historyOffsets) : new Int32Array(0),
+    historyOffsets: Int32Array.from(historyOffsets),
   }
 }

@@ -31,9 +31,10 @@ describe.skipIf(process.platform !== 'linux' || !existsSync(addon))(
     })
 
     it('kernels of an instruction set share no weak symbol with another', () => {
-      const objects = readdirSync(`${root}/build-cmake`, { recursive: true, encoding: 'utf8' })
+      const tree = path.join(root, 'build-cmake', `${process.platform}-${process.arch}`)
+      const objects = readdirSync(tree, { recursive: true, encoding: 'utf8' })
         .filter((file) => /moe_kernels_\w+\.dir.*\.o$/.test(file))
-        .map((file) => path.join(root, 'build-cmake', file))
+        .map((file) => path.join(tree, file))
       expect(objects.length).toBeGreaterThan(0)
       for (const object of objects) expect(nm('--defined-only', object)).not.toMatch(/ [WVu] /)
     })

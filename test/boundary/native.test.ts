@@ -70,7 +70,10 @@ describe('hostile calls throw MoeError and do not crash', () => {
       'ERR_MOE_SHAPE',
     ],
     ['columns outside', () => f32(2, 3).columns(2, 2), 'ERR_MOE_OPTION'],
-    ['more than there is', () => f32(2, 3).first(3), 'ERR_MOE_OPTION'],
+    ['more than there is', () => tensor([4], 'f32').view(2, [3], 'f32'), 'ERR_MOE_OPTION'],
+    ['a view before the start', () => tensor([4], 'f32').view(-1, [1], 'f32'), 'ERR_MOE_OPTION'],
+    ['a view of wider elements', () => tensor([4], 'u8').view(0, [1], 'f32'), 'ERR_MOE_DTYPE'],
+    ['a view of a matrix', () => f32(2, 3).view(0, [1], 'f32'), 'ERR_MOE_SHAPE'],
     ['a file that is not there', () => new MappedFile(['/no/such/file']), 'ERR_MOE_CHECKPOINT'],
     ['no files', () => new MappedFile([]), 'ERR_MOE_OPTION'],
     [
