@@ -37,6 +37,7 @@ struct MoeGpu {
 struct MoeGraph {
   int index;
   cudaGraphExec_t exec;
+  size_t kernels;
 };
 
 namespace moe {
@@ -186,16 +187,20 @@ const char* end_capture(MoeGpu* gpu, MoeGraph** graph) {
     cudaGraph_t captured = nullptr;
     check(cudaStreamEndCapture(gpu->context.stream, &captured));
     cudaGraphExec_t exec = nullptr;
-    const cudaError_t error = cudaGraphInstantiate(&exec, captured, 0);
+    size_t kernels = 0;
+    cudaError_t error = cudaGraphGetNodes(captured, nullptr, &kernels);
+    if (error == cudaSuccess) error = cudaGraphInstantiate(&exec, captured, 0);
     cudaGraphDestroy(captured);
     check(error);
-    *graph = new MoeGraph{gpu->index, exec};
+    *graph = new MoeGraph{gpu->index, exec, kernels};
   });
 }
 
 const char* launch(MoeGpu* gpu, MoeGraph* graph) {
   return on(gpu->index, [&] { check(cudaGraphLaunch(graph->exec, gpu->context.stream)); });
 }
+
+size_t kernels(const MoeGraph* graph) { return graph->kernels; }
 
 void free_graph(MoeGraph* graph) {
   on(graph->index, [&] { check(cudaGraphExecDestroy(graph->exec)); });
@@ -233,6 +238,7 @@ constexpr MoeBackend kBackend{
     .begin_capture = begin_capture,
     .end_capture = end_capture,
     .launch = launch,
+    .kernels = kernels,
     .free_graph = free_graph,
 };
 

@@ -19,7 +19,7 @@ import { StepRunner } from './engine/step.ts'
 import { badOption } from './errors.ts'
 import type { Architecture } from './models/architecture.ts'
 import type { ModelConfig } from './models/config.ts'
-import type { ActivationDType, Tensor } from './native.ts'
+import type { ActivationDType, PlanTime, Tensor } from './native.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
 
 /** Numbers of weights. */
@@ -172,15 +172,11 @@ export class Model {
   }
 
   /**
-   * Runs `sequences` as one step, then its plan again `iterations` times: seconds [iterations, ops], for
-   * benchmarks.
+   * Runs `sequences` as one step, then its plan again `iterations` times, op by op, for benchmarks.
    *
    * @internal
    */
-  async profile(
-    sequences: readonly TokenIds[],
-    iterations: number,
-  ): Promise<{ ops: string[]; seconds: Float64Array }> {
+  async profile(sequences: readonly TokenIds[], iterations: number): Promise<PlanTime> {
     await this.forward(sequences)
     return this.#runner.time(iterations)
   }

@@ -70,6 +70,12 @@ export type TopKArguments = [
   rows: Tensor,
 ]
 
+export interface PlanTime {
+  ops: string[]
+  seconds: Float64Array
+  launches: number
+}
+
 /** A recorded forward pass. Each op is one method; `lib/ops` documents them. */
 export interface Plan {
   empty(shape: number[], dtype: DType): Tensor
@@ -81,8 +87,11 @@ export interface Plan {
     cancel?: CancelToken,
   ): Promise<NumberArray[]>
 
-  /** Runs on whatever is in memory and times every op: seconds [iterations, ops]. */
-  time(iterations: number, threads: number): Promise<{ ops: string[]; seconds: Float64Array }>
+  /**
+   * Runs on whatever is in memory and times every op: seconds [iterations, ops]. `launches` are the kernels of a
+   * run on a GPU, once it has been captured; 0 on the CPU.
+   */
+  time(iterations: number, threads: number): Promise<PlanTime>
   /** Seconds of each whole run: [iterations]. On a GPU, of the replayed graph. */
   timeRuns(iterations: number, threads: number): Promise<Float64Array>
 

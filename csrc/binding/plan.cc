@@ -268,7 +268,7 @@ Napi::Value PlanHandle::run(const Napi::CallbackInfo& info) {
 }
 
 /// time(iterations, threads): runs on what is there and resolves to { ops: name[], seconds: f64
-/// [iterations, ops] }.
+/// [iterations, ops], launches: kernels of a run on a GPU, once it has been captured }.
 Napi::Value PlanHandle::time(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const int iterations = std::max(1, info[0].ToNumber().Int32Value());
@@ -286,6 +286,7 @@ Napi::Value PlanHandle::time(const Napi::CallbackInfo& info) {
             std::copy(seconds.begin(), seconds.end(), times.Data());
             result.Set("ops", ops);
             result.Set("seconds", times);
+            result.Set("launches", static_cast<double>(plan->launches()));
             return result;
           };
         });

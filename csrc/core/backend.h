@@ -47,6 +47,7 @@ struct MoeBackend {
   const char* (*begin_capture)(MoeGpu* gpu);
   const char* (*end_capture)(MoeGpu* gpu, MoeGraph** graph);
   const char* (*launch)(MoeGpu* gpu, MoeGraph* graph);
+  size_t (*kernels)(const MoeGraph* graph);  // how many there are in it
   void (*free_graph)(MoeGraph* graph);
 };
 

@@ -57,6 +57,7 @@ class Device {
   /// Records what `body` runs.
   Graph capture(const std::function<void()>& body);
   void launch(const Graph& graph) { check(backend_.launch(gpu_, graph.get())); }
+  size_t kernels(const Graph& graph) const { return backend_.kernels(graph.get()); }
 
  private:
   Device(const MoeBackend& backend, MoeGpu* gpu) : backend_(backend), gpu_(gpu) {}

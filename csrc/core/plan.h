@@ -55,6 +55,8 @@ class Plan {
   void run(const CpuContext& cpu, const CancelFlag& cancel, std::vector<double>* seconds = nullptr);
 
   const std::vector<std::string>& names() const { return names_; }
+  /// Kernels of a run on a GPU; 0 before they have been captured, and on the CPU.
+  size_t launches() const { return graph_ ? device()->kernels(graph_) : 0; }
   Device* device() const { return arena_->device().get(); }
 
  private:

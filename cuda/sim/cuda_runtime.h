@@ -157,6 +157,7 @@ struct Graph;
 }  // namespace moe::sim
 using cudaStream_t = moe::sim::Stream*;
 using cudaGraph_t = moe::sim::Graph*;
+using cudaGraphNode_t = void*;
 using cudaGraphExec_t = moe::sim::Graph*;
 
 struct cudaLaunchConfig_t {
@@ -188,6 +189,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* count);
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph,
                                  unsigned long long flags);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);

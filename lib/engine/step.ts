@@ -9,6 +9,7 @@ import {
   type NumberArray,
   native,
   type Plan,
+  type PlanTime,
   type Tensor,
 } from '../native.ts'
 import * as ops from '../ops/index.ts'
@@ -128,8 +129,8 @@ export class StepRunner {
     return recorded.read(results, slices)
   }
 
-  /** Runs the last step's plan again and times its ops: seconds [iterations, ops]. */
-  time(iterations: number): Promise<{ ops: string[]; seconds: Float64Array }> {
+  /** Runs the last step's plan again and times its ops. */
+  time(iterations: number): Promise<PlanTime> {
     return this.#last!.plan.time(iterations, this.#threads)
   }
 
