@@ -39,6 +39,11 @@ GemmArgs gemm_args(const GemmOp& op) {
   const size_t element = dtype_bytes(op.x.dtype);
   args.x_aligned = reinterpret_cast<uintptr_t>(args.x) % 16 == 0 &&
                    static_cast<size_t>(args.x_stride) * element % 16 == 0;
+  const auto pieces = [](const Tensor& t) {
+    return reinterpret_cast<uintptr_t>(t.as<std::byte>()) % 16 == 0 && t.row_stride % 8 == 0 &&
+           t.last() % 8 == 0;
+  };
+  args.out_aligned = pieces(op.out) && (!op.residual || pieces(op.residual));
   for (int64_t g = 0; g < op.groups; ++g) args.weights[g] = op.weights[g].as<std::byte>();
   return args;
 }

@@ -48,14 +48,21 @@ inline unsigned most_tiles(const GemmArgs& args, int height) {
 
 __device__ __forceinline__ float silu(float x) { return x / (1.f + expf(-x)); }
 
-/// Stores output `n` of `row` from a weight row's sum; for swiglu from the gate's and the up row's.
-__device__ __forceinline__ void store_output(const GemmArgs& args, int row, int n, float sum,
-                                             float up) {
-  if (n >= args.N) return;
+/// Output `n` but for the residual from a weight row's sum; for swiglu from the gate's and the up
+/// row's.
+__device__ __forceinline__ float activated(const GemmArgs& args, int n, float sum, float up) {
   if (args.activation == Activation::silu) sum = silu(sum);
   if (args.activation == Activation::swiglu) sum = silu(sum) * up;
   if (args.activation == Activation::tanh) sum = tanhf(sum);
-  if (args.bias) sum += args.bias[n];
+  if (args.bias && n < args.N) sum += args.bias[n];
+  return sum;
+}
+
+/// Stores output `n` of `row`, from what activated() takes.
+__device__ __forceinline__ void store_output(const GemmArgs& args, int row, int n, float sum,
+                                             float up) {
+  if (n >= args.N) return;
+  sum = activated(args, n, sum, up);
   if (args.residual) sum += args.residual[row * args.residual_stride + n];
   const int64_t at = row * args.out_stride + n;
   if (args.out_bf16)

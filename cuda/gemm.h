@@ -44,7 +44,8 @@ struct GemmArgs {
   void* out;
   int64_t out_stride;
   bool out_bf16;
-  bool x_aligned;  // rows of x start at 16-byte boundaries
+  bool x_aligned;    // rows of x start at 16-byte boundaries
+  bool out_aligned;  // rows of out and residual too, and are of whole pieces of eight
   const void* weights[kMaxGroups];
 };
 

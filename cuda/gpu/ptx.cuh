@@ -116,6 +116,20 @@ __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4],
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 
+/// A lane hands over two values for each of two 8x8 matrices, as the c of mma.sync lies, and they
+/// are stored transposed: lane 8i + r gives where row r of the transposed matrix i goes.
+__device__ __forceinline__ void stmatrix_x2_trans(void* row, uint32_t first, uint32_t second) {
+  asm volatile(
+      "stmatrix.sync.aligned.m8n8.x2.trans.shared.b16 [%0], {%1, %2};" ::"r"(shared_address(row)),
+      "r"(first), "r"(second)
+      : "memory");
+}
+
+/// A barrier of `threads` threads; 0 is __syncthreads's own.
+__device__ __forceinline__ void named_barrier(int id, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
 __device__ __forceinline__ void mbarrier_init(uint64_t* bar, unsigned arrivals) {
   asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(bar)), "r"(arrivals));
 }

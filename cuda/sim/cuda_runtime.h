@@ -105,6 +105,7 @@ inline unsigned __float_as_uint(float value) {
   return bits;
 }
 inline float __expf(float x) { return std::exp(x); }
+inline float __fdividef(float x, float y) { return x / y; }
 inline float rsqrtf(float x) { return 1.f / std::sqrt(x); }
 using std::isfinite;
 using std::isnan;

@@ -140,6 +140,24 @@ inline void ldmatrix_x4_trans(uint32_t (&r)[4], const void* row) {
            uint32_t{sim::matrix_value(slots, i, 2 * t + 1, g)} << 16;
 }
 
+inline void stmatrix_x2_trans(void* row, uint32_t first, uint32_t second) {
+  if (reinterpret_cast<uintptr_t>(row) % 16)
+    sim::Block::current().fail("stmatrix needs 16-byte alignment");
+  const sim::WarpSlot* slots = sim::hand_over(reinterpret_cast<uint64_t>(row));
+  sim::Block::current().collect(~0u);
+  const uint32_t values[2] = {first, second};
+  for (unsigned i = 0; i < 2; ++i)
+    for (unsigned h = 0; h < 2; ++h) {
+      const auto value = static_cast<uint16_t>(values[i] >> 16 * h);
+      auto* to = reinterpret_cast<char*>(slots[8 * i + 2 * (sim::lane() % 4) + h].word[0]);
+      std::memcpy(to + 2 * (sim::lane() / 4), &value, 2);
+    }
+}
+
+inline void named_barrier(int id, int threads) {
+  sim::Block::current().barrier(static_cast<unsigned>(id), static_cast<unsigned>(threads));
+}
+
 inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   sim::WarpSlot* slots = sim::hand_over(
       reinterpret_cast<uint64_t>(a), reinterpret_cast<uint64_t>(d), reinterpret_cast<uint64_t>(b));

@@ -29,6 +29,9 @@ export const groupedGemm: OpCase<Shape> = {
     { counts: [0], K: 8, N: 8 },
     { counts: [30, 0, 1, 90], spare: 9, K: 64, N: 140, activation: 'swiglu', x: 'bf16' }, // matrix paths of a GPU
     { counts: [0, 270, 3], K: 128, N: 72, x: 'bf16' },
+    { counts: [20, 40, 70, 100, 140, 170, 200, 250], K: 64, N: 72, activation: 'swiglu', x: 'bf16' },
+    { counts: [20, 40, 70, 100, 140, 170, 200, 250], K: 64, N: 24, x: 'bf16' }, // every width of a tile
+    { counts: [4400], K: 64, N: 12, x: 'bf16' }, // more tiles of rows than share a band of weights
     { counts: [17, 33, 65], K: 40, N: 130, activation: 'silu', x: 'bf16' },
     { counts: [0, 1, 0, 1], slots: 2, K: 64, N: 34, activation: 'swiglu', x: 'bf16' }, //  one token
     { counts: [3, 0, 34, 1], spare: 2, slots: 2, K: 272, N: 20, x: 'bf16' }, // gathered in two goes
