@@ -144,12 +144,12 @@ struct Lanes {
 /// Grid: ranges of keys, query heads. A warp takes every fourth cache block of a range; the block
 /// that ends a token's last range merges them all, in order.
 template <class T, int C>
-__global__ void __launch_bounds__(32 * kWarps)
+__global__ void __launch_bounds__(32 * kWarps, 2)
     attend(const AttentionArgs args, Rows<const T> q, const T* keys, const T* values, Rows<T> out,
            unsigned* counters) {
   using Lane = Lanes<T>;
   constexpr int kValues = Lane::kValues;
-  constexpr int kAhead = C <= 4 ? 16 : 8;  // loads at a time: what fits the registers
+  constexpr int kAhead = C <= 4 ? 12 : 8;  // loads at a time: what fits the registers
   const int D = args.D, n = static_cast<int>(blockIdx.y), g = n / (args.N / args.G);
   auto* query = reinterpret_cast<float*>(shared_memory());  // [D]
   float* warp_sums = query + D;                             // [warps, D]

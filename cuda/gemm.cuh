@@ -39,7 +39,13 @@ __device__ __forceinline__ TokenTile find_tile(const GemmArgs& args, int index, 
   return {0, 0, 0};
 }
 
-/// As many tiles as there can be, whatever the routing.
+/// Tiles of a weight that hold outputs; panels may end in others.
+inline unsigned weight_tiles(const GemmArgs& args) {
+  const int outputs = args.activation == Activation::swiglu ? kTileRows / 2 : kTileRows;
+  return blocks_for(args.N, outputs);
+}
+
+/// As many tiles of rows as there can be, whatever the routing.
 inline unsigned most_tiles(const GemmArgs& args, int height) {
   const int partial = std::min(args.rows, args.groups);  // each group may end in one
   return static_cast<unsigned>(args.groups == 1 ? (args.rows + height - 1) / height

@@ -19,11 +19,11 @@ __device__ __forceinline__ int group_with_rows(const GemmArgs& args, int index) 
   return -1;
 }
 
-/// Grid: weight tiles, as many groups as can have rows.
+/// Grid: weight tiles, as many groups as can have rows, blocks that share a group's rows.
 template <class X, class W, int NT>
 __global__ void __launch_bounds__(32 * kFewWarps, 2)
     gemm_few_rows(const __grid_constant__ GemmArgs args) {
-  constexpr bool kMatrix = sizeof(X) == 2 && sizeof(W) == 2;
+  constexpr bool kMatrix = sizeof(X) == 2;
   constexpr int kRows = kMatrix ? 8 * NT : 8;              // of x at a time
   auto* sums = reinterpret_cast<float*>(shared_memory());  // [warps][16][kRows]
   auto* tokens = reinterpret_cast<int*>(sums + kFewWarps * kTileRows * kRows);  // [kRows]
@@ -46,8 +46,10 @@ __global__ void __launch_bounds__(32 * kFewWarps, 2)
   }
   const RowRange range = group_rows(args, group);
   const bool whole = args.x_aligned && args.K % kStepK == 0;
-  for (int begin = range.begin; begin < range.end; begin += kRows) {
-    if (begin > range.begin) stream.start();
+  const int first = range.begin + static_cast<int>(blockIdx.z) * kRows;
+  const int stride = static_cast<int>(gridDim.z) * kRows;
+  for (int begin = first; begin < range.end; begin += stride) {
+    if (begin > first) stream.start();
     if (args.gather) {
       for (int slot = static_cast<int>(threadIdx.x); slot < args.rows; slot += 32 * kFewWarps) {
         const int n = args.gather[slot] - begin;
@@ -69,15 +71,18 @@ __global__ void __launch_bounds__(32 * kFewWarps, 2)
 }  // namespace
 
 void gemm_few(const CudaContext& cuda, const GemmArgs& args, DType x, DType weight) {
-  const dim3 grid(static_cast<unsigned>(4 * args.panels),
-                  static_cast<unsigned>(std::min(args.groups, args.rows)));
   const auto launch = [&](auto kernel, int rows) {
+    dim3 grid(weight_tiles(args), static_cast<unsigned>(std::min(args.groups, args.rows)));
+    // Few outputs of many rows, as routers have them: as many blocks as fill the GPU.
+    const unsigned enough = blocks_for(4 * cuda.multiprocessors, grid.x);
+    if (args.groups == 1) grid.z = std::min(blocks_for(args.rows, rows), enough);
     cuda.launch(kernel, grid, 32 * kFewWarps,
                 sizeof(float) * static_cast<size_t>((kFewWarps * kTileRows + 1) * rows), args);
   };
   if (x == DType::f32 && weight == DType::f32) return launch(gemm_few_rows<float, float, 1>, 8);
   if (x == DType::f32) return launch(gemm_few_rows<float, bf16, 1>, 8);
-  if (weight == DType::f32) return launch(gemm_few_rows<bf16, float, 1>, 8);
+  if (weight == DType::f32 && args.rows <= 8) return launch(gemm_few_rows<bf16, float, 1>, 8);
+  if (weight == DType::f32) return launch(gemm_few_rows<bf16, float, 4>, 32);
   if (args.rows <= 8) return launch(gemm_few_rows<bf16, bf16, 1>, 8);
   if (args.rows <= 16) return launch(gemm_few_rows<bf16, bf16, 2>, 16);
   launch(gemm_few_rows<bf16, bf16, 4>, 32);

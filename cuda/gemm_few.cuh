@@ -1,7 +1,8 @@
 #pragma once
-// Products of few rows of x with one tile of 16 packed weight rows, by one warp. bf16 by bf16 goes
-// through mma.sync with rows of x as n; other dtypes through f32 multiply-adds on the same
-// fragments, so f32 activations are true f32.
+// Products of few rows of x with one tile of 16 packed weight rows, by one warp. bf16 activations
+// go through mma.sync with rows of x as n, f32 weights in three bf16 parts that make up all of
+// their bits; f32 activations through f32 multiply-adds on the same fragments, so they are true
+// f32.
 
 #include "gemm.cuh"
 
@@ -37,6 +38,7 @@ template <class W>
 struct Weights;
 template <>
 struct Weights<bf16> {
+  static constexpr int kParts = 1;
   uint4 bits;
   __device__ __forceinline__ void load(const bf16* from) {
     bits = load_stream(reinterpret_cast<const uint4*>(from));
@@ -45,9 +47,14 @@ struct Weights<bf16> {
     const uint32_t word = i / 2 == 0 ? bits.x : i / 2 == 1 ? bits.y : i / 2 == 2 ? bits.z : bits.w;
     return __uint_as_float(i % 2 ? word & 0xffff0000u : word << 16);
   }
+  /// As a of mma.m16n8k16.
+  __device__ __forceinline__ void parts(uint32_t (&a)[kParts][4]) const {
+    a[0][0] = bits.x, a[0][1] = bits.y, a[0][2] = bits.z, a[0][3] = bits.w;
+  }
 };
 template <>
 struct Weights<float> {
+  static constexpr int kParts = 3;
   uint4 bits[2];
   __device__ __forceinline__ void load(const float* from) {
     bits[0] = load_stream(reinterpret_cast<const uint4*>(from));
@@ -57,6 +64,19 @@ struct Weights<float> {
     const uint4& half = bits[i / 4];
     const uint32_t word = i % 4 == 0 ? half.x : i % 4 == 1 ? half.y : i % 4 == 2 ? half.z : half.w;
     return __uint_as_float(word);
+  }
+  /// The same in bf16 parts, each what the ones before have left over; together they are exact.
+  __device__ __forceinline__ void parts(uint32_t (&a)[kParts][4]) const {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      float low = (*this)[2 * i], high = (*this)[2 * i + 1];
+#pragma unroll
+      for (int part = 0; part < kParts; ++part) {
+        const uint32_t word = a[part][i] = narrow2(low, high);
+        low -= __uint_as_float(word << 16);
+        high -= __uint_as_float(word & 0xffff0000u);
+      }
+    }
   }
 };
 
@@ -84,15 +104,15 @@ struct WeightStream {
   }
 };
 
-/// Multiplies a started stream, which is at its end then. Matrices: sums of NT tiles of 8 rows of
-/// x, acc[tile] as mma.m16n8k16 has it. Other dtypes: of 8 rows of x, acc[n] has the lane's share
-/// of weight rows g and g + 8. `row_of(n)` is row n of `count`; sums of others are of no use.
+/// Multiplies a started stream, which is at its end then. bf16: sums of NT tiles of 8 rows of x,
+/// acc[tile] as mma.m16n8k16 has it. f32: of 8 rows of x, acc[n] has the lane's share of weight
+/// rows g and g + 8. `row_of(n)` is row n of `count`; sums of others are of no use.
 template <class X, class W, int NT, class RowOf, int Sums>
 __device__ __forceinline__ void multiply(WeightStream<W>& stream, int first_step, int K, bool whole,
                                          int count, const RowOf& row_of, float (&acc)[Sums][4]) {
   constexpr int kAhead = WeightStream<W>::kAhead;
   const int lane = static_cast<int>(threadIdx.x % 32), g = lane / 4, t = lane % 4;
-  constexpr bool kMatrix = sizeof(X) == 2 && sizeof(W) == 2;
+  constexpr bool kMatrix = sizeof(X) == 2;
   const X* rows[NT];  // for the matrices: row g of each tile
   for (int i = 0; i < NT; ++i) rows[i] = row_of(min(8 * i + g, count - 1));
   for (int step = 0; step < stream.steps; step += kAhead) {
@@ -103,13 +123,15 @@ __device__ __forceinline__ void multiply(WeightStream<W>& stream, int first_step
       stream.load(step + u + kAhead, u);
       const int k = (first_step + step + u) * kStepK + 2 * t;
       if constexpr (kMatrix) {
-        const uint32_t a[4] = {w.bits.x, w.bits.y, w.bits.z, w.bits.w};
+        uint32_t a[Weights<W>::kParts][4];
+        w.parts(a);
 #pragma unroll
         for (int i = 0; i < NT; ++i) {
           if (8 * i >= count) break;
           const uint32_t b[2] = {load_bits(rows[i], k, K, whole),
                                  load_bits(rows[i], k + 8, K, whole)};
-          mma_bf16(acc[i], a, b);
+#pragma unroll
+          for (const auto& part : a) mma_bf16(acc[i], part, b);
         }
       } else {
         // Lane (g, t) multiplies its k of rows g and g + 8 with all rows of x; t is summed later.

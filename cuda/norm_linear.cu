@@ -17,7 +17,7 @@ template <class X, class W>
 __global__ void __launch_bounds__(32 * kFewWarps, 2)
     norm_linear_few(const __grid_constant__ GemmArgs args, const NormArgs norm, Rows<X> normed,
                     Rows<float> exact) {
-  constexpr bool kMatrix = sizeof(X) == 2 && sizeof(W) == 2;
+  constexpr bool kMatrix = sizeof(X) == 2;
   static_assert(32 * kFewWarps == kNormThreads);
   auto* sums = reinterpret_cast<float*>(shared_memory());  // [warps][16][8]; also of the norm
   auto* rows = reinterpret_cast<X*>(sums + kFewWarps * kTileRows * kRows);  // [T, H]
@@ -55,8 +55,8 @@ void NormLinear::run_cuda(const CudaContext& cuda) const {
   dispatch_activation(normed.dtype, kName, [&](auto x_tag) {
     dispatch_activation(weight.dtype, kName, [&](auto weight_tag) {
       using X = decltype(x_tag);
-      cuda.launch(norm_linear_few<X, decltype(weight_tag)>, static_cast<unsigned>(4 * args.panels),
-                  32 * kFewWarps, sizeof(float) * kFewWarps * kTileRows * kRows + bytes, args, norm,
+      cuda.launch(norm_linear_few<X, decltype(weight_tag)>, weight_tiles(args), 32 * kFewWarps,
+                  sizeof(float) * kFewWarps * kTileRows * kRows + bytes, args, norm,
                   rows_of<X>(normed), rows_of<float>(exact));
     });
   });

@@ -44,7 +44,7 @@ template <class X, class W>
 __global__ void __launch_bounds__(32 * kFewWarps, 1)
     route_few(const __grid_constant__ RouteArgs args, const __grid_constant__ TopKArgs choice,
               Rows<X> normed, unsigned* counter) {
-  constexpr bool kMatrix = sizeof(X) == 2 && sizeof(W) == 2;
+  constexpr bool kMatrix = sizeof(X) == 2;
   const int T = choice.T, E = choice.E, H = args.norm.H, P = args.P;
   const int warp = static_cast<int>(threadIdx.x / 32);
   unsigned char* shared = shared_memory();

@@ -131,14 +131,22 @@ __device__ inline void place(const TopKArgs& args, int* counts) {
   int* own = counts + min(warp, warps - 1) * G;  // counts, then the next row of each group
   // `visit(slot, group, peers, rank)`: the lanes with the same group, and how many come before.
   const auto for_each = [&](auto&& visit) {
-    for (int s = begin; s < end; s += 32) {
-      const int slot = s + lane;
-      const int id = slot < end ? args.ids[slot / args.K][slot % args.K] : 0;
-      const int group = slot < end ? args.group[id] : -1;
-      const uint32_t peers = __match_any_sync(~0u, static_cast<uint32_t>(group));
-      const int rank = __popc(peers & ((1u << lane) - 1));
-      visit(slot, group, __popc(peers), rank);
-      __syncwarp();
+    constexpr int kAhead = 8;  // ids on their way at a time
+    for (int s = begin; s < end; s += 32 * kAhead) {
+      int groups[kAhead];
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        const int slot = s + 32 * i + lane;
+        groups[i] = slot < end ? args.group[args.ids[slot / args.K][slot % args.K]] : -1;
+      }
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        if (s + 32 * i >= end) break;
+        const uint32_t peers = __match_any_sync(~0u, static_cast<uint32_t>(groups[i]));
+        const int rank = __popc(peers & ((1u << lane) - 1));
+        visit(s + 32 * i + lane, groups[i], __popc(peers), rank);
+        __syncwarp();
+      }
     }
   };
 

@@ -5,10 +5,11 @@ namespace {
 
 /// One warp a token; the last block then places the slots of all.
 template <int V, int Warps>
-__global__ void __launch_bounds__(32 * Warps)
+__global__ void __launch_bounds__(32 * Warps, 1)
     top_k(const __grid_constant__ TopKArgs args, unsigned* counter) {
   auto* shared = reinterpret_cast<int*>(shared_memory());
   wait_for_grid();
+  release_grid();
   const int t = static_cast<int>((blockIdx.x * blockDim.x + threadIdx.x) / 32);
   if (t < args.T) choose<V>(args, t, args.logits[t]);
   if (is_last(counter, gridDim.x, shared)) place(args, shared + 1);
