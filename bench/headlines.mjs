@@ -7,6 +7,7 @@
 // --layers takes that many layers of each model, where all of them do not fit the memory.
 import { parseArgs } from 'node:util'
 import { Workbench } from '../dist/bench/bench.js'
+import { CeilingProbe } from '../dist/bench/ceilings.js'
 import { drawIds, placeSlots, randomNumbers } from '../dist/bench/shapes.js'
 import { openDevice } from '../dist/device.js'
 import { randomModel } from '../dist/index.js'
@@ -134,16 +135,62 @@ const models = values.tiny
       ['dense, MoE++’s active parameters', dense(moepp, 8192)],
     ]
 
+/** What a decode step must read and a prompt must multiply, at least; slots go to all kinds of experts alike. */
+function floors({ config, parameters: { total, activePerToken: active } }) {
+  const { numLayers, numHeads, numKeyValueHeads, headSize, topK, experts: all } = config
+  const head = config.vocabSize * config.hiddenSize // a prompt's last token only
+  const N = all.filter((kind) => kind === 'ffn').length
+  const expert = N > topK ? (total - active) / (numLayers * (N - topK)) : 0
+  const dense = active - numLayers * topK * expert
+  const slots = (topK * N) / all.length // of a token, at FFN experts
+  const elementBytes = 2
+  return {
+    bytes(batch, context) {
+      const distinct = N * (1 - (1 - slots / N) ** batch)
+      const cache = 2 * batch * context * numLayers * numKeyValueHeads * headSize
+      return elementBytes * (dense + numLayers * distinct * expert + cache)
+    },
+    flops: (tokens) =>
+      2 * tokens * (dense - head + numLayers * slots * expert) +
+      2 * (head + tokens ** 2 * numLayers * numHeads * headSize),
+  }
+}
+
+/** Seconds of a decode step of `batch` texts: between tokens of the one that started last. */
+async function decodeStep(model, batch, context, prompt) {
+  const options = { maxNewTokens: 40, stopIds: [], temperature: 0 }
+  const runs = Array.from({ length: batch }, (_, i) => model.generate(prompt(context, i), options))
+  const times = []
+  const last = (async () => {
+    for await (const _ of runs.at(-1)) times.push(performance.now())
+  })()
+  await Promise.all([last, ...runs.slice(0, -1)])
+  // The first steps of a plan are recorded and captured; near the end, other texts are already done.
+  const steps = times.slice(4, 20).map((time, i) => (time - times[i + 3]) / 1000)
+  return median(steps)
+}
+
 async function measureModels() {
+  const probe = await CeilingProbe.make(device, 'bf16', values.tiny ?? false)
   const rows = []
+  const lengths = values.tiny ? [16] : device.gpu ? [512, 4096] : [512]
+  const batches = values.tiny ? [1, 2] : device.gpu ? [1, 8, 64] : [1, 8]
+  const context = device.gpu && !values.tiny ? 512 : 16
   for (const [name, config] of models) {
-    const contexts = values.tiny ? [16] : device.gpu ? [512, 4096] : [512]
-    const batches = values.tiny ? [1, 2] : device.gpu ? [1, 8, 64] : [1, 8]
-    const maxTokens = Math.max(contexts.at(-1) + 64, batches.at(-1) * 96)
-    const model = await randomModel(config, { device: values.device, dtype: 'bf16', maxTokens })
+    const maxTokens = Math.max(lengths.at(-1) + 64, batches.at(-1) * (context + 64))
+    let model
+    try {
+      model = await randomModel(config, { device: values.device, dtype: 'bf16', maxTokens })
+    } catch (error) {
+      if (error.code !== 'ERR_MOE_OUT_OF_MEMORY') throw error
+      rows.push({ name, error: error.message })
+      say(`${name}: ${error.message}`)
+      continue
+    }
     const { vocabSize } = model.config
     const token = (i) => (i * 7919 + i * i * 31) % vocabSize
-    const ids = (n, seed) => Array.from({ length: n }, (_, i) => token(i + 1000 * seed))
+    const prompt = (n, seed) => Array.from({ length: n }, (_, i) => token(i + 1000 * seed))
+    const floor = floors(model)
     const row = {
       name,
       layers: config.num_hidden_layers,
@@ -151,39 +198,44 @@ async function measureModels() {
       decode: {},
       prefill: {},
     }
+    const { activePerToken, total } = model.parameters
+    const billions = (n) => (n / 1e9).toFixed(2)
+    say(`${name}, ${row.layers} layers, ${billions(activePerToken)}B of ${billions(total)}B active`)
     for (const batch of batches) {
-      const sequences = Array.from({ length: batch }, () => model.sequence())
-      await Promise.all(sequences.map((s, i) => s.forward(ids(16, i), { logits: 'none' })))
-      const times = []
-      for (let step = 0; step < 12; step++) {
-        const started = performance.now()
-        await Promise.all(sequences.map((s, i) => s.forward([token(step * 131 + i * 3571)])))
-        if (step > 2) times.push((performance.now() - started) / 1000)
-      }
-      for (const sequence of sequences) sequence.dispose()
-      row.decode[batch] = batch / median(times)
+      const before = await probe.read()
+      const seconds = await decodeStep(model, batch, context, prompt)
+      const read = Math.max(before, await probe.read())
+      const share = floor.bytes(batch, context) / seconds / read
+      const starts = Array.from({ length: batch }, (_, i) => [token(i)])
+      await model.profile(starts, 1)
+      const { launches } = await model.profile(starts, 1)
+      row.decode[batch] = { seconds, tokensPerSecond: batch / seconds, read, share, launches }
+      say(
+        `  decode, batch ${batch}: ${(1000 * seconds).toFixed(2)} ms a step, ${(batch / seconds).toFixed(1)} tokens/s, ` +
+          `${(100 * share).toFixed(1)} % of the read bandwidth${launches ? `, ${launches} launches` : ''}`,
+      )
     }
-    for (const n of contexts) {
+    for (const n of lengths) {
       const times = []
       for (let round = 0; round <= Math.min(rounds, 3); round++) {
         const started = performance.now()
-        await model.forward(ids(n, round))
+        await model.forward(prompt(n, round))
         if (round > 0) times.push((performance.now() - started) / 1000)
       }
-      row.prefill[n] = n / median(times)
+      const seconds = median(times)
+      const { matrix } = await probe.all()
+      const share = floor.flops(n) / seconds / matrix
+      row.prefill[n] = { seconds, tokensPerSecond: n / seconds, matrix, share }
+      say(
+        `  prefill of ${n}: ${(1000 * seconds).toFixed(1)} ms, ${(n / seconds).toFixed(0)} tokens/s, ` +
+          `${(100 * share).toFixed(1)} % of the matrix rate`,
+      )
     }
     await model.dispose()
     rows.push(row)
-    const cells = (rates) =>
-      Object.entries(rates)
-        .map(([n, rate]) => `${n}: ${rate.toFixed(1)}`)
-        .join(', ')
-    say(
-      `${name}, ${row.layers} layers, ${(row.parameters.activePerToken / 1e9).toFixed(2)}B of ` +
-        `${(row.parameters.total / 1e9).toFixed(2)}B active: tokens/s, decode at batch ${cells(row.decode)}; prefill of ${cells(row.prefill)}`,
-    )
   }
-  return rows
+  probe.release()
+  return { context, rows }
 }
 
 const report = { date: new Date().toISOString(), device: device.info, isa: native().cpu().isa }
