@@ -162,7 +162,7 @@ const char* allocate_pinned(size_t bytes, void** memory) {
 
 const char* upload(MoeGpu* gpu, void* to, const void* from, size_t bytes) {
   return on(gpu->index, [&] {
-    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, gpu->context.stream));
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, gpu->context.stream));
   });
 }
 

@@ -79,9 +79,12 @@ export interface PlanTime {
 /** A recorded forward pass. Each op is one method; `lib/ops` documents them. */
 export interface Plan {
   empty(shape: number[], dtype: DType): Tensor
-  /** Copies inputs in, runs off this thread, and resolves to a copy of each output. */
+  /**
+   * Copies inputs in, runs off this thread, and resolves to a copy of each output. Runs follow each other in the
+   * order of the calls. An input may come from a tensor, such as an output of the run before.
+   */
   run(
-    inputs: [Tensor, NumberArray][],
+    inputs: [Tensor, NumberArray | Tensor][],
     outputs: Tensor[],
     threads: number,
     cancel?: CancelToken,

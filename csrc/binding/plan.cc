@@ -92,16 +92,32 @@ void read_field(const Napi::Value& value, TopK& field, std::vector<Tensor>& tens
   next(field.offsets), next(field.rows);
 }
 
-/// Numbers for a tensor: bytes of a blob that all inputs of a run share.
+/// Numbers for a tensor: bytes of a blob that all inputs of a run share, or another tensor's.
 struct Input {
-  Tensor to;
+  Tensor to, from;
   size_t offset, bytes;
+
+  const std::byte* source(const std::vector<std::byte>& blob) const {
+    if (!from) return blob.data() + offset;
+    const Slot& slot = *from.slot;  // of a plan that may never have run
+    if (slot.buffer && slot.offset + from.offset + bytes > slot.buffer->bytes())
+      fail(Code::option, "run: input must be from a tensor that has been computed");
+    return from.as<std::byte>();
+  }
 };
 
 /// Appends the typed array's bytes to `blob`.
 Input read_input(Napi::Env env, const Napi::Value& tensor, const Napi::Value& array,
                  std::vector<std::byte>& blob) {
-  Input input{read_tensor(tensor), blob.size(), 0};
+  Input input{read_tensor(tensor), {}, blob.size(), 0};
+  if (!array.IsTypedArray()) {
+    input.from = read_tensor(array);
+    if (!input.to || !input.from || input.to.slot->device() != input.from.slot->device() ||
+        input.to.dtype != input.from.dtype || !(input.to.shape == input.from.shape))
+      fail(Code::shape, "run: input must be a tensor and one of its shape, dtype and device");
+    input.bytes = static_cast<size_t>(input.to.shape.count()) * dtype_bytes(input.to.dtype);
+    return input;
+  }
   napi_typedarray_type type;
   size_t count = 0;
   void* data = nullptr;
@@ -238,9 +254,9 @@ Napi::Value PlanHandle::run(const Napi::CallbackInfo& info) {
                Device* gpu = plan->device();
                for (const Input& input : copies) {
                  if (gpu)
-                   gpu->upload(input.to.as<std::byte>(), blob.data() + input.offset, input.bytes);
+                   gpu->upload(input.to.as<std::byte>(), input.source(blob), input.bytes);
                  else
-                   std::memcpy(input.to.as<std::byte>(), blob.data() + input.offset, input.bytes);
+                   std::memcpy(input.to.as<std::byte>(), input.source(blob), input.bytes);
                }
                plan->run({kernels(), Pool::get(), threads}, cancel);
                std::vector<Device::Download> downloads;

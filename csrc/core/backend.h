@@ -36,7 +36,8 @@ struct MoeBackend {
   const char* (*free_memory)(MoeGpu* gpu, size_t* bytes);
   const char* (*allocate_pinned)(size_t bytes, void** memory);  // host memory for fast copies
 
-  // In order on the stream. `upload` may return before the copy is done when `from` is pinned.
+  // In order on the stream. `upload` is from the host or the GPU, and may return before the copy is
+  // done when `from` is no pageable memory.
   const char* (*upload)(MoeGpu* gpu, void* to, const void* from, size_t bytes);
   const char* (*download)(MoeGpu* gpu, void* to, const void* from, size_t bytes);
   const char* (*synchronize)(MoeGpu* gpu);

@@ -32,7 +32,7 @@ class Device {
 
   // The engine's thread only from here on.
 
-  /// From memory that is not pinned: returns when `from` may be reused.
+  /// From the GPU, or from memory that is not pinned: then returns when `from` may be reused.
   void upload(void* to, const void* from, size_t bytes);
   struct Download {
     void* to;

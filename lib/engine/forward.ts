@@ -150,6 +150,7 @@ export function runForward(
     const job: Job = {
       sequence,
       room: sequence.ids.length,
+      runsAhead: false,
       hiddenStates,
       routing,
       maxTake:

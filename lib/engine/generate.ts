@@ -10,7 +10,7 @@ import {
   type GenerateResult,
   type Limits,
 } from './generated.ts'
-import { numberOption, resolveSampling, type SamplingOptions } from './sampling.ts'
+import { numberOption, resolveSampling, type SamplingOptions, usesHistory } from './sampling.ts'
 import type { Job, Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
 import { maxLogprobs, type SliceResult } from './slice.ts'
@@ -169,12 +169,13 @@ function start(
     hiddenStates: false,
     routing: options.routing ?? false,
     maxTake: Number.POSITIVE_INFINITY,
-    slice: (_, last) => ({
+    runsAhead: !usesHistory(limits.sampling),
+    slice: (_, last, ahead) => ({
       logitRows: 0,
       draw: last
         ? {
             sampling: limits.sampling,
-            step: run.ids.length,
+            step: run.ids.length + Number(ahead),
             promptLength: prompt.length,
             top: limits.top,
           }

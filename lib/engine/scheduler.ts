@@ -13,8 +13,13 @@ export interface Job {
   room: number
   hiddenStates: boolean
   routing: boolean
-  /** What the next `take` tokens are to yield; `last`: no more tokens wait behind them. */
-  slice(take: number, last: boolean): Omit<Slice, 'sequence' | 'take'>
+  /**
+   * What the next `take` tokens are to yield; `last`: no more tokens wait behind them; `ahead`: they follow a
+   * step that has not ended.
+   */
+  slice(take: number, last: boolean, ahead: boolean): Omit<Slice, 'sequence' | 'take' | 'ahead'>
+  /** Whether a step may follow one that draws before its token is known. */
+  runsAhead: boolean
   /** Most tokens of one step that this job wants, for instance because it reads large logits. */
   maxTake: number
   /** Gets a step's results, `sequence.cached` already past it; false when the job is done. */
@@ -23,19 +28,31 @@ export interface Job {
   signal?: AbortSignal | undefined
 }
 
+type Batch = { job: Job; take: number }[]
+
+/** A step on its way. */
+interface Running {
+  batch: Batch
+  cancel: CancelToken
+  outcome: Promise<{ results: SliceResult[] } | { error: unknown }>
+}
+
 /**
  * Shares steps among all jobs that wait: whoever waits is in the next step, decode tokens first, then prompts
  * in order of arrival, up to the runner's limit. A job starts when the cache has room for all it may need, so
  * that started jobs never wait for each other.
+ *
+ * While nobody comes or goes, the step after the one that runs is already asked for, with the tokens that one
+ * will draw: the device never waits for JavaScript. When a text then ends, what was computed ahead of it is
+ * dropped.
  */
 export class Scheduler {
   readonly #runner: StepRunner
   readonly #pool: BlockPool
   readonly #waiting: Job[] = []
   readonly #active: Job[] = []
-  #running: Promise<void> | undefined
-  #cancel: CancelToken | undefined
-  #inStep: Job[] = []
+  readonly #steps = new Set<Running>()
+  #loop: Promise<void> | undefined
   #disposed = false
 
   constructor(runner: StepRunner, pool: BlockPool) {
@@ -51,32 +68,37 @@ export class Scheduler {
       return
     }
     this.#waiting.push(job)
-    this.#running ??= this.#loop()
+    this.#loop ??= this.#run()
   }
 
-  /** Drops a job; when it is alone in the step that runs, the step ends at the next op. */
+  /** Drops a job. */
   abort(job: Job, reason: unknown): void {
     if (!this.#remove(job)) return
-    if (this.#inStep.length === 1 && this.#inStep[0] === job) this.#cancel?.cancel()
+    this.#cancelUnwanted()
     job.onError(reason)
   }
 
-  /** Whether the sequence is in a job that is not done. */
+  /** A step that nobody waits for any more ends at its next op. */
+  #cancelUnwanted(): void {
+    for (const { batch, cancel } of this.#steps)
+      if (!batch.some(({ job }) => this.#active.includes(job))) cancel.cancel()
+  }
+
+  /** Whether the sequence is in a job or a step that is not done. */
   busy(sequence: SequenceState): boolean {
-    return [...this.#waiting, ...this.#active, ...this.#inStep].some(
-      (job) => job.sequence === sequence,
-    )
+    const running = [...this.#steps].flatMap(({ batch }) => batch.map(({ job }) => job))
+    return [...this.#waiting, ...this.#active, ...running].some((job) => job.sequence === sequence)
   }
 
   /** Ends all jobs with ERR_MOE_DISPOSED and resolves when the last step has ended. */
   async dispose(): Promise<void> {
     this.#disposed = true
-    this.#cancel?.cancel()
     for (const job of [...this.#active, ...this.#waiting]) {
       this.#remove(job)
       job.onError(new MoeError('ERR_MOE_DISPOSED', 'model: must not be disposed while a call runs'))
     }
-    await this.#running
+    this.#cancelUnwanted()
+    await this.#loop
   }
 
   #remove(job: Job): boolean {
@@ -87,14 +109,40 @@ export class Scheduler {
     return false
   }
 
-  async #loop(): Promise<void> {
+  async #run(): Promise<void> {
     await undefined // callers of the same turn share the first step
+    let step = this.#next()
+    while (step) {
+      const ahead = this.#ahead(step)
+      this.#settle(step, await step.outcome)
+      step = ahead ?? this.#next()
+    }
+    this.#loop = undefined // in the same turn as the last look at the queues
+  }
+
+  #next(): Running | undefined {
     while (!this.#disposed && this.#active.length + this.#waiting.length > 0) {
       this.#admit()
       const batch = this.#compose()
-      if (batch.length > 0) await this.#step(batch)
+      if (batch.length > 0) return this.#start(batch, false)
     }
-    this.#running = undefined // in the same turn as the last look at the queues
+    return undefined
+  }
+
+  /** The step behind one that draws for everybody. */
+  #ahead({ batch }: Running): Running | undefined {
+    if (this.#disposed) return undefined
+    this.#admit()
+    if (this.#active.length !== batch.length) return undefined
+    for (const { job, take } of batch) {
+      const { ids, cached } = job.sequence
+      const draws = cached + take === ids.length && ids.length < job.room
+      if (!job.runsAhead || !draws || !this.#active.includes(job)) return undefined
+    }
+    return this.#start(
+      batch.map(({ job }) => ({ job, take: 1 })),
+      true,
+    )
   }
 
   #admit(): void {
@@ -116,10 +164,10 @@ export class Scheduler {
     }
   }
 
-  #compose(): { job: Job; take: number }[] {
+  #compose(): Batch {
     const pending = (job: Job) => job.sequence.ids.length - job.sequence.cached
     const order = [...this.#active].sort((a, b) => Number(pending(a) > 1) - Number(pending(b) > 1))
-    const batch: { job: Job; take: number }[] = []
+    const batch: Batch = []
     let left = this.#runner.maxTokens
     for (const job of order) {
       const take = Math.min(pending(job), job.maxTake, left)
@@ -130,43 +178,50 @@ export class Scheduler {
     return batch
   }
 
-  async #step(batch: { job: Job; take: number }[]): Promise<void> {
+  #start(batch: Batch, ahead: boolean): Running {
     const jobs = batch.map(({ job }) => job)
     const slices = batch.map(({ job, take }): Slice => {
       const { sequence } = job
-      return { sequence, take, ...job.slice(take, sequence.cached + take === sequence.ids.length) }
+      const last = ahead || sequence.cached + take === sequence.ids.length
+      return { sequence, take, ahead, ...job.slice(take, last, ahead) }
     })
     const want = {
       hiddenStates: jobs.some((job) => job.hiddenStates),
       routing: jobs.some((job) => job.routing),
     }
-    this.#inStep = jobs
-    this.#cancel = new (native().CancelToken)()
-    try {
-      const results = await this.#runner.run(slices, want, this.#cancel)
-      for (const [i, { job, take }] of batch.entries()) {
-        if (!this.#active.includes(job)) {
-          job.sequence.distrustLastBlock() // aborted meanwhile
-          continue
-        }
-        job.sequence.cached += take
-        let more = false
-        try {
-          more = job.onResult(results[i]!, take)
-        } catch (error) {
-          job.onError(error)
-        }
-        if (!more) this.#remove(job)
+    const cancel = new (native().CancelToken)()
+    const outcome = this.#runner.run(slices, want, cancel).then(
+      (results) => ({ results }),
+      (error: unknown) => ({ error }),
+    )
+    const step = { batch, cancel, outcome }
+    this.#steps.add(step)
+    return step
+  }
+
+  #settle(step: Running, outcome: Awaited<Running['outcome']>): void {
+    this.#steps.delete(step)
+    for (const [i, { job, take }] of step.batch.entries()) {
+      if (!this.#active.includes(job)) {
+        job.sequence.distrustLastBlock() // ended or aborted meanwhile
+        continue
       }
-    } catch (error) {
-      for (const job of jobs) {
+      if ('error' in outcome) {
         job.sequence.distrustLastBlock()
-        if (this.#remove(job)) job.onError(error)
+        this.#remove(job)
+        job.onError(outcome.error)
+        continue
       }
-    } finally {
-      this.#inStep = []
-      this.#cancel = undefined
+      job.sequence.cached += take
+      let more = false
+      try {
+        more = job.onResult(outcome.results[i]!, take)
+      } catch (error) {
+        job.onError(error)
+      }
+      if (!more) this.#remove(job)
     }
+    this.#cancelUnwanted()
   }
 }
 

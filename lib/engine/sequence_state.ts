@@ -23,12 +23,18 @@ export class SequenceState {
 
   append(ids: ArrayLike<number>): void {
     for (let i = 0; i < ids.length; i++) {
-      const position = this.ids.length
-      this.firsts.push(
-        this.#firstVisible(position, this.firsts[position - 1] ?? 0, this.ids[position - 1]),
-      )
+      this.firsts.push(this.firstAt(this.ids.length))
       this.ids.push(ids[i]!)
     }
+  }
+
+  /** First visible position of a token, or of the one that comes next. */
+  firstAt(position: number): number {
+    const previous = position - 1
+    return (
+      this.firsts[position] ??
+      this.#firstVisible(position, this.firsts[previous] ?? 0, this.ids[previous])
+    )
   }
 
   /** Blocks still missing for `tokens` tokens in all. */

@@ -15,6 +15,8 @@ export const maxLogprobs = 20
 export interface Slice {
   sequence: SequenceState
   take: number
+  /** The one token of the slice is what the step before it draws: its id is not known yet. */
+  ahead: boolean
   /** Tokens of the slice, from the last one back, whose logits are wanted as they are. */
   logitRows: number
   /** Draw the token that follows the slice. */

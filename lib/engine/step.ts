@@ -26,7 +26,10 @@ import {
 interface Recorded {
   plan: Plan
   inputs: InputLayout
+  ids: Tensor
   outputs: Tensor[]
+  /** [drawing sequences] i32 */
+  drawn: Tensor | undefined
   read(results: NumberArray[], slices: Slice[]): SliceResult[]
 }
 
@@ -102,7 +105,11 @@ export class StepRunner {
     }
   }
 
-  /** Runs one step; `want` is for all slices, since it is a property of the recorded plan. */
+  /**
+   * Runs one step; `want` is for all slices, since it is a property of the recorded plan. Steps run in the order
+   * of these calls, so one may be asked for before the one before has ended: slices that are `ahead` then get
+   * their tokens from what that one draws, and must be its slices in the same order.
+   */
   async run(
     slices: Slice[],
     want: { hiddenStates: boolean; routing: boolean },
@@ -118,14 +125,12 @@ export class StepRunner {
       ...want,
     }
     const recorded = this.#record(shape)
+    const before = this.#last
     this.#last = recorded
     const numbers = recorded.inputs.pack(stepInputs(slices, this.#numBlocks))
-    const results = await recorded.plan.run(
-      [[this.#inputs, numbers]],
-      recorded.outputs,
-      this.#threads,
-      cancel,
-    )
+    const inputs: [Tensor, NumberArray | Tensor][] = [[this.#inputs, numbers]]
+    if (slices[0]!.ahead) inputs.push([recorded.ids, before!.drawn!])
+    const results = await recorded.plan.run(inputs, recorded.outputs, this.#threads, cancel)
     return recorded.read(results, slices)
   }
 
@@ -170,8 +175,10 @@ export class StepRunner {
     const outputs: Tensor[] = []
     const readers: Reader[] = []
     const output = (tensor: Tensor): number => outputs.push(tensor) - 1
+    let drawnIds: Tensor | undefined
     if (logits && shape.drawn > 0) {
       const drawn = ops.sample(plan, logits, inputs, this.#vocabulary, shape.top)
+      drawnIds = drawn.ids
       const at = [drawn.ids, drawn.logprobs].map(output)
       const topAt = shape.top > 0 ? [drawn.topIds!, drawn.topLogprobs!].map(output) : undefined
       readers.push(
@@ -188,7 +195,9 @@ export class StepRunner {
     return {
       plan,
       inputs: layout,
+      ids: inputs.ids,
       outputs,
+      drawn: drawnIds,
       read(results, slices) {
         const out: SliceResult[] = slices.map(() => ({}))
         for (const read of readers) read(results, slices, out)

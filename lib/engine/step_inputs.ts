@@ -93,15 +93,15 @@ export function stepInputs(slices: Slice[], blocksPerSequence: number): StepData
   const drawnRows: number[] = []
   const logitRows: number[] = []
   let t = 0
-  for (const [s, { sequence, take, logitRows: rows, draw }] of slices.entries()) {
+  for (const [s, { sequence, take, ahead, logitRows: rows, draw }] of slices.entries()) {
     blockTable.set(sequence.blocks, s * blocksPerSequence)
     for (let i = 0; i < take; i++, t++) {
-      const position = sequence.cached + i
+      const position = (ahead ? sequence.ids.length : sequence.cached) + i
       const block = sequence.blocks[Math.floor(position / ops.blockTokens)]!
-      ids[t] = sequence.ids[position]!
+      ids[t] = sequence.ids[position] ?? 0
       positions[t] = position
       slots[t] = block * ops.blockTokens + (position % ops.blockTokens)
-      starts[t] = sequence.firsts[position]!
+      starts[t] = sequence.firstAt(position)
       sequences[t] = s
     }
     for (let i = rows; i > 0; i--) logitRows.push(t - i)

@@ -111,6 +111,13 @@ describe('hostile calls throw MoeError and do not crash', () => {
       },
       'ERR_MOE_OPTION',
     ],
+    ['input of another shape', () => plan().run([[f32(1), f32(2)]], [], 1), 'ERR_MOE_SHAPE'],
+    ['input from nothing', () => plan().run([[f32(1), any(undefined)]], [], 1), 'ERR_MOE_SHAPE'],
+    [
+      'input that was never computed',
+      () => plan().run([[f32(1), plan().empty([1], 'f32')]], [], 1),
+      'ERR_MOE_OPTION',
+    ],
     ['too much input', () => plan().run([[f32(1), new Float32Array(2)]], [], 1), 'ERR_MOE_SHAPE'],
   ])('%s', async (_, call, code) => {
     const error = await failure(call)

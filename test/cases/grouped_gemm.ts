@@ -29,7 +29,13 @@ export const groupedGemm: OpCase<Shape> = {
     { counts: [0], K: 8, N: 8 },
     { counts: [30, 0, 1, 90], spare: 9, K: 64, N: 140, activation: 'swiglu', x: 'bf16' }, // matrix paths of a GPU
     { counts: [0, 270, 3], K: 128, N: 72, x: 'bf16' },
-    { counts: [20, 40, 70, 100, 140, 170, 200, 250], K: 64, N: 72, activation: 'swiglu', x: 'bf16' },
+    {
+      counts: [20, 40, 70, 100, 140, 170, 200, 250],
+      K: 64,
+      N: 72,
+      activation: 'swiglu',
+      x: 'bf16',
+    },
     { counts: [20, 40, 70, 100, 140, 170, 200, 250], K: 64, N: 24, x: 'bf16' }, // every width of a tile
     { counts: [4400], K: 64, N: 12, x: 'bf16' }, // more tiles of rows than share a band of weights
     { counts: [17, 33, 65], K: 40, N: 130, activation: 'silu', x: 'bf16' },
