@@ -245,6 +245,7 @@ Napi::Value PlanHandle::run(const Napi::CallbackInfo& info) {
       results->push_back({read_tensor(outputs.Get(i)), nullptr});
       plan_->keep(results->back().tensor);
     }
+    plan_->finish();  // here: a run of it may be on its way on the engine thread
     const int threads = std::max(1, info[2].ToNumber().Int32Value());
     const CancelFlag cancel = read_cancel(info[3]);
     return Channel::of(info.Env())
