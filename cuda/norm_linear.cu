@@ -1,5 +1,7 @@
-// Few tokens: every block norms them for itself, while its first weights are on their way.
+// Few tokens: every block combines and norms them for itself, while its first weights are on their
+// way.
 
+#include "combine.cuh"
 #include "gemm_few.cuh"
 #include "norm.cuh"
 #include "ops/norm_linear.h"
@@ -7,27 +9,39 @@
 namespace moe {
 namespace {
 
-/// Beyond it the blocks would read more than half as many bytes of x as of weights.
-constexpr int kMostTokens = 4;
 constexpr size_t kMostBytes = size_t{32} << 10;  // of the normed rows, in shared memory
 constexpr int kRows = 8;                         // of a tile's sums
+constexpr int kSums = kFewWarps * kTileRows * kRows;
+
+struct Nothing {};
 
 /// Grid: weight tiles.
-template <class X, class W>
+template <class X, class W, class Before>
 __global__ void __launch_bounds__(32 * kFewWarps, 2)
-    norm_linear_few(const __grid_constant__ GemmArgs args, const NormArgs norm, Rows<X> normed,
-                    Rows<float> exact) {
-  constexpr bool kMatrix = sizeof(X) == 2;
-  static_assert(32 * kFewWarps == kNormThreads);
-  auto* sums = reinterpret_cast<float*>(shared_memory());  // [warps][16][8]; also of the norm
-  auto* rows = reinterpret_cast<X*>(sums + kFewWarps * kTileRows * kRows);  // [T, H]
-  const int tile = static_cast<int>(blockIdx.x), H = norm.H;
+    norm_linear_few(const __grid_constant__ GemmArgs args, const __grid_constant__ NormArgs norm_of,
+                    const __grid_constant__ Before combine, Rows<X> normed, Rows<float> exact) {
+  constexpr bool kMatrix = sizeof(X) == 2, kCombine = !std::is_same_v<Before, Nothing>;
+  static_assert(32 * kFewWarps == kNormThreads && 32 * kFewWarps == kCombineThreads);
+  auto* sums = reinterpret_cast<float*>(shared_memory());  // [warps][16][8]; first for scratch
+  auto* rows = reinterpret_cast<X*>(sums + kSums);         // [T, H]
+  const int tile = static_cast<int>(blockIdx.x), H = norm_of.H, T = args.rows;
   const Steps piece = warp_steps(args.steps);
   WeightStream<W> stream(weight_tile<W>(args.weights[0], tile, args.steps), piece);
   stream.start();
   wait_for_grid();
   release_grid();
-  norm_rows(norm, 0, args.rows, sums, [&](int t, int h, const Quad& quad) {
+  NormArgs norm = norm_of;
+  if constexpr (kCombine) {
+    auto* combined = reinterpret_cast<float*>(rows + T * H);  // [T, H]; a thread reads its own only
+    for (int t = 0; t < T; ++t)
+      combine_row(combine, t, sums, [&](int h, const Quad& quad) {
+        store_quad(combined + t * H, h, H, norm.whole, quad);
+        if (tile == 0) store_quad(combine.out[t], h, H, combine.whole, quad);
+      });
+    norm.x = {combined, H};
+    __syncthreads();  // the scratch is the norm's now
+  }
+  norm_rows(norm, 0, T, sums, [&](int t, int h, const Quad& quad) {
     store_quad(rows + t * H, h, H, norm.whole, quad);
     if (tile != 0) return;
     store_quad(normed[t], h, H, norm.whole, quad);
@@ -36,8 +50,8 @@ __global__ void __launch_bounds__(32 * kFewWarps, 2)
   __syncthreads();
   float acc[kMatrix ? 1 : 8][4] = {};
   const auto row_of = [&](int n) { return rows + n * H; };
-  multiply<X, W, 1>(stream, piece.first, H, H % kStepK == 0, args.rows, row_of, acc);
-  store_sums<kMatrix, kRows>(args, tile, 0, args.rows, acc, sums);
+  multiply<X, W, 1>(stream, piece.first, H, H % kStepK == 0, T, row_of, acc);
+  store_sums<kMatrix, kRows>(args, tile, 0, T, acc, sums);
 }
 
 }  // namespace
@@ -45,7 +59,9 @@ __global__ void __launch_bounds__(32 * kFewWarps, 2)
 void NormLinear::run_cuda(const CudaContext& cuda) const {
   const int64_t T = x.dim(0), H = x.dim(1);
   const size_t bytes = static_cast<size_t>(T * H) * dtype_bytes(normed.dtype);
-  if (T == 0 || T > kMostTokens || bytes > kMostBytes) {
+  const size_t constants = combine && combine->constants ? combine->constants.dim(0) : 0;
+  if (T == 0 || T > kFewTokens || bytes > kMostBytes || 33 + constants > kSums) {
+    if (combine) combine->run_cuda(cuda);
     norm().run_cuda(cuda);
     return linear().run_cuda(cuda);
   }
@@ -55,9 +71,16 @@ void NormLinear::run_cuda(const CudaContext& cuda) const {
   dispatch_activation(normed.dtype, kName, [&](auto x_tag) {
     dispatch_activation(weight.dtype, kName, [&](auto weight_tag) {
       using X = decltype(x_tag);
-      cuda.launch(norm_linear_few<X, decltype(weight_tag)>, weight_tiles(args), 32 * kFewWarps,
-                  sizeof(float) * kFewWarps * kTileRows * kRows + bytes, args, norm,
-                  rows_of<X>(normed), rows_of<float>(exact));
+      using W = decltype(weight_tag);
+      const auto launch = [&](auto kernel, size_t rows, const auto& before) {
+        cuda.launch(kernel, weight_tiles(args), 32 * kFewWarps, sizeof(float) * kSums + rows, args,
+                    norm, before, rows_of<X>(normed), rows_of<float>(exact));
+      };
+      if (combine)
+        launch(norm_linear_few<X, W, CombineArgs<X>>,
+               bytes + static_cast<size_t>(T * H) * sizeof(float), combine_args<X>(*combine));
+      else
+        launch(norm_linear_few<X, W, Nothing>, bytes, Nothing{});
     });
   });
 }

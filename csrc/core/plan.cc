@@ -44,9 +44,18 @@ void Plan::add(std::vector<Tensor> tensors, std::function<void(const CpuContext&
   ops_.push_back(std::move(run));
 }
 
+/// The op that comes next runs it; its tensors are the next one's, too.
+void Plan::drop_last(std::vector<Tensor>& tensors) {
+  tensors.insert(tensors.end(), held_.back().begin(), held_.back().end());
+  held_.pop_back();
+  ops_.pop_back();
+  names_.pop_back();
+}
+
 void Plan::finish() {
   if (finished_) return;
   finished_ = true;
+  last_.reset();
   for (auto& slot : slots_)
     if (slot->keep) slot->last_use = static_cast<int>(ops_.size());
   // Largest first, each at the lowest offset that is free for its whole lifetime.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <any>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -29,15 +30,21 @@ class Plan {
   /// Keeps `tensor` readable after the run.
   void keep(const Tensor& tensor);
 
-  /// `tensors` are all tensors that `op` reads or writes.
+  /// `tensors` are all tensors that `op` reads or writes. On a GPU an op may take the one recorded
+  /// just before it into its own launch: `absorb(const Before&)` says whether it does.
   template <class Op>
   void record(Op op, std::vector<Tensor> tensors) {
     op.check();
     Device* device = arena_->device().get();
+    if constexpr (requires { typename Op::Before; }) {
+      const auto* before = std::any_cast<typename Op::Before>(&last_);
+      if (device && before && op.absorb(*before)) drop_last(tensors);
+    }
     if constexpr (requires { op.scratch_bytes(device); }) {
       op.scratch = empty({static_cast<int64_t>(op.scratch_bytes(device))}, DType::u8);
       tensors.push_back(op.scratch);
     }
+    last_ = op;
     names_.push_back(Op::kName);
     const MoeKernel kernel = device ? device->kernel(Op::kName) : nullptr;
     add(std::move(tensors), [op = std::move(op), device, kernel](const CpuContext& cpu) {
@@ -61,6 +68,7 @@ class Plan {
 
  private:
   void add(std::vector<Tensor> tensors, std::function<void(const CpuContext&)> run);
+  void drop_last(std::vector<Tensor>& tensors);
   void run_ops(const CpuContext& cpu, const CancelFlag& cancel, std::vector<double>* seconds);
 
   std::shared_ptr<Buffer> arena_;
@@ -68,6 +76,7 @@ class Plan {
   std::vector<std::vector<Tensor>> held_;  // weights and inputs stay alive as long as the plan
   std::vector<std::function<void(const CpuContext&)>> ops_;
   std::vector<std::string> names_;
+  std::any last_;  // the op recorded last
   size_t bytes_ = 0;
   bool finished_ = false;
   Device::Graph graph_;

@@ -27,7 +27,7 @@ struct Combine {
   Tensor weights;              // [T, K] f32
   Tensor residual;             // [T, H] f32
   std::vector<uint8_t> kinds;  // E ExpertKind values
-  Tensor x;                    // [T, H] f32 | bf16, the MoE input; needed for copy and constant
+  Tensor x;                    // [T, H] dtype of expert_out, MoE input; for copy and constant
   Tensor constants;            // [C, H] f32, one for each constant expert in order; optional
   Tensor gates;                // [C, 2, H] f32, the gate of each constant expert; with constants
   float scale;
@@ -61,7 +61,7 @@ struct Combine {
     }
     if (needs_x) {
       check.shape("x", x, {T, H});
-      check.activation("x", x);
+      check.dtype("x", x, {expert_out.dtype});
     }
     check.that(constant_experts <= kMaxConstants, "kinds", "at most 64 constant experts",
                constant_experts);

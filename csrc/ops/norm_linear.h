@@ -1,5 +1,8 @@
 #pragma once
 
+#include <optional>
+
+#include "ops/combine.h"
 #include "ops/linear.h"
 #include "ops/rms_norm.h"
 
@@ -9,6 +12,8 @@ namespace moe {
 /// launch for few tokens.
 ///
 ///   normed = rms_norm(x);  out = normed W^T
+///
+/// There it also takes the combine before it into that launch.
 struct NormLinear {
   static constexpr const char* kName = "norm_linear";
 
@@ -20,6 +25,17 @@ struct NormLinear {
   Tensor weight;  // [N, H] packed f32 | bf16
   Tensor out;     // [T, N] f32 | bf16
   Tensor scratch;
+  std::optional<Combine> combine;  // what makes x, on a GPU
+
+  static constexpr int64_t kFewTokens = 4;
+  using Before = Combine;
+  bool absorb(const Combine& before) {
+    const bool fits = x.dim(0) <= kFewTokens && before.out.slot == x.slot &&
+                      before.out.slot != before.residual.slot &&
+                      before.expert_out.dtype == normed.dtype;
+    if (fits) combine = before;
+    return fits;
+  }
 
   void check() const {
     norm().check();
