@@ -2,6 +2,7 @@
 // and values go from memory straight into registers, 16 bytes a lane and many loads at a time.
 
 #include "attention.cuh"
+#include "rope_cache.cuh"
 
 namespace moe {
 namespace {
@@ -143,11 +144,14 @@ struct Lanes {
 
 /// Grid: ranges of keys, query heads. A warp takes every fourth cache block of a range; the block
 /// that ends a token's last range merges them all, in order.
-template <class T, int C>
+struct Nothing {};
+
+template <class T, int C, class Rope>
 __global__ void __launch_bounds__(32 * kWarps, 2)
     attend(const AttentionArgs args, Rows<const T> q, const T* keys, const T* values, Rows<T> out,
-           unsigned* counters) {
+           const Rope rope, unsigned* counters) {
   using Lane = Lanes<T>;
+  constexpr bool kRope = !std::is_same_v<Rope, Nothing>;
   constexpr int kValues = Lane::kValues;
   constexpr int kAhead = C <= 4 ? 12 : 8;  // loads at a time: what fits the registers
   const int D = args.D, n = static_cast<int>(blockIdx.y), g = n / (args.N / args.G);
@@ -169,7 +173,15 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
     const int begin = max(first / kKeys, split * args.split_blocks);
     const int end = min(last / kKeys + 1, (split + 1) * args.split_blocks);
     __syncthreads();  // whoever still reads what the range before has left
-    for (int d = thread; d < D; d += 32 * kWarps) query[d] = to_float(q[t][n * D + d]);
+    for (int d = thread; d < D; d += 32 * kWarps) {
+      if constexpr (kRope) {
+        query[d] = to_float(rope.query(t, n, d));
+        // Every head of a group writes the same to the cache, and then sees what it wrote.
+        if (end == last / kKeys + 1) rope.store(t, g, d);
+      } else {
+        query[d] = to_float(q[t][n * D + d]);
+      }
+    }
     __syncthreads();
 
     Softmax softmax;
@@ -297,7 +309,10 @@ void run(const CudaContext& cuda, const Attention& op) {
                      static_cast<int>(op.split_blocks()),
                      op.scratch.as<float>(),
                      false};
-  args.runs_apart = sizeof(T) == 2 && args.T >= kLongRun && attention_runs(cuda, op, args);
+  // As many sequences as tokens: there is hardly a run.
+  const bool decode = args.T == op.block_table.dim(0);
+  args.runs_apart =
+      sizeof(T) == 2 && args.T >= kLongRun && !decode && attention_runs(cuda, op, args);
   if (args.runs_apart && op.block_table.dim(0) == 1) return;  // one sequence: one long run
   // Enough blocks to fill the GPU; they share what ranges there are.
   unsigned blocks = static_cast<unsigned>(args.T);
@@ -305,20 +320,27 @@ void run(const CudaContext& cuda, const Attention& op) {
     const unsigned enough = blocks_for(8 * cuda.multiprocessors, N);
     blocks = std::min(blocks * static_cast<unsigned>(args.splits), std::max(blocks, enough));
   }
-  const auto launch = [&](auto kernel) {
+  const auto launch = [&](auto kernel, const auto& rope) {
     const size_t shared =
         sizeof(float) * static_cast<size_t>((1 + kWarps) * D + args.splits + 2 * kWarps + 1);
     cuda.launch(kernel, {blocks, static_cast<unsigned>(N)}, 32 * kWarps, shared, args,
                 rows_of<const T>(op.q), op.keys.as<const T>(), op.values.as<const T>(),
-                rows_of<T>(op.out), cuda.counters);
+                rows_of<T>(op.out), rope, cuda.counters);
   };
   const int chunks = (D + Chunk<T>::kValues - 1) / Chunk<T>::kValues;
-  if (chunks <= 32)
-    launch(attend<T, 1>);
-  else if (chunks <= 64)
-    launch(attend<T, 2>);
+  const auto of_width = [&](const auto& rope) {
+    using Rope = std::decay_t<decltype(rope)>;
+    if (chunks <= 32)
+      launch(attend<T, 1, Rope>, rope);
+    else if (chunks <= 64)
+      launch(attend<T, 2, Rope>, rope);
+    else
+      launch(attend<T, kMost<T>, Rope>, rope);
+  };
+  if (op.rope)
+    of_width(rope_args<T>(*op.rope));
   else
-    launch(attend<T, kMost<T>>);
+    of_width(Nothing{});
 }
 
 }  // namespace

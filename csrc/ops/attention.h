@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include "core/op.h"
 #include "ops/rope_cache.h"
 
@@ -24,7 +26,22 @@ struct Attention {
   Tensor block_table;   // [B, M] i32, cache blocks of each sequence in order
   Tensor out;           // [T, N * D] dtype of q
   float scale;
-  Tensor scratch;  // of the splits on a GPU
+  Tensor scratch;                 // of the splits on a GPU
+  std::optional<RopeCache> rope;  // what rotates q and writes the cache, on a GPU
+
+  /// A decode step: nobody reads a key that another token of the step writes. As many sequences as
+  /// tokens, each with one, is what a plan's steps have.
+  using Before = RopeCache;
+  bool absorb(const RopeCache& before) {
+    const auto same = [](const Tensor& a, const Tensor& b) {
+      return a.slot == b.slot && a.offset == b.offset;
+    };
+    const bool fits = q.dim(0) == block_table.dim(0) && same(before.q, q) &&
+                      same(before.keys, keys) && same(before.values, values) &&
+                      same(before.positions, positions);
+    if (fits) rope = before;
+    return fits;
+  }
 
   static constexpr int64_t kMaxHeadSize = 1024;
 

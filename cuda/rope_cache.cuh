@@ -1,0 +1,59 @@
+#pragma once
+// Rotation and the cache's layout, for the kernel of their own and for decode attention.
+
+#include "ops/rope_cache.h"
+#include "rows.cuh"
+
+namespace moe {
+
+template <class T>
+struct RopeArgs {
+  Rows<T> q;
+  Rows<const T> k, v;
+  const int32_t *positions, *slots;
+  Rows<const float> table;
+  int rotary, N, G, D;
+  T *keys, *values;
+
+  /// Value j of a head of token t as it is rotated: half-split pairs over the first `rotary`
+  /// values.
+  __device__ T rotated(const T* head, int t, int j) const {
+    const float* cos_sin = table[positions[t]];
+    const int half = rotary / 2;
+    if (j >= rotary) return head[j];
+    const float value =
+        j < half ? to_float(head[j]) * cos_sin[j] - to_float(head[j + half]) * cos_sin[half + j]
+                 : to_float(head[j]) * cos_sin[j - half] + to_float(head[j - half]) * cos_sin[j];
+    return from_f32<T>(value);
+  }
+
+  __device__ T query(int t, int n, int j) const { return rotated(q[t] + n * D, t, j); }
+
+  /// Writes value j of token t's key and value head g to the cache.
+  __device__ void store(int t, int g, int j) const {
+    const int block = slots[t] / static_cast<int>(kBlockTokens);
+    const int column = slots[t] % static_cast<int>(kBlockTokens);
+    const int64_t base = (int64_t{block} * G + g) * D * kBlockTokens;
+    keys[base + j * kBlockTokens + column] = rotated(k[t] + g * D, t, j);
+    values[base + column * D + j] = v[t][g * D + j];
+  }
+};
+
+template <class T>
+RopeArgs<T> rope_args(const RopeCache& op) {
+  const int64_t G = op.keys.dim(1), D = op.keys.dim(2);
+  return {rows_of<T>(op.q),
+          rows_of<const T>(op.k),
+          rows_of<const T>(op.v),
+          op.positions.as<const int32_t>(),
+          op.slots.as<const int32_t>(),
+          rows_of<const float>(op.table),
+          static_cast<int>(op.table.dim(1)),
+          static_cast<int>(op.q.dim(1) / D),
+          static_cast<int>(G),
+          static_cast<int>(D),
+          op.keys.as<T>(),
+          op.values.as<T>()};
+}
+
+}  // namespace moe
