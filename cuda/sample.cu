@@ -6,6 +6,8 @@ namespace {
 
 constexpr unsigned kThreads = 1024;
 
+struct Part;
+
 struct Inputs {
   Rows<const float> logits, options;
   Rows<const int32_t> counts;
@@ -16,6 +18,8 @@ struct Inputs {
   Rows<float> top_logprobs;
   int V, vocabulary, top;
   float* scratch;  // [S, 2V]: changed logits, then masses; counts of the history
+  Part* parts;     // [S, parts of a row]
+  unsigned* counters;
 };
 
 /// splitmix64 of (seed, step), as on the CPU: a draw depends on nothing else.
@@ -107,8 +111,12 @@ template <class Measure>
 __device__ double sum_above(const float* z, int n, uint32_t key, double* scratch,
                             const Measure& measure) {
   double sum = 0;
-  for (int v = threadIdx.x; v < n; v += kThreads)
-    if (order_key(z[v]) > key) sum += measure(z[v]);
+  const bool whole = reinterpret_cast<uintptr_t>(z) % 16 == 0 && n % 4 == 0;
+  for_quads(n, [&](int v) {
+    const Quad quad = load_quad(z, v, n, whole);
+    for (int i = 0; i < 4; ++i)
+      if (v + i < n && order_key(quad.v[i]) > key) sum += measure(quad.v[i]);
+  });
   return block_sum(sum, scratch);
 }
 
@@ -207,29 +215,78 @@ __device__ int draw(const Inputs& in, int s, float* z, const Best& best, unsigne
   return first.id < n ? first.id : best.id;  // rounding left nothing over
 }
 
-/// One block a row.
-__global__ void __launch_bounds__(kThreads) sample(const __grid_constant__ Inputs in) {
-  unsigned char* shared = shared_memory();
+/// What one part of a row's logits is: its softmax as if it were alone, and its best id.
+struct Part {
+  float top, total;
+  Best best;
+};
+
+constexpr int kPerThread = 4, kPartLogits = kPerThread * static_cast<int>(kThreads);
+
+__device__ Part read_part(const Inputs& in, int s, int part, unsigned char* shared) {
   auto* floats = reinterpret_cast<float*>(shared);
   auto* bests = reinterpret_cast<Best*>(shared + 256);
-  wait_for_grid();
-  release_grid();
-  const int s = static_cast<int>(blockIdx.x), V = in.V;
-  float* z = in.scratch + int64_t{2} * s * V;
-  auto* seen = reinterpret_cast<int32_t*>(z + V);
-
-  // The softmax of the unmodified logits, over the whole vocabulary.
+  float logit[kPerThread];
   float top = -INFINITY;
-  for (int v = threadIdx.x; v < V; v += kThreads) {
-    const float logit = in.logits[s][v];
-    z[v] = isnan(logit) ? -INFINITY : logit;
-    top = fmaxf(top, z[v]);
+  Best own{-INFINITY, in.vocabulary};
+  for (int i = 0; i < kPerThread; ++i) {
+    const int v =
+        part * kPartLogits + i * static_cast<int>(kThreads) + static_cast<int>(threadIdx.x);
+    logit[i] = v < in.V ? in.logits[s][v] : -INFINITY;
+    if (isnan(logit[i])) logit[i] = -INFINITY;
+    top = fmaxf(top, logit[i]);
+    const Best candidate{logit[i], v};
+    if (v < in.vocabulary && (own.id == in.vocabulary || better(candidate, own))) own = candidate;
   }
   top = block_max(top, floats);
   float total = 0.f;
-  for (int v = threadIdx.x; v < V; v += kThreads) total += expf(z[v] - top);
-  const float log_total = top + logf(block_sum(total, floats));
+  for (float value : logit)
+    if (value != -INFINITY) total += expf(value - top);
+  total = block_sum(total, floats);
+  return {top, total, block_best(own, bests)};
+}
 
+/// Grid: parts of a row, rows. The last block of a row merges its parts, which is all there is to
+/// the best token; anything else it does alone.
+__global__ void __launch_bounds__(kThreads, 1) sample(const __grid_constant__ Inputs in) {
+  unsigned char* shared = shared_memory();
+  auto* flag = reinterpret_cast<int*>(shared + 512);
+  auto* bests = reinterpret_cast<Best*>(shared + 256);
+  wait_for_grid();
+  release_grid();
+  const int s = static_cast<int>(blockIdx.y), V = in.V, parts = static_cast<int>(gridDim.x);
+  float* z = in.scratch + int64_t{2} * s * V;
+  auto* seen = reinterpret_cast<int32_t*>(z + V);
+  Part* written = in.parts + int64_t{s} * parts;
+  const Part own = read_part(in, s, static_cast<int>(blockIdx.x), shared);
+  if (threadIdx.x == 0) written[blockIdx.x] = own;
+  if (!is_last(in.counters + s, gridDim.x, flag)) return;
+
+  // In order, so that the bits are the same in every run.
+  float top = -INFINITY, total = 0.f;
+  Best best{-INFINITY, in.vocabulary};
+  for (int p = 0; p < parts; ++p) {
+    const float part_top = load_coherent(&written[p].top);
+    top = fmaxf(top, part_top);
+  }
+  for (int p = 0; p < parts; ++p) {
+    const float part_top = load_coherent(&written[p].top);
+    if (part_top != -INFINITY) total += load_coherent(&written[p].total) * expf(part_top - top);
+    const Best candidate{load_coherent(&written[p].best.value), load_coherent(&written[p].best.id)};
+    if (candidate.id < in.vocabulary && (best.id == in.vocabulary || better(candidate, best)))
+      best = candidate;
+  }
+  const float log_total = top + logf(total);
+
+  const bool draws = in.options[s][Sample::temperature] != 0.f;
+  const bool changes = in.history_offsets[s] != in.history_offsets[s + 1];
+  if (draws || changes || in.top > 0) {
+    for (int v = threadIdx.x; v < V; v += kThreads) {
+      const float logit = in.logits[s][v];
+      z[v] = isnan(logit) ? -INFINITY : logit;
+    }
+    __syncthreads();
+  }
   Best last{INFINITY, -1};
   for (int i = 0; i < in.top; ++i) {
     last = best_after(z, in.vocabulary, &last, bests);
@@ -238,11 +295,12 @@ __global__ void __launch_bounds__(kThreads) sample(const __grid_constant__ Input
       in.top_logprobs[s][i] = z[last.id] - log_total;
     }
   }
-  apply_penalties(in, s, z, seen);
-  const Best best = best_after(z, in.vocabulary, nullptr, bests);
+  if (changes) {
+    apply_penalties(in, s, z, seen);
+    best = best_after(z, in.vocabulary, nullptr, bests);
+  }
   int id = best.id;
-  if (in.options[s][Sample::temperature] != 0.f && isfinite(best.value))
-    id = draw(in, s, z, best, shared);
+  if (draws && isfinite(best.value)) id = draw(in, s, z, best, shared);
   if (threadIdx.x == 0) {
     in.ids[s] = id;
     in.logprobs[s] = in.logits[s][id] - log_total;
@@ -252,6 +310,12 @@ __global__ void __launch_bounds__(kThreads) sample(const __grid_constant__ Input
 }  // namespace
 
 void Sample::run_cuda(const CudaContext& cuda) const {
+  const auto S = static_cast<unsigned>(ids.dim(0));
+  const int64_t V = logits.dim(1);
+  if (S > CudaContext::kCounters)
+    fail(Code::unsupported, "sample: logits must be of at most ", int{CudaContext::kCounters},
+         " rows on a GPU, got ", S);
+  auto* parts = reinterpret_cast<Part*>(scratch.as<float>() + int64_t{2} * S * V);
   const Inputs in{rows_of<const float>(logits),
                   rows_of<const float>(options),
                   rows_of<const int32_t>(counts),
@@ -261,11 +325,13 @@ void Sample::run_cuda(const CudaContext& cuda) const {
                   logprobs.as<float>(),
                   rows_of<int32_t>(top_ids),
                   rows_of<float>(top_logprobs),
-                  static_cast<int>(logits.dim(1)),
+                  static_cast<int>(V),
                   static_cast<int>(vocabulary),
                   top_ids ? static_cast<int>(top_ids.dim(1)) : 0,
-                  scratch.as<float>()};
-  cuda.launch(sample, blocks_for(ids.dim(0), 1), kThreads,
+                  scratch.as<float>(),
+                  parts,
+                  cuda.counters};
+  cuda.launch(sample, {blocks_for(V, kPartLogits), S}, kThreads,
               kThreads * (sizeof(double) + sizeof(int)), in);
 }
 

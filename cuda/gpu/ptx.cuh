@@ -68,7 +68,10 @@ __device__ __forceinline__ uint4 load_once(const uint4* from) {
 }
 
 /// What another block has written in this kernel; the first cache may hold what was there before.
-__device__ __forceinline__ float load_coherent(const float* from) { return __ldcg(from); }
+template <class T>
+__device__ __forceinline__ T load_coherent(const T* from) {
+  return __ldcg(from);
+}
 
 // ---- cp.async
 

@@ -29,7 +29,10 @@ inline uint4 load_once(const uint4* from) {
   return *from;
 }
 
-inline float load_coherent(const float* from) { return *from; }
+template <class T>
+T load_coherent(const T* from) {
+  return *from;
+}
 
 // ---- cp.async
 

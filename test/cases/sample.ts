@@ -18,6 +18,7 @@ export const sample: OpCase<Shape> = {
   dtypes: ['f32'],
   shapes: [
     { V: 50, rows: [{}], top: 3 },
+    { V: 9001, rows: [{}, { topK: 1, temperature: 0.7 }, {}], top: 2, vocabulary: 8990 }, // several parts of a row
     { V: 33, rows: [{}, { topK: 1, temperature: 2 }, {}], top: 33 },
     {
       V: 8,
