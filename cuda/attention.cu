@@ -177,7 +177,7 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
       if constexpr (kRope) {
         query[d] = to_float(rope.query(t, n, d));
         // Every head of a group writes the same to the cache, and then sees what it wrote.
-        if (end == last / kKeys + 1) rope.store(t, g, d);
+        if (end == last / kKeys + 1) rope.store_key(t, g, d), rope.store_value(t, g, d);
       } else {
         query[d] = to_float(q[t][n * D + d]);
       }

@@ -29,13 +29,18 @@ struct RopeArgs {
 
   __device__ T query(int t, int n, int j) const { return rotated(q[t] + n * D, t, j); }
 
-  /// Writes value j of token t's key and value head g to the cache.
-  __device__ void store(int t, int g, int j) const {
-    const int block = slots[t] / static_cast<int>(kBlockTokens);
-    const int column = slots[t] % static_cast<int>(kBlockTokens);
-    const int64_t base = (int64_t{block} * G + g) * D * kBlockTokens;
-    keys[base + j * kBlockTokens + column] = rotated(k[t] + g * D, t, j);
-    values[base + column * D + j] = v[t][g * D + j];
+  /// Where token t's cache block begins for head g, and its column there.
+  __device__ int64_t block_of(int t, int g) const {
+    return (int64_t{slots[t] / static_cast<int>(kBlockTokens)} * G + g) * D * kBlockTokens;
+  }
+  __device__ int column_of(int t) const { return slots[t] % static_cast<int>(kBlockTokens); }
+
+  /// Writes value j of token t's key or value head g to the cache.
+  __device__ void store_key(int t, int g, int j) const {
+    keys[block_of(t, g) + j * kBlockTokens + column_of(t)] = rotated(k[t] + g * D, t, j);
+  }
+  __device__ void store_value(int t, int g, int j) const {
+    values[block_of(t, g) + column_of(t) * D + j] = v[t][g * D + j];
   }
 };
 

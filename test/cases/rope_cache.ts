@@ -32,6 +32,7 @@ export const ropeCache: OpCase<Shape> = {
     { T: 7, N: 4, G: 2, D: 24, r: 24, blocks: 3 },
     { T: 5, N: 3, G: 1, D: 10, r: 6, blocks: 2 }, // partial rotation
     { T: 3, N: 1, G: 1, D: 7, r: 4, blocks: 2 }, //  odd head size
+    { T: 70, N: 3, G: 2, D: 40, r: 12, blocks: 4 }, // tiles of tokens
     { T: 0, N: 1, G: 1, D: 8, r: 8, blocks: 1 },
   ],
   inputs({ T, N, G, D, r, blocks }, random, dtype) {
