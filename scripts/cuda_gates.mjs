@@ -22,6 +22,7 @@ export const instructions = [
   ['gemm_warpgroup.cu', 'sm_90a', /wgmma\.mma_async\.sync\.aligned\.m64n256k16/],
   ['gemm_warpgroup.cu', 'sm_90a', /cp\.async\.bulk\.tensor\.2d/],
   ['gemm_warpgroup.cu', 'sm_90a', /setmaxnreg\.inc/],
+  ['gemm_warpgroup.cu', 'sm_90a', /stmatrix\.sync\.aligned\.m8n8\.x2\.trans/],
   ['gemm_warpgroup.cu', 'sm_90a', /griddepcontrol\.wait/],
   ['gemm_tiles.cu', 'sm_80', /mma\.sync\.aligned\.m16n8k16/],
   ['gemm_tiles.cu', 'sm_80', /cp\.async\.cg/],

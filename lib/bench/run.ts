@@ -4,14 +4,14 @@ import type { ActivationDType } from '../native.ts'
 import { type KernelBench, Workbench } from './bench.ts'
 import { CeilingProbe, type Ceilings } from './ceilings.ts'
 import { attention } from './kernels/attention.ts'
-import { groupedGemm, linear } from './kernels/gemm.ts'
+import { groupedGemm, linear, normLinear } from './kernels/gemm.ts'
 import { combine, permute, route, topK } from './kernels/routing.ts'
-import { embedding, rmsNorm, sampling } from './kernels/rows.ts'
+import { embedding, rmsNorm, ropeCache, sampling } from './kernels/rows.ts'
 import { modelShapes, type RoutingName, routings } from './shapes.ts'
 
 export const benches: KernelBench[] = [
-  ...[groupedGemm, linear, attention, route, topK, permute, combine],
-  ...[rmsNorm, embedding, sampling],
+  ...[groupedGemm, linear, normLinear, attention, ropeCache],
+  ...[route, topK, permute, combine, rmsNorm, embedding, sampling],
 ]
 
 export interface BenchOptions {

@@ -145,3 +145,53 @@ export const linear: KernelBench = {
     }
   },
 }
+
+export const normLinear: KernelBench = {
+  op: 'normLinear',
+
+  async check({ hidden: H }, bench) {
+    const [norm, weight] = [
+      randomArray([H], 'f32', 2),
+      randomArray([H, H], bench.dtype, 3, 1 / Math.sqrt(H)),
+    ]
+    for (const T of [3, 40]) {
+      const x = randomArray([T, H], 'f32', 1)
+      const { out } = await kernels.normLinear(
+        { x, normWeight: norm, eps: 1e-6, weight, dtype: bench.dtype },
+        { device: bench.name },
+      )
+      const wrong = sample(bench, out, 2 * H, (t, n) => {
+        const row = (h: number) => at(x, t * H + h)
+        const inverse = 1 / Math.sqrt(dot(H, row, row)[0] / H + 1e-6)
+        return dot(
+          H,
+          (h) => row(h) * inverse * at(norm, h),
+          (h) => at(weight, n * H + h),
+        )
+      })
+      if (wrong) return wrong
+    }
+    return undefined
+  },
+
+  async *make({ shape, tokens }, bench) {
+    const { hidden: H, heads, keyValueHeads, headSize: D } = shape
+    const N = (heads + 2 * keyValueHeads) * D
+    const weightBytes = N * H * bench.elementBytes
+    const weights = await bench.rotating(weightBytes, () =>
+      bench.random([N, H], bench.dtype, 'panels'),
+    )
+    const norm = await bench.random([H], 'f32')
+    for (const T of tokens) {
+      const x = await bench.random([T, H], 'f32')
+      const input = { x, weight: norm, eps: 1e-6, dtype: bench.dtype }
+      yield {
+        ...{ op: this.op, shape: `[${N}, ${H}] qkv`, tokens: T },
+        bytes: weightBytes + T * (H * (4 + bench.elementBytes) + N * bench.elementBytes),
+        flops: 2 * T * N * H,
+        record: weights.map((weight) => (plan) => ops.normLinear(plan, input, weight, bench.dtype)),
+      }
+    }
+    bench.release()
+  },
+}

@@ -62,6 +62,73 @@ export const embedding: KernelBench = {
   },
 }
 
+export const ropeCache: KernelBench = {
+  op: 'ropeCache',
+
+  async check({ keyValueHeads: G, headSize: D }, bench) {
+    const [T, half] = [T_, D / 2]
+    const table = randomArray([T, D], 'f32', 1)
+    const [q, k, v] = [2, 3, 4].map((seed) => randomArray([T, G * D], bench.dtype, seed))
+    const slots = { data: Int32Array.from({ length: T }, (_, t) => t), shape: [T] }
+    const cache = (shape: number[]) => randomArray(shape, bench.dtype, 5)
+    const { q: rotated, keys } = await kernels.ropeCache(
+      {
+        ...{ q: q!, k: k!, v: v!, table, positions: slots, slots },
+        ...{ keys: cache([1, G, D, 32]), values: cache([1, G, 32, D]) },
+      },
+      { device: bench.name },
+    )
+    const want = (rows: typeof q) => (t: number, column: number) => {
+      const j = column % D
+      const [sign, partner] = j < half ? [-1, column + half] : [1, column - half]
+      const terms = [
+        at(rows!, t * G * D + column) * at(table, t * D + (j % half)),
+        sign! * at(rows!, t * G * D + partner!) * at(table, t * D + half + (j % half)),
+      ]
+      return [terms[0]! + terms[1]!, Math.abs(terms[0]!) + Math.abs(terms[1]!)] as [number, number]
+    }
+    const key = (t: number, column: number) => keys.data[column * 32 + t]!
+    const written = { ...rotated, data: rotated.data.slice() }
+    for (let t = 0; t < T; t++)
+      for (let column = 0; column < G * D; column++)
+        written.data[t * G * D + column] = key(t, column)
+    return sample(bench, rotated, 2, want(q)) ?? sample(bench, written, 2, want(k))
+  },
+
+  async *make({ shape: { heads: N, keyValueHeads: G, headSize: D }, tokens }, bench) {
+    for (const T of tokens) {
+      const blocks = Math.ceil(T / ops.blockTokens)
+      const numbers = bench.numbers(
+        Int32Array.from({ length: T }, (_, t) => t),
+        [T],
+      )
+      const table = await bench.random([T, D], 'f32')
+      const at = { positions: numbers, slots: numbers, table }
+      const width = (N + 2 * G) * D
+      const bytes = T * (2 * width * bench.elementBytes + 4 * D)
+      const record: Bench['record'] = []
+      for (let s = 0; s < bench.sets(bytes); s++) {
+        const qkv = await bench.random([T, width])
+        const parts = {
+          q: qkv.columns(0, N * D),
+          k: qkv.columns(N * D, G * D),
+          v: qkv.columns((N + G) * D, G * D),
+        }
+        const cache = {
+          keys: await bench.random([blocks, G, D, ops.blockTokens]),
+          values: await bench.random([blocks, G, ops.blockTokens, D]),
+        }
+        record.push((plan) => ops.ropeCache(plan, parts, at, cache))
+      }
+      yield {
+        ...{ op: this.op, shape: `${N} heads, ${G} key heads of ${D}`, tokens: T, record },
+        ...{ bytes, flops: 0 },
+      }
+      bench.release()
+    }
+  },
+}
+
 export const sampling: KernelBench = {
   op: 'sample',
 
