@@ -28,82 +28,134 @@ constexpr int kChunk = 16;  // tiles of rows that stay in the second cache
 constexpr int kStages = 4, kStageBytes = kConsumers * kPanelBytes + kMostRows * kSlabK * 2;
 // Outputs leave through shared memory, 32 rows at a time in one of two pieces for each consumer.
 constexpr int kPieceRows = 32, kPieceBytes = kPieceRows * (kPanelRows * 4 + 16);
-constexpr int kBarrierBytes = 1024;
-constexpr int kSharedBytes = kStages * kStageBytes + 2 * kConsumers * kPieceBytes + kBarrierBytes;
+// Where things are in shared memory: addresses that the compiler knows take no registers.
+constexpr int kPiecesAt = kStages * kStageBytes;
+constexpr int kBarriersAt = kPiecesAt + 2 * kConsumers * kPieceBytes;
+constexpr int kTilesAt = kBarriersAt + 8 * 2 * (kStages + 2), kSharedBytes = kBarriersAt + 1024;
 
-/// The next tile of this block; every thread walks alike, on offsets that only the device knows.
-/// A group's rows are split evenly, so that its last tile is as full as the others. Tiles that
-/// share weights come one after the other, up to kChunk of them; then the next weights for the same
-/// rows.
+/// A tile of rows of one group and its first panel of weights; no rows: there is none.
+struct Tile {
+  int group, begin, end, panel;
+};
+
+/// Finds tiles by number, ascending, from offsets that only the device knows. A group's rows are
+/// split evenly, so that its last tile is as full as the others. Tiles that share weights come one
+/// after the other, up to kChunk of them; then the next weights for the same rows.
 struct Walk {
-  int widest;            // rows of a tile
-  int group = 0, index;  // tile of the group
-  TokenTile tokens{};
-  int panels_at = 0;  // first panel of the tile
+  int widest;                 // rows of a tile
+  int group = 0, passed = 0;  // tiles of the groups before
 
-  __device__ Walk(int widest, int first) : widest(widest), index(first) {}
-
-  /// False when no tile is left.
-  __device__ bool next(const GemmArgs& args) {
+  __device__ Tile find(const GemmArgs& args, int number) {
     const int bands = (args.panels + kConsumers - 1) / kConsumers;
     for (; group < args.groups; ++group) {
       const RowRange rows = group_rows(args, group);
       const int count = rows.end - rows.begin, across = (count + widest - 1) / widest;
+      const int index = number - passed;
       if (index < across * bands) {
         const int height = ((count + across - 1) / across + kWidths - 1) / kWidths * kWidths;
         const int chunk = index / (kChunk * bands), within = index % (kChunk * bands);
         const int width = min(kChunk, across - chunk * kChunk);
         const int begin = rows.begin + (chunk * kChunk + within % width) * height;
-        tokens = {group, min(begin, rows.end), min(begin + height, rows.end)};
-        panels_at = within / width * kConsumers;
-        index += static_cast<int>(gridDim.x);
-        return true;
+        return {group, min(begin, rows.end), min(begin + height, rows.end),
+                within / width * kConsumers};
       }
-      index -= across * bands;
+      passed += across * bands;
     }
-    return false;
+    return {0, 0, 0, -1};
   }
 };
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-struct Ring {
-  unsigned char* stages;
-  uint64_t *full, *empty;  // barriers: the slab is there; it has been read
+/// Two barriers for each of several places: it is full; it has been read by all consumers.
+template <int First>
+struct Barriers {
+  static __device__ uint64_t* full(int place) {
+    return reinterpret_cast<uint64_t*>(shared_memory() + kBarriersAt) + 2 * (First + place);
+  }
+  static __device__ uint64_t* empty(int place) { return full(place) + 1; }
+  static __device__ void init(int places) {
+    for (int i = 0; i < places; ++i) {
+      mbarrier_init(full(i), 1);
+      mbarrier_init(empty(i), 4 * kConsumers);  // one lane a warp
+    }
+  }
+};
+
+/// Slabs on their way.
+struct Ring : Barriers<0> {
   int stage = 0;
   unsigned phase = 0;
 
   __device__ unsigned char* weights(int consumer) const {
-    return stages + stage * kStageBytes + consumer * kPanelBytes;
+    return shared_memory() + stage * kStageBytes + consumer * kPanelBytes;
   }
-  __device__ unsigned char* rows() const {
-    return stages + stage * kStageBytes + kConsumers * kPanelBytes;
-  }
+  __device__ unsigned char* rows() const { return weights(kConsumers); }
   __device__ void advance() {
     if (++stage == kStages) stage = 0, phase ^= 1;
   }
 };
 
+/// The tiles of this block on their way from the producer to the consumers. Blocks take the next
+/// tile when they are free, since tiles differ in width.
+struct Tickets : Barriers<kStages> {
+  int turn = 0;
+  unsigned phase = 0;
+
+  __device__ void put(const Tile& tile) {
+    mbarrier_wait(empty(turn), phase ^ 1);
+    tiles()[turn] = tile;
+    mbarrier_arrive(full(turn));
+    advance();
+  }
+  __device__ Tile take() {
+    mbarrier_wait(full(turn), phase);
+    const Tile tile = tiles()[turn];
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(empty(turn));
+    advance();
+    return tile;
+  }
+
+ private:
+  static __device__ Tile* tiles() { return reinterpret_cast<Tile*>(shared_memory() + kTilesAt); }
+  __device__ void advance() {
+    turn ^= 1;
+    phase ^= turn == 0;
+  }
+};
+
+/// `counters`: tiles taken beyond the first of each block, and blocks that are done.
 __device__ __forceinline__ void produce(const GemmArgs& args, Walk walk, const TensorMap* map,
-                                        Ring ring) {
+                                        unsigned* counters) {
+  Ring ring;
+  Tickets tickets;
   const int slabs = args.K / kSlabK;
-  while (walk.next(args)) {
-    const auto* weights = static_cast<const unsigned char*>(args.weights[walk.tokens.group]);
-    const int boxes = (walk.tokens.end - walk.tokens.begin + kBoxRows - 1) / kBoxRows;
-    const int panels = min(kConsumers, args.panels - walk.panels_at);
-    for (int slab = 0; slab < slabs; ++slab, ring.advance()) {
-      mbarrier_wait(ring.empty + ring.stage, ring.phase ^ 1);
-      uint64_t* full = ring.full + ring.stage;
+  int number = static_cast<int>(blockIdx.x);
+  for (;;) {
+    const Tile tile = walk.find(args, number);
+    tickets.put(tile);
+    if (tile.panel < 0) break;
+    number = static_cast<int>(gridDim.x + atomicAdd(counters, 1u));
+    const auto* from = static_cast<const unsigned char*>(args.weights[tile.group]) +
+                       int64_t{tile.panel} * slabs * kPanelBytes;
+    const int boxes = (tile.end - tile.begin + kBoxRows - 1) / kBoxRows;
+    const int panels = min(kConsumers, args.panels - tile.panel);
+#pragma unroll 1
+    for (int slab = 0; slab < slabs; ++slab, from += kPanelBytes, ring.advance()) {
+      mbarrier_wait(ring.empty(ring.stage), ring.phase ^ 1);
+      uint64_t* full = ring.full(ring.stage);
       mbarrier_arrive_expect(full, static_cast<unsigned>(panels * kPanelBytes + boxes * kBoxBytes));
       for (int p = 0; p < panels; ++p)
-        bulk_copy(ring.weights(p),
-                  weights + (int64_t{walk.panels_at + p} * slabs + slab) * kPanelBytes, kPanelBytes,
-                  full);
+        bulk_copy(ring.weights(p), from + int64_t{p} * slabs * kPanelBytes, kPanelBytes, full);
+#pragma unroll 1
       for (int box = 0; box < boxes; ++box)
-        tensor_copy(ring.rows() + box * kBoxBytes, map, slab * kSlabK,
-                    walk.tokens.begin + box * kBoxRows, full);
+        tensor_copy(ring.rows() + box * kBoxBytes, map, slab * kSlabK, tile.begin + box * kBoxRows,
+                    full);
     }
   }
+  __threadfence();
+  if (atomicAdd(counters + 1, 1u) == gridDim.x - 1) counters[0] = counters[1] = 0;
 }
 
 __device__ __forceinline__ float silu_fast(float x) { return __fdividef(x, 1.f + __expf(-x)); }
@@ -115,24 +167,23 @@ struct Outlet {
   static constexpr int kOutputs = kSwiglu ? kPanelRows / 2 : kPanelRows;
   static constexpr int kPitch = kOutputs * (kNarrow ? 2 : 4) + 16;  // rows meet in no bank
 
-  unsigned char* pieces;
-  int barrier;   // of the consumer
+  int consumer;
   int turn = 0;  // the piece that may be written: the other one may still be read
 
   /// Stores a tile of N rows; acc[4 n] to acc[4 n + 3] are a lane's sums as mma.m16n8k16 has c, for
   /// the 8 rows from 8 n on.
   template <int N>
-  __device__ __forceinline__ void store(const GemmArgs& args, const TokenTile& tokens, int panel,
+  __device__ __forceinline__ void store(const GemmArgs& args, const Tile& tile, int panel,
                                         const float (&acc)[N / 2]) {
 #pragma unroll
     for (int n = 0; n < N / 8; n += kPieceRows / 8) {
-      unsigned char* piece = pieces + turn * kPieceBytes;
+      unsigned char* piece = shared_memory() + kPiecesAt + (2 * consumer + turn) * kPieceBytes;
       turn ^= 1;
 #pragma unroll
       for (int i = 0; i < kPieceRows / 8; i += 2)
         put(piece + 8 * i * kPitch, acc + 4 * (n + i), acc + 4 * (n + i + 1));
-      named_barrier(barrier, 128);
-      copy(args, tokens.begin + 8 * n, min(tokens.begin + 8 * n + kPieceRows, tokens.end),
+      named_barrier(1 + consumer, 128);
+      copy(args, tile.begin + 8 * n, min(tile.begin + 8 * n + kPieceRows, tile.end),
            panel * kOutputs, piece);
     }
   }
@@ -201,18 +252,18 @@ struct Outlet {
 template <Finish kFinish>
 struct Consumer {
   int index;
-  Ring ring;
-  Outlet<kFinish> outlet;
+  Ring ring{};
+  Outlet<kFinish> outlet{index};
 
   /// One tile of at most N rows.
   template <int N>
-  __device__ __forceinline__ void take(const GemmArgs& args, const Walk& walk) {
+  __device__ __forceinline__ void take(const GemmArgs& args, const Tile& tile) {
     const int lane = static_cast<int>(threadIdx.x % 32),
               warp = static_cast<int>(threadIdx.x / 32 % 4);
     const int slabs = args.K / kSlabK;
     float acc[N / 2] = {};
     uint32_t a[2][kSteps / 2][4];  // one half of a slab while the other's matrices are in flight
-    uint64_t* before = nullptr;    // the slab that those belong to
+    int before = -1;               // the stage that those belong to
     const auto multiply = [&](int half) {
       const auto* weights = reinterpret_cast<const uint4*>(ring.weights(index));
 #pragma unroll
@@ -230,27 +281,27 @@ struct Consumer {
       wgmma_wait<1>();
     };
     for (int slab = 0; slab < slabs; ++slab) {
-      mbarrier_wait(ring.full + ring.stage, ring.phase);
+      mbarrier_wait(ring.full(ring.stage), ring.phase);
       multiply(0);
-      if (before && lane == 0) mbarrier_arrive(before);
+      if (before >= 0 && lane == 0) mbarrier_arrive(ring.empty(before));
       multiply(1);
-      before = ring.empty + ring.stage;
+      before = ring.stage;
       ring.advance();
     }
     wgmma_wait<0>();
-    if (lane == 0) mbarrier_arrive(before);
+    if (lane == 0) mbarrier_arrive(ring.empty(before));
 
-    const int panel = walk.panels_at + index;
+    const int panel = tile.panel + index;
     if (panel >= args.panels) return;
-    outlet.template store<N>(args, walk.tokens, panel, acc);
+    outlet.template store<N>(args, tile, panel, acc);
   }
 
   /// The narrowest tile that has room.
   template <int N = kWidths>
-  __device__ __forceinline__ void take_all(const GemmArgs& args, const Walk& walk) {
+  __device__ __forceinline__ void take_all(const GemmArgs& args, const Tile& tile) {
     if constexpr (N < kWidest<kFinish>)
-      if (walk.tokens.end - walk.tokens.begin > N) return take_all<N + kWidths>(args, walk);
-    take<N>(args, walk);
+      if (tile.end - tile.begin > N) return take_all<N + kWidths>(args, tile);
+    take<N>(args, tile);
   }
 };
 
@@ -258,33 +309,28 @@ struct Consumer {
 
 template <Finish kFinish>
 __global__ void __launch_bounds__(kThreads, 1)
-    gemm_warpgroups(const __grid_constant__ GemmArgs args, const __grid_constant__ TensorMap map) {
+    gemm_warpgroups(const __grid_constant__ GemmArgs args, const __grid_constant__ TensorMap map,
+                    unsigned* counters) {
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
-  unsigned char* shared = shared_memory();
-  unsigned char* pieces = shared + kStages * kStageBytes;
-  Ring ring{shared, reinterpret_cast<uint64_t*>(pieces + 2 * kConsumers * kPieceBytes), nullptr};
-  ring.empty = ring.full + kStages;
   if (threadIdx.x == 0) {
-    for (int i = 0; i < kStages; ++i) {
-      mbarrier_init(ring.full + i, 1);
-      mbarrier_init(ring.empty + i, 4 * kConsumers);  // one lane a warp
-    }
+    Ring::init(kStages);
+    Tickets::init(2);
     fence_mbarrier_init();
   }
   __syncthreads();
   wait_for_grid();
   release_grid();
   const int warpgroup = static_cast<int>(threadIdx.x / 128);
-  Walk walk(kWidest<kFinish>, static_cast<int>(blockIdx.x));
   // Without the exchange of registers ptxas finds too few for 256 columns and serialises wgmma.
   if (warpgroup < kConsumers) {
     more_registers<232>();
-    Consumer<kFinish> consumer{
-        warpgroup, ring, {pieces + 2 * warpgroup * kPieceBytes, 1 + warpgroup}};
-    while (walk.next(args)) consumer.take_all(args, walk);
+    Consumer<kFinish> consumer{warpgroup};
+    Tickets tickets;
+    for (Tile tile = tickets.take(); tile.panel >= 0; tile = tickets.take())
+      consumer.take_all(args, tile);
   } else {
     fewer_registers<40>();
-    if (threadIdx.x % 128 == 0) produce(args, walk, &map, ring);
+    if (threadIdx.x % 128 == 0) produce(args, Walk{kWidest<kFinish>}, &map, counters);
   }
 #endif
 }
@@ -300,7 +346,7 @@ bool gemm_warpgroup(const CudaContext& cuda, const GemmArgs& args) {
   const auto launch = [&](auto kernel, int widest) {
     const int64_t tiles = int64_t{most_tiles(args, widest)} * blocks_for(args.panels, kConsumers);
     const auto blocks = static_cast<unsigned>(std::min<int64_t>(tiles, cuda.multiprocessors));
-    cuda.launch(kernel, blocks, kThreads, kSharedBytes, args, map);
+    cuda.launch(kernel, blocks, kThreads, kSharedBytes, args, map, cuda.counters);
   };
   if (swiglu)
     launch(gemm_warpgroups<Finish::swiglu>, kWidest<Finish::swiglu>);
