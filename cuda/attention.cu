@@ -1,7 +1,7 @@
 // Few tokens of a sequence, and any dtype and head size. Bound by the bandwidth of the cache: keys
 // and values go from memory straight into registers, 16 bytes a lane and many loads at a time.
 
-#include "attention.cuh"
+#include "attention_lanes.cuh"
 #include "rope_cache.cuh"
 
 namespace moe {
@@ -58,94 +58,10 @@ __device__ Split find_split(const AttentionArgs& args, int index) {
   return {-1, 0, 0};
 }
 
-/// 16 bytes of a row, as many values as that is. Registers have no addresses, so everything here
-/// is written for indices that the compiler knows.
-template <class T>
-struct Chunk {
-  static constexpr int kValues = 16 / sizeof(T);
-  uint4 bits;
-
-  __device__ __forceinline__ void load(const T* from) {
-    bits = load_once(reinterpret_cast<const uint4*>(from));
-  }
-  /// `count` values, anywhere; the rest is zero.
-  __device__ __forceinline__ void load_some(const T* from, int count) {
-    uint32_t word[4] = {};
-#pragma unroll
-    for (int i = 0; i < kValues; ++i) {
-      if (i >= count) break;
-      if constexpr (sizeof(T) == 4)
-        word[i] = __float_as_uint(from[i]);
-      else
-        word[i / 2] |= uint32_t{from[i].bits} << i % 2 * 16;
-    }
-    bits = {word[0], word[1], word[2], word[3]};
-  }
-  __device__ __forceinline__ float operator[](int i) const {
-    const int at = sizeof(T) == 4 ? i : i / 2;
-    const uint32_t word = at == 0 ? bits.x : at == 1 ? bits.y : at == 2 ? bits.z : bits.w;
-    if (sizeof(T) == 4) return __uint_as_float(word);
-    return __uint_as_float(i % 2 ? word & 0xffff0000u : word << 16);
-  }
-};
-
-/// Where a lane stands in the cache blocks of one head.
-template <class T>
-struct Lanes {
-  static constexpr int kValues = Chunk<T>::kValues, kAcross = kKeys / kValues;
-  int lane, D;
-  int chunks, rows;       // of a value row; value rows of one load
-  int row, first, whole;  // this lane's value row of a load and its first column; D is aligned
-
-  __device__ explicit Lanes(int D)
-      : lane(static_cast<int>(threadIdx.x % 32)),
-        D(D),
-        chunks((D + kValues - 1) / kValues),
-        rows(max(32 / chunks, 1)),
-        row(chunks < 32 ? lane / chunks : 0),
-        first((chunks < 32 ? lane % chunks : lane) * kValues),
-        whole(D % kValues == 0) {}
-
-  /// The key that this lane ends up with in score(), and the lane that has key j.
-  __device__ int key() const { return lane % kAcross * kValues + lane / kAcross; }
-  __device__ static int lane_of(int j) { return j / kValues + j % kValues * kAcross; }
-
-  /// query . key for the lane's key; keys [D, 32]. kValues rows a load, a lane has as many keys of
-  /// one row; then the rows' lanes swap halves until each has one key.
-  template <int kAhead>
-  __device__ float score(const float* query, const T* keys) const {
-    float sums[kValues] = {};
-    const int d = lane / kAcross;
-    for (int base = 0; base < D; base += kAhead * kValues) {
-      Chunk<T> chunk[kAhead];
-#pragma unroll
-      for (int u = 0; u < kAhead; ++u)
-        if (base + u * kValues + d < D)
-          chunk[u].load(keys + (base + u * kValues + d) * kKeys + lane % kAcross * kValues);
-#pragma unroll
-      for (int u = 0; u < kAhead; ++u) {
-        if (base + u * kValues + d >= D) break;
-        const float factor = query[base + u * kValues + d];
-#pragma unroll
-        for (int i = 0; i < kValues; ++i) sums[i] += factor * chunk[u][i];
-      }
-    }
-#pragma unroll
-    for (int half = kValues / 2, bit = 16; half > 0; half /= 2, bit /= 2)
-#pragma unroll
-      for (int i = 0; i < half; ++i) {
-        const float low = sums[i], high = sums[i + half];
-        const float other = __shfl_xor_sync(~0u, lane & bit ? low : high, bit);
-        sums[i] = (lane & bit ? high : low) + other;
-      }
-    return sums[0];
-  }
-};
+struct Nothing {};
 
 /// Grid: ranges of keys, query heads. A warp takes every fourth cache block of a range; the block
 /// that ends a token's last range merges them all, in order.
-struct Nothing {};
-
 template <class T, int C, class Rope>
 __global__ void __launch_bounds__(32 * kWarps, 2)
     attend(const AttentionArgs args, Rows<const T> q, const T* keys, const T* values, Rows<T> out,
