@@ -74,7 +74,8 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
   auto* query = reinterpret_cast<float*>(shared_memory());  // [D]
   float* warp_sums = query + D;                             // [warps, D]
   float* factors = warp_sums + kWarps * D;                  // [splits]
-  auto* softmaxes = reinterpret_cast<Softmax*>(factors + args.splits);
+  float* totals = factors + args.splits;                    // [splits]
+  auto* softmaxes = reinterpret_cast<Softmax*>(totals + args.splits);
   auto* flag = reinterpret_cast<int*>(softmaxes + kWarps);
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32;
   const Lane lane(D);
@@ -189,14 +190,18 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
 
     const int begin_split = first / kKeys / args.split_blocks;
     const auto of = [&](int s) { return partials + int64_t{begin_split + s} * (D + 2); };
-    Softmax merged;
-    for (int s = 0; s < splits; ++s) merged.best = fmaxf(merged.best, load_coherent(of(s) + D));
     for (int s = thread; s < splits; s += 32 * kWarps) {
-      const float best = load_coherent(of(s) + D);
-      factors[s] = best == -INFINITY ? 0.f : expf(best - merged.best);
+      factors[s] = load_coherent(of(s) + D);
+      totals[s] = load_coherent(of(s) + D + 1);
     }
     __syncthreads();
-    for (int s = 0; s < splits; ++s) merged.total += factors[s] * load_coherent(of(s) + D + 1);
+    Softmax merged;
+    for (int s = 0; s < splits; ++s) merged.best = fmaxf(merged.best, factors[s]);
+    __syncthreads();
+    for (int s = thread; s < splits; s += 32 * kWarps)
+      factors[s] = factors[s] == -INFINITY ? 0.f : expf(factors[s] - merged.best);
+    __syncthreads();
+    for (int s = 0; s < splits; ++s) merged.total += factors[s] * totals[s];
     for (int d = thread; d < D; d += 32 * kWarps) {
       float sum = 0.f;
 #pragma unroll 8
@@ -238,7 +243,7 @@ void run(const CudaContext& cuda, const Attention& op) {
   }
   const auto launch = [&](auto kernel, const auto& rope) {
     const size_t shared =
-        sizeof(float) * static_cast<size_t>((1 + kWarps) * D + args.splits + 2 * kWarps + 1);
+        sizeof(float) * static_cast<size_t>((1 + kWarps) * D + 2 * args.splits + 2 * kWarps + 1);
     cuda.launch(kernel, {blocks, static_cast<unsigned>(N)}, 32 * kWarps, shared, args,
                 rows_of<const T>(op.q), op.keys.as<const T>(), op.values.as<const T>(),
                 rows_of<T>(op.out), rope, cuda.counters);
