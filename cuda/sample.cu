@@ -262,20 +262,23 @@ __global__ void __launch_bounds__(kThreads, 1) sample(const __grid_constant__ In
   if (threadIdx.x == 0) written[blockIdx.x] = own;
   if (!is_last(in.counters + s, gridDim.x, flag)) return;
 
+  auto* all = reinterpret_cast<Part*>(shared + 1024);
+  for (int p = static_cast<int>(threadIdx.x); p < parts; p += static_cast<int>(kThreads))
+    all[p] = {load_coherent(&written[p].top),
+              load_coherent(&written[p].total),
+              {load_coherent(&written[p].best.value), load_coherent(&written[p].best.id)}};
+  __syncthreads();
   // In order, so that the bits are the same in every run.
   float top = -INFINITY, total = 0.f;
   Best best{-INFINITY, in.vocabulary};
+  for (int p = 0; p < parts; ++p) top = fmaxf(top, all[p].top);
   for (int p = 0; p < parts; ++p) {
-    const float part_top = load_coherent(&written[p].top);
-    top = fmaxf(top, part_top);
+    const Part& part = all[p];
+    if (part.top != -INFINITY) total += part.total * expf(part.top - top);
+    if (part.best.id < in.vocabulary && (best.id == in.vocabulary || better(part.best, best)))
+      best = part.best;
   }
-  for (int p = 0; p < parts; ++p) {
-    const float part_top = load_coherent(&written[p].top);
-    if (part_top != -INFINITY) total += load_coherent(&written[p].total) * expf(part_top - top);
-    const Best candidate{load_coherent(&written[p].best.value), load_coherent(&written[p].best.id)};
-    if (candidate.id < in.vocabulary && (best.id == in.vocabulary || better(candidate, best)))
-      best = candidate;
-  }
+  __syncthreads();  // the place is others' now
   const float log_total = top + logf(total);
 
   const bool draws = in.options[s][Sample::temperature] != 0.f;
@@ -295,6 +298,7 @@ __global__ void __launch_bounds__(kThreads, 1) sample(const __grid_constant__ In
       in.top_logprobs[s][i] = z[last.id] - log_total;
     }
   }
+  __syncthreads();  // what follows changes z
   if (changes) {
     apply_penalties(in, s, z, seen);
     best = best_after(z, in.vocabulary, nullptr, bests);
@@ -315,6 +319,11 @@ void Sample::run_cuda(const CudaContext& cuda) const {
   if (S > CudaContext::kCounters)
     fail(Code::unsupported, "sample: logits must be of at most ", int{CudaContext::kCounters},
          " rows on a GPU, got ", S);
+  constexpr size_t kShared = kThreads * (sizeof(double) + sizeof(int));
+  constexpr size_t kMostParts = (kShared - 1024) / sizeof(Part);
+  if (blocks_for(V, kPartLogits) > kMostParts)
+    fail(Code::unsupported, "sample: logits must be at most ", kPartLogits * kMostParts,
+         " wide on a GPU, got ", V);
   auto* parts = reinterpret_cast<Part*>(scratch.as<float>() + int64_t{2} * S * V);
   const Inputs in{rows_of<const float>(logits),
                   rows_of<const float>(options),
@@ -331,8 +340,7 @@ void Sample::run_cuda(const CudaContext& cuda) const {
                   scratch.as<float>(),
                   parts,
                   cuda.counters};
-  cuda.launch(sample, {blocks_for(V, kPartLogits), S}, kThreads,
-              kThreads * (sizeof(double) + sizeof(int)), in);
+  cuda.launch(sample, {blocks_for(V, kPartLogits), S}, kThreads, kShared, in);
 }
 
 }  // namespace moe
