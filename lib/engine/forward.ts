@@ -38,8 +38,12 @@ export interface ForwardResult {
 /** Token ids as callers may give them. */
 export type TokenIds = readonly number[] | Int32Array | Uint32Array
 
-/** Keeps one step's read-back small enough for the JavaScript thread to copy in a few milliseconds. */
-const maxLogitBytes = 16 << 20
+/** Keeps one step's logits few enough for the JavaScript thread to copy in a few milliseconds. */
+const maxReadBytes = 16 << 20
+/** Hidden states are copied layer by layer. */
+const maxTraceBytes = 8 * maxReadBytes
+/** Tokens whose rows of `width` numbers are that many bytes. */
+const tokensOf = (bytes: number, width: number) => Math.max(1, Math.floor(bytes / (4 * width)))
 
 /** Checks ids against the vocabulary. */
 export function checkIds(where: string, ids: unknown, vocabSize: number): asserts ids is TokenIds {
@@ -153,10 +157,12 @@ export function runForward(
       runsAhead: false,
       hiddenStates,
       routing,
-      maxTake:
-        logits === 'all'
-          ? Math.max(1, Math.floor(maxLogitBytes / (4 * config.vocabSize)))
+      maxTake: Math.min(
+        logits === 'all' ? tokensOf(maxReadBytes, config.vocabSize) : Number.POSITIVE_INFINITY,
+        hiddenStates
+          ? tokensOf(maxTraceBytes, config.numLayers * config.hiddenSize)
           : Number.POSITIVE_INFINITY,
+      ),
       slice: (take, last) => ({
         logitRows: logits === 'all' ? take : logits === 'last' && last ? 1 : 0,
       }),
