@@ -58,8 +58,6 @@ __device__ Split find_split(const AttentionArgs& args, int index) {
   return {-1, 0, 0};
 }
 
-struct Nothing {};
-
 /// Grid: ranges of keys, query heads. A warp takes every fourth cache block of a range; the block
 /// that ends a token's last range merges them all, in order.
 template <class T, int C, class Rope>

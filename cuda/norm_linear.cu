@@ -13,8 +13,6 @@ constexpr size_t kMostBytes = size_t{32} << 10;  // of the normed rows, in share
 constexpr int kRows = 8;                         // of a tile's sums
 constexpr int kSums = kFewWarps * kTileRows * kRows;
 
-struct Nothing {};
-
 /// Grid: weight tiles.
 template <class X, class W, class Before>
 __global__ void __launch_bounds__(32 * kFewWarps, 2)

@@ -16,6 +16,9 @@ __device__ __forceinline__ T from_f32(float value) {
     return narrow(value);
 }
 
+/// In the place of an op that a kernel takes into its launch: there is none.
+struct Nothing {};
+
 /// A tensor's rows as kernels take them.
 template <class T>
 struct Rows {
