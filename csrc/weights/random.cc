@@ -23,10 +23,9 @@ void fill_random(const CpuContext& cpu, Tensor& out, float mean, float deviation
   out.slot->buffer->reserve(std::max<size_t>(bytes, 1));
   const FillRandom op{out, static_cast<int64_t>(bytes / dtype_bytes(out.dtype)), mean,
                       deviation * 1.7320508f /* of a uniform distribution */, seed};
-  if (device)
-    device->run(device->kernel(FillRandom::kName), &op);
-  else
-    op.run_cpu(cpu);
+  if (!device) return op.run_cpu(cpu);
+  device->run(device->kernel(FillRandom::kName), &op);
+  device->synchronize();  // kernels may read weights before they wait for the one before them
 }
 
 }  // namespace moe
