@@ -1,11 +1,17 @@
 import { describe, expect, it } from 'vitest'
-import { range, root } from '../support/golden.ts'
+import { fixture, range, root } from '../support/golden.ts'
 import { useModel } from '../support/use_model.ts'
 
 /** The step after a draw is asked for before its token is known; nobody may notice. */
-describe.each(['yuan', 'moepp', 'mixtral'])('%s', (name) => {
+describe.each([
+  ['yuan', `${root}/models/yuan-tiny`],
+  ['yuan, eod reset', fixture('golden/yuan/tiny-d-variant')],
+  ['moepp', `${root}/models/moepp-tiny`],
+  ['mixtral', `${root}/models/mixtral-tiny`],
+  ['mixtral, sliding window', fixture('golden/mixtral/window-f32')],
+])('%s', (_, dir) => {
   // Room for few texts at a time, so that blocks of texts that have ended are used again at once.
-  const model = useModel(`${root}/models/${name}-tiny`, { maxTokens: 256 })
+  const model = useModel(dir, { maxTokens: 256 })
   const prompt = (i: number) => range(1 + ((i * 13) % 40)).map((k) => (k * k + 7 * i + 3) % 97)
 
   it('texts that end at different times, and others in their place, are what they are alone', async () => {
