@@ -43,11 +43,7 @@ __device__ Split find_split(const AttentionArgs& args, int index) {
       first = args.starts[t] / keys;
       count = args.positions[t] / keys - first + 1;
     }
-    int sum = count;
-    for (unsigned distance = 1; distance < 32; distance *= 2) {
-      const int before = __shfl_up_sync(~0u, sum, distance);
-      if (threadIdx.x % 32 >= distance) sum += before;
-    }
+    const int sum = warp_prefix(count);
     if (const uint32_t found = __ballot_sync(~0u, index < sum)) {
       const int lane = __ffs(static_cast<int>(found)) - 1;
       const int within = index - __shfl_sync(~0u, sum - count, lane);

@@ -20,25 +20,6 @@ __device__ __forceinline__ RowRange group_rows(const GemmArgs& args, int group) 
   return {args.offsets[group], args.offsets[group + 1]};
 }
 
-/// A tile of rows of one group.
-struct TokenTile {
-  int group, begin, end;  // begin == end: there is none
-};
-
-/// Tile `index` of all groups' rows in tiles of `height`; every block finds its own.
-__device__ __forceinline__ TokenTile find_tile(const GemmArgs& args, int index, int height) {
-  for (int group = 0; group < args.groups; ++group) {
-    const RowRange rows = group_rows(args, group);
-    const int tiles = (rows.end - rows.begin + height - 1) / height;
-    if (index < tiles) {
-      const int begin = rows.begin + index * height;
-      return {group, begin, min(begin + height, rows.end)};
-    }
-    index -= tiles;
-  }
-  return {0, 0, 0};
-}
-
 /// Tiles of a weight that hold outputs; panels may end in others.
 inline unsigned weight_tiles(const GemmArgs& args) {
   const int outputs = args.activation == Activation::swiglu ? kTileRows / 2 : kTileRows;
@@ -75,22 +56,6 @@ __device__ __forceinline__ void store_output(const GemmArgs& args, int row, int 
     static_cast<bf16*>(args.out)[at] = narrow(sum);
   else
     static_cast<float*>(args.out)[at] = sum;
-}
-
-/// The same for a lane's sums of a 16-row weight tile and two rows of x: c as mma.m16n8k16 has it.
-/// `tile` counts all tiles of the weight.
-__device__ __forceinline__ void store_fragment(const GemmArgs& args, int tile, int row, int end,
-                                               const float (&c)[4]) {
-  const int g = static_cast<int>(threadIdx.x % 32) / 4;
-  for (int i = 0; i < 2; ++i) {
-    if (row + i >= end) return;
-    if (args.activation == Activation::swiglu) {
-      store_output(args, row + i, tile * (kTileRows / 2) + g, c[i], c[i + 2]);
-    } else {
-      store_output(args, row + i, tile * kTileRows + g, c[i], 0.f);
-      store_output(args, row + i, tile * kTileRows + g + 8, c[i + 2], 0.f);
-    }
-  }
 }
 
 }  // namespace moe

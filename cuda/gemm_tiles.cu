@@ -13,6 +13,41 @@ constexpr int kWeightBytes = kPanels * kSteps * 4 * kTileValues * 2;
 constexpr int kRowBytes = kSlabK * 2 + 16;  // 16 more, so that eight rows meet in no bank
 constexpr int kStageBytes = kWeightBytes + kTokens * kRowBytes;
 
+/// A tile of rows of one group.
+struct TokenTile {
+  int group, begin, end;  // begin == end: there is none
+};
+
+/// Tile `index` of all groups' rows in tiles of `height`; every block finds its own.
+__device__ __forceinline__ TokenTile find_tile(const GemmArgs& args, int index, int height) {
+  for (int group = 0; group < args.groups; ++group) {
+    const RowRange rows = group_rows(args, group);
+    const int tiles = (rows.end - rows.begin + height - 1) / height;
+    if (index < tiles) {
+      const int begin = rows.begin + index * height;
+      return {group, begin, min(begin + height, rows.end)};
+    }
+    index -= tiles;
+  }
+  return {0, 0, 0};
+}
+
+/// Stores a lane's sums of a 16-row weight tile and two rows of x: c as mma.m16n8k16 has it.
+/// `tile` counts all tiles of the weight.
+__device__ __forceinline__ void store_fragment(const GemmArgs& args, int tile, int row, int end,
+                                               const float (&c)[4]) {
+  const int g = static_cast<int>(threadIdx.x % 32) / 4;
+  for (int i = 0; i < 2; ++i) {
+    if (row + i >= end) return;
+    if (args.activation == Activation::swiglu) {
+      store_output(args, row + i, tile * (kTileRows / 2) + g, c[i], c[i + 2]);
+    } else {
+      store_output(args, row + i, tile * kTileRows + g, c[i], 0.f);
+      store_output(args, row + i, tile * kTileRows + g + 8, c[i + 2], 0.f);
+    }
+  }
+}
+
 /// Brings slab `slab` of the weights and of x to its stage. K's tail and missing rows are zero.
 __device__ __forceinline__ void load_slab(const GemmArgs& args, const TokenTile& tokens, int panel,
                                           int slab, unsigned char* stage) {

@@ -171,11 +171,7 @@ __device__ inline void place(const TopKArgs& args, int* counts) {
   if (warp == 0) {
     int before = 0;
     for (int g = 0; g < G; g += 32) {
-      int sum = g + lane < G ? args.offsets[g + lane + 1] : 0;
-      for (unsigned distance = 1; distance < 32; distance *= 2) {
-        const int other = __shfl_up_sync(~0u, sum, distance);
-        if (lane >= static_cast<int>(distance)) sum += other;
-      }
+      const int sum = warp_prefix(g + lane < G ? args.offsets[g + lane + 1] : 0);
       if (g + lane < G) args.offsets[g + lane + 1] = before + sum;
       before += __shfl_sync(~0u, sum, 31);
     }

@@ -92,6 +92,15 @@ __device__ __forceinline__ T warp_sum(T value) {
   return value;
 }
 
+/// The sum over this lane and those before it.
+__device__ __forceinline__ int warp_prefix(int value) {
+  for (unsigned distance = 1; distance < 32; distance *= 2) {
+    const int before = __shfl_up_sync(~0u, value, distance);
+    if (threadIdx.x % 32 >= distance) value += before;
+  }
+  return value;
+}
+
 __device__ __forceinline__ float warp_max(float value) {
   for (int bits = 16; bits; bits >>= 1) value = fmaxf(value, __shfl_xor_sync(~0u, value, bits));
   return value;

@@ -4,6 +4,7 @@ import { type ArrayTensor, arrayDType } from '../lib/kernels.ts'
 import { native } from '../lib/native.ts'
 import { type Expected, type OpCase, Random, toF64, unitRoundoff } from './cases/case.ts'
 import { cases } from './cases/index.ts'
+import { gpus } from './support/gpus.ts'
 
 /** First number outside its bound, as text; undefined when all are inside. */
 function firstWrong(got: ArrayTensor, want: Expected, terms: number): string | undefined {
@@ -61,13 +62,6 @@ describe.each(isas)('ops on cpu, %s kernels', (isa) => {
     })
   })
 })
-
-// Every schedule of the simulator, on both generations; or the GPU that the environment names.
-const gpus = process.env.MOE_TEST_DEVICE
-  ? [{ name: process.env.MOE_TEST_DEVICE, device: process.env.MOE_TEST_DEVICE as DeviceName }]
-  : native()
-      .gpus('cuda-sim')
-      .gpus.map(({ name }, i) => ({ name, device: `cuda-sim:${i}` as DeviceName }))
 
 describe.each(gpus)('ops on $name', ({ device }) => {
   describe.each(cases)('$op', (c) => {

@@ -44,7 +44,7 @@ class Plan {
       op.scratch = empty({static_cast<int64_t>(op.scratch_bytes(device))}, DType::u8);
       tensors.push_back(op.scratch);
     }
-    last_ = op;
+    if (device) last_ = op;
     names_.push_back(Op::kName);
     const MoeKernel kernel = device ? device->kernel(Op::kName) : nullptr;
     add(std::move(tensors), [op = std::move(op), device, kernel](const CpuContext& cpu) {
@@ -76,7 +76,7 @@ class Plan {
   std::vector<std::vector<Tensor>> held_;  // weights and inputs stay alive as long as the plan
   std::vector<std::function<void(const CpuContext&)>> ops_;
   std::vector<std::string> names_;
-  std::any last_;  // the op recorded last
+  std::any last_;  // the op recorded last, on a GPU
   size_t bytes_ = 0;
   bool finished_ = false;
   Device::Graph graph_;

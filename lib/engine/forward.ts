@@ -43,7 +43,7 @@ const maxReadBytes = 16 << 20
 /** Hidden states are copied layer by layer. */
 const maxTraceBytes = 8 * maxReadBytes
 /** Tokens whose rows of `width` numbers are that many bytes. */
-const tokensOf = (bytes: number, width: number) => Math.max(1, Math.floor(bytes / (4 * width)))
+const tokensThatFit = (bytes: number, width: number) => Math.max(1, Math.floor(bytes / (4 * width)))
 
 /** Checks ids against the vocabulary. */
 export function checkIds(where: string, ids: unknown, vocabSize: number): asserts ids is TokenIds {
@@ -158,9 +158,9 @@ export function runForward(
       hiddenStates,
       routing,
       maxTake: Math.min(
-        logits === 'all' ? tokensOf(maxReadBytes, config.vocabSize) : Number.POSITIVE_INFINITY,
+        logits === 'all' ? tokensThatFit(maxReadBytes, config.vocabSize) : Number.POSITIVE_INFINITY,
         hiddenStates
-          ? tokensOf(maxTraceBytes, config.numLayers * config.hiddenSize)
+          ? tokensThatFit(maxTraceBytes, config.numLayers * config.hiddenSize)
           : Number.POSITIVE_INFINITY,
       ),
       slice: (take, last) => ({

@@ -1,15 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import type { DeviceName, ExpertKind } from '../../lib/index.ts'
-import { native, type Plan, type Tensor } from '../../lib/native.ts'
+import type { Plan, Tensor } from '../../lib/native.ts'
 import { OneOp } from '../../lib/one_op.ts'
 import * as ops from '../../lib/ops/index.ts'
 import { type DType, ints, Random } from '../cases/case.ts'
-
-const gpus = process.env.MOE_TEST_DEVICE
-  ? [process.env.MOE_TEST_DEVICE as DeviceName]
-  : native()
-      .gpus('cuda-sim')
-      .gpus.map((_, i) => `cuda-sim:${i}` as DeviceName)
+import { gpus } from '../support/gpus.ts'
 
 /** An op between two others, so that neither takes the other into its launch. */
 function keepApart(plan: Plan, one: OneOp): void {
@@ -109,7 +104,7 @@ const rotateAndAttend =
     return { out: ops.attention(one.plan, q, cache, visible, 1 / Math.sqrt(D)), ...cache }
   }
 
-describe.each(gpus)('an op takes the one before into its launch, on %s', (device) => {
+describe.each(gpus)('an op takes the one before into its launch, on $name', ({ device }) => {
   const cases: [string, Parameters<typeof run>[2], apart: number][] = (
     ['f32', 'bf16'] as const
   ).flatMap((dtype) => [
