@@ -2,6 +2,7 @@
 
 #include "binding/handles.h"
 #include "binding/plan.h"
+#include "binding/record.h"
 #include "cpu/isa/select.h"
 #include "cpu/machine.h"
 #include "weights/pack.h"
@@ -234,6 +235,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("fillRandom", fill);
   add("probe", run_probe);
   add("ropeTable", make_rope_table);
+  add("describeOps", describe_ops);
   return exports;
 }
 

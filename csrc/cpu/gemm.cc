@@ -223,15 +223,15 @@ void gemm_cpu(const CpuContext& cpu, const GemmArgs& args) {
   });
 }
 
-void check_gemm(const Check& check, const Tensor& x, const Tensor& weight, Activation activation,
-                const Tensor& out) {
-  const bool swiglu = activation == Activation::swiglu;
-  check.packed("weight", weight, swiglu ? Layout::gate_up : Layout::panels);
-  if (weight.dim(1) != x.dim(1))
-    fail(Code::shape, "gemm: x must be [", x.dim(0), ", ", weight.dim(1), "], got ",
-         x.shape.text());
-  check.activation("out", out);
-  check.shape("out", out, {x.dim(0), swiglu ? weight.dim(0) / 2 : weight.dim(0)});
+void check_gemm(const Check& check, const char* name, const Tensor& x, const Tensor& weight,
+                Activation activation, DType out) {
+  check.packed(name, weight, activation == Activation::swiglu ? Layout::gate_up : Layout::panels);
+  check.shape("x", x, {x.dim(0), weight.dim(1)});
+  check.activation("dtype", out);
+}
+
+int64_t outputs_of(const Tensor& weight, Activation activation) {
+  return activation == Activation::swiglu ? weight.dim(0) / 2 : weight.dim(0);
 }
 
 size_t gemm_scratch_bytes(const Tensor& x, int64_t groups) {

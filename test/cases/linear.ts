@@ -1,4 +1,4 @@
-import { kernels } from '../../lib/kernels.ts'
+import { kernels } from '../../lib/standalone/kernels.ts'
 import { as, dot, type OpCase, output, silu, toF64 } from './case.ts'
 
 type Shape = {
@@ -120,6 +120,11 @@ export const linear: OpCase<Shape> = {
         ),
       }),
     ],
-    ['an unknown activation', 'ERR_MOE_OPTION', 'names', (i) => ({ ...i, activation: 'gelu' })],
+    [
+      'an unknown activation',
+      'ERR_MOE_OPTION',
+      'activation',
+      (i) => ({ ...i, activation: 'gelu' }),
+    ],
   ],
 }
