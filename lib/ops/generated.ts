@@ -17,14 +17,7 @@ export type ProbeKind = (typeof probeKindNames)[number]
 export const sampleCountNames = ['topK', 'seedLow', 'seedHigh', 'step', 'promptLength'] as const
 export type SampleCount = (typeof sampleCountNames)[number]
 
-export const sampleOptionNames = [
-  'temperature',
-  'topP',
-  'minP',
-  'repetition',
-  'presence',
-  'frequency',
-] as const
+export const sampleOptionNames = ['temperature', 'topP', 'minP', 'repetition', 'presence', 'frequency'] as const
 export type SampleOption = (typeof sampleOptionNames)[number]
 
 export const topKWeightsNames = ['renormalized', 'softmax'] as const
