@@ -10,7 +10,7 @@
 #include "core/device.h"
 #include "core/fields.h"
 #include "core/op.h"
-#include "cpu/context.h"
+#include "core/context.h"
 
 namespace moe {
 

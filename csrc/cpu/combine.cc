@@ -15,7 +15,7 @@ struct Scalars {
 
 constexpr int64_t kPiece = 256;
 
-/// gate . x[t] for the gate's two rows; what counts is the second minus the first.
+/// (g1 - g0) . x[t] for the gate's two rows: a softmax of two depends on the difference only.
 float gate_gap(const Kernels& kernels, const Combine& op, int64_t t, int32_t c) {
   const int64_t H = op.x.last();
   const float* gate = op.gates.as<float>() + int64_t{c} * 2 * H;

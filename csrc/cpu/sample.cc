@@ -4,17 +4,15 @@
 #include <cmath>
 #include <numeric>
 
+#include "core/splitmix64.h"
 #include "cpu/context.h"
 
 namespace moe {
 namespace {
 
-/// splitmix64 of (seed, step): a draw depends on nothing else, so not on the batch either.
+/// In [0, 1). Of seed and step only, so a draw does not depend on the batch either.
 double uniform(uint64_t seed, uint64_t step) {
-  uint64_t z = seed + 0x9e3779b97f4a7c15ull * (step + 1);
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-  return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-53;
+  return static_cast<double>(splitmix64(seed, step) >> 11) * 0x1p-53;
 }
 
 /// One row's view of the op.
@@ -136,7 +134,7 @@ void Sample::run_cpu(const CpuContext& cpu) const {
                     vocabulary};
 
       // The softmax of the unmodified logits, over the whole vocabulary.
-      cpu.kernels.numbers(logits.row<float>(s), V, z);
+      cpu.kernels.nan_to_minus_inf(logits.row<float>(s), V, z);
       const float top = cpu.kernels.max_value(z, V);
       auto* masses = reinterpret_cast<float*>(order);
       std::copy_n(z, V, masses);
