@@ -11,7 +11,7 @@ void Linear::check() const {
   check_gemm(check, x, weight, activation, out);
   const int64_t N = out.dim(1);
   if (bias) {
-    check.shape("bias", bias, {N});
+    check.shape("bias", bias, {weight.dim(0)});
     check.dtype("bias", bias, {DType::f32});
   }
   if (residual) {

@@ -12,7 +12,7 @@ struct Linear {
 
   Tensor x;         // [T, K] f32 | bf16, may be a column slice
   Tensor weight;    // [N, K] packed f32 | bf16; gate_up for swiglu
-  Tensor bias;      // [N] f32, optional
+  Tensor bias;      // [N] f32, optional; with swiglu in the order of the rows, gate first
   Tensor residual;  // [T, N] f32, optional; may be `out`
   Tensor out;       // [T, N] ([T, N / 2] for swiglu) f32 | bf16
   Activation activation;
