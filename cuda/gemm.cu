@@ -12,8 +12,8 @@ bool few_rows(DType x, DType weight, int64_t rows, int64_t groups) {
 }
 
 GemmArgs gemm_args(const GemmOp& op) {
-  if (op.groups > GemmArgs::kMaxGroups)
-    fail(Code::unsupported, "grouped_gemm: weights must be of at most ", GemmArgs::kMaxGroups,
+  if (op.groups > GpuLimits::kGroups)
+    fail(Code::unsupported, "grouped_gemm: weights must be of at most ", int{GpuLimits::kGroups},
          " experts on a GPU, got ", op.groups);
   const Tensor& weight = op.weights[0];
   const FragmentGrid grid(weight.dim(0), weight.dim(1), weight.layout);
