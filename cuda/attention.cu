@@ -187,8 +187,8 @@ void run(const CudaContext& cuda, const Attention& op) {
                      false};
   // As many sequences as tokens: there is hardly a run.
   const bool decode = args.T == op.block_table.dim(0);
-  args.runs_apart =
-      sizeof(T) == 2 && args.T >= kLongRun && !decode && attention_runs(cuda, op, args);
+  args.runs_apart = sizeof(T) == 2 && args.T >= kLongRun && !decode && !op.deterministic &&
+                    attention_runs(cuda, op, args);
   if (args.runs_apart && op.block_table.dim(0) == 1) return;  // one sequence: one long run
   // As many blocks as are resident at a time share what ranges there are.
   auto blocks = static_cast<unsigned>(std::min(args.T, kMostBlocks));

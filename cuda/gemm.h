@@ -18,11 +18,13 @@ struct GemmOp {
   const Tensor& residual;
   Activation activation;
   const Tensor& out;
+  bool deterministic;  // gemm_few for any number of rows
 };
 
 void gemm_cuda(const CudaContext& cuda, const GemmOp& op);
 
-/// Whether `rows` rows of all groups go to gemm_few: it alone can gather.
+/// Whether gemm_few is the fastest for `rows` rows of all groups; it alone can gather. A row's bits
+/// depend on nothing but the row there, and only its speed on their number.
 bool few_rows(DType x, DType weight, int64_t rows, int64_t groups);
 
 /// The same as kernels take it. Weights come one pointer a group, so that they can live anywhere.

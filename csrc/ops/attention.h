@@ -26,8 +26,9 @@ struct Attention {
   Tensor block_table;   // [B, M] i32, cache blocks of each sequence in order
   Tensor out;           // [T, N * D] dtype of q
   float scale;
-  Tensor scratch;                 // of the splits on a GPU
+  Tensor scratch;                 // of the ranges on a GPU
   std::optional<RopeCache> rope;  // what rotates q and writes the cache, on a GPU
+  bool deterministic = false;     // on a GPU: the same kernel for any number of tokens
 
   /// A decode step: nobody reads a key that another token of the step writes. As many sequences as
   /// tokens, each with one, is what a plan's steps have.

@@ -25,6 +25,7 @@ struct GroupedGemm {
   Tensor out;                   // [R, N] ([R, N / 2] for swiglu) f32 | bf16
   Activation activation;
   Tensor scratch;
+  bool deterministic = false;  // on a GPU: the same kernel for any number of rows
 
   void check() const;
   size_t scratch_bytes(const Device* device) const;

@@ -17,6 +17,7 @@ struct Linear {
   Tensor out;       // [T, N] ([T, N / 2] for swiglu) f32 | bf16
   Activation activation;
   Tensor scratch;
+  bool deterministic = false;  // on a GPU: the same kernel for any number of rows
 
   void check() const;
   size_t scratch_bytes(const Device* device) const;
