@@ -12,7 +12,7 @@ struct GemmArgs {
   const int32_t* offsets;  // [groups + 1]
   const Tensor* weights;   // [groups]
   int64_t groups;
-  const float* bias;       // [N] or null
+  const float* bias;       // [weight rows] or null
   const Tensor* residual;  // or null
   Activation activation;
   const Tensor& out;

@@ -24,7 +24,7 @@ struct Attention {
   Tensor block_table;   // [B, M] i32, cache blocks of each sequence in order
   float scale = 1;
   Tensor out;      // [T, N * D] dtype of q
-  Tensor scratch;  // of the splits on a GPU
+  Tensor scratch;  // of the ranges on a GPU
 
   static constexpr auto fields() {
     return std::tuple(input("q", &Attention::q), input("keys", &Attention::keys),
@@ -59,21 +59,27 @@ struct Attention {
 
   void make_outputs(const Make& make) { out = make(q.shape, q.dtype); }
 
-  /// On a GPU, few tokens would leave most of it idle: their keys are split in at most 128 ranges,
-  /// whose length depends on the block table's width alone, so that a token's bits do not depend on
-  /// the batch.
-  static constexpr int64_t kFewTokens = 64, kFewHeads = 256;
-  static constexpr int64_t kMaxSplits = 128, kMinSplitBlocks = 4;
-  int64_t split_blocks() const {
-    const int64_t all = block_table.dim(1);
-    if (q.dim(0) > kFewTokens || q.dim(1) > kFewHeads * keys.dim(2)) return all;
-    return std::max(kMinSplitBlocks, (all + kMaxSplits - 1) / kMaxSplits);
+  /// A GPU cuts what a token sees into ranges of cache blocks and merges them in order. Their
+  /// length depends on how many blocks the token sees, so that its bits depend on nothing else.
+  static constexpr int64_t kMaxRanges = 64, kMinRangeBlocks = 2;
+  static constexpr int64_t range_blocks(int64_t visible_blocks) {
+    int64_t length = kMinRangeBlocks;
+    while (length * kMaxRanges < visible_blocks) length *= 2;
+    return length;
   }
-  int64_t splits() const { return (block_table.dim(1) + split_blocks() - 1) / split_blocks(); }
+
+  /// Few tokens would leave most of the GPU idle: each range has a thread block, and waits in
+  /// scratch for the others. `ranges()`: as many as a token can have there; else 1.
+  static constexpr int64_t kFewTokens = 64, kFewHeads = 256;
+  int64_t ranges() const {
+    if (q.dim(0) > kFewTokens || q.dim(1) > kFewHeads * keys.dim(2)) return 1;
+    const int64_t most = (block_table.dim(1) + kMinRangeBlocks - 1) / kMinRangeBlocks;
+    return std::clamp(most, int64_t{1}, kMaxRanges);
+  }
   size_t scratch_bytes(const Device* device) const {
-    if (!device || splits() == 1) return 0;
+    if (!device || ranges() == 1) return 0;
     const int64_t D = keys.dim(2), heads = q.dim(1) / D;
-    return static_cast<size_t>(q.dim(0) * heads * splits() * (D + 2)) * sizeof(float);
+    return static_cast<size_t>(q.dim(0) * heads * ranges() * (D + 2)) * sizeof(float);
   }
 
   void run_cpu(const CpuContext&) const;
