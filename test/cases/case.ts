@@ -21,7 +21,7 @@ export interface OpCase<Shape = any, Inputs = any> {
   dtypes: DType[]
   shapes: Shape[]
   inputs(shape: Shape, random: Random, dtype: DType): Inputs
-  run(inputs: Inputs, options: KernelOptions): Promise<Record<string, ArrayTensor>>
+  run(inputs: Inputs, options: KernelOptions): Promise<{ [name: string]: ArrayTensor | undefined }>
   /** Plain loops in f64, written from the paper; shares nothing with native code. */
   reference(inputs: Inputs, shape: Shape): Record<string, Expected>
   /** f32 operations behind one output: the error bound is u_out |value| + (terms + 1) u_f32 magnitude. */

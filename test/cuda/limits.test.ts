@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { kernels } from '../../lib/kernels.ts'
+import { kernels } from '../../lib/standalone/kernels.ts'
 import { ints, Random } from '../cases/case.ts'
 import { gpus } from '../support/gpus.ts'
 
