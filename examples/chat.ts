@@ -3,7 +3,7 @@
 import { createInterface } from 'node:readline/promises'
 import { loadModel } from 'moe-native'
 
-await using model = await loadModel(process.argv[2] ?? 'models/moepp-tiny')
+await using model = await loadModel(process.argv[2] ?? 'demo/moepp-tiny')
 const terminal = createInterface({ input: process.stdin, output: process.stderr, prompt: '> ' })
 let transcript = ''
 

@@ -2,7 +2,7 @@
 //   node examples/expert_usage.ts [MODEL]
 import { loadModel } from 'moe-native'
 
-await using model = await loadModel(process.argv[2] ?? 'models/moepp-tiny')
+await using model = await loadModel(process.argv[2] ?? 'demo/moepp-tiny')
 const { experts } = model.config
 const prompt = 'ROMEO:\nBut, soft! what light through yonder window breaks?'
 const { routing } = await model.generate(prompt, { maxNewTokens: 64, routing: true })

@@ -2,7 +2,7 @@
 //   node examples/routing_trace.ts [MODEL] [TEXT]
 import { loadModel } from 'moe-native'
 
-const [dir = 'models/moepp-tiny', text = 'To be, or not'] = process.argv.slice(2)
+const [dir = 'demo/moepp-tiny', text = 'To be, or not'] = process.argv.slice(2)
 await using model = await loadModel(dir)
 const { experts, topK } = model.config
 const ids = model.tokenizer?.encode(text) ?? [1, 2, 3]

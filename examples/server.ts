@@ -4,7 +4,7 @@
 import express from 'express'
 import { loadModel, MoeError } from 'moe-native'
 
-const model = await loadModel(process.argv[2] ?? 'models/moepp-tiny')
+const model = await loadModel(process.argv[2] ?? 'demo/moepp-tiny')
 const app = express()
 
 app.get('/generate', async (request, response) => {

@@ -5,7 +5,7 @@ import { loadModel } from 'moe-native'
 
 if (isMainThread) {
   const worker = new Worker(new URL(import.meta.url), {
-    workerData: process.argv[2] ?? 'models/moepp-tiny',
+    workerData: process.argv[2] ?? 'demo/moepp-tiny',
   })
   worker.on('message', ({ text, done }: { text: string; done: boolean }) => {
     process.stdout.write(text)

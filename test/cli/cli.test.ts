@@ -67,7 +67,7 @@ describe('moe-native', () => {
     const args = [
       'generate',
       '-m',
-      `${root}/models/yuan-tiny`,
+      `${root}/demo/yuan-tiny`,
       '-p',
       'ROMEO:\n',
       '-n',
@@ -119,7 +119,7 @@ describe('moe-native', () => {
       experts: { ffn: 8, constant: 2, copy: 1, zero: 1 },
     })
     expect(value.memory.weightBytes).toBeGreaterThan(4e6)
-    expect((await cli('info', '-m', `${root}/models/mixtral-tiny`)).stdout).toMatch(
+    expect((await cli('info', '-m', `${root}/demo/mixtral-tiny`)).stdout).toMatch(
       /architecture\s+mixtral/,
     )
   })

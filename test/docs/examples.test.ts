@@ -52,7 +52,7 @@ describe('examples', () => {
   it('server streams, refuses bad input and survives a client that goes away', async () => {
     const server = spawn(
       process.execPath,
-      [writeModule('example-server', source('server')), 'models/moepp-tiny', '0'],
+      [writeModule('example-server', source('server')), 'demo/moepp-tiny', '0'],
       {
         cwd: root,
       },

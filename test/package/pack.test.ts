@@ -76,7 +76,7 @@ describe.skipIf(!prebuilt)('the packed tarball (after npm run prebuilds)', () =>
         file
           .replace(/^dist\/.*\.js$/, 'dist/**/*.js')
           .replace(/^dist\/.*\.d\.ts$/, 'dist/**/*.d.ts')
-          .replace(/^models\/moepp-tiny\/.*$/, 'models/moepp-tiny/*'),
+          .replace(/^demo\/moepp-tiny\/.*$/, 'demo/moepp-tiny/*'),
       ),
     )
     const binaries = readdirSync(`${root}/prebuilds`, { recursive: true, encoding: 'utf8' })
@@ -85,7 +85,7 @@ describe.skipIf(!prebuilt)('the packed tarball (after npm run prebuilds)', () =>
     expect([...groups].sort()).toEqual(
       [
         ...['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'],
-        ...['dist/**/*.d.ts', 'dist/**/*.js', 'models/moepp-tiny/*', ...binaries],
+        ...['dist/**/*.d.ts', 'dist/**/*.js', 'demo/moepp-tiny/*', ...binaries],
       ].sort(),
     )
     expect(binaries.some((file) => file.endsWith('.node'))).toBe(true)
@@ -95,20 +95,20 @@ describe.skipIf(!prebuilt)('the packed tarball (after npm run prebuilds)', () =>
 
   it('the command line runs', () => {
     const cli = path.join(app, 'node_modules/.bin/moe-native')
-    const { status, stdout } = node(cli, 'generate', '--prompt', 'ROMEO:', '--max-new-tokens', '5')
+    const args = ['generate', '--prompt', 'ROMEO:', '--max-new-tokens', '5']
+    const { status, stdout, stderr } = node(cli, ...args)
     expect(status).toBe(0)
-    expect(stdout.length).toBeGreaterThan(0)
+    expect(stdout).toMatch(/^ROMEO:[^]+\n$/)
+    expect(stderr).toContain('5 new tokens')
   })
 
   const program = `
-    const model = await loadModel(require.resolve('moe-native/package.json').replace(/package.json$/, 'models/moepp-tiny'))
+    const model = await loadModel(demoModel)
     const { ids } = await model.generate([1, 2, 3], { maxNewTokens: 3, stopIds: [] })
     await model.dispose()
     if (ids.length !== 3) throw new Error('no tokens')
     console.log('ran')`
-  const imports = `import { createRequire } from 'node:module'
-    import { loadModel } from 'moe-native'
-    const require = createRequire(import.meta.url)`
+  const imports = "import { demoModel, loadModel } from 'moe-native'\n"
 
   it('an ESM import', () => {
     writeFileSync(path.join(app, 'esm.mjs'), `${imports}${program}`)
@@ -116,7 +116,7 @@ describe.skipIf(!prebuilt)('the packed tarball (after npm run prebuilds)', () =>
   })
 
   it('a CommonJS require', () => {
-    const source = `const { loadModel } = require('moe-native');(async () => {${program}})()`
+    const source = `const { demoModel, loadModel } = require('moe-native');(async () => {${program}})()`
     writeFileSync(path.join(app, 'cjs.cjs'), source)
     expect(node('cjs.cjs')).toMatchObject({ status: 0, stdout: 'ran\n' })
   })
