@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import ts from 'typescript'
@@ -81,9 +81,9 @@ describe('code blocks of README and documentation', () => {
       .filter((line) => line !== '' && line !== 'npm install moe-native')
     for (const command of commands) {
       expect(command).toMatch(/^npx moe-native /)
-      expect(
-        execFileSync('sh', ['-c', command], { cwd: installed.app, encoding: 'utf8' }),
-      ).not.toBe('')
+      const { status, stdout } = spawnSync('sh', ['-c', command], { cwd: installed.app })
+      expect([command, status]).toEqual([command, 0])
+      expect(stdout.length).toBeGreaterThan(0)
     }
   })
 })
