@@ -8,7 +8,7 @@ import { cases } from '../cases/index.ts'
 import { copyCheckpoint, readStored, temporaryFolder } from '../support/files.ts'
 import { fixture, root } from '../support/golden.ts'
 import { torchFile } from '../support/pytorch.ts'
-import { writeModule } from '../support/run_ts.ts'
+import { writeModule } from '../support/write_module.ts'
 
 // Whatever is passed, a call ends with a value or a MoeError, or with what the caller's own object threw.
 
@@ -30,7 +30,7 @@ const settingFile = path.join(folder, 'setting')
 writeFileSync(
   settingFile,
   v8.serialize({
-    ...{ torch, folder, checkpoint: `${root}/models/moepp-tiny`, seed: 1 },
+    ...{ torch, folder, checkpoint: `${root}/demo/moepp-tiny`, seed: 1 },
     runs: Number(process.env.MOE_HOSTILE_RUNS ?? 150),
     ops: Object.fromEntries(
       cases.map((c) => [camel(c.op), c.inputs(c.shapes[0], new Random(1), c.dtypes[0]!)]),
