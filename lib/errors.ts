@@ -28,30 +28,32 @@ export class MoeError extends Error {
   }
 }
 
-/** Text of a value for an error message: short, and telling strings from numbers. */
+/** Text of a value for an error message: short, and telling strings from numbers. Never throws. */
 export function shown(value: unknown): string {
-  if (typeof value === 'string')
-    return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value)
-  if (typeof value === 'bigint' || typeof value === 'symbol') return String(value)
+  if (typeof value === 'string') return JSON.stringify(short(value))
   if (typeof value === 'function') return 'a function'
-  if (value instanceof Date || value instanceof RegExp) return String(value)
-  if (typeof value === 'object' && value !== null) {
-    const text = JSON.stringify(value)
-    return text.length > 80 ? `${text.slice(0, 80)}…` : text
+  if (Object.is(value, -0)) return '-0'
+  if (typeof value !== 'object' || value === null) return String(value)
+  if (ArrayBuffer.isView(value)) return `${kindOf(value)} of ${value.byteLength} bytes`
+  try {
+    if (value instanceof Date || value instanceof RegExp) return String(value)
+    return short(JSON.stringify(value))
+  } catch {
+    return kindOf(value) // circular, a bigint inside, a getter that throws
   }
-  return Object.is(value, -0) ? '-0' : String(value)
 }
+
+const short = (text: string): string => (text.length > 80 ? `${text.slice(0, 80)}…` : text)
+
+/** The name that a class gives its objects, such as `Map`. */
+const kindOf = (value: object): string => Object.prototype.toString.call(value).slice(8, -1)
 
 /** Throws ERR_MOE_OPTION `<where>: <name> must be <expected>, got <value>`. */
 export function badOption(where: string, name: string, expected: string, value: unknown): never {
   throw new MoeError('ERR_MOE_OPTION', `${where}: ${name} must be ${expected}, got ${shown(value)}`)
 }
 
-/** Checks what every call's options share: that they are an object, and their signal. */
-export function checkOptions(where: string, options: { signal?: AbortSignal | undefined }): void {
-  if (typeof options !== 'object' || options === null)
-    badOption(where, 'options', 'an object', options)
-  const { signal } = options
-  if (signal !== undefined && !(signal instanceof AbortSignal))
-    badOption(where, 'signal', 'an AbortSignal', signal)
+/** Throws ERR_MOE_DISPOSED. */
+export function disposed(what: string): never {
+  throw new MoeError('ERR_MOE_DISPOSED', `${what}: must not be used after dispose()`)
 }

@@ -1,19 +1,21 @@
 export { type ConvertOptions, convertCheckpoint } from './convert/convert.ts'
 export { type DeviceInfo, type DeviceName, devices } from './device.ts'
-export type { ForwardOptions, ForwardResult, LayerRouting, TokenIds } from './engine/forward.ts'
-export type { Generation } from './engine/generate.ts'
 export type {
   GenerateChunk,
   GenerateOptions,
   GenerateResult,
   TokenLogprob,
-} from './engine/generated.ts'
+} from './engine/completion.ts'
+export type { ForwardOptions, ForwardResult } from './engine/forward.ts'
+export type { Generation } from './engine/generation.ts'
 export type { SamplingOptions } from './engine/sampling.ts'
 export type { Sequence } from './engine/sequence.ts'
+export type { LayerRouting } from './engine/trace.ts'
 export { MoeError, type MoeErrorCode } from './errors.ts'
 export { type Arrays, type ArrayTensor, type KernelOptions, kernels as ops } from './kernels.ts'
-export { type LoadModelOptions, loadModel, type RandomModelOptions, randomModel } from './load.ts'
-export type { Model, Parameters } from './model.ts'
+export { loadModel, type RandomModelOptions, randomModel } from './load.ts'
+export type { LoadModelOptions } from './load_options.ts'
+export type { Model } from './model.ts'
 export type { ModelConfig } from './models/config.ts'
 export type { Activation, ActivationDType, DType, NumberArray } from './native.ts'
 export type {
@@ -23,6 +25,8 @@ export type {
   SampleInputs,
   TopKOptions,
 } from './ops/index.ts'
+export type { TokenIds } from './options.ts'
+export type { Parameters } from './parameters.ts'
 export type { EncodeOptions, TextStream, Tokenizer } from './tokenizer/index.ts'
 export type { LoadProgress } from './weights/checkpoint_weights.ts'
 export type { RopeRounding } from './weights/weights.ts'

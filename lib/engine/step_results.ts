@@ -1,74 +1,76 @@
 import type { NumberArray } from '../native.ts'
-import { type Slice, type SliceResult, tokensOf } from './slice.ts'
+import { type ChunkResult, type ScheduledChunk, tokensOf } from './chunk.ts'
+import type { LayerRouting } from './trace.ts'
 
-/** Copies what one kind of output means for each slice into `out`. */
-export type Reader = (results: NumberArray[], slices: Slice[], out: SliceResult[]) => void
+/** A step's outputs by name. */
+export type Results = Readonly<Record<string, NumberArray>>
 
-export function readDrawn(
-  [idAt, logprobAt]: [number, number],
-  topAt: [number, number] | undefined,
-  width: number,
-): Reader {
-  return (results, slices, out) => {
+/** Copies what one kind of output means for each chunk into `out`. */
+export type Reader = (results: Results, chunks: ScheduledChunk[], out: ChunkResult[]) => void
+
+/** Row i of `sampledIds` and `logprobs` belongs to the i-th chunk that samples. */
+export const readSampled =
+  (width: number): Reader =>
+  ({ sampledIds, logprobs, topIds, topLogprobs }, chunks, out) => {
     let row = 0
-    for (const [s, { draw }] of slices.entries()) {
-      if (!draw) continue
-      const top = Array.from({ length: draw.top }, (_, i) => ({
-        id: results[topAt![0]]![row * width + i]!,
-        logprob: results[topAt![1]]![row * width + i]!,
+    for (const [c, { sample }] of chunks.entries()) {
+      if (!sample) continue
+      const top = Array.from({ length: sample.top }, (_, i) => ({
+        id: topIds![row * width + i]!,
+        logprob: topLogprobs![row * width + i]!,
       }))
-      out[s]!.drawn = { id: results[idAt]![row]!, logprob: results[logprobAt]![row]!, top }
+      out[c]!.sampled = { id: sampledIds![row]!, logprob: logprobs![row]!, top }
       row++
     }
   }
-}
 
-export function readLogits(at: number, firstRow: number, vocabSize: number): Reader {
-  return (results, slices, out) => {
+/** @param firstRow behind the rows that are sampled from */
+export const readLogits =
+  (firstRow: number, vocabSize: number): Reader =>
+  ({ logits }, chunks, out) => {
     let row = firstRow
-    for (const [s, { logitRows }] of slices.entries()) {
+    for (const [c, { logitRows }] of chunks.entries()) {
       const end = row + logitRows
       if (logitRows > 0)
-        out[s]!.logits = results[at]!.subarray(row * vocabSize, end * vocabSize) as Float32Array
+        out[c]!.logits = logits!.subarray(row * vocabSize, end * vocabSize) as Float32Array
       row = end
     }
   }
-}
 
-/** Each slice's rows of a [tokens, width] result. */
-function tokenRows<T extends NumberArray>(result: T, slices: Slice[], tokens: number): T[] {
-  const width = result.length / tokens
+/** Each chunk's rows of a [tokens, width] result. */
+function tokenRows<T extends NumberArray>(result: T, chunks: ScheduledChunk[]): T[] {
+  const width = result.length / tokensOf(chunks)
   let t = 0
-  return slices.map(({ take }) => {
-    const rows = result.subarray(t * width, (t + take) * width) as T
-    t += take
+  return chunks.map(({ numTokens }) => {
+    const rows = result.subarray(t * width, (t + numTokens) * width) as T
+    t += numTokens
     return rows
   })
 }
 
-export function readHiddenStates(at: number[]): Reader {
-  return (results, slices, out) => {
-    const layers = at.map((i) => tokenRows(results[i] as Float32Array, slices, tokensOf(slices)))
-    for (const [s, result] of out.entries()) result.hiddenStates = layers.map((layer) => layer[s]!)
+export const readHiddenStates =
+  (numLayers: number): Reader =>
+  (results, chunks, out) => {
+    for (const result of out) result.hiddenStates = []
+    for (let l = 0; l < numLayers; l++)
+      for (const [c, rows] of tokenRows(results[`hidden ${l}`] as Float32Array, chunks).entries())
+        out[c]!.hiddenStates!.push(rows)
   }
-}
 
-export function readRouting(at: number[][]): Reader {
-  return (results, slices, out) => {
-    const layers = at.map(([ids, weights, logits]) => {
-      const rows = <T extends NumberArray>(i: number) =>
-        tokenRows(results[i] as T, slices, tokensOf(slices))
-      return {
-        ids: rows<Int32Array>(ids!),
-        weights: rows<Float32Array>(weights!),
-        logits: rows<Float32Array>(logits!),
-      }
-    })
-    for (const [s, result] of out.entries())
-      result.routing = layers.map(({ ids, weights, logits }) => ({
-        expertIds: ids[s]!,
-        weights: weights[s]!,
-        logits: logits[s]!,
+/** A layer without a router has no outputs. */
+export const readRouting =
+  (numLayers: number): Reader =>
+  (results, chunks, out) => {
+    const layers = Array.from({ length: numLayers }, (_, l): LayerRouting[] | undefined => {
+      if (!results[`expertIds ${l}`]) return undefined
+      const expertIds = tokenRows(results[`expertIds ${l}`] as Int32Array, chunks)
+      const weights = tokenRows(results[`weights ${l}`] as Float32Array, chunks)
+      const logits = tokenRows(results[`logits ${l}`] as Float32Array, chunks)
+      return expertIds.map((ids, c) => ({
+        expertIds: ids,
+        weights: weights[c]!,
+        logits: logits[c]!,
       }))
+    })
+    for (const [c, result] of out.entries()) result.routing = layers.map((layer) => layer?.[c])
   }
-}

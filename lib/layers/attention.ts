@@ -1,7 +1,7 @@
-import type { LayerCache, Step } from '../models/architecture.ts'
 import type { Tensor } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
+import type { CacheSpecs, LayerCache, Step } from './step.ts'
 
 export interface HeadShape {
   hidden: number
@@ -10,27 +10,46 @@ export interface HeadShape {
   headSize: number
 }
 
-/** Rotates q and k, writes k and v to the cache and attends. q [T, N * D] is rotated in place. */
+/** What `attend` keeps of each token. */
+export function attentionCaches({
+  keyValueHeads: heads,
+  headSize: size,
+}: Pick<HeadShape, 'keyValueHeads' | 'headSize'>): CacheSpecs<'keys' | 'values'> {
+  return { keys: { kind: 'keys', heads, size }, values: { kind: 'values', heads, size } }
+}
+
+/** Rotates q and k, writes k and v to the cache and attends to what `rule` shows. q [T, N * D] is rotated in place. */
 export function attend(
   step: Step,
-  cache: LayerCache,
+  cache: LayerCache<'keys' | 'values'>,
+  rule: string,
   qkv: { q: Tensor; k: Tensor; v: Tensor },
   table: Tensor,
   headSize: number,
 ): Tensor {
   ops.ropeCache(step.plan, qkv, { ...step, table }, cache)
-  return ops.attention(step.plan, qkv.q, cache, step, 1 / Math.sqrt(headSize)) // [T, N * D]
+  return ops.attention(
+    step.plan,
+    qkv.q,
+    cache,
+    { ...step, ...step.visible[rule]! },
+    1 / Math.sqrt(headSize),
+  ) // [T, N * D]
 }
 
 /** Grouped-query attention with rotary positions: one projection for q, k and v, one back. */
 export class SelfAttention {
+  readonly caches: CacheSpecs<'keys' | 'values'>
   readonly #shape: HeadShape
   readonly #qkv: Tensor
   readonly #out: Tensor
   readonly #ropeTable: Tensor
+  readonly #rule: string
 
-  constructor(weights: Weights, prefix: string, shape: HeadShape, ropeTable: Tensor) {
+  /** @param rule name of the visibility rule */
+  constructor(weights: Weights, prefix: string, shape: HeadShape, ropeTable: Tensor, rule: string) {
     const { hidden: H, heads: N, keyValueHeads: G, headSize: D } = shape
+    this.caches = attentionCaches(shape)
     this.#shape = shape
     this.#qkv = weights.matrix([
       rowsOf(`${prefix}.q_proj.weight`, [N * D, H]),
@@ -39,16 +58,17 @@ export class SelfAttention {
     ])
     this.#out = weights.matrix([rowsOf(`${prefix}.o_proj.weight`, [H, N * D])])
     this.#ropeTable = ropeTable
+    this.#rule = rule
   }
 
   /** input.x [T, H], the residual stream -> x + attention(norm(x)) [T, H] */
-  forward(step: Step, input: ops.NormInput, cache: LayerCache): Tensor {
+  forward(step: Step, input: ops.NormInput, cache: LayerCache<'keys' | 'values'>): Tensor {
     const { heads: N, keyValueHeads: G, headSize: D } = this.#shape
     const { out: qkv } = ops.normLinear(step.plan, input, this.#qkv, step.dtype) // [T, (N + 2G) * D]
     const q = qkv.columns(0, N * D)
     const k = qkv.columns(N * D, G * D)
     const v = qkv.columns((N + G) * D, G * D)
-    const mixed = attend(step, cache, { q, k, v }, this.#ropeTable, D)
+    const mixed = attend(step, cache, this.#rule, { q, k, v }, this.#ropeTable, D)
     return ops.linear(step.plan, mixed, this.#out, 'f32', { residual: input.x })
   }
 }

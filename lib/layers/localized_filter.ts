@@ -1,10 +1,12 @@
-import type { LayerCache, Step } from '../models/architecture.ts'
 import type { Tensor } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
+import type { CacheSpecs, LayerCache, Step } from './step.ts'
 
 /** Epsilon of the filter's own norm; the published code fixes it, whatever rms_norm_eps says. */
 const filterEps = 1e-6
+
+type Names = 'filterInput' | 'filterMiddle'
 
 /**
  * Yuan's localized filtering (arXiv:2405.17976, section 3; Yuan 2.0, arXiv:2311.15786): two causal two-tap
@@ -14,17 +16,18 @@ const filterEps = 1e-6
  *     y_t = W2[0] c_{t-1} + W2[1] c_t + b2        c_{-1} = 0: a zero vector, not b1
  *     f_t = rms_norm(y_t + n_t)
  *
- * It remembers n and c of the last token, in `cache.states`.
+ * It remembers n and c of the last token.
  */
 export class LocalizedFilter {
+  readonly caches: CacheSpecs<Names>
   readonly #taps: { weight: Tensor; bias: Tensor }[]
   readonly #norm: Tensor
 
-  static stateWidths(hidden: number): number[] {
-    return [hidden, hidden / 2]
-  }
-
   constructor(weights: Weights, prefix: string, hidden: number) {
+    this.caches = {
+      filterInput: { kind: 'state', size: hidden },
+      filterMiddle: { kind: 'state', size: hidden / 2 },
+    }
     const conv = (name: string, out: number, inputs: number) => ({
       weight: weights.matrix([rowsOf(`${prefix}.${name}.weight`, [out, inputs, 2, 1])]),
       bias: weights.vector(`${prefix}.${name}.bias`, [out]),
@@ -34,12 +37,12 @@ export class LocalizedFilter {
   }
 
   /** normed is x in the activation dtype; x [T, H] f32 -> f [T, H], with its norm still to come */
-  forward(step: Step, normed: Tensor, x: Tensor, cache: LayerCache): ops.NormInput {
+  forward(step: Step, normed: Tensor, x: Tensor, cache: LayerCache<Names>): ops.NormInput {
     const { plan, dtype } = step
     const [first, second] = this.#taps
-    const n = ops.causalPair(plan, normed, cache.states[0]!, step) //                       [T, 2H]
+    const n = ops.causalPair(plan, normed, cache.filterInput, step) //                       [T, 2H]
     const c = ops.linear(plan, n, first!.weight, dtype, { bias: first!.bias }) //           [T, H/2]
-    const pairs = ops.causalPair(plan, c, cache.states[1]!, step) //                        [T, H]
+    const pairs = ops.causalPair(plan, c, cache.filterMiddle, step) //                        [T, H]
     const y = ops.linear(plan, pairs, second!.weight, 'f32', { bias: second!.bias, residual: x })
     return { x: y, weight: this.#norm, eps: filterEps, dtype }
   }

@@ -1,11 +1,13 @@
-import type { Step } from '../models/architecture.ts'
 import type { Activation, Tensor } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import type { Router, Routing } from '../routers/router.ts'
+import type { ExpertInfo, Step } from './step.ts'
 
 /** The experts of one layer, in the order of their ids. */
 export interface Experts {
   kinds: readonly ops.ExpertKind[]
+  /** Experts that the router chooses for a token. */
+  topK: number
   /** One packed [2I, H] (gate first) or, for a plain activation, [I, H] for each FFN expert. */
   up: Tensor[]
   /** One packed [H, I] for each FFN expert. */
@@ -19,12 +21,16 @@ export interface Experts {
 
 /** Sparse feed-forward block: route, two grouped GEMMs over permuted rows, combine. */
 export class MoeLayer {
+  readonly info: ExpertInfo
   readonly #router: Router
   readonly #experts: Experts
 
   constructor(router: Router, experts: Experts) {
     this.#router = router
     this.#experts = experts
+    const { kinds, topK, up, down } = experts
+    const sizes = [...up, ...down].map(({ shape }) => shape.reduce((n, dim) => n * dim, 1))
+    this.info = { kinds, topK, parameters: sizes.reduce((n, size) => n + size, 0) }
   }
 
   /**
@@ -43,7 +49,6 @@ export class MoeLayer {
       ...{ expertOut, rows, ids, weights, residual: input.x, kinds, x, scale },
       ...(constants && { constants: constants.vectors, gates: constants.gates }),
     })
-    step.trace.routing.push(routing)
     return { out, routing }
   }
 }
