@@ -25,11 +25,9 @@ export class SequenceState {
   }
 
   append(ids: ArrayLike<number>): void {
-    for (let i = 0; i < ids.length; i++) {
-      for (const [name, starts] of Object.entries(this.#starts))
-        starts.push(this.startAt(name, this.ids.length))
-      this.ids.push(ids[i]!)
-    }
+    for (let i = 0; i < ids.length; i++) this.ids.push(ids[i]!)
+    for (const [rule, starts] of Object.entries(this.#starts))
+      while (starts.length < this.ids.length) starts.push(this.startAt(rule, starts.length))
   }
 
   /** By the rule of this name, the first visible position of a token, or of the one that comes next. */
