@@ -12,21 +12,20 @@ export type { SamplingOptions } from './engine/sampling.ts'
 export type { Sequence } from './engine/sequence.ts'
 export type { LayerRouting } from './engine/trace.ts'
 export { MoeError, type MoeErrorCode } from './errors.ts'
-export { type Arrays, type ArrayTensor, type KernelOptions, kernels as ops } from './kernels.ts'
 export { loadModel, type RandomModelOptions, randomModel } from './load.ts'
 export type { LoadModelOptions } from './load_options.ts'
 export type { Model } from './model.ts'
 export type { ModelConfig } from './models/config.ts'
-export type { Activation, ActivationDType, DType, NumberArray } from './native.ts'
-export type {
-  CombineInputs,
-  ExpertKind,
-  RouteOptions,
-  SampleInputs,
-  TopKOptions,
-} from './ops/index.ts'
+export type { ActivationDType, DType, NumberArray } from './native.ts'
+export type { Activation, ExpertKind } from './ops/index.ts'
 export type { TokenIds } from './options.ts'
 export type { Parameters } from './parameters.ts'
+export {
+  type Arrays,
+  type ArrayTensor,
+  type KernelOptions,
+  kernels as ops,
+} from './standalone/kernels.ts'
 export type { EncodeOptions, TextStream, Tokenizer } from './tokenizer/index.ts'
 export type { LoadProgress } from './weights/checkpoint_weights.ts'
 export type { RopeRounding } from './weights/weights.ts'

@@ -2,6 +2,8 @@
 
 #include "binding/handles.h"
 #include "binding/plan.h"
+#include "binding/record.h"
+#include "core/os.h"
 #include "cpu/isa/select.h"
 #include "cpu/machine.h"
 #include "weights/pack.h"
@@ -15,7 +17,7 @@ Napi::Value nothing(Napi::Env env) { return env.Undefined(); }
 
 CpuContext load_context() { return {kernels(), Pool::get(), Pool::get().size()}; }
 
-/// setClasses(MoeError): what native code throws.
+/// setErrorClass(MoeError): what native code throws.
 void set_error_class(const Napi::CallbackInfo& info) {
   Channel::of(info.Env()).error_class = Napi::Persistent(info[0].As<Napi::Function>());
 }
@@ -28,7 +30,7 @@ Napi::Value cpu(const Napi::CallbackInfo& info) {
     for (const std::string& name : available_isas()) isas.Set(isas.Length(), name);
     result.Set("isa", kernels().name);
     result.Set("isas", isas);
-    result.Set("threads", usable_cpus());
+    result.Set("threads", os::usable_cpus());
     return result;
   });
 }
@@ -234,6 +236,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("fillRandom", fill);
   add("probe", run_probe);
   add("ropeTable", make_rope_table);
+  add("describeOps", describe_ops);
   return exports;
 }
 

@@ -64,7 +64,7 @@ Tensor tensor_from(const Napi::TypedArray& array, const Shape& shape, DType dtyp
 
 namespace {
 
-// A copy of less costs less than a finalizer.
+// Below this, a copy is cheaper than a finalizer.
 constexpr size_t kSmall = 16 << 10;
 
 Napi::Value view(Napi::Env env, const Napi::ArrayBuffer& memory, size_t count, DType dtype) {

@@ -1,6 +1,5 @@
 #include "core/buffer.h"
 
-#include <cstdlib>
 #include <cstring>
 
 #include "core/device.h"
@@ -9,26 +8,9 @@
 namespace moe {
 namespace {
 
-constexpr size_t kAlign = 64;
 constexpr size_t kHugePage = size_t{2} << 20;
 
 size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
-
-std::byte* allocate(size_t bytes) {
-#ifdef _WIN32
-  return static_cast<std::byte*>(_aligned_malloc(bytes, kAlign));
-#else
-  return static_cast<std::byte*>(std::aligned_alloc(kAlign, bytes));
-#endif
-}
-
-void deallocate(std::byte* memory) {
-#ifdef _WIN32
-  _aligned_free(memory);
-#else
-  std::free(memory);
-#endif
-}
 
 }  // namespace
 
@@ -43,8 +25,8 @@ void Buffer::reserve(size_t bytes) {
     memory = os::allocate_pages(bytes);
     mapped_ = true;
   } else {
-    bytes = round_up(bytes, kAlign);
-    memory = allocate(bytes);
+    bytes = round_up(bytes, os::kAlign);
+    memory = os::allocate_aligned(bytes);
     if (memory) std::memset(memory, 0, bytes);
     mapped_ = false;
   }
@@ -60,7 +42,7 @@ void Buffer::release() {
   else if (mapped_)
     os::free_pages(data_, bytes_);
   else
-    deallocate(data_);
+    os::free_aligned(data_);
   data_ = nullptr;
   bytes_ = 0;
 }

@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "core/error.h"
 
@@ -26,6 +27,8 @@ struct bf16 {
 struct f16 {
   uint16_t bits;
 };
+template <class T>
+constexpr bool is_bf16 = std::is_same_v<T, bf16>;
 
 // constexpr also lets GPU code call them.
 constexpr float bits_to_float(uint32_t bits) { return std::bit_cast<float>(bits); }
@@ -52,10 +55,10 @@ constexpr bf16 to_bf16(float value) {
 
 template <class T>
 constexpr T from_float(float value) {
-  if constexpr (sizeof(T) == sizeof(float))
-    return value;
-  else
+  if constexpr (is_bf16<T>)
     return to_bf16(value);
+  else
+    return value;
 }
 
 /// Calls `body(T{})` with the C++ type of an activation dtype.

@@ -9,6 +9,14 @@
 namespace moe::os {
 
 size_t page_bytes();
+constexpr size_t kAlign = 64;
+
+/// CPUs this process may use: affinity and quota, at least 1.
+int usable_cpus();
+
+/// Memory at a multiple of kAlign, whole units of it, not zeroed; null: there is none.
+std::byte* allocate_aligned(size_t bytes);
+void free_aligned(std::byte* memory);
 
 /// Zeroed memory of whole huge pages, in huge pages where the system has them; null: there is none.
 std::byte* allocate_pages(size_t bytes);

@@ -6,7 +6,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#ifdef __linux__
+#include <sched.h>
+#endif
+
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <cstdlib>
+#include <fstream>
+#include <thread>
 
 #include "core/os.h"
 
@@ -17,7 +26,37 @@ constexpr size_t kHugePage = size_t{2} << 20;
 
 size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
+/// cgroup v2 and v1 CPU quota in whole CPUs, or `fallback`.
+int quota_cpus(int fallback) {
+  double quota = -1, period = 0;
+  if (std::ifstream v2("/sys/fs/cgroup/cpu.max"); v2) {
+    std::string first;
+    v2 >> first >> period;
+    if (first != "max") quota = std::atof(first.c_str());
+  } else {
+    std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") >> quota;
+    std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_period_us") >> period;
+  }
+  if (quota <= 0 || period <= 0) return fallback;
+  return std::max(1, static_cast<int>(std::ceil(quota / period)));
+}
+
 }  // namespace
+
+int usable_cpus() {
+  int cpus = std::max(1u, std::thread::hardware_concurrency());
+#ifdef __linux__
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) cpus = std::max(1, CPU_COUNT(&set));
+#endif
+  return std::min(cpus, quota_cpus(cpus));
+}
+
+std::byte* allocate_aligned(size_t bytes) {
+  return static_cast<std::byte*>(std::aligned_alloc(kAlign, bytes));
+}
+
+void free_aligned(std::byte* memory) { std::free(memory); }
 
 size_t page_bytes() { return static_cast<size_t>(sysconf(_SC_PAGESIZE)); }
 

@@ -2,9 +2,12 @@
 
 #define NOMINMAX
 #define WIN32_LEAN_AND_MEAN
+#include <malloc.h>
 #include <windows.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <thread>
 
 #include "core/os.h"
 
@@ -50,6 +53,14 @@ size_t page_bytes() {
   GetSystemInfo(&info);
   return info.dwAllocationGranularity;  // what views must begin at
 }
+
+int usable_cpus() { return static_cast<int>(std::max(1u, std::thread::hardware_concurrency())); }
+
+std::byte* allocate_aligned(size_t bytes) {
+  return static_cast<std::byte*>(_aligned_malloc(bytes, kAlign));
+}
+
+void free_aligned(std::byte* memory) { _aligned_free(memory); }
 
 std::byte* allocate_pages(size_t bytes) {
   return static_cast<std::byte*>(

@@ -1,13 +1,8 @@
 #include "core/pool.h"
 
 #include <algorithm>
-#include <cmath>
-#include <fstream>
-#include <string>
 
-#ifdef __linux__
-#include <sched.h>
-#endif
+#include "core/os.h"
 
 namespace moe {
 namespace {
@@ -24,21 +19,6 @@ void wait_while(std::atomic<uint32_t>& value, uint32_t old) {
   value.wait(old);
 }
 
-/// cgroup v2 and v1 CPU quota in whole CPUs, or `fallback`.
-int quota_cpus(int fallback) {
-  double quota = -1, period = 0;
-  if (std::ifstream v2("/sys/fs/cgroup/cpu.max"); v2) {
-    std::string first;
-    v2 >> first >> period;
-    if (first != "max") quota = std::atof(first.c_str());
-  } else {
-    std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") >> quota;
-    std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_period_us") >> period;
-  }
-  if (quota <= 0 || period <= 0) return fallback;
-  return std::max(1, static_cast<int>(std::ceil(quota / period)));
-}
-
 }  // namespace
 
 void pause_cpu() {
@@ -49,17 +29,8 @@ void pause_cpu() {
 #endif
 }
 
-int usable_cpus() {
-  int cpus = std::max(1u, std::thread::hardware_concurrency());
-#ifdef __linux__
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) cpus = std::max(1, CPU_COUNT(&set));
-#endif
-  return std::min(cpus, quota_cpus(cpus));
-}
-
 Pool& Pool::get() {
-  static Pool* pool = new Pool(usable_cpus());
+  static Pool* pool = new Pool(os::usable_cpus());
   return *pool;
 }
 

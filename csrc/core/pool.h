@@ -58,7 +58,4 @@ class Pool {
 /// Tells the CPU that this is a spin loop.
 void pause_cpu();
 
-/// CPUs this process may use: affinity mask and cgroup quota, at least 1.
-int usable_cpus();
-
 }  // namespace moe

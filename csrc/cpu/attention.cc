@@ -33,7 +33,6 @@ struct Softmaxes {
 template <class T>
 void attend_block(const Kernels& kernels, const Attention& op, Query* queries, int m,
                   Softmaxes& softmaxes, int64_t block, int64_t base) {
-  constexpr int kHalf = sizeof(T) == 2;
   const int64_t D = op.keys.dim(2), start = block * kBlockTokens;
   const float* q[kQueries];
   float* acc[kQueries];
@@ -50,9 +49,9 @@ void attend_block(const Kernels& kernels, const Attention& op, Query* queries, i
     most = std::max(most, end[i]);
   }
   alignas(64) float p[kQueries * kBlockTokens];
-  kernels.key_scores(q, m, op.keys.as<T>() + base, kHalf, D, p);
+  kernels.key_scores(q, m, op.keys.as<T>() + base, is_bf16<T>, D, p);
   kernels.softmax_block(p, m, begin, end, op.scale, softmaxes.best, softmaxes.total, keep);
-  kernels.add_values(p, m, most, op.values.as<T>() + base, kHalf, D, keep, acc);
+  kernels.add_values(p, m, most, op.values.as<T>() + base, is_bf16<T>, D, keep, acc);
 }
 
 /// Up to eight queries of one sequence and key head.
@@ -65,7 +64,7 @@ void attend(const Kernels& kernels, const Attention& op, Query* queries, int m, 
     Query& query = queries[i];
     const T* q = op.q.row<T>(query.token) + query.head * D;
     query.first = op.starts.as<int32_t>()[query.token];
-    query.last = op.positions.as<int32_t>()[query.token];
+    query.last = op.ends.as<int32_t>()[query.token];
     for (int64_t d = 0; d < D; ++d) query.q[d] = to_float(q[d]);
     std::fill_n(query.acc, D, 0.f);
     first = std::min(first, query.first);

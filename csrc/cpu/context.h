@@ -1,20 +1,5 @@
 #pragma once
+// What every `run_cpu` includes: the context and the table of kernels in it.
 
-#include "core/pool.h"
+#include "core/context.h"
 #include "cpu/isa/kernels.h"
-
-namespace moe {
-
-/// What `run_cpu` may use: the kernels of the chosen instruction set and the pool.
-struct CpuContext {
-  const Kernels& kernels;
-  Pool& pool;
-  int threads;  // at most this many
-
-  template <class Body>
-  void parallel(int64_t items, int64_t chunk, const Body& body) const {
-    pool.run(items, chunk, threads, body);
-  }
-};
-
-}  // namespace moe

@@ -161,14 +161,16 @@ void multiply(const Job& job, int64_t g, int64_t first, int64_t count, const std
 void finish_row(const Job& job, float* sums, int64_t row, int64_t column, int64_t n) {
   const GemmArgs& args = job.args;
   const Kernels& kernels = job.kernels;
-  if (args.activation == Activation::swiglu) {
-    kernels.silu_mul(sums, sums + kPanel / 2, n, sums);
-  } else {
-    if (args.bias) kernels.add_scaled(args.bias + column, 1.f, n, sums);
-    if (args.activation == Activation::silu) kernels.silu_mul(sums, nullptr, n, sums);
-    if (args.activation == Activation::tanh)
-      for (int64_t i = 0; i < n; ++i) sums[i] = std::tanh(sums[i]);
+  const bool swiglu = args.activation == Activation::swiglu;
+  float* up = sums + kPanel / 2;
+  if (args.bias) {
+    kernels.add_scaled(args.bias + column, 1.f, n, sums);
+    if (swiglu) kernels.add_scaled(args.bias + job.grid.columns + column, 1.f, n, up);
   }
+  if (swiglu) kernels.silu_mul(sums, up, n, sums);
+  if (args.activation == Activation::silu) kernels.silu_mul(sums, nullptr, n, sums);
+  if (args.activation == Activation::tanh)
+    for (int64_t i = 0; i < n; ++i) sums[i] = std::tanh(sums[i]);
   if (args.residual) kernels.add_scaled(args.residual->row<float>(row) + column, 1.f, n, sums);
   if (args.out.dtype == DType::f32)
     std::memcpy(args.out.row<float>(row) + column, sums, static_cast<size_t>(n) * sizeof(float));
@@ -223,15 +225,15 @@ void gemm_cpu(const CpuContext& cpu, const GemmArgs& args) {
   });
 }
 
-void check_gemm(const Check& check, const Tensor& x, const Tensor& weight, Activation activation,
-                const Tensor& out) {
-  const bool swiglu = activation == Activation::swiglu;
-  check.packed("weight", weight, swiglu ? Layout::gate_up : Layout::panels);
-  if (weight.dim(1) != x.dim(1))
-    fail(Code::shape, "gemm: x must be [", x.dim(0), ", ", weight.dim(1), "], got ",
-         x.shape.text());
-  check.activation("out", out);
-  check.shape("out", out, {x.dim(0), swiglu ? weight.dim(0) / 2 : weight.dim(0)});
+void check_gemm(const Check& check, const char* name, const Tensor& x, const Tensor& weight,
+                Activation activation, DType out) {
+  check.packed(name, weight, activation == Activation::swiglu ? Layout::gate_up : Layout::panels);
+  check.shape("x", x, {x.dim(0), weight.dim(1)});
+  check.activation("dtype", out);
+}
+
+int64_t outputs_of(const Tensor& weight, Activation activation) {
+  return activation == Activation::swiglu ? weight.dim(0) / 2 : weight.dim(0);
 }
 
 size_t gemm_scratch_bytes(const Tensor& x, int64_t groups) {

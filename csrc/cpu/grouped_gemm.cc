@@ -5,9 +5,7 @@
 namespace moe {
 
 void GroupedGemm::run_cpu(const CpuContext& cpu) const {
-  if (weights.empty()) return;
-  if (rows) permute().run_cpu(cpu);
-  gemm_cpu(cpu, {.x = rows ? gathered : x,
+  gemm_cpu(cpu, {.x = x,
                  .offsets = offsets.as<int32_t>(),
                  .weights = weights.data(),
                  .groups = static_cast<int64_t>(weights.size()),

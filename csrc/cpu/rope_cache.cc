@@ -9,10 +9,10 @@ namespace {
 template <class T>
 void rotated(const Kernels& kernels, const T* head, int64_t size, const float* cos_sin,
              int64_t rotary, float* buffer) {
-  if constexpr (sizeof(T) == sizeof(float))
-    std::copy_n(head, size, buffer);
-  else
+  if constexpr (is_bf16<T>)
     kernels.widen(&head->bits, size, buffer);
+  else
+    std::copy_n(head, size, buffer);
   kernels.rotate(buffer, cos_sin, rotary / 2);
 }
 
@@ -31,10 +31,10 @@ void RopeCache::run_cpu(const CpuContext& cpu) const {
         for (int64_t n = 0; n < N; ++n) {
           Value* head = q.row<Value>(t) + n * D;
           rotated(cpu.kernels, head, D, cos_sin, r, buffer);
-          if constexpr (sizeof(Value) == sizeof(float))
-            std::copy_n(buffer, D, head);
-          else
+          if constexpr (is_bf16<Value>)
             cpu.kernels.narrow(buffer, D, &head->bits);
+          else
+            std::copy_n(buffer, D, head);
         }
         for (int64_t g = 0; g < G; ++g) {
           const int64_t base = (block * G + g) * D * kBlockTokens;

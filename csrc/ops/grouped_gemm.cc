@@ -9,20 +9,28 @@ void GroupedGemm::check() const {
   check.rank("x", x, 2);
   check.activation("x", x);
   check.contiguous("x", x);
-  if (rows) permute().check();
-  const Tensor& grouped = rows ? gathered : x;
+  if (weights.empty()) fail(Code::option, kName, ": weights must be at least one, got none");
   check.shape("offsets", offsets, {static_cast<int64_t>(weights.size()) + 1});
   check.dtype("offsets", offsets, {DType::i32});
   for (const Tensor& weight : weights) {
-    check_gemm(check, grouped, weight, activation, out);
+    check_gemm(check, "weights", x, weight, activation, dtype);
     check.shape("weights", weight, weights[0].shape);
     check.dtype("weights", weight, {weights[0].dtype});
   }
 }
 
+void GroupedGemm::check_gpu() const {
+  if (static_cast<int64_t>(weights.size()) > kMaxGroups)
+    fail(Code::unsupported, kName, ": weights must be of at most ", kMaxGroups,
+         " experts on a GPU, got ", weights.size());
+}
+
+void GroupedGemm::make_outputs(const Make& make) {
+  out = make({x.dim(0), outputs_of(weights[0], activation)}, dtype);
+}
+
 size_t GroupedGemm::scratch_bytes(const Device* device) const {
-  if (device || weights.empty()) return 0;
-  return gemm_scratch_bytes(rows ? gathered : x, static_cast<int64_t>(weights.size()));
+  return device ? 0 : gemm_scratch_bytes(x, static_cast<int64_t>(weights.size()));
 }
 
 }  // namespace moe

@@ -1,6 +1,7 @@
 #include "weights/random.h"
 
 #include "core/check.h"
+#include "core/device.h"
 
 namespace moe {
 

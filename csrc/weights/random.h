@@ -1,7 +1,8 @@
 #pragma once
 
+#include "core/context.h"
 #include "core/op.h"
-#include "core/plan.h"
+#include "core/splitmix64.h"
 
 namespace moe {
 
@@ -18,16 +19,10 @@ struct FillRandom {
   void run_cpu(const CpuContext&) const;
   void run_cuda(const CudaContext&) const;
 
-  static constexpr uint64_t bits(uint64_t seed, int64_t i) {  // splitmix64
-    uint64_t z = seed + 0x9e3779b97f4a7c15ull * static_cast<uint64_t>(i + 1);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return z ^ (z >> 31);
-  }
-
   constexpr float value(int64_t i) const { return value(i, mean, width, seed); }
   static constexpr float value(int64_t i, float mean, float width, uint64_t seed) {
-    return mean + width * (static_cast<float>(bits(seed, i) >> 40) * 0x1p-23f - 1.f);
+    const uint64_t bits = splitmix64(seed, static_cast<uint64_t>(i));
+    return mean + width * (static_cast<float>(bits >> 40) * 0x1p-23f - 1.f);
   }
 };
 

@@ -4,7 +4,7 @@
 
 namespace moe {
 
-/// How a rotary table was rounded by whoever made the weights' results.
+/// How a rotary table was rounded by the checkpoint's authors.
 enum class RopeRounding {
   exact,             // f32 throughout
   bf16_frequencies,  // inverse frequencies in bf16 (Yuan's Megatron code)

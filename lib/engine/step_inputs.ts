@@ -1,12 +1,12 @@
 import type { Visible } from '../layers/step.ts'
 import type { VisibilityRules } from '../layers/visibility.ts'
-import type { Tensor } from '../native.ts'
+import type { Plan, Tensor } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { type ScheduledChunk, startOf, tokensOf } from './chunk.ts'
 import { usesHistory } from './sampling.ts'
 
 /** The tensors that a step's numbers are copied to. */
-export interface StepTensors extends ops.SampleInputs {
+export interface StepTensors {
   ids: Tensor
   positions: Tensor
   slots: Tensor
@@ -14,6 +14,10 @@ export interface StepTensors extends ops.SampleInputs {
   sequences: Tensor
   blockTable: Tensor
   logitRows: Tensor
+  options: Tensor
+  counts: Tensor
+  historyOffsets: Tensor
+  history: Tensor
 }
 
 export interface InputShape {
@@ -25,89 +29,40 @@ export interface InputShape {
   logitRows: number
 }
 
-/** Elements between which an input may begin: 64 bytes. */
-const unit = 16
-
 /**
- * Where a step's inputs lie in one list, so that all of them are one copy. The history comes last: its length is
- * no part of the shape.
+ * The inputs of a step. The history comes last: its length is no part of the shape.
+ *
+ * @param capacity tokens of the cache; no step's histories are longer together
  */
-export class InputLayout {
-  readonly #rules: VisibilityRules
-  readonly #starts: Record<string, number> = {}
-  readonly #shapes: Record<string, number[]>
-  /** Elements up to the history's end. */
-  readonly length: number
-
-  /** @param capacity tokens of the cache; no step's histories are longer together */
-  constructor(
-    { tokens, sequences, tableWidth, sampled, logitRows }: InputShape,
-    rules: VisibilityRules,
-    capacity: number,
-  ) {
-    this.#rules = rules
-    const visible = Object.entries(rules).flatMap(([name, rule]) => [
-      [`starts ${name}`, [tokens]],
-      ...(rule.end ? [[`ends ${name}`, [tokens]]] : []),
-    ])
-    this.#shapes = {
-      ids: [tokens],
-      positions: [tokens],
-      slots: [tokens],
-      ...Object.fromEntries(visible),
-      sequences: [tokens],
-      logitRows: [sampled + logitRows],
-      blockTable: [sequences, tableWidth],
-      options: [sampled, ops.sampleOptions.length],
-      counts: [sampled, ops.sampleCounts.length],
-      historyOffsets: [sampled + 1],
-      history: [capacity],
-    }
-    let end = 0
-    for (const [name, shape] of Object.entries(this.#shapes)) {
-      this.#starts[name] = end
-      end += Math.ceil(shape.reduce((n, dim) => n * dim, 1) / unit) * unit
-    }
-    this.length = end
-  }
-
-  /** The inputs as parts of `list`. */
-  views(list: Tensor): StepTensors {
-    const view = (name: string): Tensor =>
-      list.view(this.#starts[name]!, this.#shapes[name]!, name === 'options' ? 'f32' : 'i32')
-    const positions = view('positions')
-    const visible = Object.entries(this.#rules).map(([name, rule]) => [
-      name,
-      { starts: view(`starts ${name}`), ends: rule.end ? view(`ends ${name}`) : positions },
-    ])
-    return {
-      ids: view('ids'),
-      positions,
-      slots: view('slots'),
-      visible: Object.fromEntries(visible),
-      sequences: view('sequences'),
-      blockTable: view('blockTable'),
-      logitRows: view('logitRows'),
-      options: view('options'),
-      counts: view('counts'),
-      historyOffsets: view('historyOffsets'),
-      history: view('history'),
-    }
-  }
-
-  /** The numbers as they lie in the list. */
-  pack(data: StepData): Int32Array {
-    const packed = new Int32Array(this.#starts.history! + data.history!.length)
-    for (const [name, array] of Object.entries(data)) {
-      const bits = new Int32Array(array.buffer, array.byteOffset, array.length)
-      packed.set(bits, this.#starts[name]!)
-    }
-    return packed
+export function declareInputs(
+  plan: Plan,
+  { tokens, sequences, tableWidth, sampled, logitRows }: InputShape,
+  rules: VisibilityRules,
+  capacity: number,
+): StepTensors {
+  const i32 = (name: string, ...shape: number[]) => plan.input(name, shape, 'i32')
+  const positions = i32('positions', tokens)
+  const visible = Object.entries(rules).map(([name, rule]) => {
+    const starts = i32(`starts.${name}`, tokens)
+    return [name, { starts, ends: rule.end ? i32(`ends.${name}`, tokens) : positions }]
+  })
+  return {
+    ids: i32('ids', tokens),
+    positions,
+    slots: i32('slots', tokens),
+    visible: Object.fromEntries(visible),
+    sequences: i32('sequences', tokens),
+    logitRows: i32('logitRows', sampled + logitRows),
+    blockTable: i32('blockTable', sequences, tableWidth),
+    options: plan.input('options', [sampled, ops.sampleOptionNames.length], 'f32'),
+    counts: i32('counts', sampled, ops.sampleCountNames.length),
+    historyOffsets: i32('historyOffsets', sampled + 1),
+    history: i32('history', capacity),
   }
 }
 
-/** By the names of the layout. */
-export type StepData = Record<string, Int32Array | Float32Array>
+/** By the names that inputs are declared under. */
+export type StepData = { [name: string]: Int32Array | Float32Array }
 
 /** Fewest columns of a block table. */
 const minTableWidth = 8
@@ -176,8 +131,8 @@ function visibleInputs(chunks: ScheduledChunk[], rules: VisibilityRules): StepDa
         if (rule.end) ends.push(Math.min(rule.end(position, length), first + numTokens - 1))
       }
     }
-    data[`starts ${name}`] = Int32Array.from(starts)
-    if (rule.end) data[`ends ${name}`] = Int32Array.from(ends)
+    data[`starts.${name}`] = Int32Array.from(starts)
+    if (rule.end) data[`ends.${name}`] = Int32Array.from(ends)
   }
   return data
 }
@@ -197,8 +152,8 @@ function sampleInputs(chunks: ScheduledChunk[]): StepData {
       step,
       promptLength,
     }
-    for (const name of ops.sampleOptions) options.push(named[name])
-    for (const name of ops.sampleCounts) counts.push(named[name])
+    for (const name of ops.sampleOptionNames) options.push(named[name])
+    for (const name of ops.sampleCountNames) counts.push(named[name])
     if (usesHistory(sampling)) for (const id of sequence.ids) history.push(id)
     historyOffsets.push(history.length)
   }

@@ -1,9 +1,9 @@
-import type { LayerCache, Step, Trace } from '../layers/step.ts'
+import type { LayerCache, Trace } from '../layers/step.ts'
 import type { Architecture } from '../models/architecture.ts'
 import type { ActivationDType, Plan, Tensor } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import type { ChunkResult, ScheduledChunk } from './chunk.ts'
-import type { InputLayout, InputShape } from './step_inputs.ts'
+import { declareInputs, type InputShape } from './step_inputs.ts'
 import {
   type Reader,
   type Results,
@@ -24,62 +24,65 @@ export interface StepShape extends InputShape {
 /** A step recorded for one shape. */
 export interface StepPlan {
   plan: Plan
-  inputs: InputLayout
-  ids: Tensor
-  outputs: Record<string, Tensor>
+  /** [chunks that sample] i32 */
+  sampledIds: Tensor | undefined
   read(results: Results, chunks: ScheduledChunk[]): ChunkResult[]
 }
 
 /** Records the model's forward pass and what is wanted of it. */
 export function recordStep(
-  model: Architecture,
   plan: Plan,
+  model: Architecture,
   shape: StepShape,
-  memory: {
-    layout: InputLayout
-    inputs: Tensor
+  of: {
     caches: LayerCache[]
+    /** Tokens of the cache. */
+    capacity: number
     dtype: ActivationDType
     /** Ids at and beyond it are never sampled. */
     vocabulary: number
   },
 ): StepPlan {
-  const inputs = memory.layout.views(memory.inputs)
-  const { caches, dtype } = memory
+  const { options, counts, history, historyOffsets, ...inputs } = declareInputs(
+    plan,
+    shape,
+    model.visibility,
+    of.capacity,
+  )
+  const { caches, dtype, vocabulary } = of
   const trace: Trace = { hiddenStates: [], routing: [] }
   const logitRows = shape.sampled + shape.logitRows > 0 ? inputs.logitRows : undefined
-  const step: Step = { plan, dtype, caches, trace, ...inputs, logitRows }
-  const logits = model.forward(step)
+  const logits = model.forward({ plan, dtype, caches, trace, ...inputs, logitRows })
 
-  const outputs: Record<string, Tensor> = {}
   const readers: Reader[] = []
+  let sampledIds: Tensor | undefined
   if (logits && shape.sampled > 0) {
-    const { ids, ...rest } = ops.sample(plan, logits, inputs, memory.vocabulary, shape.top)
-    Object.assign(outputs, { sampledIds: ids, ...rest })
+    const asked = { options, counts, history, historyOffsets, vocabulary, top: shape.top }
+    const sampled = ops.sample(plan, { logits, ...asked })
+    for (const [name, tensor] of Object.entries(sampled)) plan.output(name, tensor)
+    sampledIds = sampled.ids
     readers.push(readSampled(shape.top))
   }
   if (logits && shape.logitRows > 0) {
-    outputs.logits = logits
+    plan.output('logits', logits)
     readers.push(readLogits(shape.sampled, model.config.vocabSize))
   }
   if (shape.hiddenStates) {
-    for (const [l, hidden] of trace.hiddenStates.entries()) outputs[`hidden ${l}`] = hidden
+    for (const [l, hidden] of trace.hiddenStates.entries()) plan.output(`hidden.${l}`, hidden)
     readers.push(readHiddenStates(trace.hiddenStates.length))
   }
   if (shape.routing) {
     for (const [l, routing] of trace.routing.entries()) {
       if (!routing) continue
-      outputs[`expertIds ${l}`] = routing.ids
-      outputs[`weights ${l}`] = routing.weights
-      outputs[`logits ${l}`] = routing.logits
+      plan.output(`expertIds.${l}`, routing.ids)
+      plan.output(`expertWeights.${l}`, routing.weights)
+      plan.output(`routerLogits.${l}`, routing.logits)
     }
     readers.push(readRouting(trace.routing.length))
   }
   return {
     plan,
-    inputs: memory.layout,
-    ids: inputs.ids,
-    outputs,
+    sampledIds,
     read(results, chunks) {
       const out: ChunkResult[] = chunks.map(() => ({}))
       for (const read of readers) read(results, chunks, out)

@@ -3,15 +3,15 @@ import { type ChunkResult, type ScheduledChunk, tokensOf } from './chunk.ts'
 import type { LayerRouting } from './trace.ts'
 
 /** A step's outputs by name. */
-export type Results = Readonly<Record<string, NumberArray>>
+export type Results = { readonly [name: string]: NumberArray }
 
 /** Copies what one kind of output means for each chunk into `out`. */
 export type Reader = (results: Results, chunks: ScheduledChunk[], out: ChunkResult[]) => void
 
-/** Row i of `sampledIds` and `logprobs` belongs to the i-th chunk that samples. */
+/** Row i of `ids` and `logprobs` belongs to the i-th chunk that samples. */
 export const readSampled =
   (width: number): Reader =>
-  ({ sampledIds, logprobs, topIds, topLogprobs }, chunks, out) => {
+  ({ ids, logprobs, topIds, topLogprobs }, chunks, out) => {
     let row = 0
     for (const [c, { sample }] of chunks.entries()) {
       if (!sample) continue
@@ -19,7 +19,7 @@ export const readSampled =
         id: topIds![row * width + i]!,
         logprob: topLogprobs![row * width + i]!,
       }))
-      out[c]!.sampled = { id: sampledIds![row]!, logprob: logprobs![row]!, top }
+      out[c]!.sampled = { id: ids![row]!, logprob: logprobs![row]!, top }
       row++
     }
   }
@@ -53,7 +53,7 @@ export const readHiddenStates =
   (results, chunks, out) => {
     for (const result of out) result.hiddenStates = []
     for (let l = 0; l < numLayers; l++)
-      for (const [c, rows] of tokenRows(results[`hidden ${l}`] as Float32Array, chunks).entries())
+      for (const [c, rows] of tokenRows(results[`hidden.${l}`] as Float32Array, chunks).entries())
         out[c]!.hiddenStates!.push(rows)
   }
 
@@ -62,10 +62,10 @@ export const readRouting =
   (numLayers: number): Reader =>
   (results, chunks, out) => {
     const layers = Array.from({ length: numLayers }, (_, l): LayerRouting[] | undefined => {
-      if (!results[`expertIds ${l}`]) return undefined
-      const expertIds = tokenRows(results[`expertIds ${l}`] as Int32Array, chunks)
-      const weights = tokenRows(results[`weights ${l}`] as Float32Array, chunks)
-      const logits = tokenRows(results[`logits ${l}`] as Float32Array, chunks)
+      if (!results[`expertIds.${l}`]) return undefined
+      const expertIds = tokenRows(results[`expertIds.${l}`] as Int32Array, chunks)
+      const weights = tokenRows(results[`expertWeights.${l}`] as Float32Array, chunks)
+      const logits = tokenRows(results[`routerLogits.${l}`] as Float32Array, chunks)
       return expertIds.map((ids, c) => ({
         expertIds: ids,
         weights: weights[c]!,

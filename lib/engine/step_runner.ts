@@ -4,7 +4,6 @@ import {
   type ActivationDType,
   type Arena,
   type CancelToken,
-  type DType,
   type Gpu,
   type NumberArray,
   native,
@@ -13,15 +12,9 @@ import {
 } from '../native.ts'
 import { blockTokens } from '../ops/index.ts'
 import { allocateCaches } from './cache.ts'
-import {
-  type ChunkResult,
-  maxSequences,
-  maxStepTokens,
-  type ScheduledChunk,
-  tokensOf,
-} from './chunk.ts'
+import { type ChunkResult, maxStepTokens, type ScheduledChunk, tokensOf } from './chunk.ts'
 import { PlanCache } from './plan_cache.ts'
-import { InputLayout, type InputShape, stepInputs, tableWidthOf } from './step_inputs.ts'
+import { stepInputs, tableWidthOf } from './step_inputs.ts'
 import { recordStep, type StepPlan, type StepShape } from './step_plan.ts'
 
 const maxPlans = 64
@@ -50,7 +43,6 @@ export class StepRunner {
   /** Everything allocated here. */
   readonly #tensors: Tensor[] = []
   readonly #caches: LayerCache[]
-  readonly #inputs: Tensor
   readonly #plans = new PlanCache<StepPlan>(maxPlans)
   #last: StepPlan | undefined
 
@@ -60,21 +52,12 @@ export class StepRunner {
     const { gpu, numBlocks, dtype } = options
     this.maxTokens = gpu ? maxStepTokens.gpu : maxStepTokens.cpu
     this.#arena = new (native().Arena)(gpu)
-    const tensor = (shape: number[], dtype: DType): Tensor => {
-      const made = native().tensor(shape, dtype, 'rows', gpu)
-      this.#tensors.push(made)
-      return made
-    }
     try {
-      this.#caches = allocateCaches(model.layers, numBlocks, (shape) => tensor(shape, dtype))
-      const most = this.#layout({
-        tokens: this.maxTokens,
-        sequences: maxSequences,
-        tableWidth: numBlocks,
-        sampled: maxSequences,
-        logitRows: this.maxTokens,
+      this.#caches = allocateCaches(model.layers, numBlocks, (shape) => {
+        const tensor = native().tensor(shape, dtype, 'rows', gpu)
+        this.#tensors.push(tensor)
+        return tensor
       })
-      this.#inputs = tensor([most.length], 'i32')
     } catch (error) {
       this.dispose() // out of memory leaves nothing behind
       throw error
@@ -105,13 +88,14 @@ export class StepRunner {
     const step = this.#plans.get(JSON.stringify(shape), () => this.#record(shape))
     const before = this.#last
     this.#last = step
-    const numbers = step.inputs.pack(stepInputs(chunks, visibility, shape.tableWidth))
-    const inputs: [Tensor, NumberArray | Tensor][] = [[this.#inputs, numbers]]
-    if (chunks[0]!.ahead) inputs.push([step.ids, before!.outputs.sampledIds!])
-    const outputs = Object.values(step.outputs)
-    const arrays = await step.plan.run(inputs, outputs, this.#options.threads, cancel)
-    const names = Object.keys(step.outputs)
-    return step.read(Object.fromEntries(names.map((name, i) => [name, arrays[i]!])), chunks)
+    const inputs: { [name: string]: NumberArray | Tensor } = stepInputs(
+      chunks,
+      visibility,
+      shape.tableWidth,
+    )
+    if (chunks[0]!.ahead) inputs.ids = before!.sampledIds!
+    const results = await step.plan.run(inputs, this.#options.threads, cancel)
+    return step.read(results, chunks)
   }
 
   /** Runs the last step's plan again and times its ops. */
@@ -127,17 +111,11 @@ export class StepRunner {
     for (const tensor of this.#tensors) tensor.release()
   }
 
-  #layout(shape: InputShape): InputLayout {
-    return new InputLayout(shape, this.#model.visibility, this.#options.numBlocks * blockTokens)
-  }
-
   #record(shape: StepShape): StepPlan {
-    return recordStep(this.#model, new (native().Plan)(this.#arena), shape, {
-      layout: this.#layout(shape),
-      inputs: this.#inputs,
-      caches: this.#caches,
-      dtype: this.#options.dtype,
-      vocabulary: this.#options.vocabulary,
-    })
+    const { deterministic, numBlocks, dtype, vocabulary } = this.#options
+    const plan = new (native().Plan)(this.#arena, { deterministic })
+    const capacity = numBlocks * blockTokens
+    const of = { caches: this.#caches, capacity, dtype, vocabulary }
+    return recordStep(plan, this.#model, shape, of)
   }
 }

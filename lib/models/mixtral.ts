@@ -60,7 +60,7 @@ function moeLayer(weights: Weights, c: MixtralConfig, prefix: string): MoeLayer 
   return new MoeLayer(new SoftmaxTopK(weights, `${prefix}.gate.weight`, router), {
     kinds: experts,
     topK,
-    up: experts.map((_, e) =>
+    gateUp: experts.map((_, e) =>
       weights.matrix([rowsOf(name(e, 'w1'), [I, H]), rowsOf(name(e, 'w3'), [I, H])], {
         layout: 'gate_up',
         share: 'expert',

@@ -115,7 +115,7 @@ function moeLayer(weights: Weights, c: MoePlusPlusConfig, prefix: string): MoeLa
   return new MoeLayer(router, {
     kinds: experts,
     topK: c.topK,
-    up: of('ffn').map((name) =>
+    gateUp: of('ffn').map((name) =>
       weights.matrix([rowsOf(`${name}.up_proj.weight`, [2 * I, H])], {
         layout: 'gate_up',
         share: 'expert',
@@ -126,7 +126,7 @@ function moeLayer(weights: Weights, c: MoePlusPlusConfig, prefix: string): MoeLa
     ),
     activation: 'swiglu', // whatever hidden_act says, as published
     constants: {
-      vectors: weights.stack(
+      constants: weights.stack(
         of('constant').map((name) => `${name}.constant`),
         [H],
       ),

@@ -37,7 +37,7 @@ function moeLayer(
     weights.matrix([rowsOf(name, shape)], { layout, share })
   return new MoeLayer(new SoftmaxTopK(weights, 'gate', { kinds, hidden, topK }), {
     ...{ kinds, topK, activation: 'swiglu' },
-    up: kinds.map(() => matrix('w1.weight', [2 * size, hidden], 'gate_up')),
+    gateUp: kinds.map(() => matrix('w1.weight', [2 * size, hidden], 'gate_up')),
     down: kinds.map(() => matrix('w2.weight', [hidden, size], 'panels')),
   })
 }
@@ -52,7 +52,7 @@ class Dense implements Layer {
   }
 
   forward({ plan }: Step, x: Tensor): { out: Tensor } {
-    return { out: ops.linear(plan, x, this.#weight, 'f32', { residual: x }) }
+    return ops.linear(plan, { x, weight: this.#weight, residual: x })
   }
 }
 

@@ -4,7 +4,7 @@ import { allocateCaches, blockBytes, keepsState } from '../../lib/engine/cache.t
 import type { ScheduledChunk } from '../../lib/engine/chunk.ts'
 import { PlanCache } from '../../lib/engine/plan_cache.ts'
 import { SequenceState } from '../../lib/engine/sequence_state.ts'
-import { InputLayout, stepInputs, tableWidthOf } from '../../lib/engine/step_inputs.ts'
+import { declareInputs, stepInputs, tableWidthOf } from '../../lib/engine/step_inputs.ts'
 import type { LayerInfo } from '../../lib/layers/step.ts'
 import {
   causal,
@@ -12,7 +12,7 @@ import {
   slidingWindow,
   type VisibilityRules,
 } from '../../lib/layers/visibility.ts'
-import type { Tensor } from '../../lib/native.ts'
+import type { Plan, Tensor } from '../../lib/native.ts'
 import { range } from '../support/golden.ts'
 
 const rules: VisibilityRules = {
@@ -43,27 +43,27 @@ describe('what tokens see', () => {
   it('starts by every rule, ends where a rule has its own', () => {
     const ids = [1, 2, 7, 3, 4, 7, 5]
     const whole = numbers([chunk(ids, 0, 7)])
-    expect(whole['starts full']).toEqual([0, 0, 0, 0, 0, 0, 0])
-    expect(whole['starts window']).toEqual([0, 0, 0, 1, 2, 3, 4])
-    expect(whole['starts reset']).toEqual([0, 0, 0, 3, 3, 3, 6])
-    expect(whole['ends both']).toEqual([6, 6, 6, 6, 6, 6, 6])
-    expect(Object.keys(whole).filter((name) => name.startsWith('ends'))).toEqual(['ends both'])
+    expect(whole['starts.full']).toEqual([0, 0, 0, 0, 0, 0, 0])
+    expect(whole['starts.window']).toEqual([0, 0, 0, 1, 2, 3, 4])
+    expect(whole['starts.reset']).toEqual([0, 0, 0, 3, 3, 3, 6])
+    expect(whole['ends.both']).toEqual([6, 6, 6, 6, 6, 6, 6])
+    expect(Object.keys(whole).filter((name) => name.startsWith('ends'))).toEqual(['ends.both'])
   })
 
   it('a chunk sees no further than itself', () => {
     const ids = [1, 2, 7, 3, 4, 7, 5]
     const step = numbers([chunk(ids, 2, 3), chunk(ids, 5, 1)])
     expect(step.positions).toEqual([2, 3, 4, 5])
-    expect(step['starts reset']).toEqual([0, 3, 3, 3])
-    expect(step['starts window']).toEqual([0, 1, 2, 3])
-    expect(step['ends both']).toEqual([4, 4, 4, 5])
+    expect(step['starts.reset']).toEqual([0, 3, 3, 3])
+    expect(step['starts.window']).toEqual([0, 1, 2, 3])
+    expect(step['ends.both']).toEqual([4, 4, 4, 5])
   })
 
   it('a token whose id is not known yet', () => {
     const step = numbers([chunk([1, 2, 7], 2, 1, true)])
     expect(step.positions).toEqual([3])
-    expect(step['starts reset']).toEqual([3])
-    expect(step['starts window']).toEqual([1])
+    expect(step['starts.reset']).toEqual([3])
+    expect(step['starts.window']).toEqual([1])
   })
 })
 
@@ -91,23 +91,21 @@ describe('the block table', () => {
   })
 })
 
-it('inputs do not overlap', () => {
-  const shape = { tokens: 5, sequences: 2, tableWidth: 8, sampled: 1, logitRows: 3 }
-  const layout = new InputLayout(shape, rules, 64)
-  const parts: [number, number][] = []
-  const list = {
-    view: (start: number, shape: number[]) => {
-      parts.push([start, start + shape.reduce((n, dim) => n * dim, 1)])
-      return {} as Tensor
+it('a rule without an end of its own ends at the token', () => {
+  const declared: string[] = []
+  const plan = {
+    input(name: string) {
+      declared.push(name)
+      return { name }
     },
   }
-  const { visible, positions } = layout.views(list as unknown as Tensor)
+  const shape = { tokens: 5, sequences: 2, tableWidth: 8, sampled: 1, logitRows: 3 }
+  const { visible, positions } = declareInputs(plan as unknown as Plan, shape, rules, 64)
   expect(visible.full!.ends).toBe(positions)
   expect(visible.both!.ends).not.toBe(positions)
-  parts.sort(([a], [b]) => a - b)
-  for (const [i, [start]] of parts.entries())
-    expect(start).toBeGreaterThanOrEqual(parts[i - 1]?.[1] ?? 0)
-  expect(parts.at(-1)![1]).toBe(layout.length)
+  const data = stepInputs([chunk([1, 2, 3, 4, 5], 0, 5)], rules, 8)
+  expect(new Set(Object.keys(data))).toEqual(new Set(declared))
+  expect(declared.at(-1)).toBe('history') // its length is no part of the shape
 })
 
 describe('caches', () => {

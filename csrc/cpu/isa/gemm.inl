@@ -29,7 +29,7 @@ INLINE Vf widen_pairs(const uint32_t* line, int odd) {
 /// M rows times one panel, k ascending. Their sums may not leave room for all 64 columns; then
 /// several passes go over a block of lines that fits the first-level cache, and each brings its
 /// share of the next block.
-template <int M, bool Half>
+template <int M, bool Bf16>
 INLINE void few_rows(const float* const* x, const void* panel, int64_t lines, float* out) {
   constexpr int kFit = kTileVectors == 4 ? 4 : M == 1 ? 8 : M == 2 ? 4 : 2;
   constexpr int V = kPanelColumns / kLanes < kFit ? kPanelColumns / kLanes : kFit;
@@ -53,14 +53,14 @@ INLINE void few_rows(const float* const* x, const void* panel, int64_t lines, fl
           next += kShare;
         }
 #pragma GCC unroll 2
-        for (int odd = 0; odd < (Half ? 2 : 1); ++odd) {
+        for (int odd = 0; odd < (Bf16 ? 2 : 1); ++odd) {
           Vf a[M];
 #pragma GCC unroll 4
-          for (int m = 0; m < M; ++m) a[m] = splat(x[m][Half ? 2 * k + odd : k]);
+          for (int m = 0; m < M; ++m) a[m] = splat(x[m][Bf16 ? 2 * k + odd : k]);
 #pragma GCC unroll 8
           for (int v = 0; v < V; ++v) {
             const int64_t at = k * kPanelColumns + c + v * kLanes;
-            const Vf w = Half ? widen_pairs((const uint32_t*)panel + at, odd)
+            const Vf w = Bf16 ? widen_pairs((const uint32_t*)panel + at, odd)
                               : load((const float*)panel + at);
 #pragma GCC unroll 4
             for (int m = 0; m < M; ++m) acc[m][v] += w * a[m];
@@ -75,34 +75,34 @@ INLINE void few_rows(const float* const* x, const void* panel, int64_t lines, fl
   }
 }
 
-template <bool Half>
+template <bool Bf16>
 INLINE void few(const float* const* x, int m, const void* panel, int64_t lines, float* out) {
   switch (m) {
     case 1:
-      return few_rows<1, Half>(x, panel, lines, out);
+      return few_rows<1, Bf16>(x, panel, lines, out);
     case 2:
-      return few_rows<2, Half>(x, panel, lines, out);
+      return few_rows<2, Bf16>(x, panel, lines, out);
     case 3:
-      return few_rows<3, Half>(x, panel, lines, out);
+      return few_rows<3, Bf16>(x, panel, lines, out);
     default:
-      return few_rows<4, Half>(x, panel, lines, out);
+      return few_rows<4, Bf16>(x, panel, lines, out);
   }
 }
 
-void gemm_few(const float* const* x, int m, const void* panel, int64_t lines, int half,
+void gemm_few(const float* const* x, int m, const void* panel, int64_t lines, bool bf16,
               float* out) {
-  half ? few<true>(x, m, panel, lines, out) : few<false>(x, m, panel, lines, out);
+  bf16 ? few<true>(x, m, panel, lines, out) : few<false>(x, m, panel, lines, out);
 }
 
 /// Widens n k-values of a panel, from line `line` on, into slices [kSlices][n][kTileColumns].
-INLINE void widen_block(const void* panel, int64_t line, int64_t n, bool half, float* block) {
+INLINE void widen_block(const void* panel, int64_t line, int64_t n, bool bf16, float* block) {
   // The next block comes from memory while this one is used. (The last asks for what is behind the
   // panel, usually the next panel.)
-  const char* next = (const char*)panel + (line + (half ? n / 2 : n)) * 256;
-  for (int64_t i = 0; i < (half ? n / 2 : n) * 256; i += 64) __builtin_prefetch(next + i, 0, 2);
+  const char* next = (const char*)panel + (line + (bf16 ? n / 2 : n)) * 256;
+  for (int64_t i = 0; i < (bf16 ? n / 2 : n) * 256; i += 64) __builtin_prefetch(next + i, 0, 2);
   for (int s = 0; s < kSlices; ++s) {
     float* to = block + s * n * kTileColumns;
-    if (!half) {
+    if (!bf16) {
       const float* from = (const float*)panel + line * kPanelColumns + s * kTileColumns;
       for (int64_t k = 0; k < n; ++k)
 #pragma GCC unroll 4
@@ -170,12 +170,12 @@ void tile_rows(int rows, const float* a, int64_t height, const float* b, int64_t
 }
 
 void gemm_tiles(const float* a, int64_t rows, int64_t height, const void* panel, int64_t lines,
-                int half, float* out) {
+                bool bf16, float* out) {
   alignas(64) float block[kBlock * kPanelColumns];
-  const int64_t k_total = half ? 2 * lines : lines;
+  const int64_t k_total = bf16 ? 2 * lines : lines;
   for (int64_t k = 0; k < k_total; k += kBlock) {
     const int64_t n = k_total - k < kBlock ? k_total - k : kBlock;
-    widen_block(panel, half ? k / 2 : k, n, half, block);
+    widen_block(panel, bf16 ? k / 2 : k, n, bf16, block);
     for (int s = 0; s < kSlices; ++s)
       for (int64_t row = 0; row < rows; row += height)
         tile_rows((int)(rows - row < height ? rows - row : height), a + row * k_total + k * height,

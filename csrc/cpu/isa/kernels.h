@@ -11,22 +11,22 @@ namespace moe {
 struct Kernels {
   const char* name;
 
-  /// out[m, 64] = m <= 4 rows times one packed panel of `lines` lines. `half`: bf16 weights, and a
+  /// out[m, 64] = m <= 4 rows times one packed panel of `lines` lines. `bf16`: bf16 weights, and a
   /// row holds 2 * lines values; else f32 and as many values as lines. Each output is one chain of
   /// f32 multiply-adds with k ascending, here and in gemm_tiles, so its bits do not depend on m.
-  void (*gemm_few)(const float* const* x, int m, const void* panel, int64_t lines, int half,
+  void (*gemm_few)(const float* const* x, int m, const void* panel, int64_t lines, bool bf16,
                    float* out);
   /// The same for many rows: out[rows, 64]; a holds them in tiles of `height` <= 6,
   /// [tile][k][height].
   void (*gemm_tiles)(const float* a, int64_t rows, int64_t height, const void* panel, int64_t lines,
-                     int half, float* out);
+                     bool bf16, float* out);
   /// bf16 rows, m <= 6 of them, with the dot-product instructions; null where there are none.
   void (*gemm_dot)(const uint16_t* const* x, int m, const void* panel, int64_t lines, float* out);
 
   /// Attention of m queries to the 32 keys of a block, in three steps. keys [d, 32], values [32,
-  /// d]: f32, or bf16 if `half`. Each result is one chain of multiply-adds, whatever m is. out[m,
+  /// d]: f32, or bf16 if `bf16`. Each result is one chain of multiply-adds, whatever m is. out[m,
   /// 32]: out[i, j] = q[i] . keys[:, j].
-  void (*key_scores)(const float* const* q, int m, const void* keys, int half, int64_t d,
+  void (*key_scores)(const float* const* q, int m, const void* keys, bool bf16, int64_t d,
                      float* out);
   /// Running softmax of m <= 16 rows of scores p [m, 32], of which row i sees [begin[i], end[i]):
   /// p = exp(scale p - best), best and total moved on, and keep what the sums so far are to be
@@ -34,7 +34,7 @@ struct Kernels {
   void (*softmax_block)(float* p, int m, const int32_t* begin, const int32_t* end, float scale,
                         float* best, float* total, float* keep);
   /// acc[i] = acc[i] * scale[i] + sum over the first n keys of p[i, :] * values, p [m, 32]
-  void (*add_values)(const float* p, int m, int64_t n, const void* values, int half, int64_t d,
+  void (*add_values)(const float* p, int m, int64_t n, const void* values, bool bf16, int64_t d,
                      const float* scale, float* const* acc);
 
   /// x[i] = exp(x[i] - shift); returns their sum.
@@ -42,7 +42,7 @@ struct Kernels {
   float (*dot)(const float* x, const float* y, int64_t n);
   float (*max_value)(const float* x, int64_t n);
   /// out[i] = x[i], NaN as minus infinity
-  void (*numbers)(const float* x, int64_t n, float* out);
+  void (*nan_to_minus_inf)(const float* x, int64_t n, float* out);
   /// out[i] = a * x[i] * w[i]
   void (*scale_by)(const float* x, float a, const float* w, int64_t n, float* out);
   /// out[i] += a * x[i]

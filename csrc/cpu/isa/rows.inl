@@ -2,17 +2,17 @@
 
 namespace {
 
-template <bool Half>
+template <bool Bf16>
 INLINE Vf load_any(const void* p, int64_t i) {
-  if constexpr (Half)
-    return load_half((const uint16_t*)p + i);
+  if constexpr (Bf16)
+    return load_bf16((const uint16_t*)p + i);
   else
     return load((const float*)p + i);
 }
 
-template <bool Half>
+template <bool Bf16>
 INLINE float load_one(const void* p, int64_t i) {
-  if constexpr (Half)
+  if constexpr (Bf16)
     return widen_one(((const uint16_t*)p)[i]);
   else
     return ((const float*)p)[i];
@@ -27,7 +27,7 @@ constexpr int kQueries = 8;
 constexpr int kQueries = 4;
 #endif
 
-template <int M, bool Half>
+template <int M, bool Bf16>
 INLINE void scores_of(const float* const* q, const void* keys, int64_t d, float* out) {
   // As many vectors of keys as M rows of sums leave room for.
   constexpr int kAll = kKeys / kLanes, V = M > 1 && kAll > 2 ? 2 : kAll;
@@ -36,7 +36,7 @@ INLINE void scores_of(const float* const* q, const void* keys, int64_t d, float*
     for (int64_t i = 0; i < d; ++i) {
       Vf k[V];
 #pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) k[v] = load_any<Half>(keys, i * kKeys + c + v * kLanes);
+      for (int v = 0; v < V; ++v) k[v] = load_any<Bf16>(keys, i * kKeys + c + v * kLanes);
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) {
         const Vf a = splat(q[m][i]);
@@ -59,11 +59,11 @@ INLINE Vf load_part(const float* p, int64_t i, int64_t n) {
 }
 
 /// Values i .. i + kLanes of a row of n, zeros behind its end.
-template <bool Half>
+template <bool Bf16>
 INLINE Vf load_any_part(const void* p, int64_t i, int64_t n) {
-  if (i + kLanes <= n) return load_any<Half>(p, i);
+  if (i + kLanes <= n) return load_any<Bf16>(p, i);
   float lane[kLanes] = {};
-  for (int64_t l = 0; i + l < n; ++l) lane[l] = load_one<Half>(p, i + l);
+  for (int64_t l = 0; i + l < n; ++l) lane[l] = load_one<Bf16>(p, i + l);
   return load(lane);
 }
 
@@ -75,7 +75,7 @@ INLINE void store_part(float* p, int64_t i, int64_t n, Vf v) {
 }
 
 /// V vectors of columns from i on.
-template <int M, int V, bool Half>
+template <int M, int V, bool Bf16>
 INLINE void value_columns(const float* p, int64_t n, const void* values, int64_t d, int64_t i,
                           const float* scale, float* const* acc) {
   Vf sum[M][V];
@@ -85,11 +85,11 @@ INLINE void value_columns(const float* p, int64_t n, const void* values, int64_t
     for (int v = 0; v < V; ++v)
       sum[m][v] = rounded(load_part(acc[m], i + v * kLanes, d) * scale[m]);
   for (int64_t j = 0; j < n; ++j) {
-    const void* row = Half ? (const void*)((const uint16_t*)values + j * d)
+    const void* row = Bf16 ? (const void*)((const uint16_t*)values + j * d)
                            : (const void*)((const float*)values + j * d);
     Vf w[V];
 #pragma GCC unroll 16
-    for (int v = 0; v < V; ++v) w[v] = load_any_part<Half>(row, i + v * kLanes, d);
+    for (int v = 0; v < V; ++v) w[v] = load_any_part<Bf16>(row, i + v * kLanes, d);
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
       const Vf a = splat(p[m * kKeys + j]);
@@ -104,64 +104,64 @@ INLINE void value_columns(const float* p, int64_t n, const void* values, int64_t
 }
 
 /// Columns i and on, V vectors at a time, then half as many: a wide piece reads rows as one stream.
-template <int M, int V, bool Half>
+template <int M, int V, bool Bf16>
 INLINE void values_from(const float* p, int64_t n, const void* values, int64_t d, int64_t i,
                         const float* scale, float* const* acc) {
   for (; i + V * kLanes <= d; i += V * kLanes)
-    value_columns<M, V, Half>(p, n, values, d, i, scale, acc);
+    value_columns<M, V, Bf16>(p, n, values, d, i, scale, acc);
   if constexpr (V > 1)
-    values_from<M, V / 2, Half>(p, n, values, d, i, scale, acc);
+    values_from<M, V / 2, Bf16>(p, n, values, d, i, scale, acc);
   else if (i < d)
-    value_columns<M, 1, Half>(p, n, values, d, i, scale, acc);
+    value_columns<M, 1, Bf16>(p, n, values, d, i, scale, acc);
 }
 
-template <int M, bool Half>
+template <int M, bool Bf16>
 INLINE void values_of(const float* p, int64_t n, const void* values, int64_t d, const float* scale,
                       float* const* acc) {
   constexpr int V = kQueries == 8 ? (M == 1 ? 16 : M <= 4 ? 4 : 2) : (M == 1 ? 8 : 2);
-  values_from<M, V, Half>(p, n, values, d, 0, scale, acc);
+  values_from<M, V, Bf16>(p, n, values, d, 0, scale, acc);
 }
 
-template <bool Half>
+template <bool Bf16>
 void scores_any(const float* const* q, int m, const void* keys, int64_t d, float* out) {
   switch (m) {
     case 1:
-      return scores_of<1, Half>(q, keys, d, out);
+      return scores_of<1, Bf16>(q, keys, d, out);
     case 2:
-      return scores_of<2, Half>(q, keys, d, out);
+      return scores_of<2, Bf16>(q, keys, d, out);
     case 3:
-      return scores_of<3, Half>(q, keys, d, out);
+      return scores_of<3, Bf16>(q, keys, d, out);
     case 4:
-      return scores_of<4, Half>(q, keys, d, out);
+      return scores_of<4, Bf16>(q, keys, d, out);
     default:
-      return scores_of<kQueries, Half>(q, keys, d, out);
+      return scores_of<kQueries, Bf16>(q, keys, d, out);
   }
 }
 
-template <bool Half>
+template <bool Bf16>
 void values_any(const float* p, int m, int64_t n, const void* values, int64_t d, const float* scale,
                 float* const* acc) {
   switch (m) {
     case 1:
-      return values_of<1, Half>(p, n, values, d, scale, acc);
+      return values_of<1, Bf16>(p, n, values, d, scale, acc);
     case 2:
-      return values_of<2, Half>(p, n, values, d, scale, acc);
+      return values_of<2, Bf16>(p, n, values, d, scale, acc);
     case 3:
-      return values_of<3, Half>(p, n, values, d, scale, acc);
+      return values_of<3, Bf16>(p, n, values, d, scale, acc);
     case 4:
-      return values_of<4, Half>(p, n, values, d, scale, acc);
+      return values_of<4, Bf16>(p, n, values, d, scale, acc);
     default:
-      return values_of<kQueries, Half>(p, n, values, d, scale, acc);
+      return values_of<kQueries, Bf16>(p, n, values, d, scale, acc);
   }
 }
 
 /// Pieces of m rows: all that fit the registers, then four at most.
 INLINE int piece_of(int m) { return m >= kQueries ? kQueries : m < 4 ? m : 4; }
 
-void key_scores(const float* const* q, int m, const void* keys, int half, int64_t d, float* out) {
+void key_scores(const float* const* q, int m, const void* keys, bool bf16, int64_t d, float* out) {
   for (int i = 0, n; i < m; i += n) {
     n = piece_of(m - i);
-    half ? scores_any<true>(q + i, n, keys, d, out + i * kKeys)
+    bf16 ? scores_any<true>(q + i, n, keys, d, out + i * kKeys)
          : scores_any<false>(q + i, n, keys, d, out + i * kKeys);
   }
 }
@@ -204,11 +204,11 @@ void softmax_block(float* p, int m, const int32_t* begin, const int32_t* end, fl
   }
 }
 
-void add_values(const float* p, int m, int64_t n, const void* values, int half, int64_t d,
+void add_values(const float* p, int m, int64_t n, const void* values, bool bf16, int64_t d,
                 const float* scale, float* const* acc) {
   for (int i = 0, rows; i < m; i += rows) {
     rows = piece_of(m - i);
-    half ? values_any<true>(p + i * kKeys, rows, n, values, d, scale + i, acc + i)
+    bf16 ? values_any<true>(p + i * kKeys, rows, n, values, d, scale + i, acc + i)
          : values_any<false>(p + i * kKeys, rows, n, values, d, scale + i, acc + i);
   }
 }
@@ -250,7 +250,7 @@ float max_value(const float* x, int64_t n) {
   return best;
 }
 
-void numbers(const float* x, int64_t n, float* out) {
+void nan_to_minus_inf(const float* x, int64_t n, float* out) {
   map_row(x, n, out, [](Vf v, int64_t) { return select(v == v, v, splat(-__builtin_inff())); });
 }
 
@@ -280,7 +280,7 @@ void rotate(float* x, const float* cos_sin, int64_t half) {
 
 void widen(const uint16_t* x, int64_t n, float* out) {
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(out + i, load_half(x + i));
+  for (; i + kLanes <= n; i += kLanes) store(out + i, load_bf16(x + i));
   for (; i < n; ++i) out[i] = widen_one(x[i]);
 }
 

@@ -34,7 +34,7 @@ INLINE Vu load(const uint32_t* p) {
   return v;
 }
 INLINE void store(float* p, Vf v) { memcpy(p, &v, sizeof v); }
-// Not 0 + x, which differs from x for -0 and so would be an addition.
+// x - 0 is x for every x, so this folds to a broadcast; 0 + x is not (-0).
 INLINE Vf splat(float x) { return x - Vf{}; }
 
 /// Keeps the compiler from contracting what made v with what uses it: bits must not depend on how a
@@ -50,7 +50,7 @@ INLINE T rounded(T v) {
 }
 
 /// bf16 to f32.
-INLINE Vf load_half(const uint16_t* p) {
+INLINE Vf load_bf16(const uint16_t* p) {
   Vh h;
   memcpy(&h, p, sizeof h);
   return (Vf)(__builtin_convertvector(h, Vu) << 16);
