@@ -28,25 +28,27 @@ export class MoeError extends Error {
   }
 }
 
-/** Text of a value for an error message: short, and telling strings from numbers. Never throws. */
+/** Text of a value for an error message: short, and telling strings from numbers. */
 export function shown(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(short(value))
+  if (typeof value === 'string')
+    return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value)
+  if (typeof value === 'bigint' || typeof value === 'symbol') return String(value)
   if (typeof value === 'function') return 'a function'
-  if (Object.is(value, -0)) return '-0'
-  if (typeof value !== 'object' || value === null) return String(value)
-  if (ArrayBuffer.isView(value)) return `${kindOf(value)} of ${value.byteLength} bytes`
-  try {
-    if (value instanceof Date || value instanceof RegExp) return String(value)
-    return short(JSON.stringify(value))
-  } catch {
-    return kindOf(value) // circular, a bigint inside, a getter that throws
-  }
+  if (typeof value === 'object' && value !== null) return shownObject(value)
+  return Object.is(value, -0) ? '-0' : String(value)
 }
 
-const short = (text: string): string => (text.length > 80 ? `${text.slice(0, 80)}…` : text)
-
-/** The name that a class gives its objects, such as `Map`. */
-const kindOf = (value: object): string => Object.prototype.toString.call(value).slice(8, -1)
+/** What an object says of itself may be anything, or throw: a cycle, a revoked proxy, its own toJSON. */
+function shownObject(value: object): string {
+  try {
+    if (value instanceof Date || value instanceof RegExp) return String(value)
+    if (ArrayBuffer.isView(value)) return `a ${value.constructor.name}`
+    const text = JSON.stringify(value)
+    return text.length > 80 ? `${text.slice(0, 80)}…` : text
+  } catch {
+    return 'an object'
+  }
+}
 
 /** Throws ERR_MOE_OPTION `<where>: <name> must be <expected>, got <value>`. */
 export function badOption(where: string, name: string, expected: string, value: unknown): never {

@@ -1,18 +1,18 @@
 import { describe, expect, it } from 'vitest'
 import { loadModel } from '../../lib/index.ts'
-import { failure } from '../support/files.ts'
+import { copyCheckpoint, editJson, failure } from '../support/files.ts'
 import { fixture, range, root } from '../support/golden.ts'
 import { useModel } from '../support/use_model.ts'
 
-const moepp = `${root}/models/moepp-tiny`
+const moepp = `${root}/demo/moepp-tiny`
 const text = (n: number, seed: number): number[] =>
   range(n).map((i) => (i * i * 7 + i * seed + 3) % 97)
 
 describe.each([
-  ['yuan', `${root}/models/yuan-tiny`],
+  ['yuan', `${root}/demo/yuan-tiny`],
   ['yuan, eod reset', fixture('golden/yuan/tiny-d-variant')],
   ['moepp', moepp],
-  ['mixtral', `${root}/models/mixtral-tiny`],
+  ['mixtral', `${root}/demo/mixtral-tiny`],
   ['mixtral, sliding window', fixture('golden/mixtral/window-f32')],
 ])('sequence.generate: %s', (_, dir) => {
   const model = useModel(dir, { maxTokens: 512 })
@@ -136,11 +136,16 @@ describe('calls on one sequence', () => {
   })
 
   it('only the first text has BOS', async () => {
-    using sequence = model().sequence()
+    const dir = copyCheckpoint(moepp)
+    editJson(`${dir}/tokenizer_config.json`, (json) => {
+      json.add_bos_token = true
+    })
+    await using withBos = await loadModel(dir, { device: 'cpu', maxTokens: 64 })
+    using sequence = withBos.sequence()
     await sequence.generate('KING:', { maxNewTokens: 2, stopIds: [] })
     const length = sequence.length
     await sequence.generate('What?', { maxNewTokens: 1, stopIds: [] })
-    const tokenizer = model().tokenizer!
+    const tokenizer = withBos.tokenizer!
     expect(sequence.ids.slice(0, length - 2)).toEqual(tokenizer.encode('KING:'))
     const second = tokenizer.encode('What?', { addSpecialTokens: false })
     expect(sequence.ids.slice(length, -1)).toEqual(second)
