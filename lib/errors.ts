@@ -68,11 +68,7 @@ export function badShape(
   )
 }
 
-/** Checks what every call's options share: that they are an object, and their signal. */
-export function checkOptions(where: string, options: { signal?: AbortSignal | undefined }): void {
-  if (typeof options !== 'object' || options === null)
-    badOption(where, 'options', 'an object', options)
-  const { signal } = options
-  if (signal !== undefined && !(signal instanceof AbortSignal))
-    badOption(where, 'signal', 'an AbortSignal', signal)
+/** Throws ERR_MOE_DISPOSED. */
+export function disposed(what: string): never {
+  throw new MoeError('ERR_MOE_DISPOSED', `${what}: must not be used after dispose()`)
 }

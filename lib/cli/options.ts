@@ -1,7 +1,7 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util'
 import { demoModel } from '../demo.ts'
 import { MoeError } from '../errors.ts'
-import type { LoadModelOptions } from '../load.ts'
+import type { LoadModelOptions } from '../load_options.ts'
 
 export type Options = NonNullable<ParseArgsConfig['options']>
 export type Values = Record<string, string | boolean | (string | boolean)[] | undefined>
