@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "core/error.h"
-#include "core/gpu_limits.h"
 
 namespace moe {
 
@@ -15,8 +14,8 @@ struct CudaContext {
   cudaStream_t stream = nullptr;
   int capability = 0;  // 10 * major + minor
   int multiprocessors = 0;
-  size_t shared_bytes = 0;                                  // at most this much a block
-  static constexpr int kCounters = GpuLimits::kSampleRows;  // the op with most of them
+  size_t shared_bytes = 0;  // at most this much a block
+  static constexpr int kCounters = 64 * 256;
   unsigned* counters = nullptr;  // all 0 between kernels: by them blocks find who comes last
 
   static void check(cudaError_t error) {

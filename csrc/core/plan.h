@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "core/context.h"
 #include "core/device.h"
 #include "core/fields.h"
 #include "core/op.h"
-#include "core/context.h"
 
 namespace moe {
 

@@ -21,6 +21,16 @@ void Sample::check() const {
   check.that(top >= 0 && top <= vocabulary, "top", "0 to the vocabulary", top);
 }
 
+void Sample::check_gpu() const {
+  const int64_t S = options.dim(0), V = logits.dim(1);
+  if (S > kMaxRows)
+    fail(Code::unsupported, kName, ": options must be of at most ", kMaxRows,
+         " rows on a GPU, got ", S);
+  if (V > kMaxWidth)
+    fail(Code::unsupported, kName, ": logits must be at most ", kMaxWidth, " wide on a GPU, got ",
+         V);
+}
+
 void Sample::make_outputs(const Make& make) {
   const int64_t S = options.dim(0);
   ids = make({S}, DType::i32);

@@ -55,6 +55,7 @@ struct Sample {
                       extra("topLogprobs", &Sample::top_logprobs));
   }
   void check() const;
+  void check_gpu() const;
   void make_outputs(const Make& make);
   size_t scratch_bytes(const Device*) const {
     // Eight bytes a logit; on a GPU sixteen more for each 4096 of them.
@@ -63,6 +64,9 @@ struct Sample {
   }
   void run_cpu(const CpuContext&) const;
   void run_cuda(const CudaContext&) const;
+
+  // On a GPU, whose kernel has as many counters and as much room for a row's parts.
+  static constexpr int64_t kMaxRows = 64 * 256, kMaxWidth = 704 * 4096;
 };
 
 }  // namespace moe
