@@ -9,8 +9,8 @@ namespace moe {
 constexpr int kCombineThreads = 256;
 
 struct ExpertKinds {
-  ExpertKind kind[Combine::kMaxExperts];
-  uint8_t constant[Combine::kMaxExperts];  // which constant vector
+  ExpertKind kind[GpuLimits::kExperts];
+  uint8_t constant[GpuLimits::kExperts];  // which constant vector
 };
 
 template <class T>

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/gpu_limits.h"
 
 namespace moe {
 
@@ -15,7 +16,7 @@ struct CudaContext {
   int capability = 0;  // 10 * major + minor
   int multiprocessors = 0;
   size_t shared_bytes = 0;  // at most this much a block
-  static constexpr int kCounters = 64 * 256;
+  static constexpr int kCounters = GpuLimits::kSampleRows;
   unsigned* counters = nullptr;  // all 0 between kernels: by them blocks find who comes last
 
   static void check(cudaError_t error) {

@@ -42,7 +42,7 @@ struct GemmArgs {
   bool out_bf16;
   bool x_aligned;    // rows of x start at 16-byte boundaries
   bool out_aligned;  // rows of out and residual too, and are of whole pieces of eight
-  const void* weights[GroupedGemm::kMaxGroups];
+  const void* weights[GpuLimits::kGroups];
 };
 
 GemmArgs gemm_args(const GemmOp& op);

@@ -321,8 +321,7 @@ void Sample::run_cuda(const CudaContext& cuda) const {
   const auto S = static_cast<unsigned>(ids.dim(0));
   const int64_t V = logits.dim(1);
   constexpr size_t kShared = kThreads * (sizeof(double) + sizeof(int));
-  static_assert(kMaxRows <= CudaContext::kCounters);
-  static_assert(kMaxWidth / kPartLogits * sizeof(Part) <= kShared - 1024);
+  static_assert(GpuLimits::kSampleWidth / kPartLogits * sizeof(Part) <= kShared - 1024);
   auto* parts = reinterpret_cast<Part*>(scratch.as<float>() + int64_t{2} * S * V);
   const Inputs in{rows_of<const float>(logits),
                   rows_of<const float>(options),

@@ -1,5 +1,7 @@
 #include "ops/sample.h"
 
+#include "core/gpu_limits.h"
+
 namespace moe {
 
 void Sample::check() const {
@@ -22,13 +24,9 @@ void Sample::check() const {
 }
 
 void Sample::check_gpu() const {
-  const int64_t S = options.dim(0), V = logits.dim(1);
-  if (S > kMaxRows)
-    fail(Code::unsupported, kName, ": options must be of at most ", kMaxRows,
-         " rows on a GPU, got ", S);
-  if (V > kMaxWidth)
-    fail(Code::unsupported, kName, ": logits must be at most ", kMaxWidth, " wide on a GPU, got ",
-         V);
+  if (options.dim(0) > GpuLimits::kSampleRows || logits.dim(1) > GpuLimits::kSampleWidth)
+    fail(Code::unsupported, kName, ": logits must be at most [", GpuLimits::kSampleRows, ", ",
+         GpuLimits::kSampleWidth, "] on a GPU, got ", logits.shape.text());
 }
 
 void Sample::make_outputs(const Make& make) {

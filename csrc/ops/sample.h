@@ -64,9 +64,6 @@ struct Sample {
   }
   void run_cpu(const CpuContext&) const;
   void run_cuda(const CudaContext&) const;
-
-  // On a GPU, whose kernel has as many counters and as much room for a row's parts.
-  static constexpr int64_t kMaxRows = 64 * 256, kMaxWidth = 704 * 4096;
 };
 
 }  // namespace moe
