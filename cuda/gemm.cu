@@ -15,8 +15,8 @@ GemmArgs gemm_args(const GemmOp& op) {
   if (op.groups > GemmArgs::kMaxGroups)
     fail(Code::unsupported, "grouped_gemm: weights must be of at most ", GemmArgs::kMaxGroups,
          " experts on a GPU, got ", op.groups);
-  const Tensor& weight = op.weights[0];
-  const FragmentGrid grid(weight.dim(0), weight.dim(1), weight.layout);
+  const Weight& weight = op.weights[0];
+  const FragmentGrid grid(weight);
   GemmArgs args{};
   args.x = op.x.as<std::byte>();
   args.x_stride = op.x.row_stride;
@@ -24,7 +24,7 @@ GemmArgs gemm_args(const GemmOp& op) {
   args.gather = op.gather ? op.gather.as<int32_t>() : nullptr;
   args.per_token = op.gather ? static_cast<int>(op.gather.dim(1)) : 1;
   args.groups = static_cast<int>(op.groups);
-  args.K = static_cast<int>(weight.dim(1));
+  args.K = static_cast<int>(weight.K);
   args.N = static_cast<int>(op.out.dim(1));
   args.panels = static_cast<int>(grid.panels);
   args.steps = static_cast<int>(grid.steps);
@@ -44,7 +44,7 @@ GemmArgs gemm_args(const GemmOp& op) {
            t.last() % 8 == 0;
   };
   args.out_aligned = pieces(op.out) && (!op.residual || pieces(op.residual));
-  for (int64_t g = 0; g < op.groups; ++g) args.weights[g] = op.weights[g].as<std::byte>();
+  for (int64_t g = 0; g < op.groups; ++g) args.weights[g] = op.weights[g].data();
   return args;
 }
 
@@ -52,7 +52,7 @@ void gemm_cuda(const CudaContext& cuda, const GemmOp& op) {
   if (op.groups == 0) return;
   const GemmArgs args = gemm_args(op);
   if (args.rows == 0) return;
-  const DType weight = op.weights[0].dtype;
+  const DType weight = dense_dtype(op.weights[0].format);
   if (few_rows(op.x.dtype, weight, args.rows, args.groups))
     return gemm_few(cuda, args, op.x.dtype, weight);
   if (cuda.capability / 10 == 9 && gemm_warpgroup(cuda, args)) return;
@@ -72,7 +72,7 @@ void GroupedGemm::run_cuda(const CudaContext& cuda) const {
   };
   if (!rows) return run(x, {});
   if (G == 0) return;
-  if (scale == 1.f && few_rows(x.dtype, weights[0].dtype, rows.shape.count(), G))
+  if (scale == 1.f && few_rows(x.dtype, dense_dtype(weights[0].format), rows.shape.count(), G))
     return run(x, rows);
   permute().run_cuda(cuda);
   run(gathered, {});

@@ -67,7 +67,7 @@ void NormLinear::run_cuda(const CudaContext& cuda) const {
   const NormArgs norm{rows_of<const float>(x), norm_weight.as<const float>(), eps,
                       static_cast<int>(H), in_quads(x, norm_weight, normed, exact)};
   dispatch_activation(normed.dtype, kName, [&](auto x_tag) {
-    dispatch_activation(weight.dtype, kName, [&](auto weight_tag) {
+    dispatch_activation(dense_dtype(weight.format), kName, [&](auto weight_tag) {
       using X = decltype(x_tag);
       using W = decltype(weight_tag);
       const auto launch = [&](auto kernel, size_t rows, const auto& before) {

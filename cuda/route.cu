@@ -100,30 +100,29 @@ __global__ void __launch_bounds__(32 * kFewWarps, 1)
 
 template <class X, class W>
 void launch(const CudaContext& cuda, const Route& op, size_t shared) {
-  const FragmentGrid grid(op.weight.dim(0), op.weight.dim(1), Layout::panels);
-  const FragmentGrid map(op.top_k.logits.dim(1), op.top_k.logits.dim(1), Layout::panels);
-  const auto P = static_cast<int>(op.weight.dim(0));
+  const auto P = static_cast<int>(op.weight.N);
   const NormArgs norm{rows_of<const float>(op.x), op.norm_weight.as<const float>(), op.eps,
                       static_cast<int>(op.x.dim(1)), in_quads(op.x, op.norm_weight, op.normed)};
   const RouteArgs args{norm,
                        P,
-                       static_cast<int>(grid.steps),
-                       op.weight.as<std::byte>(),
+                       static_cast<int>(FragmentGrid::steps_of(op.weight.K)),
+                       op.weight.data(),
                        rows_of<float>(op.qkv ? op.qkv : op.top_k.logits),
                        static_cast<bool>(op.qkv),
                        rows_of<float>(op.top_k.logits),
                        rows_of<const float>(op.previous),
-                       op.gate_map ? op.gate_map.as<std::byte>() : nullptr,
-                       static_cast<int>(map.steps)};
+                       op.gate_map ? op.gate_map.data() : nullptr,
+                       static_cast<int>(FragmentGrid::steps_of(op.gate_map.K))};
   cuda.launch(route_few<X, W>, blocks_for(P, kTileRows), 32 * kFewWarps, shared, args,
               top_k_args(op.top_k), rows_of<X>(op.normed), cuda.counters);
 }
 
 /// False where the fused kernel does not fit.
 bool launch_few(const CudaContext& cuda, const Route& op) {
-  const int64_t T = op.x.dim(0), H = op.x.dim(1), E = op.top_k.logits.dim(1), P = op.weight.dim(0);
-  const bool narrow_x = op.normed.dtype == DType::bf16, narrow_w = op.weight.dtype == DType::bf16;
-  if (T > kMostTokens || E > 32 || (op.previous && op.gate_map.dtype != op.weight.dtype))
+  const int64_t T = op.x.dim(0), H = op.x.dim(1), E = op.top_k.logits.dim(1), P = op.weight.N;
+  const bool narrow_x = op.normed.dtype == DType::bf16,
+             narrow_w = op.weight.format == WeightFormat::bf16;
+  if (T > kMostTokens || E > 32 || (op.previous && op.gate_map.format != op.weight.format))
     return false;
   const int64_t row_bytes = T * std::max(H * (narrow_x ? 2 : 4), (P + E) * 4);
   const size_t shared =

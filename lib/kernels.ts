@@ -59,11 +59,7 @@ export const kernels = {
   ) {
     const op = new OneOp('linear', options)
     const { activation = 'none', dtype = 'f32' } = i
-    const weight = await op.weight(
-      'weight',
-      i.weight,
-      activation === 'swiglu' ? 'gate_up' : 'panels',
-    )
+    const weight = await op.weight('weight', i.weight, activation === 'swiglu')
     const bias = op.optional('bias', i.bias)
     const residual = op.optional('residual', i.residual)
     const out = ops.linear(op.plan, op.input('x', i.x), weight, dtype, {
@@ -237,9 +233,9 @@ export const kernels = {
   ) {
     const op = new OneOp('groupedGemm', options)
     const { activation = 'none', dtype = 'f32' } = i
-    const layout = activation === 'swiglu' ? 'gate_up' : 'panels'
+    const gateUp = activation === 'swiglu'
     const weights = await Promise.all(
-      i.weights.map((w, e) => op.weight(`weights[${e}]`, w, layout)),
+      i.weights.map((w, e) => op.weight(`weights[${e}]`, w, gateUp)),
     )
     const count = i.rows?.data.length ?? i.x.shape[0] ?? 0
     const [x, offsets] = [op.input('x', i.x), op.offsets('offsets', i.offsets, count)]

@@ -19,7 +19,7 @@ import { StepRunner } from './engine/step.ts'
 import { badOption } from './errors.ts'
 import type { Architecture } from './models/architecture.ts'
 import type { ModelConfig } from './models/config.ts'
-import type { ActivationDType, PlanTime, Tensor } from './native.ts'
+import type { ActivationDType, PlanTime, Tensor, Weight } from './native.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
 
 /** Numbers of weights. */
@@ -41,7 +41,7 @@ export interface ModelParts {
   tokenizer: Tokenizer | undefined
   stopIds: number[]
   published: SamplingOptions
-  tensors: Tensor[]
+  tensors: (Tensor | Weight)[]
 }
 
 /**
@@ -64,7 +64,7 @@ export class Model {
   readonly #runner: StepRunner
   readonly #scheduler: Scheduler
   readonly #context: GenerateContext
-  readonly #tensors: Tensor[]
+  readonly #tensors: (Tensor | Weight)[]
   readonly #sequences = new Set<Sequence>()
   #disposed: Promise<void> | undefined
 

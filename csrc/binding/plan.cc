@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "binding/weights.h"
 #include "cpu/isa/select.h"
 #include "ops/attention.h"
 #include "ops/attention_router.h"
@@ -31,14 +32,18 @@ void read_field(const Napi::Value& value, Tensor& field, std::vector<Tensor>& te
   if (field) tensors.push_back(field);
 }
 
-void read_field(const Napi::Value& value, std::vector<Tensor>& field,
+void read_field(const Napi::Value& value, Weight& field, std::vector<Tensor>& tensors) {
+  field = read_weight(value);
+  if (!field) return;
+  tensors.emplace_back().slot = field.slot;
+}
+
+void read_field(const Napi::Value& value, std::vector<Weight>& field,
                 std::vector<Tensor>& tensors) {
-  if (!value.IsArray()) fail(Code::option, "native: argument must be a list of tensors");
+  if (!value.IsArray()) fail(Code::option, "native: argument must be a list of weights");
   const auto array = value.As<Napi::Array>();
-  for (uint32_t i = 0; i < array.Length(); ++i) {
+  for (uint32_t i = 0; i < array.Length(); ++i)
     read_field(array.Get(i), field.emplace_back(), tensors);
-    if (!field.back()) fail(Code::option, "native: argument must be a list of tensors");
-  }
 }
 
 void read_field(const Napi::Value& value, float& field, std::vector<Tensor>&) {
@@ -262,8 +267,7 @@ Napi::Value PlanHandle::run(const Napi::CallbackInfo& info) {
                plan->run({kernels(), Pool::get(), threads}, cancel);
                std::vector<Device::Download> downloads;
                for (Output& output : *results) {
-                 const size_t bytes =
-                     tensor_bytes(output.tensor.shape, output.tensor.dtype, Layout::rows, gpu);
+                 const size_t bytes = output.tensor.bytes();
                  output.copy = std::make_shared<Buffer>(std::max<size_t>(bytes, 1));
                  downloads.push_back({output.copy->data(), output.tensor.as<std::byte>(), bytes});
                }

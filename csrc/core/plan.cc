@@ -19,10 +19,10 @@ Tensor Plan::empty(const Shape& shape, DType dtype) {
   Tensor tensor;
   tensor.slot = std::make_shared<Slot>();
   tensor.slot->buffer = arena_;
-  tensor.slot->bytes = tensor_bytes(shape, dtype, Layout::rows, device());
   tensor.dtype = dtype;
   tensor.shape = shape;
   tensor.row_stride = tensor.last();
+  tensor.slot->bytes = tensor.bytes();
   slots_.push_back(tensor.slot);
   return tensor;
 }

@@ -18,4 +18,10 @@ void GroupedGemm::run_cpu(const CpuContext& cpu) const {
                  .scratch = scratch});
 }
 
+size_t GroupedGemm::scratch_bytes(const Device* device) const {
+  if (device || weights.empty()) return 0;
+  return gemm_scratch_bytes(rows ? gathered : x, weights[0].format,
+                            static_cast<int64_t>(weights.size()));
+}
+
 }  // namespace moe

@@ -1,6 +1,6 @@
 #include "ops/grouped_gemm.h"
 
-#include "cpu/gemm.h"
+#include "ops/gemm.h"
 
 namespace moe {
 
@@ -13,16 +13,14 @@ void GroupedGemm::check() const {
   const Tensor& grouped = rows ? gathered : x;
   check.shape("offsets", offsets, {static_cast<int64_t>(weights.size()) + 1});
   check.dtype("offsets", offsets, {DType::i32});
-  for (const Tensor& weight : weights) {
-    check_gemm(check, grouped, weight, activation, out);
-    check.shape("weights", weight, weights[0].shape);
-    check.dtype("weights", weight, {weights[0].dtype});
+  for (const Weight& weight : weights) {
+    check_gemm(check, grouped, "weights", weight, activation, out);
+    if (!(weight.shape() == weights[0].shape()))
+      fail(Code::shape, kName, ": weights must all be ", weights[0].shape().text(), ", got ",
+           weight.shape().text());
+    if (weight.format != weights[0].format)
+      fail(Code::dtype, kName, ": weights must be of one format, got two");
   }
-}
-
-size_t GroupedGemm::scratch_bytes(const Device* device) const {
-  if (device || weights.empty()) return 0;
-  return gemm_scratch_bytes(rows ? gathered : x, static_cast<int64_t>(weights.size()));
 }
 
 }  // namespace moe

@@ -3,6 +3,7 @@
 #include "core/op.h"
 #include "ops/activation.h"
 #include "ops/permute.h"
+#include "weights/weight.h"
 
 namespace moe {
 
@@ -11,7 +12,7 @@ namespace moe {
 ///   out[r, :] = activation(x[r, :] W_g^T)  for offsets[g] <= r < offsets[g + 1]
 ///
 /// With `rows`, as `TopK` gives them, x has tokens in order and is permuted first, which a GPU does
-/// on the way for few tokens. Weights come as one tensor per expert, so that they can live
+/// on the way for few tokens. Weights come one per expert, so that they can live
 /// anywhere. Sums in f32. Rows at and beyond offsets[G] are not touched.
 struct GroupedGemm {
   static constexpr const char* kName = "grouped_gemm";
@@ -21,7 +22,7 @@ struct GroupedGemm {
   float scale = 1;              // of x, with `rows`
   Tensor gathered;              // [R, K], with `rows`
   Tensor offsets;               // [G + 1] i32
-  std::vector<Tensor> weights;  // G times [N, K] packed f32 | bf16; gate_up for swiglu
+  std::vector<Weight> weights;  // G times [N, K] of one format; gate_up for swiglu
   Tensor out;                   // [R, N] ([R, N / 2] for swiglu) f32 | bf16
   Activation activation;
   Tensor scratch;

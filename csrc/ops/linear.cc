@@ -1,14 +1,13 @@
 #include "ops/linear.h"
 
-#include "cpu/gemm.h"
+#include "ops/gemm.h"
 
 namespace moe {
 
 void Linear::check() const {
   const Check check(kName);
   check.rank("x", x, 2);
-  check.activation("x", x);
-  check_gemm(check, x, weight, activation, out);
+  check_gemm(check, x, "weight", weight, activation, out);
   const int64_t N = out.dim(1);
   if (bias) {
     check.shape("bias", bias, {N});
@@ -18,10 +17,6 @@ void Linear::check() const {
     check.shape("residual", residual, {x.dim(0), N});
     check.dtype("residual", residual, {DType::f32});
   }
-}
-
-size_t Linear::scratch_bytes(const Device* device) const {
-  return device ? 0 : gemm_scratch_bytes(x, 1);
 }
 
 }  // namespace moe

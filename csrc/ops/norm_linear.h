@@ -22,7 +22,7 @@ struct NormLinear {
   float eps;
   Tensor normed;  // [T, H] f32 | bf16
   Tensor exact;   // [T, H] f32, optional: see RmsNorm
-  Tensor weight;  // [N, H] packed f32 | bf16
+  Weight weight;  // [N, H]
   Tensor out;     // [T, N] f32 | bf16
   Tensor scratch;
   std::optional<Combine> combine;  // what makes x, on a GPU

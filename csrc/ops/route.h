@@ -23,10 +23,10 @@ struct Route {
   Tensor norm_weight;  // [H] f32
   float eps;
   Tensor normed;    // [T, H] f32 | bf16
-  Tensor weight;    // [E, H] packed, or [3E, H] with qkv
+  Weight weight;    // [E, H], or [3E, H] with qkv
   Tensor qkv;       // [T, 3E] f32; absent: the projection is the logits
   Tensor previous;  // [T, E] f32, router logits of the layer below, optional
-  Tensor gate_map;  // [E, E] packed, with `previous`
+  Weight gate_map;  // [E, E], with `previous`
   Tensor carried;   // [T, E] f32, with `previous`: gate_map previous
   TopK top_k;
   Tensor scratch;

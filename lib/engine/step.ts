@@ -81,7 +81,7 @@ export class StepRunner {
     this.maxTokens = gpu ? maxStepTokens.gpu : maxStepTokens.cpu
     this.#arena = new (native().Arena)(gpu)
     const tensor = (dtype: DType, ...shape: number[]): Tensor => {
-      const made = native().tensor(shape, dtype, 'rows', gpu)
+      const made = native().tensor(shape, dtype, gpu)
       this.#tensors.push(made)
       return made
     }

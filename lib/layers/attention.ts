@@ -1,5 +1,5 @@
 import type { LayerCache, Step } from '../models/architecture.ts'
-import type { Tensor } from '../native.ts'
+import type { Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
 
@@ -25,8 +25,8 @@ export function attend(
 /** Grouped-query attention with rotary positions: one projection for q, k and v, one back. */
 export class SelfAttention {
   readonly #shape: HeadShape
-  readonly #qkv: Tensor
-  readonly #out: Tensor
+  readonly #qkv: Weight
+  readonly #out: Weight
   readonly #ropeTable: Tensor
 
   constructor(weights: Weights, prefix: string, shape: HeadShape, ropeTable: Tensor) {

@@ -1,5 +1,5 @@
 import type { LayerCache, Step } from '../models/architecture.ts'
-import type { Tensor } from '../native.ts'
+import type { Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
 
@@ -17,7 +17,7 @@ const filterEps = 1e-6
  * It remembers n and c of the last token, in `cache.states`.
  */
 export class LocalizedFilter {
-  readonly #taps: { weight: Tensor; bias: Tensor }[]
+  readonly #taps: { weight: Weight; bias: Tensor }[]
   readonly #norm: Tensor
 
   static stateWidths(hidden: number): number[] {

@@ -1,15 +1,15 @@
 import type { Step } from '../models/architecture.ts'
-import type { Activation, Tensor } from '../native.ts'
+import type { Activation, Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import type { Router, Routing } from '../routers/router.ts'
 
 /** The experts of one layer, in the order of their ids. */
 export interface Experts {
   kinds: readonly ops.ExpertKind[]
-  /** One packed [2I, H] (gate first) or, for a plain activation, [I, H] for each FFN expert. */
-  up: Tensor[]
-  /** One packed [H, I] for each FFN expert. */
-  down: Tensor[]
+  /** One [2I, H] (gate first) or, for a plain activation, [I, H] for each FFN expert. */
+  up: Weight[]
+  /** One [H, I] for each FFN expert. */
+  down: Weight[]
   activation: Activation
   /** Constant experts: their vectors [C, H] and gates [C, 2, H], f32. */
   constants?: { vectors: Tensor; gates: Tensor }

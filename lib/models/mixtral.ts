@@ -60,7 +60,7 @@ function moeLayer(weights: Weights, c: MixtralConfig, prefix: string): MoeLayer 
     kinds: experts,
     up: experts.map((_, e) =>
       weights.matrix([rowsOf(name(e, 'w1'), [I, H]), rowsOf(name(e, 'w3'), [I, H])], {
-        layout: 'gate_up',
+        gateUp: true,
         share: 'expert',
       }),
     ),

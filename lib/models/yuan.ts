@@ -3,7 +3,7 @@ import { type Layer, runLayers } from '../layers/decoder_layer.ts'
 import { Vocabulary } from '../layers/head.ts'
 import { LocalizedFilter } from '../layers/localized_filter.ts'
 import { MoeLayer } from '../layers/moe.ts'
-import type { Tensor } from '../native.ts'
+import type { Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { AttentionRouter } from '../routers/attention_router.ts'
 import type { Routing } from '../routers/router.ts'
@@ -93,9 +93,9 @@ class YuanLayer implements Layer {
   readonly #ropeTable: Tensor
   readonly #inputNorm: Tensor
   readonly #filter: LocalizedFilter
-  readonly #qk: Tensor
-  readonly #value: Tensor
-  readonly #out: Tensor
+  readonly #qk: Weight
+  readonly #value: Weight
+  readonly #out: Weight
   readonly #postNorm: Tensor
   readonly #moe: MoeLayer
 
@@ -117,13 +117,12 @@ class YuanLayer implements Layer {
       topK: c.topK,
       renormalize: c.normTopkProb,
     }
-    const layout = c.gatedExperts ? 'gate_up' : 'panels'
     const up = [c.gatedExperts ? 2 * I : I, H]
     this.#moe = new MoeLayer(new AttentionRouter(weights, `${prefix}.mlp.gate`, shape), {
       kinds: c.experts,
       up: c.experts.map((_, e) =>
         weights.matrix([rowsOf(`${prefix}.mlp.experts.${e}.w1.weight`, up)], {
-          layout,
+          gateUp: c.gatedExperts,
           share: 'expert',
         }),
       ),

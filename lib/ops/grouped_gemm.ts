@@ -1,4 +1,4 @@
-import type { Activation, ActivationDType, Plan, Tensor } from '../native.ts'
+import type { Activation, ActivationDType, Plan, Tensor, Weight } from '../native.ts'
 
 export interface GroupedGemmOptions {
   activation?: Activation
@@ -21,7 +21,7 @@ export function groupedGemm(
   plan: Plan,
   x: Tensor,
   offsets: Tensor,
-  weights: Tensor[],
+  weights: Weight[],
   dtype: ActivationDType,
   { activation = 'none', rows, scale = 1 }: GroupedGemmOptions = {},
 ): Tensor {

@@ -1,4 +1,4 @@
-import type { Activation, ActivationDType, Plan, Tensor } from '../native.ts'
+import type { Activation, ActivationDType, Plan, Tensor, Weight } from '../native.ts'
 
 export interface LinearOptions {
   /** [N] f32 */
@@ -18,7 +18,7 @@ export interface LinearOptions {
 export function linear(
   plan: Plan,
   x: Tensor,
-  weight: Tensor,
+  weight: Weight,
   dtype: ActivationDType,
   { bias, residual, activation = 'none' }: LinearOptions = {},
 ): Tensor {

@@ -1,4 +1,4 @@
-import type { ActivationDType, Plan, Tensor } from '../native.ts'
+import type { ActivationDType, Plan, Tensor, Weight } from '../native.ts'
 import type { NormInput } from './route.ts'
 
 /**
@@ -11,7 +11,7 @@ import type { NormInput } from './route.ts'
 export function normLinear(
   plan: Plan,
   { x, weight: normWeight, eps, dtype: normedDType }: NormInput,
-  weight: Tensor,
+  weight: Weight,
   dtype: ActivationDType,
   options: { exact?: boolean } = {},
 ): { normed: Tensor; out: Tensor; exact?: Tensor } {

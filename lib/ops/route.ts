@@ -1,4 +1,4 @@
-import type { ActivationDType, Plan, Tensor } from '../native.ts'
+import type { ActivationDType, Plan, Tensor, Weight } from '../native.ts'
 import { type Choice, choice, type TopKOptions } from './top_k.ts'
 
 /** The residual stream and the norm in front of what reads it. */
@@ -16,7 +16,7 @@ export interface RouteOptions extends TopKOptions {
   /** The projection is [T, 3E] and goes through `attentionRouter`. */
   attention?: boolean
   /** Router logits of the layer below [T, E] and their packed map [E, E], added to this layer's. */
-  carried?: { previous: Tensor; gateMap: Tensor } | undefined
+  carried?: { previous: Tensor; gateMap: Weight } | undefined
 }
 
 /**
@@ -28,7 +28,7 @@ export interface RouteOptions extends TopKOptions {
 export function route(
   plan: Plan,
   input: NormInput,
-  weight: Tensor,
+  weight: Weight,
   options: RouteOptions,
 ): Choice & { normed: Tensor; logits: Tensor } {
   const { x, eps, dtype } = input

@@ -1,4 +1,4 @@
-import type { Plan, Tensor } from '../native.ts'
+import type { Plan, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
 import type { Router, Routing } from './router.ts'
@@ -23,8 +23,8 @@ export interface ResidualRouterOptions {
  * expert keep its share; the published code, which the released model runs, does and does not. We follow the code.
  */
 export class ResidualRouter implements Router {
-  readonly #layers: Tensor[]
-  readonly #gateMap: Tensor
+  readonly #layers: Weight[]
+  readonly #gateMap: Weight
   readonly #choice: ops.TopKOptions
 
   constructor(weights: Weights, prefix: string, options: ResidualRouterOptions) {
@@ -52,8 +52,8 @@ export class ResidualRouter implements Router {
   #routeTwoLayers(
     plan: Plan,
     { x, weight, eps, dtype }: ops.NormInput,
-    first: Tensor,
-    second: Tensor,
+    first: Weight,
+    second: Weight,
     previous?: Routing,
   ): Routing {
     const normed = ops.rmsNorm(plan, x, weight, eps, dtype) //                               [T, H]
