@@ -13,8 +13,8 @@ struct AttentionArgs {
   Rows<const int32_t> block_table;
   float scale;
   int T, N, G, D;
-  int splits, split_blocks;
-  float* partial;   // [T, N, splits, D + 2]: sums, then best score and total; unused for one split
+  int ranges;       // a token has at most, each with a block of its own; 1: one block has them all
+  float* partial;   // [T, N, ranges, D + 2]: sums, then best score and total; unused for one
   bool runs_apart;  // long runs have a kernel of their own
 };
 

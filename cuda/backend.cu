@@ -45,22 +45,31 @@ namespace {
 
 void check(cudaError_t error) { CudaContext::check(error); }
 
-/// Runs `body`; null, or what it threw in words.
+/// Keeps it for the thread.
+const MoeFailure* failed(Code code, const std::string& what) {
+  thread_local std::string text;
+  thread_local MoeFailure failure;
+  text = what;
+  failure = {static_cast<int>(code), text.c_str()};
+  return &failure;
+}
+
+/// Runs `body`; null, or what it threw.
 template <class Body>
-const char* guarded(const Body& body) {
-  thread_local std::string failure;
+const MoeFailure* guarded(const Body& body) {
   try {
     body();
     return nullptr;
+  } catch (const Error& error) {
+    return failed(error.code, error.what());
   } catch (const std::exception& error) {
-    failure = error.what();
-    return failure.c_str();
+    return failed(Code::device, text("cuda: ", error.what()));
   }
 }
 
 /// As guarded(), with the GPU as the thread's current one.
 template <class Body>
-const char* on(int index, const Body& body) {
+const MoeFailure* on(int index, const Body& body) {
   return guarded([&] {
     check(cudaSetDevice(index));
     body();
@@ -68,7 +77,7 @@ const char* on(int index, const Body& body) {
 }
 
 /// Says in words what a machine lacks.
-const char* count(int* gpus) {
+const MoeFailure* count(int* gpus) {
   return guarded([&] {
     *gpus = 0;
     int driver = 0, runtime = 0;
@@ -83,7 +92,7 @@ const char* count(int* gpus) {
   });
 }
 
-const char* describe(int index, MoeGpuInfo* info) {
+const MoeFailure* describe(int index, MoeGpuInfo* info) {
   return guarded([&] {
     cudaDeviceProp properties;
     check(cudaGetDeviceProperties(&properties, index));
@@ -95,7 +104,7 @@ const char* describe(int index, MoeGpuInfo* info) {
   });
 }
 
-const char* open(int index, MoeGpu** gpu) {
+const MoeFailure* open(int index, MoeGpu** gpu) {
   return on(index, [&] {
     auto opened = std::make_unique<MoeGpu>();
     opened->index = index;
@@ -123,7 +132,7 @@ const char* open(int index, MoeGpu** gpu) {
   });
 }
 
-const char* allocate(MoeGpu* gpu, size_t bytes, void** memory) {
+const MoeFailure* allocate(MoeGpu* gpu, size_t bytes, void** memory) {
   return on(gpu->index, [&] {
     *memory = nullptr;
     const cudaError_t error = cudaMalloc(memory, bytes);
@@ -140,7 +149,7 @@ void release(MoeGpu* gpu, void* memory) {
   on(gpu->index, [&] { check(cudaFree(memory)); });
 }
 
-const char* initialize(MoeGpu* gpu, void* to, const void* from, size_t bytes) {
+const MoeFailure* initialize(MoeGpu* gpu, void* to, const void* from, size_t bytes) {
   return on(gpu->index, [&] {
     const std::lock_guard lock(gpu->setup_mutex);
     check(from ? cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, gpu->setup)
@@ -149,40 +158,40 @@ const char* initialize(MoeGpu* gpu, void* to, const void* from, size_t bytes) {
   });
 }
 
-const char* free_memory(MoeGpu* gpu, size_t* bytes) {
+const MoeFailure* free_memory(MoeGpu* gpu, size_t* bytes) {
   return on(gpu->index, [&] {
     size_t total = 0;
     check(cudaMemGetInfo(bytes, &total));
   });
 }
 
-const char* allocate_pinned(size_t bytes, void** memory) {
+const MoeFailure* allocate_pinned(size_t bytes, void** memory) {
   return guarded([&] { check(cudaMallocHost(memory, bytes)); });
 }
 
-const char* upload(MoeGpu* gpu, void* to, const void* from, size_t bytes) {
+const MoeFailure* upload(MoeGpu* gpu, void* to, const void* from, size_t bytes) {
   return on(gpu->index, [&] {
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, gpu->context.stream));
   });
 }
 
-const char* download(MoeGpu* gpu, void* to, const void* from, size_t bytes) {
+const MoeFailure* download(MoeGpu* gpu, void* to, const void* from, size_t bytes) {
   return on(gpu->index, [&] {
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, gpu->context.stream));
   });
 }
 
-const char* synchronize(MoeGpu* gpu) {
+const MoeFailure* synchronize(MoeGpu* gpu) {
   return on(gpu->index, [&] { check(cudaStreamSynchronize(gpu->context.stream)); });
 }
 
-const char* begin_capture(MoeGpu* gpu) {
+const MoeFailure* begin_capture(MoeGpu* gpu) {
   return on(gpu->index, [&] {
     check(cudaStreamBeginCapture(gpu->context.stream, cudaStreamCaptureModeThreadLocal));
   });
 }
 
-const char* end_capture(MoeGpu* gpu, MoeGraph** graph) {
+const MoeFailure* end_capture(MoeGpu* gpu, MoeGraph** graph) {
   return on(gpu->index, [&] {
     cudaGraph_t captured = nullptr;
     check(cudaStreamEndCapture(gpu->context.stream, &captured));
@@ -196,7 +205,7 @@ const char* end_capture(MoeGpu* gpu, MoeGraph** graph) {
   });
 }
 
-const char* launch(MoeGpu* gpu, MoeGraph* graph) {
+const MoeFailure* launch(MoeGpu* gpu, MoeGraph* graph) {
   return on(gpu->index, [&] { check(cudaGraphLaunch(graph->exec, gpu->context.stream)); });
 }
 
@@ -208,7 +217,7 @@ void free_graph(MoeGraph* graph) {
 }
 
 template <class Op>
-const char* run(MoeGpu* gpu, const void* op) {
+const MoeFailure* run(MoeGpu* gpu, const void* op) {
   return on(gpu->index, [&] { static_cast<const Op*>(op)->run_cuda(gpu->context); });
 }
 

@@ -9,9 +9,8 @@ namespace moe {
 constexpr int kCombineThreads = 256;
 
 struct ExpertKinds {
-  static constexpr int kMost = 1024;
-  uint8_t kind[kMost];
-  uint8_t constant[kMost];  // which constant vector
+  uint8_t kind[GpuLimits::kExperts];
+  uint8_t constant[GpuLimits::kExperts];  // which constant vector
 };
 
 template <class T>
@@ -35,9 +34,9 @@ struct CombineArgs {
 /// For an op whose expert_out and x are both T.
 template <class T>
 CombineArgs<T> combine_args(const Combine& op) {
-  if (op.kinds.size() > ExpertKinds::kMost)
-    fail(Code::unsupported, "combine: kinds must be of at most ", int{ExpertKinds::kMost},
-         " experts, got ", op.kinds.size());
+  if (op.kinds.size() > GpuLimits::kExperts)
+    fail(Code::unsupported, "combine: kinds must be of at most ", int{GpuLimits::kExperts},
+         " experts on a GPU, got ", op.kinds.size());
   CombineArgs<T> args{};
   args.rows = rows_of<const int32_t>(op.rows);
   args.ids = rows_of<const int32_t>(op.ids);

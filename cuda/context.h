@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/gpu_limits.h"
 
 namespace moe {
 
@@ -14,12 +15,12 @@ struct CudaContext {
   cudaStream_t stream = nullptr;
   int capability = 0;  // 10 * major + minor
   int multiprocessors = 0;
-  size_t shared_bytes = 0;  // at most this much a block
-  static constexpr int kCounters = 64 * 256;
+  size_t shared_bytes = 0;                                  // at most this much a block
+  static constexpr int kCounters = GpuLimits::kSampleRows;  // the op with most of them
   unsigned* counters = nullptr;  // all 0 between kernels: by them blocks find who comes last
 
   static void check(cudaError_t error) {
-    if (error != cudaSuccess) fail(Code::device, cudaGetErrorString(error));
+    if (error != cudaSuccess) fail(Code::device, "cuda: ", cudaGetErrorString(error));
   }
 
   /// Launches `kernel` behind what the stream holds. It may start before the kernel before it has

@@ -12,8 +12,8 @@ bool few_rows(DType x, DType weight, int64_t rows, int64_t groups) {
 }
 
 GemmArgs gemm_args(const GemmOp& op) {
-  if (op.groups > GemmArgs::kMaxGroups)
-    fail(Code::unsupported, "grouped_gemm: weights must be of at most ", GemmArgs::kMaxGroups,
+  if (op.groups > GpuLimits::kGroups)
+    fail(Code::unsupported, "grouped_gemm: weights must be of at most ", int{GpuLimits::kGroups},
          " experts on a GPU, got ", op.groups);
   const Weight& weight = op.weights[0];
   const FragmentGrid grid(weight);
@@ -53,22 +53,29 @@ void gemm_cuda(const CudaContext& cuda, const GemmOp& op) {
   const GemmArgs args = gemm_args(op);
   if (args.rows == 0) return;
   const DType weight = dense_dtype(op.weights[0].format);
-  if (few_rows(op.x.dtype, weight, args.rows, args.groups))
+  if (op.deterministic || few_rows(op.x.dtype, weight, args.rows, args.groups))
     return gemm_few(cuda, args, op.x.dtype, weight);
   if (cuda.capability / 10 == 9 && gemm_warpgroup(cuda, args)) return;
   gemm_tiles(cuda, args);
 }
 
 void Linear::run_cuda(const CudaContext& cuda) const {
-  gemm_cuda(cuda, {x, {}, nullptr, &weight, 1, bias, residual, activation, out});
+  gemm_cuda(cuda, {x, {}, nullptr, &weight, 1, bias, residual, activation, out, deterministic});
 }
 
 void GroupedGemm::run_cuda(const CudaContext& cuda) const {
   const auto G = static_cast<int64_t>(weights.size());
   const auto run = [&](const Tensor& from, const Tensor& gather) {
-    gemm_cuda(
-        cuda,
-        {from, gather, offsets.as<const int32_t>(), weights.data(), G, {}, {}, activation, out});
+    gemm_cuda(cuda, {from,
+                     gather,
+                     offsets.as<const int32_t>(),
+                     weights.data(),
+                     G,
+                     {},
+                     {},
+                     activation,
+                     out,
+                     deterministic});
   };
   if (!rows) return run(x, {});
   if (G == 0) return;

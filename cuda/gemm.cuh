@@ -38,11 +38,14 @@ __device__ __forceinline__ float silu(float x) { return x / (1.f + expf(-x)); }
 /// Output `n` but for the residual from a weight row's sum; for swiglu from the gate's and the up
 /// row's.
 __device__ __forceinline__ float activated(const GemmArgs& args, int n, float sum, float up) {
-  if (args.activation == Activation::silu) sum = silu(sum);
-  if (args.activation == Activation::swiglu) sum = silu(sum) * up;
-  if (args.activation == Activation::tanh) sum = tanhf(sum);
-  if (args.bias && n < args.N) sum += args.bias[n];
-  return sum;
+  const bool swiglu = args.activation == Activation::swiglu;
+  if (args.bias && n < args.N) {
+    sum += args.bias[n];
+    if (swiglu) up += args.bias[args.N + n];
+  }
+  if (args.activation == Activation::silu) return silu(sum);
+  if (args.activation == Activation::tanh) return tanhf(sum);
+  return swiglu ? silu(sum) * up : sum;
 }
 
 /// Stores output `n` of `row`, from what activated() takes.

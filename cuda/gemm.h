@@ -18,17 +18,17 @@ struct GemmOp {
   const Tensor& residual;
   Activation activation;
   const Tensor& out;
+  bool deterministic;  // gemm_few for any number of rows
 };
 
 void gemm_cuda(const CudaContext& cuda, const GemmOp& op);
 
-/// Whether `rows` rows of all groups go to gemm_few: it alone can gather.
+/// Whether gemm_few is the fastest for `rows` rows of all groups; it alone can gather. A row's bits
+/// depend on nothing but the row there, and only its speed on their number.
 bool few_rows(DType x, DType weight, int64_t rows, int64_t groups);
 
 /// The same as kernels take it. Weights come one pointer a group, so that they can live anywhere.
 struct GemmArgs {
-  static constexpr int kMaxGroups = 256;
-
   const void* x;
   int64_t x_stride;
   int rows;  // of all groups; with offsets, how many of them count only the device knows
@@ -37,7 +37,7 @@ struct GemmArgs {
   int groups, K, N;   // N outputs
   int panels, steps;  // of a weight, see FragmentGrid
   const int32_t* offsets;
-  const float* bias;
+  const float* bias;  // [weight rows]: with swiglu the gate rows' N, then the up rows'
   const float* residual;
   int64_t residual_stride;
   Activation activation;
@@ -46,7 +46,7 @@ struct GemmArgs {
   bool out_bf16;
   bool x_aligned;    // rows of x start at 16-byte boundaries
   bool out_aligned;  // rows of out and residual too, and are of whole pieces of eight
-  const void* weights[kMaxGroups];
+  const void* weights[GpuLimits::kGroups];
 };
 
 GemmArgs gemm_args(const GemmOp& op);

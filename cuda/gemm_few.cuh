@@ -104,6 +104,13 @@ struct WeightStream {
   }
 };
 
+/// Adds a lane's products of one step to its sum of a weight row: an order that leaves the compiler
+/// no choice, as other kernels give these bits, too.
+__device__ __forceinline__ float add_step(float sum, float w0, float w1, float w8, float w9,
+                                          const float2& low, const float2& high) {
+  return sum + fmaf(w9, high.y, fmaf(w8, high.x, fmaf(w1, low.y, w0 * low.x)));
+}
+
 /// Multiplies a started stream, which is at its end then. bf16: sums of NT tiles of 8 rows of x,
 /// acc[tile] as mma.m16n8k16 has it. f32: of 8 rows of x, acc[n] has the lane's share of weight
 /// rows g and g + 8. `row_of(n)` is row n of `count`; sums of others are of no use.
@@ -140,8 +147,8 @@ __device__ __forceinline__ void multiply(WeightStream<W>& stream, int first_step
           if (n >= count) break;
           const X* row = row_of(n);
           const float2 low = load_pair(row, k, K), high = load_pair(row, k + 8, K);
-          acc[n][0] += w[0] * low.x + w[1] * low.y + w[4] * high.x + w[5] * high.y;
-          acc[n][1] += w[2] * low.x + w[3] * low.y + w[6] * high.x + w[7] * high.y;
+          acc[n][0] = add_step(acc[n][0], w[0], w[1], w[4], w[5], low, high);
+          acc[n][1] = add_step(acc[n][1], w[2], w[3], w[6], w[7], low, high);
         }
       }
     }

@@ -63,7 +63,8 @@ void NormLinear::run_cuda(const CudaContext& cuda) const {
     norm().run_cuda(cuda);
     return linear().run_cuda(cuda);
   }
-  const GemmArgs args = gemm_args({normed, {}, nullptr, &weight, 1, {}, {}, Activation::none, out});
+  const GemmArgs args =
+      gemm_args({normed, {}, nullptr, &weight, 1, {}, {}, Activation::none, out, false});
   const NormArgs norm{rows_of<const float>(x), norm_weight.as<const float>(), eps,
                       static_cast<int>(H), in_quads(x, norm_weight, normed, exact)};
   dispatch_activation(normed.dtype, kName, [&](auto x_tag) {

@@ -21,9 +21,11 @@ struct RopeArgs {
     const float* cos_sin = table[positions[t]];
     const int half = rotary / 2;
     if (j >= rotary) return head[j];
+    // Without a choice of how products are contracted: two kernels give these bits.
     const float value =
-        j < half ? to_float(head[j]) * cos_sin[j] - to_float(head[j + half]) * cos_sin[half + j]
-                 : to_float(head[j]) * cos_sin[j - half] + to_float(head[j - half]) * cos_sin[j];
+        j < half
+            ? fmaf(-to_float(head[j + half]), cos_sin[half + j], to_float(head[j]) * cos_sin[j])
+            : fmaf(to_float(head[j - half]), cos_sin[j], to_float(head[j]) * cos_sin[j - half]);
     return from_f32<T>(value);
   }
 

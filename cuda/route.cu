@@ -10,7 +10,8 @@
 namespace moe {
 namespace {
 
-constexpr int kMostTokens = 8;
+constexpr int kMostTokens = 8, kMostExperts = 32;
+static_assert(kMostExperts <= kFewWarps * kStepK);  // see carried()
 
 struct RouteArgs {
   NormArgs norm;
@@ -24,17 +25,25 @@ struct RouteArgs {
   int gate_map_steps;
 };
 
-/// gate_map[n, :] . previous, from the packed map.
+/// gate_map[n, :] . previous, from the packed map, with the bits of gemm_few: there a warp has one
+/// step of K, and four lanes of it a share each.
 template <class W>
 __device__ float carried(const RouteArgs& args, int E, int n, const float* previous) {
   const W* tile = weight_tile<W>(args.gate_map, n / kTileRows, args.gate_map_steps);
+  const bool below = n % kTileRows >= 8;
   float sum = 0.f;
-  for (int k = 0; k < E; ++k) {
-    const int r = n % kTileRows, c = k % kStepK;
-    const int lane = r % 8 * 4 + c % 8 / 2, value = c % 2 + r / 8 * 2 + c / 8 * 4;
-    sum += to_float(tile[int64_t{k / kStepK} * 4 * kTileValues + lane * FragmentGrid::kLaneValues +
-                         value]) *
-           previous[k];
+  for (int step = 0; step < args.gate_map_steps; ++step) {
+    float parts[4];
+#pragma unroll
+    for (int t = 0; t < 4; ++t) {
+      Weights<W> w;
+      w.load(tile + int64_t{step} * 4 * kTileValues + (n % 8 * 4 + t) * FragmentGrid::kLaneValues);
+      const int k = step * kStepK + 2 * t;
+      const float2 low = load_pair(previous, k, E), high = load_pair(previous, k + 8, E);
+      parts[t] = below ? add_step(0.f, w[2], w[3], w[6], w[7], low, high)
+                       : add_step(0.f, w[0], w[1], w[4], w[5], low, high);
+    }
+    sum += (parts[0] + parts[1]) + (parts[2] + parts[3]);
   }
   return sum;
 }
@@ -122,7 +131,8 @@ bool launch_few(const CudaContext& cuda, const Route& op) {
   const int64_t T = op.x.dim(0), H = op.x.dim(1), E = op.top_k.logits.dim(1), P = op.weight.N;
   const bool narrow_x = op.normed.dtype == DType::bf16,
              narrow_w = op.weight.format == WeightFormat::bf16;
-  if (T > kMostTokens || E > 32 || (op.previous && op.gate_map.format != op.weight.format))
+  if (T > kMostTokens || E > kMostExperts ||
+      (op.previous && op.gate_map.format != op.weight.format))
     return false;
   const int64_t row_bytes = T * std::max(H * (narrow_x ? 2 : 4), (P + E) * 4);
   const size_t shared =

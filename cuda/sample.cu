@@ -316,13 +316,13 @@ __global__ void __launch_bounds__(kThreads, 1) sample(const __grid_constant__ In
 void Sample::run_cuda(const CudaContext& cuda) const {
   const auto S = static_cast<unsigned>(ids.dim(0));
   const int64_t V = logits.dim(1);
-  if (S > CudaContext::kCounters)
-    fail(Code::unsupported, "sample: logits must be of at most ", int{CudaContext::kCounters},
+  if (S > GpuLimits::kSampleRows)
+    fail(Code::unsupported, "sample: logits must be of at most ", int{GpuLimits::kSampleRows},
          " rows on a GPU, got ", S);
   constexpr size_t kShared = kThreads * (sizeof(double) + sizeof(int));
-  constexpr size_t kMostParts = (kShared - 1024) / sizeof(Part);
-  if (blocks_for(V, kPartLogits) > kMostParts)
-    fail(Code::unsupported, "sample: logits must be at most ", kPartLogits * kMostParts,
+  static_assert(GpuLimits::kSampleWidth / kPartLogits * sizeof(Part) <= kShared - 1024);
+  if (V > GpuLimits::kSampleWidth)
+    fail(Code::unsupported, "sample: logits must be at most ", int64_t{GpuLimits::kSampleWidth},
          " wide on a GPU, got ", V);
   auto* parts = reinterpret_cast<Part*>(scratch.as<float>() + int64_t{2} * S * V);
   const Inputs in{rows_of<const float>(logits),

@@ -11,18 +11,17 @@ export type {
 export type { SamplingOptions } from './engine/sampling.ts'
 export type { Sequence } from './engine/sequence.ts'
 export { MoeError, type MoeErrorCode } from './errors.ts'
-export { type Arrays, type ArrayTensor, type KernelOptions, kernels as ops } from './kernels.ts'
 export { type LoadModelOptions, loadModel, type RandomModelOptions, randomModel } from './load.ts'
 export type { Model, Parameters } from './model.ts'
 export type { ModelConfig } from './models/config.ts'
-export type { Activation, ActivationDType, DType, NumberArray } from './native.ts'
-export type {
-  CombineInputs,
-  ExpertKind,
-  RouteOptions,
-  SampleInputs,
-  TopKOptions,
-} from './ops/index.ts'
+export type { ActivationDType, DType, NumberArray } from './native.ts'
+export type { Activation, ExpertKind } from './ops/index.ts'
+export {
+  type Arrays,
+  type ArrayTensor,
+  type KernelOptions,
+  kernels as ops,
+} from './standalone/kernels.ts'
 export type { EncodeOptions, TextStream, Tokenizer } from './tokenizer/index.ts'
 export type { LoadProgress } from './weights/checkpoint_weights.ts'
 export type { RopeRounding } from './weights/weights.ts'

@@ -9,8 +9,6 @@ export type DType = 'f32' | 'bf16' | 'f16' | 'i32' | 'u8'
 export type ActivationDType = 'f32' | 'bf16'
 /** How the values of a weight are stored: csrc/weights/format.h. */
 export type WeightFormat = 'f32' | 'bf16'
-/** What a GEMM does to its sums: csrc/ops/activation.h. */
-export type Activation = 'none' | 'silu' | 'swiglu' | 'tanh'
 export type NumberArray = Float32Array | Int32Array | Uint16Array | Uint8Array
 
 /** Handle of native memory. Arithmetic happens in ops only. */
@@ -66,156 +64,54 @@ export interface MappedFile {
   tensor(offset: number, shape: number[], dtype: DType): Tensor
 }
 
-type Maybe = Tensor | undefined
-
-/** The fields of csrc/ops/top_k.h. */
-export type TopKArguments = [
-  logits: Tensor,
-  ids: Tensor,
-  weights: Tensor,
-  kind: string,
-  normStd: number,
-  givesShare: number[] | undefined,
-  groups: number[],
-  offsets: Tensor,
-  rows: Tensor,
-]
-
 export interface PlanTime {
   ops: string[]
   seconds: Float64Array
   launches: number
 }
 
-/** A recorded forward pass. Each op is one method; `lib/ops` documents them. */
+/** A recorded forward pass. */
 export interface Plan {
-  empty(shape: number[], dtype: DType): Tensor
+  /** A tensor that each run is given under this name, up to its number of elements. */
+  input(name: string, shape: number[], dtype: DType): Tensor
+  /** Each run resolves to a copy of `tensor` under this name. */
+  output(name: string, tensor: Tensor): void
+  /**
+   * Checks and appends an op and returns its outputs by name. `lib/ops/generated.ts` has a typed function for each.
+   *
+   * @throws {MoeError} ERR_MOE_OPTION, ERR_MOE_SHAPE, ERR_MOE_DTYPE, ERR_MOE_DEVICE, ERR_MOE_UNSUPPORTED
+   */
+  record(op: string, fields: object): unknown
   /**
    * Copies inputs in, runs off this thread, and resolves to a copy of each output. Runs follow each other in the
    * order of the calls. An input may come from a tensor, such as an output of the run before.
    */
   run(
-    inputs: [Tensor, NumberArray | Tensor][],
-    outputs: Tensor[],
+    inputs: { [name: string]: NumberArray | Tensor },
     threads: number,
     cancel?: CancelToken,
-  ): Promise<NumberArray[]>
+  ): Promise<{ [name: string]: NumberArray }>
 
   /**
    * Runs on whatever is in memory and times every op: seconds [iterations, ops]. `launches` are the kernels of a
    * run on a GPU, once it has been captured; 0 on the CPU.
    */
   time(iterations: number, threads: number): Promise<PlanTime>
-  /** Seconds of each whole run: [iterations]. On a GPU, of the replayed graph. */
+  /** Seconds of each whole run: [iterations]. On a GPU, of the captured graph. */
   timeRuns(iterations: number, threads: number): Promise<Float64Array>
+}
 
-  embedding(table: Tensor, ids: Tensor, out: Tensor): void
-  rmsNorm(x: Tensor, weight: Tensor, out: Tensor, eps: number): void
-  linear(
-    x: Tensor,
-    weight: Weight,
-    bias: Maybe,
-    residual: Maybe,
-    out: Tensor,
-    activation: Activation,
-  ): void
-  normLinear(
-    x: Tensor,
-    normWeight: Tensor,
-    eps: number,
-    normed: Tensor,
-    exact: Maybe,
-    weight: Weight,
-    out: Tensor,
-  ): void
-  ropeCache(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    positions: Tensor,
-    slots: Tensor,
-    table: Tensor,
-    keys: Tensor,
-    values: Tensor,
-  ): void
-  attention(
-    q: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    positions: Tensor,
-    starts: Tensor,
-    sequences: Tensor,
-    blockTable: Tensor,
-    out: Tensor,
-    scale: number,
-  ): void
-  causalPair(
-    x: Tensor,
-    state: Tensor,
-    positions: Tensor,
-    slots: Tensor,
-    sequences: Tensor,
-    blockTable: Tensor,
-    out: Tensor,
-  ): void
-  attentionRouter(qkv: Tensor, logits: Tensor): void
-  topK(...args: TopKArguments): void
-  route(
-    x: Tensor,
-    normWeight: Tensor,
-    eps: number,
-    normed: Tensor,
-    weight: Weight,
-    qkv: Maybe,
-    previous: Maybe,
-    gateMap: Weight | undefined,
-    carried: Maybe,
-    topK: TopKArguments,
-  ): void
-  probe(from: Tensor, to: Tensor, kind: 'read' | 'copy' | 'empty'): void
-  permute(x: Tensor, rows: Tensor, scale: number, out: Tensor): void
-  groupedGemm(
-    x: Tensor,
-    rows: Maybe,
-    scale: number,
-    gathered: Maybe,
-    offsets: Tensor,
-    weights: Weight[],
-    out: Tensor,
-    activation: Activation,
-  ): void
-  combine(
-    expertOut: Tensor,
-    rows: Tensor,
-    ids: Tensor,
-    weights: Tensor,
-    residual: Tensor,
-    kinds: number[],
-    x: Maybe,
-    constants: Maybe,
-    gates: Maybe,
-    scale: number,
-    out: Tensor,
-  ): void
-  gatherRows(x: Tensor, rows: Tensor, out: Tensor): void
-  sample(
-    logits: Tensor,
-    options: Tensor,
-    counts: Tensor,
-    history: Tensor,
-    historyOffsets: Tensor,
-    ids: Tensor,
-    logprobs: Tensor,
-    topIds: Maybe,
-    topLogprobs: Maybe,
-    vocabulary: number,
-  ): void
+export interface PlanOptions {
+  /** Put ops together on a GPU, which gives the same bits; default true. */
+  fuse?: boolean
+  /** On a GPU, one path for any number of rows; default false. */
+  deterministic?: boolean
 }
 
 /** Rows `start` to `start + count` of a [*, K] tensor. */
 export type RowRun = [source: Tensor, start: number, count: number]
 
-/** Every export of the addon; test/boundary/native.test.ts compares. */
+/** Every export of the addon; test/boundary/exports.test.ts compares. */
 export interface Native {
   Tensor: new () => Tensor
   /** `gateUp`: [2I, K] for SwiGLU, gate rows first. */
@@ -229,7 +125,7 @@ export interface Native {
   MappedFile: new (parts: string[]) => MappedFile
   Device: new (type: 'cuda' | 'cuda-sim', index: number) => Gpu
   Arena: new (gpu?: Gpu) => Arena
-  Plan: new (arena: Arena) => Plan
+  Plan: new (arena: Arena, options?: PlanOptions) => Plan
   setErrorClass(cls: typeof MoeError): void
   cpu(): { isa: string; isas: string[]; threads: number }
   selectIsa(name: string): void
@@ -257,6 +153,8 @@ export interface Native {
     kind: 'read' | 'fresh' | 'f32' | 'bf16_dot',
     threads: number,
   ): Promise<{ work: number; seconds: number }>
+  /** What lib/ops/generated.ts is made of. */
+  describeOps(): unknown
   ropeTable(out: Tensor, base: number, positionScale: number, rounding: string): Promise<void>
 }
 

@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import type { DeviceName } from '../lib/index.ts'
-import { type ArrayTensor, arrayDType } from '../lib/kernels.ts'
 import { native } from '../lib/native.ts'
+import { type ArrayTensor, arrayDType } from '../lib/standalone/kernels.ts'
 import { type Expected, type OpCase, Random, toF64, unitRoundoff } from './cases/case.ts'
 import { cases } from './cases/index.ts'
 import { gpus } from './support/gpus.ts'

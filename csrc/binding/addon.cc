@@ -2,6 +2,7 @@
 
 #include "binding/handles.h"
 #include "binding/plan.h"
+#include "binding/record.h"
 #include "binding/weights.h"
 #include "core/os.h"
 #include "cpu/isa/select.h"
@@ -109,6 +110,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("tensor", tensor);
   add("tensorFrom", copy_array);
   add("probe", run_probe);
+  add("describeOps", describe_ops);
   define_weights(env, exports);
   return exports;
 }

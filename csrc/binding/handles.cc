@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "core/device.h"
+
 namespace moe {
 
 DType read_dtype(const Napi::Value& value) {

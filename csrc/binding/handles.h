@@ -19,9 +19,13 @@ inline napi_type_tag random_tag() {
 
 /// ObjectWrap::Unwrap does not look at what it unwraps, so every handle carries a type tag.
 template <class Handle>
+bool is_handle(const Napi::Value& value) {
+  return value.IsObject() && value.As<Napi::Object>().CheckTypeTag(&Handle::kTag);
+}
+
+template <class Handle>
 Handle* unwrap(const Napi::Value& value, const char* what) {
-  if (value.IsObject() && value.As<Napi::Object>().CheckTypeTag(&Handle::kTag))
-    return Handle::Unwrap(value.As<Napi::Object>());
+  if (is_handle<Handle>(value)) return Handle::Unwrap(value.As<Napi::Object>());
   fail(Code::option, "native: argument must be a ", what);
 }
 

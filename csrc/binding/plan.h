@@ -13,14 +13,16 @@ class ArenaHandle : public Napi::ObjectWrap<ArenaHandle> {
   }
   explicit ArenaHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     info.This().As<Napi::Object>().TypeTag(&kTag);
-    guarded(info.Env(), [&] { buffer = std::make_shared<Buffer>(0, read_device(info[0])); });
+    guarded(info.Env(), [&] { arena = Arena(read_device(info[0])); });
   }
-  void release(const Napi::CallbackInfo&) { buffer->release(); }
+  void release(const Napi::CallbackInfo&) {
+    arena.activations->release();
+    arena.inputs->release();
+  }
 
-  std::shared_ptr<Buffer> buffer;
+  Arena arena{nullptr};
 };
 
-/// Records ops. Each op is one method, made from the op's struct and its fields in call order.
 class PlanHandle : public Napi::ObjectWrap<PlanHandle> {
  public:
   static constexpr napi_type_tag kTag{0x6d6f652d6e617469, 0x76652d706c616e01};
@@ -28,14 +30,12 @@ class PlanHandle : public Napi::ObjectWrap<PlanHandle> {
   explicit PlanHandle(const Napi::CallbackInfo& info);
 
  private:
-  Napi::Value empty(const Napi::CallbackInfo& info);
+  Napi::Value input(const Napi::CallbackInfo& info);
+  void output(const Napi::CallbackInfo& info);
+  Napi::Value record(const Napi::CallbackInfo& info);
   Napi::Value run(const Napi::CallbackInfo& info);
-
-  Napi::Value time_runs(const Napi::CallbackInfo& info);
   Napi::Value time(const Napi::CallbackInfo& info);
-
-  template <class Op, auto... Fields>
-  void record(const Napi::CallbackInfo& info);
+  Napi::Value time_runs(const Napi::CallbackInfo& info);
 
   std::shared_ptr<Plan> plan_;
 };

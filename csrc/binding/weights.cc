@@ -56,10 +56,6 @@ Weight read_weight(const Napi::Value& value) {
 
 namespace {
 
-bool is_weight(const Napi::Value& value) {
-  return value.IsObject() && value.As<Napi::Object>().CheckTypeTag(&WeightHandle::kTag);
-}
-
 Napi::Value nothing(Napi::Env env) { return env.Undefined(); }
 
 CpuContext load_context() { return {kernels(), Pool::get(), Pool::get().size()}; }
@@ -151,7 +147,8 @@ Napi::Value make_rope_table(const Napi::CallbackInfo& info) {
 /// fillRandom(tensor | weight, mean, deviation, seed)
 Napi::Value fill(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    Tensor out = is_weight(info[0]) ? elements_of(read_weight(info[0])) : read_tensor(info[0]);
+    Tensor out =
+        is_handle<WeightHandle>(info[0]) ? elements_of(read_weight(info[0])) : read_tensor(info[0]);
     const float mean = info[1].ToNumber().FloatValue(), deviation = info[2].ToNumber().FloatValue();
     const auto seed = static_cast<uint64_t>(info[3].ToNumber().Int64Value());
     return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() mutable -> Channel::Result {

@@ -5,13 +5,18 @@
 
 // The whole contract between the addon and a GPU backend library: a table of C functions. The addon
 // has no CUDA in it; `libmoe_cuda` and the simulator `libmoe_cuda_sim` export the same table, made
-// from the same sources. Functions that can fail return null, or what went wrong in words, valid
-// until the thread's next call.
+// from the same sources. Functions that can fail return null or what went wrong.
 
 extern "C" {
 
 struct MoeGpu;    // one opened GPU with its stream
 struct MoeGraph;  // a captured sequence of kernels
+
+/// Valid until the thread's next call.
+struct MoeFailure {
+  int code;  // a moe::Code
+  const char* text;
+};
 
 struct MoeGpuInfo {
   char name[128];
@@ -21,33 +26,35 @@ struct MoeGpuInfo {
 };
 
 /// Runs one op; `op` points to the op's struct from csrc/ops.
-typedef const char* (*MoeKernel)(MoeGpu* gpu, const void* op);
+typedef const MoeFailure* (*MoeKernel)(MoeGpu* gpu, const void* op);
 
 struct MoeBackend {
   uint32_t version;  // kBackendVersion; the rest is only valid when it matches
-  const char* (*count)(int* gpus);
-  const char* (*describe)(int index, MoeGpuInfo* info);
-  const char* (*open)(int index, MoeGpu** gpu);  // for as long as the process runs
+  const MoeFailure* (*count)(int* gpus);
+  const MoeFailure* (*describe)(int index, MoeGpuInfo* info);
+  const MoeFailure* (*open)(int index, MoeGpu** gpu);  // for as long as the process runs
 
   // From any thread, not in order with the stream.
-  const char* (*allocate)(MoeGpu* gpu, size_t bytes, void** memory);  // null memory: none left
+  const MoeFailure* (*allocate)(MoeGpu* gpu, size_t bytes,
+                                void** memory);  // null memory: none left
   void (*free)(MoeGpu* gpu, void* memory);
-  const char* (*initialize)(MoeGpu* gpu, void* to, const void* from, size_t bytes);  // null: zeros
-  const char* (*free_memory)(MoeGpu* gpu, size_t* bytes);
-  const char* (*allocate_pinned)(size_t bytes, void** memory);  // host memory for fast copies
+  const MoeFailure* (*initialize)(MoeGpu* gpu, void* to, const void* from,
+                                  size_t bytes);  // null: zeros
+  const MoeFailure* (*free_memory)(MoeGpu* gpu, size_t* bytes);
+  const MoeFailure* (*allocate_pinned)(size_t bytes, void** memory);  // host memory for fast copies
 
   // In order on the stream. `upload` is from the host or the GPU, and may return before the copy is
   // done when `from` is no pageable memory.
-  const char* (*upload)(MoeGpu* gpu, void* to, const void* from, size_t bytes);
-  const char* (*download)(MoeGpu* gpu, void* to, const void* from, size_t bytes);
-  const char* (*synchronize)(MoeGpu* gpu);
+  const MoeFailure* (*upload)(MoeGpu* gpu, void* to, const void* from, size_t bytes);
+  const MoeFailure* (*download)(MoeGpu* gpu, void* to, const void* from, size_t bytes);
+  const MoeFailure* (*synchronize)(MoeGpu* gpu);
 
   MoeKernel (*kernel)(const char* op);  // null: unknown op
 
   // Between the two, kernels are recorded instead of run.
-  const char* (*begin_capture)(MoeGpu* gpu);
-  const char* (*end_capture)(MoeGpu* gpu, MoeGraph** graph);
-  const char* (*launch)(MoeGpu* gpu, MoeGraph* graph);
+  const MoeFailure* (*begin_capture)(MoeGpu* gpu);
+  const MoeFailure* (*end_capture)(MoeGpu* gpu, MoeGraph** graph);
+  const MoeFailure* (*launch)(MoeGpu* gpu, MoeGraph* graph);
   size_t (*kernels)(const MoeGraph* graph);  // how many there are in it
   void (*free_graph)(MoeGraph* graph);
 };
@@ -59,7 +66,7 @@ typedef const MoeBackend* (*MoeGetBackend)(void);
 namespace moe {
 
 /// Changes with the table and with the layout of any op or tensor.
-constexpr uint32_t kBackendVersion = 5;
+constexpr uint32_t kBackendVersion = 6;
 constexpr const char* kBackendSymbol = "moe_backend";
 
 }  // namespace moe

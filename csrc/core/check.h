@@ -38,6 +38,12 @@ class Check {
     dtype(name, tensor, {DType::f32, DType::bf16});
   }
 
+  /// An option that says what an op is to write.
+  void activation(const char* name, DType dtype) const {
+    if (dtype != DType::f32 && dtype != DType::bf16)
+      fail(Code::dtype, where_, ": ", name, " must be f32 or bf16, got ", dtype_name(dtype));
+  }
+
   void contiguous(const char* name, const Tensor& tensor) const {
     present(name, tensor);
     if (!tensor.contiguous())

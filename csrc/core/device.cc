@@ -56,15 +56,15 @@ std::vector<MoeGpuInfo> Device::list(const std::string& type, std::string& why) 
   why = reason;
   if (!backend) return {};
   int count = 0;
-  if (const char* failure = backend->count(&count)) {
-    why = failure;
+  if (const MoeFailure* failure = backend->count(&count)) {
+    why = failure->text;
     return {};
   }
   if (count == 0) why = "no NVIDIA GPU";
   std::vector<MoeGpuInfo> gpus(static_cast<size_t>(count));
   for (int i = 0; i < count; ++i) {
-    if (const char* failure = backend->describe(i, &gpus[static_cast<size_t>(i)])) {
-      why = failure;
+    if (const MoeFailure* failure = backend->describe(i, &gpus[static_cast<size_t>(i)])) {
+      why = failure->text;
       return {};
     }
   }
@@ -90,8 +90,9 @@ std::shared_ptr<Device> Device::open(const std::string& type, int index) {
          ")");
   const MoeBackend& backend = *loaded(type).backend;
   MoeGpu* gpu = nullptr;
-  if (const char* failure = backend.open(index, &gpu))
-    fail(Code::cuda_unavailable, "device: ", type, ":", index, " must be usable, got: ", failure);
+  if (const MoeFailure* failure = backend.open(index, &gpu))
+    fail(Code::cuda_unavailable, "device: ", type, ":", index,
+         " must be usable, got: ", failure->text);
   device.reset(new Device(backend, gpu));
   return device;
 }

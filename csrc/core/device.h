@@ -61,8 +61,8 @@ class Device {
 
  private:
   Device(const MoeBackend& backend, MoeGpu* gpu) : backend_(backend), gpu_(gpu) {}
-  void check(const char* failure) {
-    if (failure) fail(Code::device, "cuda: ", failure);
+  static void check(const MoeFailure* failure) {
+    if (failure) throw Error(static_cast<Code>(failure->code), failure->text);
   }
 
   const MoeBackend& backend_;

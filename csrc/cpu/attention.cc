@@ -64,7 +64,7 @@ void attend(const Kernels& kernels, const Attention& op, Query* queries, int m, 
     Query& query = queries[i];
     const T* q = op.q.row<T>(query.token) + query.head * D;
     query.first = op.starts.as<int32_t>()[query.token];
-    query.last = op.positions.as<int32_t>()[query.token];
+    query.last = op.ends.as<int32_t>()[query.token];
     for (int64_t d = 0; d < D; ++d) query.q[d] = to_float(q[d]);
     std::fill_n(query.acc, D, 0.f);
     first = std::min(first, query.first);

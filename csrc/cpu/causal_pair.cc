@@ -10,7 +10,7 @@ void CausalPair::run_cpu(const CpuContext& cpu) const {
   const auto* slot = slots.as<int32_t>();
   const auto* sequence = sequences.as<int32_t>();
   const auto starts_here = [&](int64_t t) { return t == 0 || sequence[t] != sequence[t - 1]; };
-  dispatch_activation(x.dtype, "causal_pair", [&](auto tag) {
+  dispatch_activation(x.dtype, kName, [&](auto tag) {
     using Value = decltype(tag);
     cpu.parallel(T, 8, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {

@@ -39,7 +39,7 @@ Scalars token_scalars(const Kernels& kernels, const Combine& op, const int32_t* 
   for (int64_t k = 0; k < K; ++k) {
     const int32_t id = op.ids.row<int32_t>(t)[k];
     const float weight = op.weights.row<float>(t)[k];
-    const auto kind = static_cast<ExpertKind>(op.kinds[id]);
+    const ExpertKind kind = op.kinds[id];
     if (kind == ExpertKind::copy) scalars.x += weight * op.scale;
     if (kind == ExpertKind::constant) {
       const int32_t c = constant_of[id];
@@ -69,7 +69,7 @@ void Combine::run_cpu(const CpuContext& cpu) const {
   std::vector<int32_t> constant_of(kinds.size(), -1);
   int32_t num_constants = 0;
   for (size_t e = 0; e < kinds.size(); ++e)
-    if (static_cast<ExpertKind>(kinds[e]) == ExpertKind::constant) constant_of[e] = num_constants++;
+    if (kinds[e] == ExpertKind::constant) constant_of[e] = num_constants++;
 
   cpu.parallel(T, 4, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {

@@ -25,14 +25,16 @@ struct Job {
 void finish_row(const Job& job, float* sums, int64_t row, int64_t column, int64_t n) {
   const GemmCall& args = job.args;
   const Kernels& kernels = job.kernels;
-  if (args.activation == Activation::swiglu) {
-    kernels.silu_mul(sums, sums + kPanel / 2, n, sums);
-  } else {
-    if (args.bias) kernels.add_scaled(args.bias + column, 1.f, n, sums);
-    if (args.activation == Activation::silu) kernels.silu_mul(sums, nullptr, n, sums);
-    if (args.activation == Activation::tanh)
-      for (int64_t i = 0; i < n; ++i) sums[i] = std::tanh(sums[i]);
+  const bool swiglu = args.activation == Activation::swiglu;
+  float* up = sums + kPanel / 2;
+  if (args.bias) {
+    kernels.add_scaled(args.bias + column, 1.f, n, sums);
+    if (swiglu) kernels.add_scaled(args.bias + job.grid.outputs + column, 1.f, n, up);
   }
+  if (swiglu) kernels.silu_mul(sums, up, n, sums);
+  if (args.activation == Activation::silu) kernels.silu_mul(sums, nullptr, n, sums);
+  if (args.activation == Activation::tanh)
+    for (int64_t i = 0; i < n; ++i) sums[i] = std::tanh(sums[i]);
   if (args.residual) kernels.add_scaled(args.residual->row<float>(row) + column, 1.f, n, sums);
   if (args.out.dtype == DType::f32)
     std::memcpy(args.out.row<float>(row) + column, sums, static_cast<size_t>(n) * sizeof(float));

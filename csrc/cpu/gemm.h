@@ -13,7 +13,7 @@ struct GemmCall {
   const int32_t* offsets;  // [groups + 1]
   const Weight* weights;   // [groups], of one shape and format
   int64_t groups;
-  const float* bias;       // [N] or null
+  const float* bias;       // [weight rows] or null
   const Tensor* residual;  // or null
   Activation activation;
   const Tensor& out;

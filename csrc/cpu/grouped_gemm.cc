@@ -5,9 +5,7 @@
 namespace moe {
 
 void GroupedGemm::run_cpu(const CpuContext& cpu) const {
-  if (weights.empty()) return;
-  if (rows) permute().run_cpu(cpu);
-  gemm_cpu(cpu, {.x = rows ? gathered : x,
+  gemm_cpu(cpu, {.x = x,
                  .offsets = offsets.as<int32_t>(),
                  .weights = weights.data(),
                  .groups = static_cast<int64_t>(weights.size()),
@@ -19,9 +17,8 @@ void GroupedGemm::run_cpu(const CpuContext& cpu) const {
 }
 
 size_t GroupedGemm::scratch_bytes(const Device* device) const {
-  if (device || weights.empty()) return 0;
-  return gemm_scratch_bytes(rows ? gathered : x, weights[0].format,
-                            static_cast<int64_t>(weights.size()));
+  return device ? 0
+                : gemm_scratch_bytes(x, weights[0].format, static_cast<int64_t>(weights.size()));
 }
 
 }  // namespace moe

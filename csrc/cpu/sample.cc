@@ -24,15 +24,17 @@ struct Row {
   int32_t* order;  // [V] candidate ids
   int64_t V;       // ids that may be drawn
 
-  float option(Sample::Option o) const { return options[o]; }
+  float option(SampleOption o) const { return options[static_cast<int>(o)]; }
+  int32_t count(SampleCount c) const { return counts[static_cast<int>(c)]; }
 };
 
 void apply_penalties(const Row& row) {
-  const float repetition = row.option(Sample::repetition);
-  const float presence = row.option(Sample::presence), frequency = row.option(Sample::frequency);
+  const float repetition = row.option(SampleOption::repetition);
+  const float presence = row.option(SampleOption::presence),
+              frequency = row.option(SampleOption::frequency);
   // Sorted by id, so that each id is met once together with its count. The candidates' array is
   // free.
-  const int64_t prompt = row.counts[Sample::prompt_length];
+  const int64_t prompt = row.count(SampleCount::prompt_length);
   const auto for_each_id = [&](const int32_t* begin, const int32_t* end, auto&& body) {
     std::vector<int32_t> ids(begin, end);
     std::sort(ids.begin(), ids.end());
@@ -65,7 +67,7 @@ void order_first(const Row& row, int64_t n, int64_t size) {
 }
 
 int32_t draw(const Kernels& kernels, const Row& row) {
-  const float temperature = row.option(Sample::temperature);
+  const float temperature = row.option(SampleOption::temperature);
   const int32_t best = best_id(kernels, row.z, row.V);
   const float top = row.z[best];
   if (temperature == 0.f || !std::isfinite(top)) return best;
@@ -80,11 +82,11 @@ int32_t draw(const Kernels& kernels, const Row& row) {
 
   std::iota(row.order, row.order + row.V, 0);
   int64_t size = row.V;
-  if (const int32_t k = row.counts[Sample::top_k]; k > 0 && k < size) {
+  if (const int32_t k = row.count(SampleCount::top_k); k > 0 && k < size) {
     order_first(row, k, size);
     size = k;
   }
-  if (const float p = row.option(Sample::top_p); p < 1.f) {
+  if (const float p = row.option(SampleOption::top_p); p < 1.f) {
     const double total = mass_of(size);
     double sum = 0;
     // The nucleus is usually small: order a little, and more only when that does not reach p.
@@ -98,14 +100,15 @@ int32_t draw(const Kernels& kernels, const Row& row) {
     }
     size = std::max<int64_t>(kept, 1);
   }
-  if (const float p = row.option(Sample::min_p); p > 0.f)
+  if (const float p = row.option(SampleOption::min_p); p > 0.f)
     size = std::partition(row.order, row.order + size, [&](int32_t id) { return row.z[id] >= p; }) -
            row.order;
 
-  const auto seed = static_cast<uint64_t>(static_cast<uint32_t>(row.counts[Sample::seed_high]))
+  const auto seed = static_cast<uint64_t>(static_cast<uint32_t>(row.count(SampleCount::seed_high)))
                         << 32 |
-                    static_cast<uint32_t>(row.counts[Sample::seed_low]);
-  double target = uniform(seed, static_cast<uint32_t>(row.counts[Sample::step])) * mass_of(size);
+                    static_cast<uint32_t>(row.count(SampleCount::seed_low));
+  double target =
+      uniform(seed, static_cast<uint32_t>(row.count(SampleCount::step))) * mass_of(size);
   for (int64_t i = 0; i < size; ++i) {
     target -= row.z[row.order[i]];
     if (target < 0) return row.order[i];

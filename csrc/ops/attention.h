@@ -1,16 +1,14 @@
 #pragma once
 
-#include <optional>
-
 #include "core/op.h"
 #include "ops/rope_cache.h"
 
 namespace moe {
 
-/// Causal attention over the block-table cache, for any mix of prefill chunks and decode tokens.
+/// Attention over the block-table cache, for any mix of prefill chunks and decode tokens.
 ///
 ///   out[t, n] = sum_s softmax_s(q[t, n] . key[s, n / (N / G)] * scale) value[s, n / (N / G)]
-///   for starts[t] <= s <= positions[t]
+///   for starts[t] <= s <= ends[t]
 ///
 /// Softmax in f32, online over blocks of 32 keys (Dao et al. 2022, arXiv:2205.14135); a block's
 /// place depends on the position only, so a token's bits do not depend on its chunk or its
@@ -20,27 +18,20 @@ struct Attention {
 
   Tensor q;             // [T, N * D] f32 | bf16, may be a column slice
   Tensor keys, values;  // as RopeCache wrote them
-  Tensor positions;     // [T] i32
   Tensor starts;        // [T] i32, first position that the token sees
+  Tensor ends;          // [T] i32, the last one: its own, where attention is causal
   Tensor sequences;     // [T] i32, row of the block table
   Tensor block_table;   // [B, M] i32, cache blocks of each sequence in order
-  Tensor out;           // [T, N * D] dtype of q
-  float scale;
-  Tensor scratch;                 // of the splits on a GPU
-  std::optional<RopeCache> rope;  // what rotates q and writes the cache, on a GPU
+  float scale = 1;
+  Tensor out;      // [T, N * D] dtype of q
+  Tensor scratch;  // of the ranges on a GPU
 
-  /// A decode step: nobody reads a key that another token of the step writes. As many sequences as
-  /// tokens, each with one, is what a plan's steps have.
-  using Before = RopeCache;
-  bool absorb(const RopeCache& before) {
-    const auto same = [](const Tensor& a, const Tensor& b) {
-      return a.slot == b.slot && a.offset == b.offset;
-    };
-    const bool fits = q.dim(0) == block_table.dim(0) && same(before.q, q) &&
-                      same(before.keys, keys) && same(before.values, values) &&
-                      same(before.positions, positions);
-    if (fits) rope = before;
-    return fits;
+  static constexpr auto fields() {
+    return std::tuple(input("q", &Attention::q), input("keys", &Attention::keys),
+                      input("values", &Attention::values), input("starts", &Attention::starts),
+                      input("ends", &Attention::ends), input("sequences", &Attention::sequences),
+                      input("blockTable", &Attention::block_table),
+                      value("scale", &Attention::scale), output("out", &Attention::out));
   }
 
   static constexpr int64_t kMaxHeadSize = 1024;
@@ -57,36 +48,44 @@ struct Attention {
     check.dtype("q", q, {keys.dtype});
     const int64_t T = q.dim(0);
     check.that(q.dim(1) % (G * D) == 0, "q", "a multiple of the key heads", q.shape.text());
-    check.shape("out", out, {T, q.dim(1)});
-    check.dtype("out", out, {keys.dtype});
     for (const auto& [name, tensor] :
-         {std::pair{"positions", &positions}, {"starts", &starts}, {"sequences", &sequences}}) {
+         {std::pair{"starts", &starts}, {"ends", &ends}, {"sequences", &sequences}}) {
       check.shape(name, *tensor, {T});
       check.dtype(name, *tensor, {DType::i32});
     }
-    check.rank("block_table", block_table, 2);
-    check.dtype("block_table", block_table, {DType::i32});
+    check.rank("blockTable", block_table, 2);
+    check.dtype("blockTable", block_table, {DType::i32});
   }
 
-  /// On a GPU, few tokens would leave most of it idle: their keys are split in at most 128 ranges,
-  /// whose length depends on the block table's width alone, so that a token's bits do not depend on
-  /// the batch.
-  static constexpr int64_t kFewTokens = 64, kFewHeads = 256;
-  static constexpr int64_t kMaxSplits = 128, kMinSplitBlocks = 4;
-  int64_t split_blocks() const {
-    const int64_t all = block_table.dim(1);
-    if (q.dim(0) > kFewTokens || q.dim(1) > kFewHeads * keys.dim(2)) return all;
-    return std::max(kMinSplitBlocks, (all + kMaxSplits - 1) / kMaxSplits);
+  void make_outputs(const Make& make) { out = make(q.shape, q.dtype); }
+
+  /// A GPU cuts what a token sees into ranges of cache blocks and merges them in order. Their
+  /// length depends on how many blocks the token sees, so that its bits depend on nothing else.
+  static constexpr int64_t kMaxRanges = 64, kMinRangeBlocks = 2;
+  static constexpr int64_t range_blocks(int64_t visible_blocks) {
+    int64_t length = kMinRangeBlocks;
+    while (length * kMaxRanges < visible_blocks) length *= 2;
+    return length;
   }
-  int64_t splits() const { return (block_table.dim(1) + split_blocks() - 1) / split_blocks(); }
+
+  /// Few tokens would leave most of the GPU idle: each range has a thread block, and waits in
+  /// scratch for the others. `ranges()`: as many as a token can have there; else 1.
+  static constexpr int64_t kFewTokens = 64, kFewHeads = 256;
+  int64_t ranges() const {
+    if (q.dim(0) > kFewTokens || q.dim(1) > kFewHeads * keys.dim(2)) return 1;
+    const int64_t most = (block_table.dim(1) + kMinRangeBlocks - 1) / kMinRangeBlocks;
+    return std::clamp(most, int64_t{1}, kMaxRanges);
+  }
   size_t scratch_bytes(const Device* device) const {
-    if (!device || splits() == 1) return 0;
+    if (!device || ranges() == 1) return 0;
     const int64_t D = keys.dim(2), heads = q.dim(1) / D;
-    return static_cast<size_t>(q.dim(0) * heads * splits() * (D + 2)) * sizeof(float);
+    return static_cast<size_t>(q.dim(0) * heads * ranges() * (D + 2)) * sizeof(float);
   }
 
   void run_cpu(const CpuContext&) const;
   void run_cuda(const CudaContext&) const;
+
+  bool deterministic = false;  // on a GPU, one path for any number of tokens
 };
 
 }  // namespace moe

@@ -11,19 +11,23 @@ namespace moe {
 ///
 /// No scale, no mixing of tokens, all in f32.
 struct AttentionRouter {
-  static constexpr const char* kName = "attention_router";
+  static constexpr const char* kName = "attentionRouter";
 
   Tensor qkv;     // [T, 3E] f32: query, key, value of each expert
   Tensor logits;  // [T, E] f32
 
+  static constexpr auto fields() {
+    return std::tuple(input("qkv", &AttentionRouter::qkv),
+                      output("logits", &AttentionRouter::logits));
+  }
   void check() const {
     const Check check(kName);
-    check.rank("logits", logits, 2);
-    check.dtype("logits", logits, {DType::f32});
-    check.shape("qkv", qkv, {logits.dim(0), 3 * logits.dim(1)});
+    check.rank("qkv", qkv, 2);
     check.dtype("qkv", qkv, {DType::f32});
-    check.that(logits.dim(1) <= kMaxExperts, "logits", "of at most 1024 experts", logits.dim(1));
+    if (qkv.dim(1) % 3) fail(Code::shape, kName, ": qkv must be [T, 3 E], got ", qkv.shape.text());
+    check.that(qkv.dim(1) / 3 <= kMaxExperts, "qkv", "of at most 1024 experts", qkv.dim(1) / 3);
   }
+  void make_outputs(const Make& make) { logits = make({qkv.dim(0), qkv.dim(1) / 3}, DType::f32); }
   void run_cpu(const CpuContext&) const;
   void run_cuda(const CudaContext&) const;
 

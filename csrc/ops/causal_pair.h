@@ -16,7 +16,7 @@ namespace moe {
 /// at position 0. The state of a cache block is the row of the last token written to it, so it is
 /// shared, forked and truncated with the block.
 struct CausalPair {
-  static constexpr const char* kName = "causal_pair";
+  static constexpr const char* kName = "causalPair";
 
   Tensor x;            // [T, C] f32 | bf16
   Tensor state;        // [blocks, C] dtype of x, updated
@@ -26,6 +26,13 @@ struct CausalPair {
   Tensor block_table;  // [B, M] i32
   Tensor out;          // [T, 2C] dtype of x
 
+  static constexpr auto fields() {
+    return std::tuple(
+        input("x", &CausalPair::x), update("state", &CausalPair::state),
+        input("positions", &CausalPair::positions), input("slots", &CausalPair::slots),
+        input("sequences", &CausalPair::sequences), input("blockTable", &CausalPair::block_table),
+        output("out", &CausalPair::out));
+  }
   void check() const {
     const Check check(kName);
     check.rank("x", x, 2);
@@ -35,16 +42,15 @@ struct CausalPair {
     check.rank("state", state, 2);
     check.shape("state", state, {state.dim(0), C});
     check.dtype("state", state, {x.dtype});
-    check.shape("out", out, {T, 2 * C});
-    check.dtype("out", out, {x.dtype});
     for (const auto& [name, tensor] :
          {std::pair{"positions", &positions}, {"slots", &slots}, {"sequences", &sequences}}) {
       check.shape(name, *tensor, {T});
       check.dtype(name, *tensor, {DType::i32});
     }
-    check.rank("block_table", block_table, 2);
-    check.dtype("block_table", block_table, {DType::i32});
+    check.rank("blockTable", block_table, 2);
+    check.dtype("blockTable", block_table, {DType::i32});
   }
+  void make_outputs(const Make& make) { out = make({x.dim(0), 2 * x.dim(1)}, x.dtype); }
   void run_cpu(const CpuContext&) const;
   void run_cuda(const CudaContext&) const;
 };

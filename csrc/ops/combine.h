@@ -1,16 +1,16 @@
 #pragma once
 
+#include <algorithm>
+
 #include "core/op.h"
+#include "ops/expert_kind.h"
 
 namespace moe {
-
-/// Kinds of experts (MoE++, arXiv:2410.07348, section 3.2).
-enum class ExpertKind : uint8_t { ffn, zero, copy, constant };
 
 /// Weighted sum of what a token's experts return, back in token order, plus the residual stream.
 ///
 ///   out[t] = residual[t] + sum_k weights[t, k] * y_k, with xs = scale * x[t] and
-///   ffn:       y = expert_out[rows[t, k]]
+///   ffn:       y = expertOut[rows[t, k]]
 ///   zero:      y = 0
 ///   copy:      y = xs
 ///   constant:  y = a1 xs + a2 constants[c], [a1, a2] = softmax(gates[c] xs)
@@ -21,25 +21,34 @@ enum class ExpertKind : uint8_t { ffn, zero, copy, constant };
 struct Combine {
   static constexpr const char* kName = "combine";
 
-  Tensor expert_out;           // [R, H] f32 | bf16
-  Tensor rows;                 // [T, K] i32, row of expert_out; -1 for experts without a group
-  Tensor ids;                  // [T, K] i32
-  Tensor weights;              // [T, K] f32
-  Tensor residual;             // [T, H] f32
-  std::vector<uint8_t> kinds;  // E ExpertKind values
-  Tensor x;                    // [T, H] dtype of expert_out, MoE input; for copy and constant
-  Tensor constants;            // [C, H] f32, one for each constant expert in order; optional
-  Tensor gates;                // [C, 2, H] f32, the gate of each constant expert; with constants
-  float scale;
-  Tensor out;  // [T, H] f32; may be `residual`
+  Tensor expert_out;              // [R, H] f32 | bf16, rows grouped by expert
+  Tensor rows;                    // [T, K] i32, row of expertOut; -1 for experts that are no FFN
+  Tensor ids;                     // [T, K] i32
+  Tensor weights;                 // [T, K] f32
+  Tensor residual;                // [T, H] f32
+  std::vector<ExpertKind> kinds;  // of the E experts
+  Tensor x;                       // [T, H] dtype of expertOut; for copy and constant experts
+  Tensor constants;               // [C, H] f32, one for each constant expert in order
+  Tensor gates;                   // [C, 2, H] f32, the gate of each constant expert
+  float scale = 1;                // of x, as the experts see it
+  Tensor out;                     // [T, H] f32
 
   static constexpr int64_t kMaxConstants = 64;
+  static constexpr size_t kMaxExperts = 1024;  // on a GPU
 
+  static constexpr auto fields() {
+    return std::tuple(input("expertOut", &Combine::expert_out), input("rows", &Combine::rows),
+                      input("ids", &Combine::ids), input("weights", &Combine::weights),
+                      input("residual", &Combine::residual), value("kinds", &Combine::kinds),
+                      optional("x", &Combine::x), optional("constants", &Combine::constants),
+                      optional("gates", &Combine::gates), setting("scale", &Combine::scale),
+                      output("out", &Combine::out));
+  }
   void check() const {
     const Check check(kName);
-    check.rank("expert_out", expert_out, 2);
-    check.activation("expert_out", expert_out);
-    check.contiguous("expert_out", expert_out);
+    check.rank("expertOut", expert_out, 2);
+    check.activation("expertOut", expert_out);
+    check.contiguous("expertOut", expert_out);
     check.rank("weights", weights, 2);
     check.dtype("weights", weights, {DType::f32});
     const int64_t T = weights.dim(0), K = weights.dim(1), H = expert_out.dim(1);
@@ -47,23 +56,14 @@ struct Combine {
       check.shape(name, *tensor, {T, K});
       check.dtype(name, *tensor, {DType::i32});
     }
-    for (const auto& [name, tensor] : {std::pair{"residual", &residual}, {"out", &out}}) {
-      check.shape(name, *tensor, {T, H});
-      check.dtype(name, *tensor, {DType::f32});
-    }
-    int64_t constant_experts = 0;
-    bool needs_x = false;
-    for (uint8_t kind : kinds) {
-      check.that(kind <= static_cast<uint8_t>(ExpertKind::constant), "kinds", "expert kinds",
-                 int{kind});
-      constant_experts += kind == static_cast<uint8_t>(ExpertKind::constant);
-      needs_x |= kind >= static_cast<uint8_t>(ExpertKind::copy);
-    }
-    if (needs_x) {
+    check.shape("residual", residual, {T, H});
+    check.dtype("residual", residual, {DType::f32});
+    const int64_t constant_experts = std::count(kinds.begin(), kinds.end(), ExpertKind::constant);
+    if (constant_experts + std::count(kinds.begin(), kinds.end(), ExpertKind::copy) > 0) {
       check.shape("x", x, {T, H});
       check.dtype("x", x, {expert_out.dtype});
     }
-    check.that(constant_experts <= kMaxConstants, "kinds", "at most 64 constant experts",
+    check.that(constant_experts <= kMaxConstants, "kinds", "of at most 64 constant experts",
                constant_experts);
     if (constant_experts == 0) return;
     check.shape("constants", constants, {constant_experts, H});
@@ -71,6 +71,12 @@ struct Combine {
     check.shape("gates", gates, {constant_experts, 2, H});
     check.dtype("gates", gates, {DType::f32});
   }
+  void check_gpu() const {
+    if (kinds.size() > kMaxExperts)
+      fail(Code::unsupported, kName, ": kinds must be of at most ", kMaxExperts,
+           " experts on a GPU, got ", kinds.size());
+  }
+  void make_outputs(const Make& make) { out = make(residual.shape, DType::f32); }
   void run_cpu(const CpuContext&) const;
   void run_cuda(const CudaContext&) const;
 };

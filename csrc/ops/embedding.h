@@ -9,18 +9,21 @@ struct Embedding {
   static constexpr const char* kName = "embedding";
 
   Tensor table;  // [V, H] f32 | bf16 | f16
-  Tensor ids;    // [T] i32, in [0, V): checked where they enter the library
+  Tensor ids;    // [T] i32, in [0, V)
   Tensor out;    // [T, H] f32
 
+  static constexpr auto fields() {
+    return std::tuple(input("table", &Embedding::table), input("ids", &Embedding::ids),
+                      output("out", &Embedding::out));
+  }
   void check() const {
     const Check check(kName);
     check.rank("table", table, 2);
     check.dtype("table", table, {DType::f32, DType::bf16, DType::f16});
     check.rank("ids", ids, 1);
     check.dtype("ids", ids, {DType::i32});
-    check.shape("out", out, {ids.dim(0), table.dim(1)});
-    check.dtype("out", out, {DType::f32});
   }
+  void make_outputs(const Make& make) { out = make({ids.dim(0), table.dim(1)}, DType::f32); }
   void run_cpu(const CpuContext&) const;
   void run_cuda(const CudaContext&) const;
 };

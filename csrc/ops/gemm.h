@@ -6,9 +6,11 @@
 
 namespace moe {
 
-/// What Linear and GroupedGemm demand: out [T, N] ([T, N / 2] for swiglu) = activation(x W^T) with
-/// x [T, K] and W [N, K].
-void check_gemm(const Check& check, const Tensor& x, const char* name, const Weight& weight,
-                Activation activation, const Tensor& out);
+/// What Linear and GroupedGemm demand of a weight W [N, K] for x [T, K]; `name` is the weight's.
+void check_gemm(const Check& check, const char* name, const Tensor& x, const Weight& weight,
+                Activation activation, DType out);
+
+/// Width of the output.
+int64_t outputs_of(const Weight& weight, Activation activation);
 
 }  // namespace moe

@@ -9,18 +9,27 @@ void GroupedGemm::check() const {
   check.rank("x", x, 2);
   check.activation("x", x);
   check.contiguous("x", x);
-  if (rows) permute().check();
-  const Tensor& grouped = rows ? gathered : x;
+  if (weights.empty()) fail(Code::option, kName, ": weights must be at least one, got none");
   check.shape("offsets", offsets, {static_cast<int64_t>(weights.size()) + 1});
   check.dtype("offsets", offsets, {DType::i32});
   for (const Weight& weight : weights) {
-    check_gemm(check, grouped, "weights", weight, activation, out);
+    check_gemm(check, "weights", x, weight, activation, dtype);
     if (!(weight.shape() == weights[0].shape()))
       fail(Code::shape, kName, ": weights must all be ", weights[0].shape().text(), ", got ",
            weight.shape().text());
     if (weight.format != weights[0].format)
       fail(Code::dtype, kName, ": weights must be of one format, got two");
   }
+}
+
+void GroupedGemm::check_gpu() const {
+  if (static_cast<int64_t>(weights.size()) > kMaxGroups)
+    fail(Code::unsupported, kName, ": weights must be of at most ", kMaxGroups,
+         " experts on a GPU, got ", weights.size());
+}
+
+void GroupedGemm::make_outputs(const Make& make) {
+  out = make({x.dim(0), outputs_of(weights[0], activation)}, dtype);
 }
 
 }  // namespace moe

@@ -2,7 +2,6 @@
 
 #include "core/op.h"
 #include "ops/activation.h"
-#include "ops/permute.h"
 #include "weights/weight.h"
 
 namespace moe {
@@ -11,29 +10,43 @@ namespace moe {
 ///
 ///   out[r, :] = activation(x[r, :] W_g^T)  for offsets[g] <= r < offsets[g + 1]
 ///
-/// With `rows`, as `TopK` gives them, x has tokens in order and is permuted first, which a GPU does
-/// on the way for few tokens. Weights come one per expert, so that they can live
-/// anywhere. Sums in f32. Rows at and beyond offsets[G] are not touched.
+/// Weights come one per expert, so that they can live anywhere. Sums in f32. Rows at and beyond
+/// offsets[G] are not touched.
 struct GroupedGemm {
-  static constexpr const char* kName = "grouped_gemm";
+  static constexpr const char* kName = "groupedGemm";
 
-  Tensor x;                     // [R, K] f32 | bf16; with `rows` [T, K]
-  Tensor rows;                  // [T, k] i32 of T * k = R slots, optional: see Permute
-  float scale = 1;              // of x, with `rows`
-  Tensor gathered;              // [R, K], with `rows`
+  Tensor x;                     // [R, K] f32 | bf16
   Tensor offsets;               // [G + 1] i32
   std::vector<Weight> weights;  // G times [N, K] of one format; gate_up for swiglu
-  Tensor out;                   // [R, N] ([R, N / 2] for swiglu) f32 | bf16
-  Activation activation;
+  Activation activation = Activation::none;
+  DType dtype = DType::f32;  // f32 | bf16
+  Tensor out;                // [R, N] ([R, N / 2] for swiglu) dtype
   Tensor scratch;
 
+  static constexpr auto fields() {
+    return std::tuple(input("x", &GroupedGemm::x), input("offsets", &GroupedGemm::offsets),
+                      input("weights", &GroupedGemm::weights),
+                      setting("activation", &GroupedGemm::activation),
+                      setting("dtype", &GroupedGemm::dtype), output("out", &GroupedGemm::out));
+  }
   void check() const;
+  void check_gpu() const;
+  void make_outputs(const Make& make);
   size_t scratch_bytes(const Device* device) const;
   void run_cpu(const CpuContext&) const;
   void run_cuda(const CudaContext&) const;
 
- private:
-  Permute permute() const { return {x, rows, scale, gathered}; }
+  static constexpr int64_t kMaxGroups = 256;  // on a GPU
+  bool deterministic = false;                 // see Linear
 };
+
+/// Whether a GPU streams the weights for `rows` rows of all groups (gemm_few) instead of tiling
+/// them. Up to about 16 rows a group the weights' bytes are all that counts, and a tile of 64 rows
+/// would be mostly empty. Only bf16 by bf16 has tiles.
+constexpr bool streams_weights(DType x, WeightFormat weight, int64_t rows, int64_t groups,
+                               bool deterministic) {
+  const bool matrices = x == DType::bf16 && weight == WeightFormat::bf16;
+  return deterministic || !matrices || rows <= 16 * groups;
+}
 
 }  // namespace moe

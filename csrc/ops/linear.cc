@@ -7,16 +7,21 @@ namespace moe {
 void Linear::check() const {
   const Check check(kName);
   check.rank("x", x, 2);
-  check_gemm(check, x, "weight", weight, activation, out);
-  const int64_t N = out.dim(1);
+  check.activation("x", x);
+  check_gemm(check, "weight", x, weight, activation, dtype);
+  const int64_t N = outputs_of(weight, activation);
   if (bias) {
-    check.shape("bias", bias, {N});
+    check.shape("bias", bias, {weight.N});
     check.dtype("bias", bias, {DType::f32});
   }
   if (residual) {
     check.shape("residual", residual, {x.dim(0), N});
     check.dtype("residual", residual, {DType::f32});
   }
+}
+
+void Linear::make_outputs(const Make& make) {
+  out = make({x.dim(0), outputs_of(weight, activation)}, dtype);
 }
 
 }  // namespace moe

@@ -10,6 +10,12 @@ enum class ProbeKind {
   empty,  // nothing: what an op costs
 };
 
+template <>
+struct EnumNames<ProbeKind> {
+  static constexpr const char* type = "ProbeKind";
+  static constexpr const char* names[] = {"read", "copy", "empty"};
+};
+
 /// What a device can do, as an op, so that ceilings are measured as the kernels are.
 struct Probe {
   static constexpr const char* kName = "probe";
@@ -17,8 +23,12 @@ struct Probe {
 
   Tensor from;  // [n] f32
   Tensor to;    // [n] f32; for `read` [4096], partial sums
-  ProbeKind kind;
+  ProbeKind kind = ProbeKind::empty;
 
+  static constexpr auto fields() {
+    return std::tuple(input("from", &Probe::from), update("to", &Probe::to),
+                      value("kind", &Probe::kind));
+  }
   void check() const {
     const Check check(kName);
     check.rank("from", from, 1);

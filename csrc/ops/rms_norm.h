@@ -8,30 +8,37 @@ namespace moe {
 ///
 ///   out[t, h] = x[t, h] / sqrt(mean_h(x[t, h]^2) + eps) * weight[h]
 ///
-/// Statistics and product in f32; rounded once, to the dtype of `out`. `exact` gets the same
-/// without rounding, for who reads both.
+/// Statistics and product in f32; rounded once, to `dtype`. With `keepF32` also without rounding,
+/// for who reads both.
 struct RmsNorm {
-  static constexpr const char* kName = "rms_norm";
+  static constexpr const char* kName = "rmsNorm";
 
   Tensor x;       // [T, H] f32
   Tensor weight;  // [H] f32
-  Tensor out;     // [T, H] f32 | bf16
-  Tensor exact;   // [T, H] f32, optional
   float eps = 0;
+  DType dtype = DType::f32;  // f32 | bf16
+  bool keep_f32 = false;
+  Tensor out;    // [T, H] dtype
+  Tensor exact;  // [T, H] f32, with keepF32 where out is rounded
 
+  static constexpr auto fields() {
+    return std::tuple(input("x", &RmsNorm::x), input("weight", &RmsNorm::weight),
+                      value("eps", &RmsNorm::eps), setting("dtype", &RmsNorm::dtype),
+                      setting("keepF32", &RmsNorm::keep_f32), output("out", &RmsNorm::out),
+                      extra("exact", &RmsNorm::exact));
+  }
   void check() const {
     const Check check(kName);
     check.rank("x", x, 2);
     check.dtype("x", x, {DType::f32});
     check.shape("weight", weight, {x.dim(1)});
     check.dtype("weight", weight, {DType::f32});
-    check.shape("out", out, x.shape);
-    check.activation("out", out);
-    if (exact) {
-      check.shape("exact", exact, x.shape);
-      check.dtype("exact", exact, {DType::f32});
-    }
     check.that(eps >= 0, "eps", "at least 0", eps);
+    check.activation("dtype", dtype);
+  }
+  void make_outputs(const Make& make) {
+    out = make(x.shape, dtype);
+    if (keep_f32 && dtype != DType::f32) exact = make(x.shape, DType::f32);
   }
   void run_cpu(const CpuContext&) const;
   void run_cuda(const CudaContext&) const;

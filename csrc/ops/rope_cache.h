@@ -17,7 +17,7 @@ constexpr int64_t kBlockTokens = 32;
 /// Cache block b holds keys [G, D, 32] (so that the scores of 32 keys are one vector operation) and
 /// values [G, 32, D]; token slot s is block s / 32, column s % 32.
 struct RopeCache {
-  static constexpr const char* kName = "rope_cache";
+  static constexpr const char* kName = "ropeCache";
 
   Tensor q;          // [T, N * D] f32 | bf16, rotated in place; may be a column slice
   Tensor k;          // [T, G * D] dtype of q
@@ -30,6 +30,12 @@ struct RopeCache {
 
   static constexpr int64_t kMaxHeadSize = 1024;
 
+  static constexpr auto fields() {
+    return std::tuple(update("q", &RopeCache::q), input("k", &RopeCache::k),
+                      input("v", &RopeCache::v), input("positions", &RopeCache::positions),
+                      input("slots", &RopeCache::slots), input("table", &RopeCache::table),
+                      update("keys", &RopeCache::keys), update("values", &RopeCache::values));
+  }
   void check() const {
     const Check check(kName);
     check.rank("keys", keys, 4);

@@ -6,28 +6,28 @@ void Sample::check() const {
   const Check check(kName);
   check.rank("logits", logits, 2);
   check.dtype("logits", logits, {DType::f32});
-  check.rank("ids", ids, 1);
-  check.dtype("ids", ids, {DType::i32});
-  const int64_t S = ids.dim(0);
-  check.that(S <= logits.dim(0), "ids", "no longer than logits has rows", S);
-  check.shape("logprobs", logprobs, {S});
-  check.dtype("logprobs", logprobs, {DType::f32});
-  check.shape("options", options, {S, kOptions});
+  check.rank("options", options, 2);
+  const int64_t S = options.dim(0);
+  check.that(S <= logits.dim(0), "options", "no more rows than logits has", S);
+  check.shape("options", options, {S, int64_t{std::size(EnumNames<SampleOption>::names)}});
   check.dtype("options", options, {DType::f32});
-  check.shape("counts", counts, {S, kCounts});
+  check.shape("counts", counts, {S, int64_t{std::size(EnumNames<SampleCount>::names)}});
   check.dtype("counts", counts, {DType::i32});
   check.rank("history", history, 1);
   check.dtype("history", history, {DType::i32});
-  check.shape("history_offsets", history_offsets, {S + 1});
-  check.dtype("history_offsets", history_offsets, {DType::i32});
+  check.shape("historyOffsets", history_offsets, {S + 1});
+  check.dtype("historyOffsets", history_offsets, {DType::i32});
   check.that(vocabulary >= 1 && vocabulary <= logits.dim(1), "vocabulary", "1 to V", vocabulary);
-  if (!top_ids) return;
-  check.rank("top_ids", top_ids, 2);
-  check.shape("top_ids", top_ids, {S, top_ids.dim(1)});
-  check.dtype("top_ids", top_ids, {DType::i32});
-  check.that(top_ids.dim(1) <= vocabulary, "top_ids", "at most V wide", top_ids.dim(1));
-  check.shape("top_logprobs", top_logprobs, top_ids.shape);
-  check.dtype("top_logprobs", top_logprobs, {DType::f32});
+  check.that(top >= 0 && top <= vocabulary, "top", "0 to the vocabulary", top);
+}
+
+void Sample::make_outputs(const Make& make) {
+  const int64_t S = options.dim(0);
+  ids = make({S}, DType::i32);
+  logprobs = make({S}, DType::f32);
+  if (top == 0) return;
+  top_ids = make({S, top}, DType::i32);
+  top_logprobs = make({S, top}, DType::f32);
 }
 
 }  // namespace moe

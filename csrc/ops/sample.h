@@ -4,6 +4,23 @@
 
 namespace moe {
 
+/// Columns of a row's real and whole options. `topK` 0: all; `step` numbers the draw;
+/// `promptLength` is of the history.
+enum class SampleOption { temperature, top_p, min_p, repetition, presence, frequency };
+enum class SampleCount { top_k, seed_low, seed_high, step, prompt_length };
+
+template <>
+struct EnumNames<SampleOption> {
+  static constexpr const char* type = "SampleOption";
+  static constexpr const char* names[] = {"temperature", "topP",     "minP",
+                                          "repetition",  "presence", "frequency"};
+};
+template <>
+struct EnumNames<SampleCount> {
+  static constexpr const char* type = "SampleCount";
+  static constexpr const char* names[] = {"topK", "seedLow", "seedHigh", "step", "promptLength"};
+};
+
 /// One next token per row of logits.
 ///
 /// In this order, as transformers does: repetition penalty on prompt and new tokens (Keskar et al.
@@ -15,23 +32,30 @@ namespace moe {
 struct Sample {
   static constexpr const char* kName = "sample";
 
-  // Columns of `options` and `counts`.
-  enum Option { temperature, top_p, min_p, repetition, presence, frequency, kOptions };
-  enum Count { top_k, seed_low, seed_high, step, prompt_length, kCounts };
-
-  Tensor logits;   // [>= S, V] f32; the first S rows are sampled
-  Tensor options;  // [S, 6] f32
-  Tensor counts;   // [S, 5] i32; top_k 0: all; step numbers the draw; prompt_length: of history
-  Tensor history;  // [*] i32: the rows' tokens so far, one after the other
+  Tensor logits;           // [>= S, V] f32; the first S rows are sampled
+  Tensor options;          // [S, 6] f32: SampleOption
+  Tensor counts;           // [S, 5] i32: SampleCount
+  Tensor history;          // [*] i32: the rows' tokens so far, one after the other
   Tensor history_offsets;  // [S + 1] i32; an empty range where no penalty is used
+  int64_t vocabulary = 0;  // ids at and beyond it are never drawn
+  int64_t top = 0;         // N, best ids to report
   Tensor ids;              // [S] i32
   Tensor logprobs;         // [S] f32
-  Tensor top_ids;          // [S, N] i32, best first; optional
-  Tensor top_logprobs;     // [S, N] f32; optional
-  int64_t vocabulary;      // ids at and beyond it are never drawn
+  Tensor top_ids;          // [S, N] i32, best first; with top
+  Tensor top_logprobs;     // [S, N] f32; with top
   Tensor scratch;
 
+  static constexpr auto fields() {
+    return std::tuple(input("logits", &Sample::logits), input("options", &Sample::options),
+                      input("counts", &Sample::counts), input("history", &Sample::history),
+                      input("historyOffsets", &Sample::history_offsets),
+                      value("vocabulary", &Sample::vocabulary), setting("top", &Sample::top),
+                      output("ids", &Sample::ids), output("logprobs", &Sample::logprobs),
+                      extra("topIds", &Sample::top_ids),
+                      extra("topLogprobs", &Sample::top_logprobs));
+  }
   void check() const;
+  void make_outputs(const Make& make);
   size_t scratch_bytes(const Device*) const {
     // Eight bytes a logit; on a GPU sixteen more for each 4096 of them.
     const auto rows = static_cast<size_t>(ids.dim(0)), width = static_cast<size_t>(logits.dim(1));

@@ -14,6 +14,17 @@ Weight make_weight(int64_t n, int64_t k, WeightFormat format, bool gate_up,
   return weight;
 }
 
+void add_access(std::vector<Access>& accesses, const Weight& weight, bool) {
+  if (!weight) return;
+  Tensor memory;
+  memory.slot = weight.slot;
+  accesses.push_back({memory, false});
+}
+
+void add_access(std::vector<Access>& accesses, const std::vector<Weight>& weights, bool writes) {
+  for (const Weight& weight : weights) add_access(accesses, weight, writes);
+}
+
 Tensor elements_of(const Weight& weight) {
   const Format& format = format_of(weight.format);
   if (!format.element)

@@ -1,6 +1,8 @@
 #pragma once
 
-#include "core/tensor.h"
+#include <vector>
+
+#include "core/fields.h"
 
 namespace moe {
 
@@ -24,6 +26,10 @@ struct Weight {
 /// Knows its bytes and takes them when it is filled, on the host or on `device`.
 Weight make_weight(int64_t n, int64_t k, WeightFormat format, bool gate_up,
                    std::shared_ptr<Device> device);
+
+/// For a plan: an op reads a weight where it is.
+void add_access(std::vector<Access>& accesses, const Weight& weight, bool writes);
+void add_access(std::vector<Access>& accesses, const std::vector<Weight>& weights, bool writes);
 
 /// The memory as a list of its elements. Throws Error{unsupported} for formats that are more than
 /// elements.

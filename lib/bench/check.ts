@@ -1,4 +1,4 @@
-import { type ArrayTensor, arrayDType } from '../kernels.ts'
+import { type ArrayTensor, arrayDType } from '../standalone/kernels.ts'
 import type { Workbench } from './bench.ts'
 import { randomNumbers } from './shapes.ts'
 

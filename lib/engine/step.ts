@@ -13,8 +13,8 @@ import {
   type Tensor,
 } from '../native.ts'
 import * as ops from '../ops/index.ts'
-import { maxSequences, maxStepTokens, type Slice, type SliceResult, tokensOf } from './slice.ts'
-import { InputLayout, type InputShape, stepInputs } from './step_inputs.ts'
+import { maxStepTokens, type Slice, type SliceResult, tokensOf } from './slice.ts'
+import { declareInputs, type InputShape, stepInputs } from './step_inputs.ts'
 import {
   type Reader,
   readDrawn,
@@ -25,12 +25,9 @@ import {
 
 interface Recorded {
   plan: Plan
-  inputs: InputLayout
-  ids: Tensor
-  outputs: Tensor[]
   /** [drawing sequences] i32 */
   drawn: Tensor | undefined
-  read(results: NumberArray[], slices: Slice[]): SliceResult[]
+  readers: Reader[]
 }
 
 interface StepShape extends InputShape {
@@ -57,7 +54,6 @@ export class StepRunner {
   /** Everything allocated here. */
   readonly #tensors: Tensor[] = []
   readonly #cache: LayerCache[]
-  readonly #inputs: Tensor
   readonly #recorded = new Map<string, Recorded>()
   #last: Recorded | undefined
 
@@ -92,13 +88,6 @@ export class StepRunner {
         values: tensor(options.dtype, numBlocks, G, ops.blockTokens, D),
         states: stateWidths.map((width) => tensor(options.dtype, numBlocks, width)),
       }))
-      const most = {
-        tokens: this.maxTokens,
-        sequences: maxSequences,
-        drawn: maxSequences,
-        logitRows: this.maxTokens,
-      }
-      this.#inputs = tensor('i32', new InputLayout(most, numBlocks).length)
     } catch (error) {
       this.dispose() // out of memory leaves nothing behind
       throw error
@@ -127,11 +116,12 @@ export class StepRunner {
     const recorded = this.#record(shape)
     const before = this.#last
     this.#last = recorded
-    const numbers = recorded.inputs.pack(stepInputs(slices, this.#numBlocks))
-    const inputs: [Tensor, NumberArray | Tensor][] = [[this.#inputs, numbers]]
-    if (slices[0]!.ahead) inputs.push([recorded.ids, before!.drawn!])
-    const results = await recorded.plan.run(inputs, recorded.outputs, this.#threads, cancel)
-    return recorded.read(results, slices)
+    const inputs: { [name: string]: NumberArray | Tensor } = stepInputs(slices, this.#numBlocks)
+    if (slices[0]!.ahead) inputs.ids = before!.drawn!
+    const results = await recorded.plan.run(inputs, this.#threads, cancel)
+    const out: SliceResult[] = slices.map(() => ({}))
+    for (const read of recorded.readers) read(results, slices, out)
+    return out
   }
 
   /** Runs the last step's plan again and times its ops. */
@@ -164,46 +154,40 @@ export class StepRunner {
 
   #recordNew(shape: StepShape): Recorded {
     const plan = new (native().Plan)(this.#arena)
-    const layout = new InputLayout(shape, this.#numBlocks)
-    const inputs = layout.views(this.#inputs)
+    const inputs = declareInputs(plan, shape, this.#numBlocks)
     const rows = shape.drawn + shape.logitRows
     const trace: Trace = { hiddenStates: [], routing: [] }
     const logitRows = rows > 0 ? inputs.logitRows : undefined
     const step: Step = { plan, dtype: this.#dtype, cache: this.#cache, trace, ...inputs, logitRows }
     const logits = this.#model.forward(step)
 
-    const outputs: Tensor[] = []
     const readers: Reader[] = []
-    const output = (tensor: Tensor): number => outputs.push(tensor) - 1
-    let drawnIds: Tensor | undefined
+    let drawn: Tensor | undefined
     if (logits && shape.drawn > 0) {
-      const drawn = ops.sample(plan, logits, inputs, this.#vocabulary, shape.top)
-      drawnIds = drawn.ids
-      const at = [drawn.ids, drawn.logprobs].map(output)
-      const topAt = shape.top > 0 ? [drawn.topIds!, drawn.topLogprobs!].map(output) : undefined
-      readers.push(
-        readDrawn(at as [number, number], topAt as [number, number] | undefined, shape.top),
-      )
+      const { options, counts, history, historyOffsets } = inputs
+      const asked = { options, counts, history, historyOffsets, top: shape.top }
+      const sampled = ops.sample(plan, { logits, ...asked, vocabulary: this.#vocabulary })
+      for (const [name, tensor] of Object.entries(sampled)) plan.output(name, tensor)
+      drawn = sampled.ids
+      readers.push(readDrawn(shape.top))
     }
-    if (logits && shape.logitRows > 0)
-      readers.push(readLogits(output(logits), shape.drawn, this.#model.config.vocabSize))
-    if (shape.hiddenStates) readers.push(readHiddenStates(trace.hiddenStates.map(output)))
-    if (shape.routing)
-      readers.push(
-        readRouting(trace.routing.map((r) => [output(r.ids), output(r.weights), output(r.logits)])),
-      )
-    return {
-      plan,
-      inputs: layout,
-      ids: inputs.ids,
-      outputs,
-      drawn: drawnIds,
-      read(results, slices) {
-        const out: SliceResult[] = slices.map(() => ({}))
-        for (const read of readers) read(results, slices, out)
-        return out
-      },
+    if (logits && shape.logitRows > 0) {
+      plan.output('logits', logits)
+      readers.push(readLogits(shape.drawn, this.#model.config.vocabSize))
     }
+    if (shape.hiddenStates) {
+      for (const [l, x] of trace.hiddenStates.entries()) plan.output(`hidden.${l}`, x)
+      readers.push(readHiddenStates(trace.hiddenStates.length))
+    }
+    if (shape.routing) {
+      for (const [l, routing] of trace.routing.entries()) {
+        plan.output(`expertIds.${l}`, routing.ids)
+        plan.output(`expertWeights.${l}`, routing.weights)
+        plan.output(`routerLogits.${l}`, routing.logits)
+      }
+      readers.push(readRouting(trace.routing.length))
+    }
+    return { plan, drawn, readers }
   }
 }
 

@@ -1,10 +1,10 @@
-import type { Tensor } from '../native.ts'
+import type { Plan, Tensor } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { usesHistory } from './sampling.ts'
 import { type Slice, tokensOf } from './slice.ts'
 
 /** The tensors that a step's numbers are copied to. */
-export interface StepTensors extends ops.SampleInputs {
+export interface StepTensors {
   ids: Tensor
   positions: Tensor
   slots: Tensor
@@ -12,6 +12,10 @@ export interface StepTensors extends ops.SampleInputs {
   sequences: Tensor
   blockTable: Tensor
   logitRows: Tensor
+  options: Tensor
+  counts: Tensor
+  historyOffsets: Tensor
+  history: Tensor
 }
 
 type StepData = Record<keyof StepTensors, Int32Array | Float32Array>
@@ -23,58 +27,25 @@ export interface InputShape {
   logitRows: number
 }
 
-/** Elements between which an input may begin: 64 bytes. */
-const unit = 16
-
-/**
- * Where a step's inputs lie in one list, so that all of them are one copy. The history comes last: its length is
- * no part of the shape.
- */
-export class InputLayout {
-  readonly #starts = {} as Record<keyof StepTensors, number>
-  readonly #shapes: Record<keyof StepTensors, number[]>
-  /** Elements up to the history's end. */
-  readonly length: number
-
-  constructor({ tokens, sequences, drawn, logitRows }: InputShape, numBlocks: number) {
-    this.#shapes = {
-      ids: [tokens],
-      positions: [tokens],
-      slots: [tokens],
-      starts: [tokens],
-      sequences: [tokens],
-      logitRows: [drawn + logitRows],
-      blockTable: [sequences, numBlocks],
-      options: [drawn, ops.sampleOptions.length],
-      counts: [drawn, ops.sampleCounts.length],
-      historyOffsets: [drawn + 1],
-      history: [numBlocks * ops.blockTokens], // drawing sequences share no blocks
-    }
-    let end = 0
-    for (const [name, shape] of Object.entries(this.#shapes)) {
-      this.#starts[name as keyof StepTensors] = end
-      end += Math.ceil(shape.reduce((n, dim) => n * dim, 1) / unit) * unit
-    }
-    this.length = end
-  }
-
-  /** The inputs as parts of `list`. */
-  views(list: Tensor): StepTensors {
-    const parts = Object.entries(this.#shapes).map(([name, shape]) => {
-      const dtype = name === 'options' ? 'f32' : 'i32'
-      return [name, list.view(this.#starts[name as keyof StepTensors], shape, dtype)]
-    })
-    return Object.fromEntries(parts)
-  }
-
-  /** The numbers as they lie in the list. */
-  pack(data: StepData): Int32Array {
-    const packed = new Int32Array(this.#starts.history + data.history.length)
-    for (const [name, array] of Object.entries(data)) {
-      const bits = new Int32Array(array.buffer, array.byteOffset, array.length)
-      packed.set(bits, this.#starts[name as keyof StepTensors])
-    }
-    return packed
+/** The inputs of a step. The history comes last: its length is no part of the shape. */
+export function declareInputs(
+  plan: Plan,
+  { tokens, sequences, drawn, logitRows }: InputShape,
+  numBlocks: number,
+): StepTensors {
+  const i32 = (name: string, ...shape: number[]) => plan.input(name, shape, 'i32')
+  return {
+    ids: i32('ids', tokens),
+    positions: i32('positions', tokens),
+    slots: i32('slots', tokens),
+    starts: i32('starts', tokens),
+    sequences: i32('sequences', tokens),
+    logitRows: i32('logitRows', drawn + logitRows),
+    blockTable: i32('blockTable', sequences, numBlocks),
+    options: plan.input('options', [drawn, ops.sampleOptionNames.length], 'f32'),
+    counts: i32('counts', drawn, ops.sampleCountNames.length),
+    historyOffsets: i32('historyOffsets', drawn + 1),
+    history: i32('history', numBlocks * ops.blockTokens), // drawing sequences share no blocks
   }
 }
 
@@ -120,7 +91,9 @@ export function stepInputs(slices: Slice[], blocksPerSequence: number): StepData
   }
 }
 
-function drawInputs(slices: Slice[]): Pick<StepData, keyof ops.SampleInputs> {
+function drawInputs(
+  slices: Slice[],
+): Pick<StepData, 'options' | 'counts' | 'history' | 'historyOffsets'> {
   const drawing = slices.filter((slice) => slice.draw)
   const options: number[] = []
   const counts: number[] = []
@@ -135,8 +108,8 @@ function drawInputs(slices: Slice[]): Pick<StepData, keyof ops.SampleInputs> {
       step,
       promptLength,
     }
-    for (const name of ops.sampleOptions) options.push(named[name])
-    for (const name of ops.sampleCounts) counts.push(named[name])
+    for (const name of ops.sampleOptionNames) options.push(named[name])
+    for (const name of ops.sampleCountNames) counts.push(named[name])
     if (usesHistory(sampling)) for (const id of sequence.ids) history.push(id)
     historyOffsets.push(history.length)
   }

@@ -1,35 +1,33 @@
 import type { NumberArray } from '../native.ts'
 import { type Slice, type SliceResult, tokensOf } from './slice.ts'
 
+/** A step's outputs by name. */
+export type Results = { [name: string]: NumberArray }
 /** Copies what one kind of output means for each slice into `out`. */
-export type Reader = (results: NumberArray[], slices: Slice[], out: SliceResult[]) => void
+export type Reader = (results: Results, slices: Slice[], out: SliceResult[]) => void
 
-export function readDrawn(
-  [idAt, logprobAt]: [number, number],
-  topAt: [number, number] | undefined,
-  width: number,
-): Reader {
-  return (results, slices, out) => {
+export function readDrawn(width: number): Reader {
+  return ({ ids, logprobs, topIds, topLogprobs }, slices, out) => {
     let row = 0
     for (const [s, { draw }] of slices.entries()) {
       if (!draw) continue
       const top = Array.from({ length: draw.top }, (_, i) => ({
-        id: results[topAt![0]]![row * width + i]!,
-        logprob: results[topAt![1]]![row * width + i]!,
+        id: topIds![row * width + i]!,
+        logprob: topLogprobs![row * width + i]!,
       }))
-      out[s]!.drawn = { id: results[idAt]![row]!, logprob: results[logprobAt]![row]!, top }
+      out[s]!.drawn = { id: ids![row]!, logprob: logprobs![row]!, top }
       row++
     }
   }
 }
 
-export function readLogits(at: number, firstRow: number, vocabSize: number): Reader {
-  return (results, slices, out) => {
+export function readLogits(firstRow: number, vocabSize: number): Reader {
+  return ({ logits }, slices, out) => {
     let row = firstRow
     for (const [s, { logitRows }] of slices.entries()) {
       const end = row + logitRows
       if (logitRows > 0)
-        out[s]!.logits = results[at]!.subarray(row * vocabSize, end * vocabSize) as Float32Array
+        out[s]!.logits = logits!.subarray(row * vocabSize, end * vocabSize) as Float32Array
       row = end
     }
   }
@@ -46,22 +44,24 @@ function tokenRows<T extends NumberArray>(result: T, slices: Slice[], tokens: nu
   })
 }
 
-export function readHiddenStates(at: number[]): Reader {
+export function readHiddenStates(numLayers: number): Reader {
   return (results, slices, out) => {
-    const layers = at.map((i) => tokenRows(results[i] as Float32Array, slices, tokensOf(slices)))
+    const layers = Array.from({ length: numLayers }, (_, l) =>
+      tokenRows(results[`hidden.${l}`] as Float32Array, slices, tokensOf(slices)),
+    )
     for (const [s, result] of out.entries()) result.hiddenStates = layers.map((layer) => layer[s]!)
   }
 }
 
-export function readRouting(at: number[][]): Reader {
+export function readRouting(numLayers: number): Reader {
   return (results, slices, out) => {
-    const layers = at.map(([ids, weights, logits]) => {
-      const rows = <T extends NumberArray>(i: number) =>
-        tokenRows(results[i] as T, slices, tokensOf(slices))
+    const layers = Array.from({ length: numLayers }, (_, l) => {
+      const rows = <T extends NumberArray>(name: string) =>
+        tokenRows(results[`${name}.${l}`] as T, slices, tokensOf(slices))
       return {
-        ids: rows<Int32Array>(ids!),
-        weights: rows<Float32Array>(weights!),
-        logits: rows<Float32Array>(logits!),
+        ids: rows<Int32Array>('expertIds'),
+        weights: rows<Float32Array>('expertWeights'),
+        logits: rows<Float32Array>('routerLogits'),
       }
     })
     for (const [s, result] of out.entries())

@@ -12,14 +12,15 @@ export interface HeadShape {
 
 /** Rotates q and k, writes k and v to the cache and attends. q [T, N * D] is rotated in place. */
 export function attend(
-  step: Step,
-  cache: LayerCache,
-  qkv: { q: Tensor; k: Tensor; v: Tensor },
+  { plan, positions, slots, starts, sequences, blockTable }: Step,
+  { keys, values }: LayerCache,
+  { q, k, v }: { q: Tensor; k: Tensor; v: Tensor },
   table: Tensor,
   headSize: number,
 ): Tensor {
-  ops.ropeCache(step.plan, qkv, { ...step, table }, cache)
-  return ops.attention(step.plan, qkv.q, cache, step, 1 / Math.sqrt(headSize)) // [T, N * D]
+  ops.ropeCache(plan, { q, k, v, positions, slots, table, keys, values })
+  const visible = { starts, ends: positions, sequences, blockTable }
+  return ops.attention(plan, { q, keys, values, ...visible, scale: 1 / Math.sqrt(headSize) }).out
 }
 
 /** Grouped-query attention with rotary positions: one projection for q, k and v, one back. */
@@ -41,14 +42,15 @@ export class SelfAttention {
     this.#ropeTable = ropeTable
   }
 
-  /** input.x [T, H], the residual stream -> x + attention(norm(x)) [T, H] */
-  forward(step: Step, input: ops.NormInput, cache: LayerCache): Tensor {
+  /** x [T, H], normed; residual [T, H] f32 -> residual + attention(x) [T, H] */
+  forward(step: Step, x: Tensor, residual: Tensor, cache: LayerCache): Tensor {
+    const { plan, dtype } = step
     const { heads: N, keyValueHeads: G, headSize: D } = this.#shape
-    const { out: qkv } = ops.normLinear(step.plan, input, this.#qkv, step.dtype) // [T, (N + 2G) * D]
+    const qkv = ops.linear(plan, { x, weight: this.#qkv, dtype }).out // [T, (N + 2G) * D]
     const q = qkv.columns(0, N * D)
     const k = qkv.columns(N * D, G * D)
     const v = qkv.columns((N + G) * D, G * D)
-    const mixed = attend(step, cache, { q, k, v }, this.#ropeTable, D)
-    return ops.linear(step.plan, mixed, this.#out, 'f32', { residual: input.x })
+    const mixed = attend(step, cache, { q, k, v }, this.#ropeTable, D) // [T, N * D]
+    return ops.linear(plan, { x: mixed, weight: this.#out, residual }).out
   }
 }

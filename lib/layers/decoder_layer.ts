@@ -1,6 +1,7 @@
 import type { LayerCache, Step } from '../models/architecture.ts'
 import type { ModelConfig } from '../models/config.ts'
 import type { Tensor } from '../native.ts'
+import * as ops from '../ops/index.ts'
 import type { Routing } from '../routers/router.ts'
 import type { Weights } from '../weights/weights.ts'
 import { SelfAttention } from './attention.ts'
@@ -50,8 +51,11 @@ export class DecoderLayer implements Layer {
     cache: LayerCache,
     previous?: Routing,
   ): { out: Tensor; routing: Routing } {
-    const norm = { eps: this.#eps, dtype: step.dtype }
-    const h = this.#attention.forward(step, { x, weight: this.#inputNorm, ...norm }, cache) // [T, H]
-    return this.#moe.forward(step, { x: h, weight: this.#postNorm, ...norm }, previous)
+    const { plan, dtype } = step
+    const eps = this.#eps
+    const n = ops.rmsNorm(plan, { x, weight: this.#inputNorm, eps, dtype }).out
+    const h = this.#attention.forward(step, n, x, cache) //                       [T, H]
+    const m = ops.rmsNorm(plan, { x: h, weight: this.#postNorm, eps, dtype }).out
+    return this.#moe.forward(step, m, h, previous)
   }
 }

@@ -27,14 +27,14 @@ export class Vocabulary {
 
   /** ids [T] -> x [T, H] */
   embed(step: Step): Tensor {
-    return ops.embedding(step.plan, this.#table, step.ids)
+    return ops.embedding(step.plan, { table: this.#table, ids: step.ids }).out
   }
 
   /** x [T, H] -> logits [R, V] of the rows asked for */
   logits({ plan, dtype, logitRows }: Step, x: Tensor): Tensor | undefined {
     if (!logitRows) return undefined
-    const last = ops.gatherRows(plan, x, logitRows) //                      [R, H]
-    const normed = ops.rmsNorm(plan, last, this.#norm, this.#eps, dtype) // [R, H]
-    return ops.linear(plan, normed, this.#head, 'f32')
+    const last = ops.gatherRows(plan, { x, rows: logitRows }).out //                        [R, H]
+    const normed = ops.rmsNorm(plan, { x: last, weight: this.#norm, eps: this.#eps, dtype }).out
+    return ops.linear(plan, { x: normed, weight: this.#head }).out
   }
 }

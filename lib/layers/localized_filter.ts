@@ -33,14 +33,16 @@ export class LocalizedFilter {
     this.#norm = weights.vector(`${prefix}.output_layernorm.weight`, [hidden])
   }
 
-  /** normed is x in the activation dtype; x [T, H] f32 -> f [T, H], with its norm still to come */
-  forward(step: Step, normed: Tensor, x: Tensor, cache: LayerCache): ops.NormInput {
-    const { plan, dtype } = step
+  /** n [T, H] in the activation dtype; exact, the same in f32 -> f [T, H] */
+  forward(step: Step, n: Tensor, exact: Tensor, cache: LayerCache): Tensor {
+    const { plan, dtype, positions, slots, sequences, blockTable } = step
+    const at = { positions, slots, sequences, blockTable }
     const [first, second] = this.#taps
-    const n = ops.causalPair(plan, normed, cache.states[0]!, step) //                       [T, 2H]
-    const c = ops.linear(plan, n, first!.weight, dtype, { bias: first!.bias }) //           [T, H/2]
-    const pairs = ops.causalPair(plan, c, cache.states[1]!, step) //                        [T, H]
-    const y = ops.linear(plan, pairs, second!.weight, 'f32', { bias: second!.bias, residual: x })
-    return { x: y, weight: this.#norm, eps: filterEps, dtype }
+    const [ns, cs] = cache.states as [Tensor, Tensor]
+    const nn = ops.causalPair(plan, { x: n, state: ns, ...at }).out //   [T, 2H]
+    const c = ops.linear(plan, { x: nn, ...first!, dtype }).out //       [T, H/2]
+    const cc = ops.causalPair(plan, { x: c, state: cs, ...at }).out //   [T, H]
+    const y = ops.linear(plan, { x: cc, ...second!, residual: exact }).out
+    return ops.rmsNorm(plan, { x: y, weight: this.#norm, eps: filterEps, dtype }).out
   }
 }

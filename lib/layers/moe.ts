@@ -1,5 +1,5 @@
 import type { Step } from '../models/architecture.ts'
-import type { Activation, Tensor, Weight } from '../native.ts'
+import type { Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import type { Router, Routing } from '../routers/router.ts'
 
@@ -7,12 +7,12 @@ import type { Router, Routing } from '../routers/router.ts'
 export interface Experts {
   kinds: readonly ops.ExpertKind[]
   /** One [2I, H] (gate first) or, for a plain activation, [I, H] for each FFN expert. */
-  up: Weight[]
+  gateUp: Weight[]
   /** One [H, I] for each FFN expert. */
   down: Weight[]
-  activation: Activation
+  activation: ops.Activation
   /** Constant experts: their vectors [C, H] and gates [C, 2, H], f32. */
-  constants?: { vectors: Tensor; gates: Tensor }
+  constants?: { constants: Tensor; gates: Tensor }
   /** Factor of the block's input as the experts see it; the router sees it unscaled. */
   inputScale?: number
 }
@@ -28,21 +28,25 @@ export class MoeLayer {
   }
 
   /**
-   * input.x [T, H], the residual stream -> x + experts(norm(x)) [T, H].
+   * x [T, H], normed; residual [T, H] f32 -> residual + experts(x) [T, H].
    * `previous` is the routing of the layer below, for routers that read it.
    */
-  forward(step: Step, input: ops.NormInput, previous?: Routing): { out: Tensor; routing: Routing } {
+  forward(
+    step: Step,
+    x: Tensor,
+    residual: Tensor,
+    previous?: Routing,
+  ): { out: Tensor; routing: Routing } {
     const { plan, dtype } = step
-    const { kinds, up, down, activation, constants, inputScale: scale = 1 } = this.#experts
-    const routing = this.#router.route(plan, input, previous)
-    const { normed: x, ids, weights, offsets, rows } = routing
-    const grouped = { activation, rows, scale }
-    const hidden = ops.groupedGemm(plan, x, offsets, up, dtype, grouped) //   [T * K, I]
-    const expertOut = ops.groupedGemm(plan, hidden, offsets, down, dtype) //  [T * K, H]
-    const out = ops.combine(plan, {
-      ...{ expertOut, rows, ids, weights, residual: input.x, kinds, x, scale },
-      ...(constants && { constants: constants.vectors, gates: constants.gates }),
-    })
+    const { kinds, gateUp, down, activation, constants, inputScale: scale = 1 } = this.#experts
+    const routing = this.#router.route(plan, x, previous)
+    const { ids, weights, offsets, rows } = routing
+    const permuted = ops.permute(plan, { x, rows, scale }).out //                          [T * K, H]
+    const up = { x: permuted, offsets, weights: gateUp, activation, dtype }
+    const hidden = ops.groupedGemm(plan, up).out //                                        [T * K, I]
+    const expertOut = ops.groupedGemm(plan, { x: hidden, offsets, weights: down, dtype }).out
+    const chosen = { expertOut, rows, ids, weights, kinds }
+    const { out } = ops.combine(plan, { ...chosen, residual, x, scale, ...constants })
     step.trace.routing.push(routing)
     return { out, routing }
   }

@@ -58,7 +58,7 @@ function moeLayer(weights: Weights, c: MixtralConfig, prefix: string): MoeLayer 
   const router = { kinds: experts, hidden: H, topK }
   return new MoeLayer(new SoftmaxTopK(weights, `${prefix}.gate.weight`, router), {
     kinds: experts,
-    up: experts.map((_, e) =>
+    gateUp: experts.map((_, e) =>
       weights.matrix([rowsOf(name(e, 'w1'), [I, H]), rowsOf(name(e, 'w3'), [I, H])], {
         gateUp: true,
         share: 'expert',

@@ -113,7 +113,7 @@ function moeLayer(weights: Weights, c: MoePlusPlusConfig, prefix: string): MoeLa
     experts.flatMap((k, e) => (k === kind ? [`${prefix}.experts.experts.${e}`] : []))
   return new MoeLayer(router, {
     kinds: experts,
-    up: of('ffn').map((name) =>
+    gateUp: of('ffn').map((name) =>
       weights.matrix([rowsOf(`${name}.up_proj.weight`, [2 * I, H])], {
         gateUp: true,
         share: 'expert',
@@ -124,7 +124,7 @@ function moeLayer(weights: Weights, c: MoePlusPlusConfig, prefix: string): MoeLa
     ),
     activation: 'swiglu', // whatever hidden_act says, as published
     constants: {
-      vectors: weights.stack(
+      constants: weights.stack(
         of('constant').map((name) => `${name}.constant`),
         [H],
       ),

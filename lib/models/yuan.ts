@@ -120,7 +120,7 @@ class YuanLayer implements Layer {
     const up = [c.gatedExperts ? 2 * I : I, H]
     this.#moe = new MoeLayer(new AttentionRouter(weights, `${prefix}.mlp.gate`, shape), {
       kinds: c.experts,
-      up: c.experts.map((_, e) =>
+      gateUp: c.experts.map((_, e) =>
         weights.matrix([rowsOf(`${prefix}.mlp.experts.${e}.w1.weight`, up)], {
           gateUp: c.gatedExperts,
           share: 'expert',
@@ -139,16 +139,17 @@ class YuanLayer implements Layer {
     const { rmsNormEps: eps, headSize } = this.#config
     const P = this.#config.numHeads * headSize
     const { plan, dtype } = step
-    const norm = { eps, dtype }
     // Values are of the unfiltered input. The filter adds that back in f32, so it wants both precisions.
-    const input = { x, weight: this.#inputNorm, ...norm }
-    const n = ops.normLinear(plan, input, this.#value, dtype, { exact: true }) //                  [T, P]
-    const f = this.#filter.forward(step, n.normed, n.exact!, cache) //                              [T, H]
-    const { out: qk } = ops.normLinear(plan, f, this.#qk, dtype) //                                [T, 2P]
-    const qkv = { q: qk.columns(0, P), k: qk.columns(P, P), v: n.out }
-    const mixed = attend(step, cache, qkv, this.#ropeTable, headSize) //                           [T, P]
-    const h = ops.linear(plan, mixed, this.#out, 'f32', { residual: x }) //                        [T, H]
-    return this.#moe.forward(step, { x: h, weight: this.#postNorm, ...norm })
+    const norm = { x, weight: this.#inputNorm, eps, dtype, keepF32: true }
+    const { out: n, exact = n } = ops.rmsNorm(plan, norm)
+    const v = ops.linear(plan, { x: n, weight: this.#value, dtype }).out //              [T, P]
+    const f = this.#filter.forward(step, n, exact, cache) //                             [T, H]
+    const qk = ops.linear(plan, { x: f, weight: this.#qk, dtype }).out //                [T, 2P]
+    const qkv = { q: qk.columns(0, P), k: qk.columns(P, P), v }
+    const mixed = attend(step, cache, qkv, this.#ropeTable, headSize) //                 [T, P]
+    const h = ops.linear(plan, { x: mixed, weight: this.#out, residual: x }).out //      [T, H]
+    const m = ops.rmsNorm(plan, { x: h, weight: this.#postNorm, eps, dtype }).out
+    return this.#moe.forward(step, m, h)
   }
 }
 

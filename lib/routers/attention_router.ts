@@ -1,4 +1,4 @@
-import type { Plan, Weight } from '../native.ts'
+import type { Plan, Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
 import type { Router, Routing } from './router.ts'
@@ -9,7 +9,7 @@ import type { Router, Routing } from './router.ts'
  */
 export class AttentionRouter implements Router {
   readonly #qkv: Weight
-  readonly #choice: ops.RouteOptions
+  readonly #choice: Omit<ops.TopKInputs, 'logits'>
 
   constructor(
     weights: Weights,
@@ -24,11 +24,12 @@ export class AttentionRouter implements Router {
     const names = ['query', 'key', 'value'].map((part) => `${prefix}.${part}.weight`)
     const { kinds, hidden, topK, renormalize } = shape
     this.#qkv = weights.matrix(names.map((name) => rowsOf(name, [kinds.length, hidden])))
-    const choice = renormalize ? 'renormalized' : 'softmax'
-    this.#choice = { kinds, topK, weights: choice, attention: true }
+    this.#choice = { kinds, topK, weights: renormalize ? 'renormalized' : 'softmax' }
   }
 
-  route(plan: Plan, input: ops.NormInput): Routing {
-    return ops.route(plan, input, this.#qkv, this.#choice)
+  route(plan: Plan, x: Tensor): Routing {
+    const qkv = ops.linear(plan, { x, weight: this.#qkv }).out //    [T, 3E]
+    const { logits } = ops.attentionRouter(plan, { qkv }) //         [T, E]
+    return { logits, ...ops.topK(plan, { logits, ...this.#choice }) }
   }
 }

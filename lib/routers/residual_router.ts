@@ -1,4 +1,4 @@
-import type { Plan, Weight } from '../native.ts'
+import type { Plan, Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
 import type { Router, Routing } from './router.ts'
@@ -25,7 +25,7 @@ export interface ResidualRouterOptions {
 export class ResidualRouter implements Router {
   readonly #layers: Weight[]
   readonly #gateMap: Weight
-  readonly #choice: ops.TopKOptions
+  readonly #choice: Omit<ops.TopKInputs, 'logits'>
 
   constructor(weights: Weights, prefix: string, options: ResidualRouterOptions) {
     const { kinds, hidden: H, topK, normStd } = options
@@ -38,29 +38,16 @@ export class ResidualRouter implements Router {
       : [weights.matrix([rowsOf(`${prefix}.wg.weight`, [E, H])])]
     // Stored in the first layer too, which has nothing below it.
     this.#gateMap = weights.matrix([rowsOf(`${prefix}.gate_map.weight`, [E, E])])
-    this.#choice = { kinds, topK, weights: 'renormalized', normStd }
-    if (options.givesShare) this.#choice.givesShare = options.givesShare
+    const { givesShare } = options
+    this.#choice = { kinds, topK, weights: 'renormalized', normStd, givesShare }
   }
 
-  route(plan: Plan, input: ops.NormInput, previous?: Routing): Routing {
+  route(plan: Plan, x: Tensor, previous?: Routing): Routing {
     const [first, second] = this.#layers
-    if (second) return this.#routeTwoLayers(plan, input, first!, second, previous)
-    const carried = previous && { previous: previous.logits, gateMap: this.#gateMap }
-    return ops.route(plan, input, first!, { ...this.#choice, carried })
-  }
-
-  #routeTwoLayers(
-    plan: Plan,
-    { x, weight, eps, dtype }: ops.NormInput,
-    first: Weight,
-    second: Weight,
-    previous?: Routing,
-  ): Routing {
-    const normed = ops.rmsNorm(plan, x, weight, eps, dtype) //                               [T, H]
-    const hidden = ops.linear(plan, normed, first, 'f32', { activation: 'tanh' }) //         [T, 8E]
-    const carried = previous && ops.linear(plan, previous.logits, this.#gateMap, 'f32') //   [T, E]
-    const residual = carried && { residual: carried }
-    const logits = ops.linear(plan, hidden, second, 'f32', residual) //                      [T, E]
-    return { normed, logits, ...ops.topK(plan, logits, this.#choice) }
+    const carried = previous && ops.linear(plan, { x: previous.logits, weight: this.#gateMap }).out // [T, E]
+    const hidden = second && ops.linear(plan, { x, weight: first!, activation: 'tanh' }).out // [T, 8E]
+    const last = { x: hidden ?? x, weight: second ?? first!, residual: carried }
+    const logits = ops.linear(plan, last).out // [T, E]
+    return { logits, ...ops.topK(plan, { logits, ...this.#choice }) }
   }
 }

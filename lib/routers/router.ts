@@ -1,12 +1,10 @@
 import type { Plan, Tensor } from '../native.ts'
-import type { Choice, NormInput } from '../ops/index.ts'
+import type { TopKOutputs } from '../ops/index.ts'
 
 /** What a router decides, for every token. */
-export interface Routing extends Choice {
+export interface Routing extends TopKOutputs {
   /** [T, E] f32, before any softmax or normalisation; what MoE++ carries to the next layer */
   logits: Tensor
-  /** [T, H], the normed input that router and experts share */
-  normed: Tensor
 }
 
 /**
@@ -15,8 +13,8 @@ export interface Routing extends Choice {
  */
 export interface Router {
   /**
-   * @param input    of the MoE block, before its norm
+   * @param x        [T, H], the normed input that router and experts share
    * @param previous routing of the layer below; undefined in the first layer
    */
-  route(plan: Plan, input: NormInput, previous?: Routing): Routing
+  route(plan: Plan, x: Tensor, previous?: Routing): Routing
 }

@@ -1,4 +1,4 @@
-import { arrayDType, kernels } from '../../lib/kernels.ts'
+import { arrayDType, kernels } from '../../lib/standalone/kernels.ts'
 import { ints, type OpCase, reshape, toF64, unitRoundoff } from './case.ts'
 
 type Shape = {

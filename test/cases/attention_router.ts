@@ -1,4 +1,4 @@
-import { kernels } from '../../lib/kernels.ts'
+import { kernels } from '../../lib/standalone/kernels.ts'
 import { as, type OpCase, output, toF64 } from './case.ts'
 
 type Shape = { T: number; E: number; scale?: number }

@@ -1,5 +1,5 @@
 import { fromBf16, toBf16 } from '../../lib/bench/check.ts'
-import { type ArrayTensor, arrayDType, type KernelOptions } from '../../lib/kernels.ts'
+import { type ArrayTensor, arrayDType, type KernelOptions } from '../../lib/standalone/kernels.ts'
 
 export { dot, fromBf16, silu, toBf16 } from '../../lib/bench/check.ts'
 

@@ -1,4 +1,4 @@
-import { kernels } from '../../lib/kernels.ts'
+import { kernels } from '../../lib/standalone/kernels.ts'
 import { ints, type OpCase, reshape, toF64 } from './case.ts'
 
 type Shape = { chunks: [start: number, tokens: number][]; C: number }

@@ -1,5 +1,5 @@
 import type { ExpertKind } from '../../lib/index.ts'
-import { kernels } from '../../lib/kernels.ts'
+import { kernels } from '../../lib/standalone/kernels.ts'
 import { as, dot, ints, type OpCase, output, reshape, toF64 } from './case.ts'
 
 type Shape = { T: number; K: number; H: number; kinds: ExpertKind[]; scale?: number }

@@ -1,4 +1,4 @@
-import { kernels } from '../../lib/kernels.ts'
+import { kernels } from '../../lib/standalone/kernels.ts'
 import { ints, type OpCase, output, type Random, toF64 } from './case.ts'
 import { gemmOutput } from './linear.ts'
 

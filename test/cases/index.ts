@@ -7,11 +7,9 @@ import { embedding } from './embedding.ts'
 import { gatherRows } from './gather_rows.ts'
 import { groupedGemm } from './grouped_gemm.ts'
 import { linear } from './linear.ts'
-import { normLinear } from './norm_linear.ts'
 import { permute } from './permute.ts'
 import { rmsNorm } from './rms_norm.ts'
 import { ropeCache } from './rope_cache.ts'
-import { route } from './route.ts'
 import { sample } from './sample.ts'
 import { topK } from './top_k.ts'
 
@@ -24,11 +22,9 @@ export const cases: OpCase[] = [
   gatherRows,
   groupedGemm,
   linear,
-  normLinear,
   permute,
   rmsNorm,
   ropeCache,
-  route,
   sample,
   topK,
 ]

@@ -1,4 +1,4 @@
-import { kernels } from '../../lib/kernels.ts'
+import { kernels } from '../../lib/standalone/kernels.ts'
 import { as, dot, type OpCase, output, silu, toF64 } from './case.ts'
 
 type Shape = {
@@ -6,6 +6,7 @@ type Shape = {
   K: number
   N: number
   activation?: string
+  /** Bias and residual. */
   extras?: boolean
   x?: 'f32' | 'bf16'
 }
@@ -17,13 +18,17 @@ export function gemmOutput(
   [row, n]: [number, number],
   { K, N }: { K: number; N: number },
   activation = 'none',
+  bias?: ArrayLike<number>,
 ): [number, number] {
-  const sum = (column: number) =>
-    dot(
+  const sum = (column: number): [number, number] => {
+    const [value, terms] = dot(
       K,
       (k) => x[row * K + k]!,
       (k) => w[column * K + k]!,
     )
+    const added = bias?.[column] ?? 0
+    return [value + added, terms + Math.abs(added)]
+  }
   if (activation === 'swiglu') {
     const [gate, gateTerms] = sum(n)
     const [up, upTerms] = sum(n + N / 2)
@@ -38,6 +43,14 @@ export function gemmOutput(
   if (activation === 'tanh') return [Math.tanh(value), terms + 1]
   return [value, terms]
 }
+
+/** Bias before every activation, residual after it, in every kernel that stores outputs. */
+const withExtras: Shape[] = ['none', 'silu', 'tanh', 'swiglu'].flatMap((activation) => [
+  { T: 2, K: 31, N: 66, activation, extras: true },
+  { T: 1, K: 64, N: 72, activation, extras: true, x: 'bf16' },
+  { T: 20, K: 40, N: 66, activation, extras: true, x: 'bf16' }, // neither rows nor outputs are aligned
+  { T: 70, K: 64, N: 144, activation, extras: true, x: 'bf16' },
+])
 
 export const linear: OpCase<Shape> = {
   op: 'linear',
@@ -59,6 +72,7 @@ export const linear: OpCase<Shape> = {
     { T: 70, K: 88, N: 130, x: 'bf16' }, //                    a slab that ends early
     { T: 20, K: 37, N: 66, x: 'bf16', activation: 'swiglu' }, // rows that are not aligned
     { T: 0, K: 8, N: 8 },
+    ...withExtras,
   ],
   inputs({ T, K, N, activation = 'none', extras, x = 'f32' }, random, dtype) {
     return {
@@ -66,7 +80,10 @@ export const linear: OpCase<Shape> = {
       weight: random.tensor([N, K], dtype, 1 / Math.sqrt(K)),
       activation,
       dtype,
-      ...(extras && { bias: random.tensor([N]), residual: random.tensor([T, N]) }),
+      ...(extras && {
+        bias: random.tensor([N]),
+        residual: random.tensor([T, activation === 'swiglu' ? N / 2 : N]),
+      }),
     }
   },
   run: (i, options) => kernels.linear(i, options),
@@ -76,12 +93,10 @@ export const linear: OpCase<Shape> = {
     return {
       out: output(T * width, (i) => {
         const n = i % width
-        let [value, magnitude] = gemmOutput(xs, w, [Math.floor(i / width), n], { K, N }, activation)
-        for (const extra of [bias?.data[n], residual?.data[i]]) {
-          value += extra ?? 0
-          magnitude += Math.abs(extra ?? 0)
-        }
-        return [value, magnitude]
+        const at: [number, number] = [Math.floor(i / width), n]
+        const [value, magnitude] = gemmOutput(xs, w, at, { K, N }, activation, bias?.data)
+        const added = residual?.data[i] ?? 0
+        return [value + added, magnitude + Math.abs(added)]
       }),
     }
   },
@@ -120,6 +135,11 @@ export const linear: OpCase<Shape> = {
         ),
       }),
     ],
-    ['an unknown activation', 'ERR_MOE_OPTION', 'names', (i) => ({ ...i, activation: 'gelu' })],
+    [
+      'an unknown activation',
+      'ERR_MOE_OPTION',
+      'activation',
+      (i) => ({ ...i, activation: 'gelu' }),
+    ],
   ],
 }

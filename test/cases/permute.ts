@@ -1,4 +1,4 @@
-import { kernels } from '../../lib/kernels.ts'
+import { kernels } from '../../lib/standalone/kernels.ts'
 import { ints, type OpCase, toF64 } from './case.ts'
 
 type Shape = { T: number; K: number; H: number; missing?: number; scale?: number }

@@ -1,4 +1,4 @@
-import { kernels } from '../../lib/kernels.ts'
+import { kernels } from '../../lib/standalone/kernels.ts'
 import { as, type OpCase, output, reshape, toF64 } from './case.ts'
 
 type Shape = { T: number; H: number; scale?: number }

@@ -1,4 +1,4 @@
-import { kernels } from '../../lib/kernels.ts'
+import { kernels } from '../../lib/standalone/kernels.ts'
 import { ints, type OpCase, output, reshape, toF64 } from './case.ts'
 
 type Shape = { T: number; N: number; G: number; D: number; r: number; blocks: number }

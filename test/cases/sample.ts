@@ -1,4 +1,4 @@
-import { kernels } from '../../lib/kernels.ts'
+import { kernels } from '../../lib/standalone/kernels.ts'
 import { as, ints, type OpCase, tensor, toF64 } from './case.ts'
 
 // Only what is deterministic: greedy choice, penalties, logprobs. The distribution of draws has its own test.

@@ -1,5 +1,5 @@
-import { kernels } from '../../lib/kernels.ts'
 import type { ExpertKind, TopKOptions } from '../../lib/ops/index.ts'
+import { kernels } from '../../lib/standalone/kernels.ts'
 import { as, type Expected, type OpCase, toF64 } from './case.ts'
 
 type Shape = {
@@ -101,20 +101,20 @@ export const topK: OpCase<Shape> = {
   reference: (i, { T }) => chooseExperts(toF64(i.logits), T, i),
   terms: ({ E }) => E + 4,
   rejects: [
-    ['K above E', 'ERR_MOE_OPTION', 'ids', (i) => ({ ...i, topK: 99 })],
-    ['K of 0', 'ERR_MOE_OPTION', 'ids', (i) => ({ ...i, topK: 0 })],
+    ['K above E', 'ERR_MOE_OPTION', 'topK', (i) => ({ ...i, topK: 99 })],
+    ['K of 0', 'ERR_MOE_OPTION', 'topK', (i) => ({ ...i, topK: 0 })],
     ['bf16 logits', 'ERR_MOE_DTYPE', 'logits', (i) => ({ ...i, logits: as(i.logits, 'bf16') })],
-    ['a negative normStd', 'ERR_MOE_OPTION', 'norm_std', (i) => ({ ...i, normStd: -1 })],
+    ['a negative normStd', 'ERR_MOE_OPTION', 'normStd', (i) => ({ ...i, normStd: -1 })],
     [
       'kinds of another length',
       'ERR_MOE_OPTION',
-      'groups',
+      'kinds',
       (i) => ({ ...i, kinds: ['ffn', 'ffn', 'ffn'] }),
     ],
     [
       'flags of another length',
       'ERR_MOE_OPTION',
-      'gives_share',
+      'givesShare',
       (i) => ({ ...i, givesShare: [true] }),
     ],
   ],

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import type { DeviceName, ExpertKind } from '../../lib/index.ts'
 import type { Plan, Tensor } from '../../lib/native.ts'
-import { OneOp } from '../../lib/one_op.ts'
 import * as ops from '../../lib/ops/index.ts'
+import { OneOp } from '../../lib/standalone/one_op.ts'
 import { type DType, ints, Random } from '../cases/case.ts'
 import { gpus } from '../support/gpus.ts'
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { loadModel } from '../../lib/index.ts'
-import { kernels } from '../../lib/kernels.ts'
+import { kernels } from '../../lib/standalone/kernels.ts'
 import { ints, tensor } from '../cases/case.ts'
 import { copyCheckpoint, editJson, failure } from '../support/files.ts'
 import { argmax, range, root } from '../support/golden.ts'

@@ -1,5 +1,5 @@
-import { kernels } from '../../kernels.ts'
 import * as ops from '../../ops/index.ts'
+import { kernels } from '../../standalone/kernels.ts'
 import type { Bench, KernelBench, Workbench } from '../bench.ts'
 import { at, randomArray, sample } from '../check.ts'
 import type { ModelShape } from '../shapes.ts'

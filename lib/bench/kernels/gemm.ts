@@ -1,6 +1,6 @@
-import { kernels } from '../../kernels.ts'
 import type { Activation, Weight } from '../../native.ts'
 import * as ops from '../../ops/index.ts'
+import { kernels } from '../../standalone/kernels.ts'
 import type { Bench, BenchRequest, KernelBench, Workbench } from '../bench.ts'
 import { at, dot, randomArray, sample, silu } from '../check.ts'
 import { chooseIds, type ModelShape, placeSlots } from '../shapes.ts'

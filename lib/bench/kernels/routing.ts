@@ -1,5 +1,5 @@
-import { kernels } from '../../kernels.ts'
 import * as ops from '../../ops/index.ts'
+import { kernels } from '../../standalone/kernels.ts'
 import type { KernelBench } from '../bench.ts'
 import { at, dot, randomArray, sample } from '../check.ts'
 import { chooseIds, type ModelShape, placeSlots } from '../shapes.ts'

@@ -1,6 +1,6 @@
-import { kernels } from '../../kernels.ts'
 import type { Plan } from '../../native.ts'
 import * as ops from '../../ops/index.ts'
+import { kernels } from '../../standalone/kernels.ts'
 import type { Bench, KernelBench } from '../bench.ts'
 import { at, dot, randomArray, sample } from '../check.ts'
 

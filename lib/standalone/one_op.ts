@@ -1,26 +1,26 @@
-import { type Device, type DeviceName, openDevice } from './device.ts'
-import { badOption, MoeError } from './errors.ts'
+import { type Device, type DeviceName, openDevice } from '../device.ts'
+import { badOption, MoeError } from '../errors.ts'
 import {
   type DType,
   type NumberArray,
   native,
   type Plan,
+  type PlanOptions,
   type Tensor,
   type Weight,
-} from './native.ts'
-import { blockTokens } from './ops/index.ts'
+} from '../native.ts'
 
 /** A tensor as plain data, row-major. bf16 and f16 are bit patterns in a Uint16Array. */
 export interface ArrayTensor {
   data: NumberArray
   shape: number[]
   /** Default by the array: Float32Array f32, Int32Array i32, Uint16Array bf16, Uint8Array u8. */
-  dtype?: DType
+  dtype?: DType | undefined
 }
 
 export interface KernelOptions {
-  device?: DeviceName
-  threads?: number
+  device?: DeviceName | undefined
+  threads?: number | undefined
 }
 
 /** Element type of an array tensor. */
@@ -31,28 +31,37 @@ export function arrayDType({ data, dtype }: ArrayTensor): DType {
   return data instanceof Uint16Array ? 'bf16' : 'u8'
 }
 
-/** One op's plan while it is described: turns arrays into tensors. */
+/** A plan of few ops on arrays: turns arrays into tensors, and checks what kernels trust. */
 export class OneOp {
   readonly plan: Plan
   readonly #where: string
   readonly #device: Device
   readonly #threads: number
+  readonly #outputs: { [name: string]: Tensor } = {}
 
-  constructor(where: string, { device = 'cpu', threads }: KernelOptions = {}) {
+  constructor(where: string, options: KernelOptions & PlanOptions = {}) {
+    if (typeof options !== 'object' || options === null)
+      badOption(where, 'options', 'an object', options)
+    const { device = 'cpu', threads, ...planOptions } = options
+    if (threads !== undefined && !(Number.isInteger(threads) && threads > 0))
+      badOption(where, 'threads', 'a whole number of at least 1', threads)
     this.#where = where
     this.#device = openDevice(device)
     this.#threads = threads ?? this.#device.threads
-    this.plan = new (native().Plan)(new (native().Arena)(this.#device.gpu))
+    this.plan = new (native().Plan)(new (native().Arena)(this.#device.gpu), planOptions)
   }
 
   input(name: string, array: ArrayTensor): Tensor {
-    this.#check(name, array)
+    this.check(name, array)
     return native().tensorFrom(array.data, array.shape, arrayDType(array), this.#device.gpu)
   }
 
-  #check(name: string, array: ArrayTensor): void {
+  /** That it is a typed array and its shape. */
+  check(name: string, array: ArrayTensor): void {
     if (!ArrayBuffer.isView(array?.data) || !Array.isArray(array.shape))
       badOption(this.#where, name, '{ data: typed array, shape }', array)
+    if (!array.shape.every((dim) => Number.isSafeInteger(dim) && dim >= 0))
+      badOption(this.#where, `${name}.shape`, 'whole numbers of at least 0', array.shape)
     const count = array.shape.reduce((n, dim) => n * dim, 1)
     if (array.data.length !== count)
       throw new MoeError(
@@ -61,44 +70,34 @@ export class OneOp {
       )
   }
 
+  /** Throws ERR_MOE_SHAPE. */
+  wrongShape(name: string, expected: number[], { shape }: ArrayTensor): never {
+    const list = (dims: number[]) => `[${dims.join(', ')}]`
+    throw new MoeError(
+      'ERR_MOE_SHAPE',
+      `${this.#where}: ${name} must be ${list(expected)}, got ${list(shape)}`,
+    )
+  }
+
   /** Indices into something: kernels trust them, so they are checked here. `limit` is excluded. */
-  indices(name: string, array: ArrayTensor, limit: number, min = 0): Tensor {
-    const tensor = this.input(name, array)
+  indices(name: string, array: ArrayTensor, limit: number, min = 0): void {
+    this.check(name, array)
     for (const [i, value] of array.data.entries())
-      if (value < min || value >= limit)
+      if (!(value >= min && value < limit))
         badOption(this.#where, `${name}[${i}]`, `an index from ${min} to ${limit - 1}`, value)
-    return tensor
   }
 
   /** Ascending offsets from 0 to at most `end`. */
-  offsets(name: string, array: ArrayTensor, end: number): Tensor {
-    const tensor = this.indices(name, array, end + 1)
+  offsets(name: string, array: ArrayTensor, end: number): void {
+    this.indices(name, array, end + 1)
     for (const [i, value] of array.data.entries())
       if (value < (array.data[i - 1] ?? 0) || (i === 0 && value !== 0))
         badOption(this.#where, `${name}[${i}]`, 'ascending from 0', value)
-    return tensor
-  }
-
-  optional(name: string, array: ArrayTensor | undefined): Tensor | undefined {
-    return array && this.input(name, array)
-  }
-
-  /** Where tokens stand: positions inside the block table's rows, and its blocks inside the cache. */
-  places(
-    i: Record<'positions' | 'sequences' | 'blockTable', ArrayTensor>,
-    blocks: number,
-  ): Record<'positions' | 'sequences' | 'blockTable', Tensor> {
-    const [sequences = 0, perSequence = 0] = i.blockTable.shape
-    return {
-      positions: this.indices('positions', i.positions, perSequence * blockTokens),
-      sequences: this.indices('sequences', i.sequences, sequences),
-      blockTable: this.indices('blockTable', i.blockTable, blocks),
-    }
   }
 
   /** A weight [N, K], packed as the GEMM reads it. */
   async weight(name: string, array: ArrayTensor, gateUp = false): Promise<Weight> {
-    this.#check(name, array)
+    this.check(name, array)
     if (array.shape.length !== 2)
       throw new MoeError(
         'ERR_MOE_SHAPE',
@@ -111,20 +110,21 @@ export class OneOp {
     return out
   }
 
-  async run<Names extends string>(
-    outputs: Record<Names, Tensor>,
-  ): Promise<Record<Names, ArrayTensor>> {
-    const names = Object.keys(outputs) as Names[]
-    const data = await this.plan.run(
-      [],
-      names.map((name) => outputs[name]),
-      this.#threads,
-    )
+  /** Names what a run is to return. */
+  output(outputs: object): void {
+    for (const [name, tensor] of Object.entries(outputs) as [string, Tensor][]) {
+      this.plan.output(name, tensor)
+      this.#outputs[name] = tensor
+    }
+  }
+
+  async run(): Promise<{ [name: string]: ArrayTensor }> {
+    const results = await this.plan.run({}, this.#threads)
     return Object.fromEntries(
-      names.map((name, i) => [
+      Object.entries(this.#outputs).map(([name, { shape, dtype }]) => [
         name,
-        { data: data[i]!, shape: outputs[name].shape, dtype: outputs[name].dtype },
+        { data: results[name]!, shape, dtype },
       ]),
-    ) as Record<Names, ArrayTensor>
+    )
   }
 }

@@ -1,0 +1,182 @@
+#include "fused/rules.h"
+
+#include <optional>
+
+#include "fused/gather_gemm.h"
+#include "fused/norm_linear.h"
+#include "fused/rope_attention.h"
+#include "fused/route.h"
+
+namespace moe {
+namespace {
+
+bool same(const Tensor& a, const Tensor& b) {
+  return a.slot == b.slot && a.offset == b.offset && a.shape == b.shape &&
+         a.row_stride == b.row_stride;
+}
+
+bool plain(const Linear& linear) {
+  return !linear.bias && !linear.residual && linear.activation == Activation::none;
+}
+
+/// Whether somebody reads `tensor` behind op `i`.
+bool wanted_after(const std::vector<Node>& nodes, size_t i, const Tensor& tensor) {
+  if (tensor.slot->keep) return true;
+  for (++i; i < nodes.size(); ++i)
+    for (const Access& access : nodes[i].accesses)
+      if (access.tensor.slot == tensor.slot) return true;
+  return false;
+}
+
+/// The ops that a rule puts together, and the one that takes their place.
+struct Match {
+  std::vector<size_t> parts;  // ascending; the last is the consumer, where the fused op runs
+  std::shared_ptr<AnyOp> op;
+};
+
+/// Finds producers for one consumer.
+class Finder {
+ public:
+  Finder(const std::vector<Node>& nodes, size_t consumer) : nodes_(nodes), consumer_(consumer) {}
+
+  /// The op that has written `tensor` before the consumer; null: it is of another kind.
+  template <class Op>
+  const Op* producer(const Tensor& tensor) {
+    for (size_t i = consumer_; tensor && i-- > 0;) {
+      const auto& accesses = nodes_[i].accesses;
+      const bool writes = std::any_of(accesses.begin(), accesses.end(), [&](const Access& access) {
+        return access.writes && access.tensor.slot == tensor.slot;
+      });
+      if (!writes) continue;
+      if (const Op* op = nodes_[i].as<Op>()) return parts_.push_back(i), op;
+      return nullptr;
+    }
+    return nullptr;
+  }
+
+  /// The last producer found is not wanted.
+  void drop() { parts_.pop_back(); }
+
+  /// The match, if all parts can run where the consumer does: nothing between may read what they
+  /// write or write what they touch.
+  template <class Fused>
+  std::optional<Match> match(Fused fused) {
+    std::sort(parts_.begin(), parts_.end());
+    parts_.push_back(consumer_);
+    for (size_t i = parts_.front() + 1; i < consumer_; ++i) {
+      if (std::find(parts_.begin(), parts_.end(), i) != parts_.end()) continue;
+      for (size_t part : parts_)
+        if (part < i && conflict(nodes_[part], nodes_[i])) return std::nullopt;
+    }
+    return Match{parts_, std::make_shared<HeldOp<Fused>>(std::move(fused))};
+  }
+
+ private:
+  static bool conflict(const Node& a, const Node& b) {
+    for (const Access& x : a.accesses)
+      for (const Access& y : b.accesses)
+        if (x.tensor.slot == y.tensor.slot && (x.writes || y.writes)) return true;
+    return false;
+  }
+
+  const std::vector<Node>& nodes_;
+  size_t consumer_;
+  std::vector<size_t> parts_;
+};
+
+// A rule looks at one op and its producers.
+
+std::optional<Match> route(const std::vector<Node>& nodes, size_t consumer) {
+  const TopK* top_k = nodes[consumer].as<TopK>();
+  if (!top_k || top_k->logits.dim(0) > Route::kFewTokens ||
+      top_k->logits.dim(1) > Route::kMostExperts)
+    return std::nullopt;
+  Finder find(nodes, consumer);
+  Route fused{.norm = {}, .carry = {}, .project = {}, .attention = {}, .top_k = *top_k};
+  Tensor logits = top_k->logits;
+  if (const auto* attention = find.producer<AttentionRouter>(logits)) {
+    fused.attention = *attention;
+    logits = attention->qkv;
+  }
+  const auto* project = find.producer<Linear>(logits);
+  if (!project || project->bias || project->activation != Activation::none) return std::nullopt;
+  fused.project = *project;
+  if (project->residual) {
+    const auto* carry = fused.attention ? nullptr : find.producer<Linear>(project->residual);
+    if (!carry || !plain(*carry) || carry->weight.format != project->weight.format ||
+        carry->x.dim(1) != top_k->logits.dim(1) || carry->x.dtype != DType::f32)
+      return std::nullopt;
+    fused.carry = *carry;
+  }
+  const auto* norm = find.producer<RmsNorm>(project->x);
+  if (!norm || norm->exact || !same(norm->out, project->x)) return std::nullopt;
+  fused.norm = *norm;
+  return find.match(std::move(fused));
+}
+
+std::optional<Match> norm_linear(const std::vector<Node>& nodes, size_t consumer) {
+  const Linear* linear = nodes[consumer].as<Linear>();
+  if (!linear || !plain(*linear) || linear->x.dim(0) > NormLinear::kFewTokens) return std::nullopt;
+  Finder find(nodes, consumer);
+  const auto* norm = find.producer<RmsNorm>(linear->x);
+  if (!norm || !same(norm->out, linear->x)) return std::nullopt;
+  NormLinear fused{.combine = {}, .norm = *norm, .linear = *linear};
+  if (const auto* combine = find.producer<Combine>(norm->x)) {
+    if (same(combine->out, norm->x) && combine->expert_out.dtype == norm->out.dtype)
+      fused.combine = *combine;
+    else
+      find.drop();
+  }
+  return find.match(std::move(fused));
+}
+
+std::optional<Match> gather_gemm(const std::vector<Node>& nodes, size_t consumer) {
+  const GroupedGemm* gemm = nodes[consumer].as<GroupedGemm>();
+  if (!gemm) return std::nullopt;
+  Finder find(nodes, consumer);
+  const auto* permute = find.producer<Permute>(gemm->x);
+  if (!permute || !same(permute->out, gemm->x) || permute->scale != 1.f ||
+      !streams_weights(gemm->x.dtype, gemm->weights[0].format, gemm->x.dim(0),
+                       static_cast<int64_t>(gemm->weights.size()), gemm->deterministic))
+    return std::nullopt;
+  if (wanted_after(nodes, consumer, permute->out)) return std::nullopt;
+  return find.match(GatherGemm{*permute, *gemm});
+}
+
+std::optional<Match> rope_attention(const std::vector<Node>& nodes, size_t consumer) {
+  const Attention* attention = nodes[consumer].as<Attention>();
+  if (!attention || attention->q.dim(0) != attention->block_table.dim(0)) return std::nullopt;
+  Finder find(nodes, consumer);
+  const auto* rope = find.producer<RopeCache>(attention->keys);
+  if (!rope || !same(rope->q, attention->q) || !same(rope->keys, attention->keys) ||
+      !same(rope->values, attention->values) || !same(rope->positions, attention->ends) ||
+      wanted_after(nodes, consumer, rope->q))  // it stays as it was
+    return std::nullopt;
+  return find.match(RopeAttention{*rope, *attention});
+}
+
+/// What the parts touch, but for what is no longer there.
+std::vector<Access> joined(const std::vector<Node>& nodes, const Match& match) {
+  const auto* held = dynamic_cast<const HeldOp<GatherGemm>*>(match.op.get());
+  std::vector<Access> all;
+  for (size_t part : match.parts)
+    for (const Access& access : nodes[part].accesses)
+      if (!held || access.tensor.slot != held->op.permute.out.slot) all.push_back(access);
+  return all;
+}
+
+}  // namespace
+
+void fuse(std::vector<Node>& nodes) {
+  for (const auto rule : {route, norm_linear, gather_gemm, rope_attention})
+    for (size_t i = 0; i < nodes.size(); ++i) {
+      auto match = rule(nodes, i);
+      if (!match) continue;
+      nodes[i] = {match->op, joined(nodes, *match)};
+      match->parts.pop_back();
+      for (size_t k = match->parts.size(); k-- > 0; --i)
+        nodes.erase(nodes.begin() + static_cast<std::ptrdiff_t>(match->parts[k]));
+    }
+}
+
+}  // namespace moe

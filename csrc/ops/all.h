@@ -1,0 +1,33 @@
+#pragma once
+
+#include "ops/attention.h"
+#include "ops/attention_router.h"
+#include "ops/causal_pair.h"
+#include "ops/combine.h"
+#include "ops/embedding.h"
+#include "ops/gather_rows.h"
+#include "ops/grouped_gemm.h"
+#include "ops/linear.h"
+#include "ops/permute.h"
+#include "ops/probe.h"
+#include "ops/rms_norm.h"
+#include "ops/rope_cache.h"
+#include "ops/sample.h"
+#include "ops/top_k.h"
+
+namespace moe {
+
+template <class... Ops>
+struct OpList {
+  /// Calls `body(Op*)`, with null, for each.
+  template <class Body>
+  static void for_each(const Body& body) {
+    (body(static_cast<Ops*>(nullptr)), ...);
+  }
+};
+
+/// Every op there is. The recorder, the GPU backend and lib/ops/generated.ts are made of this list.
+using AllOps = OpList<Attention, AttentionRouter, CausalPair, Combine, Embedding, GatherRows,
+                      GroupedGemm, Linear, Permute, Probe, RmsNorm, RopeCache, Sample, TopK>;
+
+}  // namespace moe

@@ -1,0 +1,203 @@
+import { badOption } from '../errors.ts'
+import type { Plan, Tensor, Weight } from '../native.ts'
+import * as ops from '../ops/index.ts'
+import { type ArrayTensor, type KernelOptions, OneOp } from './one_op.ts'
+
+export { type ArrayTensor, arrayDType, type KernelOptions } from './one_op.ts'
+
+type AsArray<T> = T extends Tensor | Weight
+  ? ArrayTensor
+  : T extends readonly Weight[]
+    ? ArrayTensor[]
+    : T
+/** Inputs or outputs of an op with its tensors as arrays; weights are row-major. */
+export type Arrays<T> = { [K in keyof T]: AsArray<T[K]> }
+
+type Fields = { [name: string]: unknown }
+
+/** What is known of an op beside its fields. */
+interface Rules<Inputs> {
+  /** Checks values that kernels trust. */
+  check?(op: OneOp, inputs: Inputs): void
+  /** Tensors that are written in place, returned as they are afterwards. */
+  updated?: readonly string[]
+}
+
+const isArrayTensor = (value: unknown): value is ArrayTensor =>
+  typeof value === 'object' && value !== null && 'data' in value && 'shape' in value
+
+/** Tensors and weights of the op's fields. */
+async function tensorsOf(op: OneOp, inputs: Fields): Promise<Fields> {
+  const gateUp = inputs.activation === 'swiglu'
+  const fields: Fields = {}
+  for (const [name, value] of Object.entries(inputs)) {
+    if (name === 'weights' && Array.isArray(value))
+      fields[name] = await Promise.all(
+        value.map((weight, e) => op.weight(`weights[${e}]`, weight, gateUp)),
+      )
+    else if (name === 'weight' && (value as ArrayTensor)?.shape?.length !== 1)
+      fields[name] = await op.weight(name, value as ArrayTensor, gateUp)
+    else fields[name] = isArrayTensor(value) ? op.input(name, value) : value
+  }
+  return fields
+}
+
+/** An op as a function on arrays. */
+function alone<Inputs, Outputs, Given = Arrays<Inputs>>(
+  record: (plan: Plan, inputs: Inputs) => Outputs,
+  { check, updated = [] }: Rules<Given> = {},
+): (inputs: Given, options?: KernelOptions) => Promise<Arrays<Outputs>> {
+  return async (inputs, options) => {
+    if (typeof inputs !== 'object' || inputs === null)
+      badOption(record.name, 'inputs', 'an object of tensors and numbers', inputs)
+    const op = new OneOp(record.name, options)
+    for (const [name, value] of Object.entries(inputs))
+      if (isArrayTensor(value)) op.check(name, value)
+    check?.(op, inputs)
+    const fields = await tensorsOf(op, inputs as Fields)
+    op.output(record(op.plan, fields as Inputs) ?? {})
+    op.output(Object.fromEntries(updated.map((name) => [name, fields[name]])))
+    return (await op.run()) as Arrays<Outputs>
+  }
+}
+
+type At = { [K in 'positions' | 'sequences' | 'blockTable']: ArrayTensor }
+
+/** Where tokens stand: positions inside the block table's rows, and its blocks inside the cache. */
+function checkPlaces(op: OneOp, { positions, sequences, blockTable }: At, blocks = 0): void {
+  const [count = 0, perSequence = 0] = blockTable?.shape ?? []
+  op.indices('positions', positions, perSequence * ops.blockTokens)
+  op.indices('sequences', sequences, count)
+  op.indices('blockTable', blockTable, blocks)
+}
+
+interface AttentionInputs extends Omit<Arrays<ops.AttentionInputs>, 'ends'> {
+  /** [T] i32 */
+  positions: ArrayTensor
+  /** [T] i32, the last position that each token sees; default its own. */
+  ends?: ArrayTensor | undefined
+}
+
+interface GroupedGemmInputs extends Arrays<ops.GroupedGemmInputs> {
+  /** [T, k] i32 as `topK` gives them: x [T, K] is in token order and permuted first. */
+  rows?: ArrayTensor | undefined
+  /** Factor of x, with `rows`. */
+  scale?: number | undefined
+}
+
+/**
+ * Every op alone: a plan of one op on typed arrays, for learning, tests and microbenchmarks. Each takes its fields by name
+ * and `{ device, threads }`, and resolves to its outputs by name.
+ *
+ * @throws {MoeError} ERR_MOE_SHAPE, ERR_MOE_DTYPE, ERR_MOE_OPTION, before anything runs
+ */
+export const kernels = {
+  /** Rows of a table, as f32: `out[t] = table[ids[t]]`. */
+  embedding: alone(ops.embedding, {
+    check: (op, i) => op.indices('ids', i.ids, i.table?.shape[0] ?? 0),
+  }),
+
+  /** `out = x / sqrt(mean(x^2) + eps) * weight`. */
+  rmsNorm: alone(ops.rmsNorm),
+
+  /** `out = activation(x weight^T + bias) + residual`; for `swiglu` weight and bias have gate rows, then up rows. */
+  linear: alone(ops.linear),
+
+  /** Rotary positions on q and k, and keys and values into the cache. Returns q and the caches. */
+  ropeCache: alone<ops.RopeCacheInputs, Pick<ops.RopeCacheInputs, 'q' | 'keys' | 'values'>>(
+    ops.ropeCache as never,
+    {
+      check(op, i) {
+        op.indices('positions', i.positions, i.table?.shape[0] ?? 0)
+        op.indices('slots', i.slots, (i.keys?.shape[0] ?? 0) * ops.blockTokens)
+      },
+      updated: ['q', 'keys', 'values'],
+    },
+  ),
+
+  /** Attention over a block-table cache: token t sees positions starts[t] to ends[t] of its sequence. */
+  attention: alone<ops.AttentionInputs, ops.AttentionOutputs, AttentionInputs>(
+    function attention(
+      plan,
+      { positions, ...inputs }: ops.AttentionInputs & { positions?: Tensor },
+    ) {
+      return ops.attention(plan, { ...inputs, ends: inputs.ends ?? positions! })
+    },
+    {
+      check(op, i) {
+        const { ends = i.positions } = i
+        checkPlaces(op, i, i.keys?.shape[0])
+        if (i.positions.shape[0] !== i.q?.shape[0])
+          op.wrongShape('positions', [i.q?.shape[0] ?? 0], i.positions)
+        op.indices('ends', ends, (i.blockTable?.shape[1] ?? 0) * ops.blockTokens)
+        op.check('starts', i.starts)
+        for (const [t, start] of i.starts.data.entries())
+          if (start < 0 || start > (ends.data[t] ?? -1))
+            badOption('attention', `starts[${t}]`, 'from 0 to the last visible position', start)
+      },
+    },
+  ),
+
+  /** Each row beside the one before it of its sequence, for convolutions of two taps. Returns the state, too. */
+  causalPair: alone<ops.CausalPairInputs, ops.CausalPairOutputs & { state: Tensor }>(
+    ops.causalPair as never,
+    {
+      check(op, i) {
+        const blocks = i.state?.shape[0] ?? 0
+        checkPlaces(op, i, blocks)
+        op.indices('slots', i.slots, blocks * ops.blockTokens)
+      },
+      updated: ['state'],
+    },
+  ),
+
+  /** Yuan's router: `logits_i = sum_j softmax_j(q_i k_j) v_j` for each token. */
+  attentionRouter: alone(ops.attentionRouter),
+
+  /** Fused top-k routing: the best experts of each token, their weights, and each slot's row when grouped by expert. */
+  topK: alone(ops.topK),
+
+  /** Token rows grouped by expert: `out[rows[t, k]] = scale * x[t]`. */
+  permute: alone(ops.permute, {
+    check: (op, i) => op.indices('rows', i.rows, i.rows?.data?.length ?? 0, -1),
+  }),
+
+  /** One matrix product for each expert: rows offsets[e] to offsets[e + 1] of x times weights[e]. */
+  groupedGemm: alone<ops.GroupedGemmInputs, ops.GroupedGemmOutputs, GroupedGemmInputs>(
+    function groupedGemm(
+      plan,
+      { rows, scale, ...inputs }: ops.GroupedGemmInputs & { rows?: Tensor; scale?: number },
+    ) {
+      const x = rows ? ops.permute(plan, { x: inputs.x, rows, scale }).out : inputs.x
+      return ops.groupedGemm(plan, { ...inputs, x })
+    },
+    {
+      check(op, i) {
+        const count = i.rows?.data?.length ?? i.x?.shape[0] ?? 0
+        op.offsets('offsets', i.offsets, count)
+        if (i.rows) op.indices('rows', i.rows, count, -1)
+      },
+    },
+  ),
+
+  /** Expert outputs back in token order, weighted, on top of the residual; copy, zero and constant experts are scalars. */
+  combine: alone(ops.combine, {
+    check(op, i) {
+      op.indices('rows', i.rows, i.expertOut?.shape[0] ?? 0, -1)
+      op.indices('ids', i.ids, i.kinds?.length ?? 0)
+    },
+  }),
+
+  /** `out[i] = x[rows[i]]`. */
+  gatherRows: alone(ops.gatherRows, {
+    check: (op, i) => op.indices('rows', i.rows, i.x?.shape[0] ?? 0),
+  }),
+
+  /** One token for each row of logits: penalties, temperature, top-k, top-p, min-p, and a draw by seed and step. */
+  sample: alone(ops.sample, {
+    check(op, i) {
+      op.indices('history', i.history, i.logits?.shape[1] ?? 0)
+      op.offsets('historyOffsets', i.historyOffsets, i.history.data.length)
+    },
+  }),
+}
