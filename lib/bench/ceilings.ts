@@ -71,7 +71,7 @@ async function matrixRate(bench: Workbench): Promise<number> {
   }
   const size = bench.small ? 64 : 8192
   const x = await bench.random([size, size])
-  const weight = await bench.random([size, size], bench.dtype, 'panels')
+  const weight = await bench.weight([size, size])
   const { min } = await bench.time([(plan) => ops.linear(plan, x, weight, bench.dtype)], 0.2)
   bench.release()
   return (2 * size ** 3) / min

@@ -1,4 +1,4 @@
-import type { Activation, Tensor } from '../../native.ts'
+import type { Activation, Weight } from '../../native.ts'
 import * as ops from '../../ops/index.ts'
 import { kernels } from '../../standalone/kernels.ts'
 import type { Bench, BenchRequest, KernelBench, Workbench } from '../bench.ts'
@@ -69,13 +69,12 @@ export const groupedGemm: KernelBench = {
     const { kinds, topK } = shape
     const E = kinds.filter((kind) => kind === 'ffn').length
     for (const { name, N, rows, K, activation } of experts(shape)) {
-      const layout = activation === 'swiglu' ? 'gate_up' : 'panels'
       const weightBytes = rows * K * bench.elementBytes
       // One token touches few experts: other ones in each set of offsets. Many touch all: other weights.
-      const weightSets: Tensor[][] = []
+      const weightSets: Weight[][] = []
       for (let s = 0; s < bench.sets(E * weightBytes, E * weightBytes, 3); s++) {
-        const set: Tensor[] = []
-        for (let e = 0; e < E; e++) set.push(await bench.random([rows, K], bench.dtype, layout))
+        const set: Weight[] = []
+        for (let e = 0; e < E; e++) set.push(await bench.weight([rows, K], activation === 'swiglu'))
         weightSets.push(set)
       }
       for (const T of tokens)
@@ -128,9 +127,7 @@ export const linear: KernelBench = {
     ]
     for (const { name, N, K } of sizes) {
       const weightBytes = N * K * bench.elementBytes
-      const weights = await bench.rotating(weightBytes, () =>
-        bench.random([N, K], bench.dtype, 'panels'),
-      )
+      const weights = await bench.rotating(weightBytes, () => bench.weight([N, K]))
       for (const T of name === 'lm_head' ? tokens.filter((t) => t <= 64) : tokens) {
         const x = await bench.random([T, K])
         const dtype = name === 'qkv' ? bench.dtype : 'f32'
@@ -178,9 +175,7 @@ export const normLinear: KernelBench = {
     const { hidden: H, heads, keyValueHeads, headSize: D } = shape
     const N = (heads + 2 * keyValueHeads) * D
     const weightBytes = N * H * bench.elementBytes
-    const weights = await bench.rotating(weightBytes, () =>
-      bench.random([N, H], bench.dtype, 'panels'),
-    )
+    const weights = await bench.rotating(weightBytes, () => bench.weight([N, H]))
     const norm = await bench.random([H], 'f32')
     for (const T of tokens) {
       const x = await bench.random([T, H], 'f32')

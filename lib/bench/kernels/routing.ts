@@ -83,9 +83,7 @@ export const route: KernelBench = {
     const E = kinds.length
     const P = router === 'attention' ? 3 * E : E
     const norm = await bench.random([H], 'f32')
-    const weights = await bench.rotating(P * H * bench.elementBytes, () =>
-      bench.random([P, H], bench.dtype, 'panels'),
-    )
+    const weights = await bench.rotating(P * H * bench.elementBytes, () => bench.weight([P, H]))
     for (const T of tokens) {
       const x = await bench.random([T, H], 'f32')
       const input = { x, weight: norm, eps: 1e-6, dtype: bench.dtype }
