@@ -75,21 +75,25 @@ export class Workbench {
     return Math.max(1, Math.min(wanted, fit, most))
   }
 
-  /** Several tensors, of which one op touches `bytes`: as many as go past the caches. */
-  async rotating(bytes: number, make: () => Promise<Tensor>): Promise<Tensor[]> {
-    const made: Tensor[] = []
-    for (let s = 0; s < this.sets(bytes); s++) made.push(await make())
+  /** Several inputs, of which one op touches `bytes`: as many as go past the caches. */
+  async rotating<T>(bytes: number, make: () => Promise<T>, most?: number): Promise<T[]> {
+    const made: T[] = []
+    for (let s = 0; s < this.sets(bytes, bytes, most); s++) made.push(await make())
     return made
   }
 
-  async random(
-    shape: number[],
-    dtype: DType = this.dtype,
-    layout: Layout = 'rows',
-  ): Promise<Tensor> {
+  random(shape: number[], dtype: DType = this.dtype): Promise<Tensor> {
+    return this.#filled(shape, dtype, 'rows', 1)
+  }
+
+  /** A packed matrix [N, K]. */
+  weight(shape: [N: number, K: number], layout: Layout = 'panels'): Promise<Tensor> {
+    return this.#filled(shape, this.dtype, layout, 1 / Math.sqrt(shape[1]))
+  }
+
+  async #filled(shape: number[], dtype: DType, layout: Layout, scale: number): Promise<Tensor> {
     const tensor = native().tensor(shape, dtype, layout, this.device.gpu)
     this.#tensors.push(tensor)
-    const scale = layout === 'rows' ? 1 : 1 / Math.sqrt(shape[1]!)
     await native().fillRandom(tensor, 0, scale, this.#seed++ * 2 ** 32)
     return tensor
   }
