@@ -4,8 +4,8 @@ import type { Workbench } from './workbench.ts'
 
 const bits = new DataView(new ArrayBuffer(4))
 
-export function fromBf16(half: number): number {
-  bits.setUint32(0, half << 16)
+export function fromBf16(pattern: number): number {
+  bits.setUint32(0, pattern << 16)
   return bits.getFloat32(0)
 }
 
@@ -43,7 +43,7 @@ export function at(array: ArrayTensor, i: number): number {
  * Compares 64 places of an output with `want`, which gives the number in f64 and the sum of its absolute terms.
  * Returns the first one out of bounds.
  */
-export function sample(
+export function firstDifference(
   { dtype }: Workbench,
   got: ArrayTensor,
   terms: number,

@@ -1,6 +1,6 @@
 import * as ops from '../../ops/index.ts'
 import { kernels } from '../../standalone/kernels.ts'
-import { at, randomArray, sample } from '../check.ts'
+import { at, randomArray, firstDifference } from '../check.ts'
 import type { ModelShape } from '../shapes.ts'
 import type { Bench, KernelBench, Workbench } from '../workbench.ts'
 
@@ -74,7 +74,7 @@ export const attention: KernelBench = {
         },
         { device: bench.name },
       )
-      const wrong = sample(bench, out, context + D, (t, d) => {
+      const wrong = firstDifference(bench, out, context + D, (t, d) => {
         const seen = context - T + t + 1
         const scores = Array.from({ length: seen }, (_, s) => {
           const base = Math.floor(s / block) * D * block + (s % block)

@@ -1,7 +1,7 @@
 import type { Plan, Tensor } from '../../native.ts'
 import * as ops from '../../ops/index.ts'
 import { OneOp } from '../../standalone/one_op.ts'
-import { at, dot, normedRow, randomArray, sample } from '../check.ts'
+import { at, dot, normedRow, randomArray, firstDifference } from '../check.ts'
 import type { ModelShape } from '../shapes.ts'
 import type { KernelBench, Workbench } from '../workbench.ts'
 import { choice } from './routing.ts'
@@ -57,7 +57,7 @@ async function checkChain(
   }
   op.output({ out: record(op.plan, inputs) })
   const { out } = await op.run()
-  return sample(bench, out!, 2 * H, (t, n) =>
+  return firstDifference(bench, out!, 2 * H, (t, n) =>
     dot(H, normedRow(x, norm, eps, t), (h) => at(weight, n * H + h)),
   )
 }

@@ -1,6 +1,6 @@
 import * as ops from '../../ops/index.ts'
 import { kernels } from '../../standalone/kernels.ts'
-import { at, dot, randomArray, sample, silu } from '../check.ts'
+import { at, dot, randomArray, firstDifference, silu } from '../check.ts'
 import { chooseIds, type ModelShape, placeSlots } from '../shapes.ts'
 import type { Bench, BenchRequest, KernelBench, Workbench } from '../workbench.ts'
 
@@ -35,7 +35,7 @@ async function checkProduct(
         (k) => at(x, t * K + k),
         (k) => at(weight, n * K + k),
       )
-    const wrong = sample(bench, out, K, (t, n) => {
+    const wrong = firstDifference(bench, out, K, (t, n) => {
       if (activation !== 'swiglu') return row(t, n)
       const [gate, gateSize] = row(t, n)
       const [up, upSize] = row(t, rows / 2 + n)

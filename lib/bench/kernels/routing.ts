@@ -1,6 +1,6 @@
 import * as ops from '../../ops/index.ts'
 import { kernels } from '../../standalone/kernels.ts'
-import { at, randomArray, sample } from '../check.ts'
+import { at, randomArray, firstDifference } from '../check.ts'
 import { chooseIds, type ModelShape, placeSlots } from '../shapes.ts'
 import type { KernelBench } from '../workbench.ts'
 
@@ -105,7 +105,7 @@ export const combine: KernelBench = {
       },
       { device: bench.name },
     )
-    return sample(bench, out, 8, (t, h) => {
+    return firstDifference(bench, out, 8, (t, h) => {
       let value = at(residual, t * H + h)
       let size = Math.abs(value)
       for (let k = 0; k < K; k++) {

@@ -1,6 +1,6 @@
 import * as ops from '../../ops/index.ts'
 import { kernels } from '../../standalone/kernels.ts'
-import { at, normedRow, randomArray, sample } from '../check.ts'
+import { at, normedRow, randomArray, firstDifference } from '../check.ts'
 import type { Bench, KernelBench } from '../workbench.ts'
 
 const T_ = 20 // tokens of a check
@@ -12,7 +12,7 @@ export const rmsNorm: KernelBench = {
     const [x, weight] = [randomArray([T_, H], 'f32', 1), randomArray([H], 'f32', 2)]
     const options = { device: bench.name }
     const { out } = await kernels.rmsNorm({ x, weight, eps: 1e-6, dtype: bench.dtype }, options)
-    return sample(bench, out, H, (t, h) => {
+    return firstDifference(bench, out, H, (t, h) => {
       const value = normedRow(x, weight, 1e-6, t)(h)
       return [value, Math.abs(value)]
     })
@@ -40,7 +40,7 @@ export const embedding: KernelBench = {
     const table = randomArray([50, H], bench.dtype, 1)
     const ids = { data: Int32Array.from({ length: T_ }, (_, t) => (t * 7) % 50), shape: [T_] }
     const { out } = await kernels.embedding({ table, ids }, { device: bench.name })
-    return sample(bench, out, 0, (t, h) => [at(table, ids.data[t]! * H + h), 0])
+    return firstDifference(bench, out, 0, (t, h) => [at(table, ids.data[t]! * H + h), 0])
   },
 
   async *make({ shape: { hidden: H, vocab }, tokens }, bench) {
@@ -89,7 +89,7 @@ export const ropeCache: KernelBench = {
     for (let t = 0; t < T; t++)
       for (let column = 0; column < G * D; column++)
         written.data[t * G * D + column] = key(t, column)
-    return sample(bench, rotated, 2, want(q)) ?? sample(bench, written, 2, want(k))
+    return firstDifference(bench, rotated, 2, want(q)) ?? firstDifference(bench, written, 2, want(k))
   },
 
   async *make({ shape: { heads: N, keyValueHeads: G, headSize: D }, tokens }, bench) {
