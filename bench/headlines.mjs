@@ -50,7 +50,7 @@ async function experts() {
   const up = []
   const down = []
   for (let e = 0; e < N; e++) {
-    up.push(await bench.weight([2 * I, H], 'gate_up'))
+    up.push(await bench.weight([2 * I, H], true))
     down.push(await bench.weight([H, I]))
   }
   const x = await bench.random([tokens, H])

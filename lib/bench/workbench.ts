@@ -2,7 +2,6 @@ import type { Device, DeviceName } from '../device.ts'
 import {
   type ActivationDType,
   type DType,
-  type Layout,
   type NumberArray,
   native,
   type Plan,
@@ -83,19 +82,20 @@ export class Workbench {
   }
 
   random(shape: number[], dtype: DType = this.dtype): Promise<Tensor> {
-    return this.#filled(shape, dtype, 'rows', 1)
+    return this.#fill(native().tensor(shape, dtype, 'rows', this.device.gpu), 1)
   }
 
-  /** A packed matrix [N, K]. */
-  weight(shape: [N: number, K: number], layout: Layout = 'panels'): Promise<Tensor> {
-    return this.#filled(shape, this.dtype, layout, 1 / Math.sqrt(shape[1]))
+  /** Random weights that keep their input's size. */
+  weight(shape: [N: number, K: number], gateUp = false): Promise<Tensor> {
+    const layout = gateUp ? 'gate_up' : 'panels'
+    const weight = native().tensor(shape, this.dtype, layout, this.device.gpu)
+    return this.#fill(weight, 1 / Math.sqrt(shape[1]))
   }
 
-  async #filled(shape: number[], dtype: DType, layout: Layout, scale: number): Promise<Tensor> {
-    const tensor = native().tensor(shape, dtype, layout, this.device.gpu)
-    this.#tensors.push(tensor)
-    await native().fillRandom(tensor, 0, scale, this.#seed++ * 2 ** 32)
-    return tensor
+  async #fill(handle: Tensor, deviation: number): Promise<Tensor> {
+    this.#tensors.push(handle)
+    await native().fillRandom(handle, 0, deviation, this.#seed++ * 2 ** 32)
+    return handle
   }
 
   numbers(data: NumberArray, shape: number[]): Tensor {

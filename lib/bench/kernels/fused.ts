@@ -1,7 +1,7 @@
 import type { Plan, Tensor } from '../../native.ts'
 import * as ops from '../../ops/index.ts'
 import { OneOp } from '../../standalone/one_op.ts'
-import { at, dot, normedRow, randomArray, firstDifference } from '../check.ts'
+import { at, dot, firstDifference, normedRow, randomArray } from '../check.ts'
 import type { ModelShape } from '../shapes.ts'
 import type { KernelBench, Workbench } from '../workbench.ts'
 import { choice } from './routing.ts'

@@ -1,6 +1,6 @@
 import * as ops from '../../ops/index.ts'
 import { kernels } from '../../standalone/kernels.ts'
-import { at, dot, randomArray, firstDifference, silu } from '../check.ts'
+import { at, dot, firstDifference, randomArray, silu } from '../check.ts'
 import { chooseIds, type ModelShape, placeSlots } from '../shapes.ts'
 import type { Bench, BenchRequest, KernelBench, Workbench } from '../workbench.ts'
 
@@ -68,11 +68,12 @@ export const groupedGemm: KernelBench = {
     const { kinds, topK } = shape
     const E = kinds.filter((kind) => kind === 'ffn').length
     for (const { name, N, rows, K, activation } of experts(shape)) {
-      const layout = activation === 'swiglu' ? 'gate_up' : 'panels'
       const weightBytes = rows * K * bench.elementBytes
       // One token touches few experts: other ones in each set of offsets. Many touch all: other weights.
       const makeSet = () =>
-        Promise.all(Array.from({ length: E }, () => bench.weight([rows, K], layout)))
+        Promise.all(
+          Array.from({ length: E }, () => bench.weight([rows, K], activation === 'swiglu')),
+        )
       const weightSets = await bench.rotating(E * weightBytes, makeSet, 3)
       for (const T of tokens)
         for (const routing of routings) {
@@ -130,9 +131,7 @@ export const linear: KernelBench = {
         const dtype = name === 'qkv' ? bench.dtype : 'f32'
         yield {
           ...{ op: this.op, shape: `[${N}, ${K}] ${name}`, tokens: T },
-          bytes:
-            weightBytes +
-            T * (K * bench.elementBytes + N * (dtype === 'f32' ? 4 : bench.elementBytes)),
+          bytes: weightBytes + T * (K * bench.elementBytes + N * (dtype === 'f32' ? 4 : 2)),
           flops: 2 * T * N * K,
           record: weights.map((weight) => (plan) => ops.linear(plan, { x, weight, dtype })),
         }

@@ -1,6 +1,6 @@
 import * as ops from '../../ops/index.ts'
 import { kernels } from '../../standalone/kernels.ts'
-import { at, randomArray, firstDifference } from '../check.ts'
+import { at, firstDifference, randomArray } from '../check.ts'
 import { chooseIds, type ModelShape, placeSlots } from '../shapes.ts'
 import type { KernelBench } from '../workbench.ts'
 

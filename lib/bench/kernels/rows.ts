@@ -1,6 +1,6 @@
 import * as ops from '../../ops/index.ts'
 import { kernels } from '../../standalone/kernels.ts'
-import { at, normedRow, randomArray, firstDifference } from '../check.ts'
+import { at, firstDifference, normedRow, randomArray } from '../check.ts'
 import type { Bench, KernelBench } from '../workbench.ts'
 
 const T_ = 20 // tokens of a check
@@ -89,7 +89,9 @@ export const ropeCache: KernelBench = {
     for (let t = 0; t < T; t++)
       for (let column = 0; column < G * D; column++)
         written.data[t * G * D + column] = key(t, column)
-    return firstDifference(bench, rotated, 2, want(q)) ?? firstDifference(bench, written, 2, want(k))
+    return (
+      firstDifference(bench, rotated, 2, want(q)) ?? firstDifference(bench, written, 2, want(k))
+    )
   },
 
   async *make({ shape: { heads: N, keyValueHeads: G, headSize: D }, tokens }, bench) {
