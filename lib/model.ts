@@ -19,7 +19,7 @@ import { StepRunner } from './engine/step_runner.ts'
 import { badOption, disposed } from './errors.ts'
 import type { Architecture } from './models/architecture.ts'
 import type { ModelConfig } from './models/config.ts'
-import type { ActivationDType, PlanTime, Tensor } from './native.ts'
+import type { ActivationDType, PlanTime, Tensor, Weight } from './native.ts'
 import { readIds, readList, type TokenIds } from './options.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
@@ -37,7 +37,7 @@ export interface ModelParts {
   tokenizer: Tokenizer | undefined
   stopIds: number[]
   checkpointDefaults: CheckpointDefaults
-  tensors: Tensor[]
+  tensors: (Tensor | Weight)[]
 }
 
 /**
@@ -60,7 +60,7 @@ export class Model {
   readonly #runner: StepRunner
   readonly #scheduler: Scheduler
   readonly #context: SequenceContext
-  readonly #tensors: Tensor[]
+  readonly #tensors: (Tensor | Weight)[]
   #disposed: Promise<void> | undefined
 
   /** @internal */

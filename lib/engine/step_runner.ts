@@ -54,7 +54,7 @@ export class StepRunner {
     this.#arena = new (native().Arena)(gpu)
     try {
       this.#caches = allocateCaches(model.layers, numBlocks, (shape) => {
-        const tensor = native().tensor(shape, dtype, 'rows', gpu)
+        const tensor = native().tensor(shape, dtype, gpu)
         this.#tensors.push(tensor)
         return tensor
       })

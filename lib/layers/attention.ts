@@ -1,4 +1,4 @@
-import type { Tensor } from '../native.ts'
+import type { Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
 import type { CacheSpecs, LayerCache, Step } from './step.ts'
@@ -36,8 +36,8 @@ export function attend(
 export class SelfAttention {
   readonly caches: CacheSpecs<'keys' | 'values'>
   readonly #shape: HeadShape
-  readonly #qkv: Tensor
-  readonly #out: Tensor
+  readonly #qkv: Weight
+  readonly #out: Weight
   readonly #ropeTable: Tensor
   readonly #rule: string
 

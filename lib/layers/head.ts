@@ -1,5 +1,5 @@
 import type { ModelConfig } from '../models/config.ts'
-import type { Tensor } from '../native.ts'
+import type { Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
 import type { Step } from './step.ts'
@@ -8,7 +8,7 @@ import type { Step } from './step.ts'
 export class Vocabulary {
   readonly #table: Tensor
   readonly #norm: Tensor
-  readonly #head: Tensor
+  readonly #head: Weight
   readonly #eps: number
 
   constructor(weights: Weights, config: ModelConfig) {

@@ -1,4 +1,4 @@
-import type { Tensor } from '../native.ts'
+import type { Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
 import type { CacheSpecs, LayerCache, Step } from './step.ts'
@@ -20,7 +20,7 @@ type Names = 'filterInput' | 'filterMiddle'
  */
 export class LocalizedFilter {
   readonly caches: CacheSpecs<Names>
-  readonly #taps: { weight: Tensor; bias: Tensor }[]
+  readonly #taps: { weight: Weight; bias: Tensor }[]
   readonly #norm: Tensor
 
   constructor(weights: Weights, prefix: string, hidden: number) {

@@ -1,4 +1,4 @@
-import type { Tensor } from '../native.ts'
+import type { Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import type { Router, Routing } from '../routers/router.ts'
 import type { ExpertInfo, Step } from './step.ts'
@@ -9,9 +9,9 @@ export interface Experts {
   /** Experts that the router chooses for a token. */
   topK: number
   /** One packed [2I, H] (gate first) or, for a plain activation, [I, H] for each FFN expert. */
-  gateUp: Tensor[]
+  gateUp: Weight[]
   /** One packed [H, I] for each FFN expert. */
-  down: Tensor[]
+  down: Weight[]
   activation: ops.Activation
   /** Constant experts: their vectors [C, H] and gates [C, 2, H], f32. */
   constants?: { constants: Tensor; gates: Tensor }

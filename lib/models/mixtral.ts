@@ -62,7 +62,7 @@ function moeLayer(weights: Weights, c: MixtralConfig, prefix: string): MoeLayer 
     topK,
     gateUp: experts.map((_, e) =>
       weights.matrix([rowsOf(name(e, 'w1'), [I, H]), rowsOf(name(e, 'w3'), [I, H])], {
-        layout: 'gate_up',
+        gateUp: true,
         share: 'expert',
       }),
     ),

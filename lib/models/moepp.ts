@@ -118,7 +118,7 @@ function moeLayer(weights: Weights, c: MoePlusPlusConfig, prefix: string): MoeLa
     topK: c.topK,
     gateUp: of('ffn').map((name) =>
       weights.matrix([rowsOf(`${name}.up_proj.weight`, [2 * I, H])], {
-        layout: 'gate_up',
+        gateUp: true,
         share: 'expert',
       }),
     ),

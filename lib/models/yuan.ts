@@ -5,7 +5,7 @@ import { LocalizedFilter } from '../layers/localized_filter.ts'
 import { MoeLayer } from '../layers/moe.ts'
 import type { CacheSpecs, ExpertInfo, Layer, LayerCache, Step } from '../layers/step.ts'
 import { causal, resetAfter, type VisibilityRules } from '../layers/visibility.ts'
-import type { Tensor } from '../native.ts'
+import type { Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { AttentionRouter } from '../routers/attention_router.ts'
 import type { Routing } from '../routers/router.ts'
@@ -98,9 +98,9 @@ class YuanLayer implements Layer {
   readonly #ropeTable: Tensor
   readonly #inputNorm: Tensor
   readonly #filter: LocalizedFilter
-  readonly #qk: Tensor
-  readonly #value: Tensor
-  readonly #out: Tensor
+  readonly #qk: Weight
+  readonly #value: Weight
+  readonly #out: Weight
   readonly #postNorm: Tensor
   readonly #moe: MoeLayer
 
@@ -126,14 +126,13 @@ class YuanLayer implements Layer {
       topK: c.topK,
       renormalize: c.normTopkProb,
     }
-    const layout = c.gatedExperts ? 'gate_up' : 'panels'
     const up = [c.gatedExperts ? 2 * I : I, H]
     this.#moe = new MoeLayer(new AttentionRouter(weights, `${prefix}.mlp.gate`, shape), {
       kinds: c.experts,
       topK: c.topK,
       gateUp: c.experts.map((_, e) =>
         weights.matrix([rowsOf(`${prefix}.mlp.experts.${e}.w1.weight`, up)], {
-          layout,
+          gateUp: c.gatedExperts,
           share: 'expert',
         }),
       ),

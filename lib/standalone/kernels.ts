@@ -1,11 +1,15 @@
 import { badOption, badShape } from '../errors.ts'
-import type { Plan, Tensor } from '../native.ts'
+import type { Plan, Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { type ArrayTensor, isArrayTensor, type KernelOptions, OneOp } from './one_op.ts'
 
 export { type ArrayTensor, arrayDType, type KernelOptions } from './one_op.ts'
 
-type AsArray<T> = T extends Tensor ? ArrayTensor : T extends readonly Tensor[] ? ArrayTensor[] : T
+type AsArray<T> = T extends Tensor | Weight
+  ? ArrayTensor
+  : T extends readonly Weight[]
+    ? ArrayTensor[]
+    : T
 /** Inputs or outputs of an op with its tensors as arrays; weights are row-major. */
 export type Arrays<T> = { [K in keyof T]: AsArray<T[K]> }
 
@@ -23,12 +27,12 @@ interface Rules<Inputs> {
 
 /** Tensors of the op's fields; those called `packed` become weights. */
 async function tensorsOf(op: OneOp, given: Fields, packed: readonly string[]): Promise<Fields> {
-  const layout = given.activation === 'swiglu' ? 'gate_up' : 'panels'
+  const gateUp = given.activation === 'swiglu'
   const fields: Fields = {}
   for (const [name, value] of Object.entries(given)) {
     const tensor = (label: string, one: unknown) => {
       if (!isArrayTensor(one)) return one
-      return packed.includes(name) ? op.weight(label, one, layout) : op.input(label, one)
+      return packed.includes(name) ? op.weight(label, one, gateUp) : op.input(label, one)
     }
     fields[name] = await (Array.isArray(value)
       ? Promise.all(value.map((one, i) => tensor(`${name}[${i}]`, one)))

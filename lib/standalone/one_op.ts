@@ -2,12 +2,12 @@ import { type Device, type DeviceName, openDevice } from '../device.ts'
 import { badOption, MoeError } from '../errors.ts'
 import {
   type DType,
-  type Layout,
   type NumberArray,
   native,
   type Plan,
   type PlanOptions,
   type Tensor,
+  type Weight,
 } from '../native.ts'
 
 /** A tensor as plain data, row-major. bf16 and f16 are bit patterns in a Uint16Array. */
@@ -106,15 +106,15 @@ export class OneOp {
   }
 
   /** A weight [N, K], packed as the GEMM reads it. */
-  async weight(name: string, array: ArrayTensor, layout: Layout = 'panels'): Promise<Tensor> {
+  async weight(name: string, array: ArrayTensor, gateUp = false): Promise<Weight> {
     if (array.shape.length !== 2)
       throw new MoeError(
         'ERR_MOE_SHAPE',
         `${this.#where}: ${name} must have 2 dimensions, got [${array.shape.join(', ')}]`,
       )
-    const dtype = arrayDType(array) === 'bf16' ? 'bf16' : 'f32'
+    const format = arrayDType(array) === 'bf16' ? 'bf16' : 'f32'
     const rows = native().tensorFrom(array.data, array.shape, arrayDType(array))
-    const out = native().tensor(array.shape, dtype, layout, this.#device.gpu)
+    const out = new (native().Weight)(array.shape, format, gateUp, this.#device.gpu)
     await native().pack(out, [[rows, 0, array.shape[0]!]])
     return out
   }

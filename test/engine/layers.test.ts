@@ -8,7 +8,7 @@ import { causal, slidingWindow, type VisibilityRules } from '../../lib/layers/vi
 import { Model } from '../../lib/model.ts'
 import type { Architecture } from '../../lib/models/architecture.ts'
 import type { ModelConfig } from '../../lib/models/config.ts'
-import type { Tensor } from '../../lib/native.ts'
+import type { Tensor, Weight } from '../../lib/native.ts'
 import * as ops from '../../lib/ops/index.ts'
 import { countParameters } from '../../lib/parameters.ts'
 import type { Routing } from '../../lib/routers/router.ts'
@@ -33,19 +33,19 @@ function moeLayer(
   share: 'expert' | 'dense' = 'expert',
 ): MoeLayer {
   const kinds = Array<'ffn'>(experts).fill('ffn')
-  const matrix = (name: string, shape: number[], layout: 'panels' | 'gate_up') =>
-    weights.matrix([rowsOf(name, shape)], { layout, share })
+  const matrix = (name: string, shape: number[], gateUp = false) =>
+    weights.matrix([rowsOf(name, shape)], { gateUp, share })
   return new MoeLayer(new SoftmaxTopK(weights, 'gate', { kinds, hidden, topK }), {
     ...{ kinds, topK, activation: 'swiglu' },
-    gateUp: kinds.map(() => matrix('w1.weight', [2 * size, hidden], 'gate_up')),
-    down: kinds.map(() => matrix('w2.weight', [hidden, size], 'panels')),
+    gateUp: kinds.map(() => matrix('w1.weight', [2 * size, hidden], true)),
+    down: kinds.map(() => matrix('w2.weight', [hidden, size])),
   })
 }
 
 /** Neither cache nor router. */
 class Dense implements Layer {
   readonly caches = {}
-  readonly #weight: Tensor
+  readonly #weight: Weight
 
   constructor(weights: Weights) {
     this.#weight = weights.matrix([rowsOf('dense.weight', [hidden, hidden])])

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { describeModel } from '../../lib/models/index.ts'
-import type { DType } from '../../lib/native.ts'
-import { native, type Tensor } from '../../lib/native.ts'
+import { native, type Tensor, type WeightFormat } from '../../lib/native.ts'
 import { countParameters } from '../../lib/parameters.ts'
 import { count, type Share, WeightList } from '../../lib/weights/weights.ts'
 import { failure } from '../support/files.ts'
@@ -54,7 +53,7 @@ class Counting extends WeightList {
   }
   protected loadVector(): void {}
   protected loadMatrix(): void {}
-  protected matrixDType(): DType {
+  protected matrixFormat(): WeightFormat {
     return 'bf16'
   }
   protected later(): void {}
