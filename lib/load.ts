@@ -2,13 +2,13 @@ import { type CacheSize, resolveCacheSize } from './cache_size.ts'
 import { type Device, openDevice } from './device.ts'
 import { checkpointDefaults } from './engine/sampling.ts'
 import { badOption } from './errors.ts'
-import { type LoadModelOptions, resolveLoadOptions } from './load_options.ts'
+import { type LoadModelOptions, type LoadRequest, resolveLoadOptions } from './load_options.ts'
 import { Model, type ModelParts } from './model.ts'
 import type { Architecture } from './models/architecture.ts'
 import { ConfigReader, type ModelConfig } from './models/config.ts'
 import { describeModel } from './models/index.ts'
 import type { ActivationDType, Gpu } from './native.ts'
-import { numberOption } from './options.ts'
+import { nameOption, numberOption } from './options.ts'
 import { countParameters } from './parameters.ts'
 import { openTokenizer } from './tokenizer/index.ts'
 import { type Checkpoint, openCheckpoint } from './weights/checkpoint.ts'
@@ -57,19 +57,22 @@ function cacheSize<W extends WeightList>(
   return size
 }
 
+const activationDType = ({ dtype }: LoadRequest, { gpu }: Device): ActivationDType =>
+  dtype === 'auto' ? (gpu ? 'bf16' : 'f32') : dtype
+
 type Rest = 'tokenizer' | 'stopIds' | 'checkpointDefaults'
 
 /** What both ways to a model share: `fill` gives the weights their numbers, `rest` tells the rest. */
 async function assemble<W extends WeightList>(
   where: string,
   device: Device,
-  options: LoadModelOptions,
+  request: LoadRequest,
   build: Build<W>,
   fill: (weights: W) => Promise<void>,
   rest: Pick<ModelParts, Rest>,
 ): Promise<Model> {
-  const request = resolveLoadOptions(where, options, device.gpu !== undefined)
-  const { dtype, deterministic, threads, maxTokens: asked } = request
+  const { deterministic, threads, maxTokens: asked } = request
+  const dtype = activationDType(request, device)
   const { numBlocks, maxTokens, checkMemory } = cacheSize(where, build, { device, dtype, asked })
   const { graph, weights } = build(maxTokens, device.gpu)
   try {
@@ -98,15 +101,15 @@ async function assemble<W extends WeightList>(
 export async function loadModel(dir: string, options: LoadModelOptions = {}): Promise<Model> {
   if (typeof dir !== 'string' || dir === '' || dir.includes('\0'))
     badOption('loadModel', 'dir', 'a path of a folder', dir)
-  resolveLoadOptions('loadModel', options)
-  options.signal?.throwIfAborted()
-  const device = openDevice(options.device)
-  const { dtype } = resolveLoadOptions('loadModel', options, device.gpu !== undefined)
+  const request = resolveLoadOptions('loadModel', options)
+  request.signal?.throwIfAborted()
+  const device = openDevice(request.device)
+  const dtype = activationDType(request, device)
   const checkpoint = openCheckpoint(dir)
   const { config } = describeModel(checkpoint.config)
   const build: Build<CheckpointWeights> = (maxTokens, gpu) =>
-    buildModel(checkpoint, dtype, { ...options, maxTokens }, gpu)
-  return assemble('loadModel', device, options, build, (weights) => weights.load(options), {
+    buildModel(checkpoint, dtype, { ...request, maxTokens }, gpu)
+  return assemble('loadModel', device, request, build, (weights) => weights.load(request), {
     tokenizer: await openTokenizer(dir, config),
     stopIds: stopIds(checkpoint, config),
     checkpointDefaults: checkpointDefaults(checkpoint.generationConfig),
@@ -136,20 +139,20 @@ export async function randomModel(
   options: RandomModelOptions = {},
 ): Promise<Model> {
   const where = 'randomModel'
-  if (typeof config !== 'object' || config === null)
+  if (typeof config !== 'object' || config === null || Array.isArray(config))
     badOption(where, 'config', 'the contents of a config.json', config)
-  resolveLoadOptions(where, options)
-  const { weights: dtype = 'bf16', signal } = options
-  if (dtype !== 'bf16' && dtype !== 'f32') badOption(where, 'weights', "'f32' or 'bf16'", dtype)
-  const seed = numberOption('seed', options.seed ?? 1, { min: 0, max: 2 ** 20, whole: true, where })
-  signal?.throwIfAborted()
-  const device = openDevice(options.device)
-  const described = describeModel(config)
+  const request = resolveLoadOptions(where, options)
+  const { weights: asked = 'bf16', seed: given } = options
+  const dtype = nameOption(where, 'weights', asked, ['f32', 'bf16'])
+  const seed = numberOption('seed', given ?? 1, { min: 0, max: 2 ** 20, whole: true, where })
+  request.signal?.throwIfAborted()
+  const device = openDevice(request.device)
+  const described = describeModel({ ...config })
   const build: Build<RandomWeights> = (maxTokens, gpu) => {
     const weights = new RandomWeights(dtype, seed, gpu)
-    return { graph: described.build(weights, { ...options, maxTokens }), weights }
+    return { graph: described.build(weights, { ...request, maxTokens }), weights }
   }
-  return assemble(where, device, options, build, (weights) => weights.load(signal), {
+  return assemble(where, device, request, build, (weights) => weights.load(request.signal), {
     tokenizer: undefined,
     stopIds: described.config.eosIds,
     checkpointDefaults: {},

@@ -1,7 +1,7 @@
 import type { DeviceName } from './device.ts'
 import { badOption } from './errors.ts'
 import type { ActivationDType } from './native.ts'
-import { checkOptions, flagOption, numberOption } from './options.ts'
+import { checkOptions, flagOption, nameOption, numberOption, signalOption } from './options.ts'
 import type { LoadProgress } from './weights/checkpoint_weights.ts'
 import type { RopeRounding } from './weights/weights.ts'
 
@@ -34,36 +34,36 @@ export interface LoadModelOptions {
   signal?: AbortSignal | undefined
 }
 
-/** Complete and valid, but for what depends on the model. */
-export interface LoadRequest {
-  dtype: ActivationDType
-  threads: number | undefined
-  maxTokens: number | undefined
+/** Read once and valid. */
+export interface LoadRequest extends Omit<LoadModelOptions, 'dtype' | 'deterministic'> {
+  dtype: 'auto' | ActivationDType
   deterministic: boolean
 }
 
-export function resolveLoadOptions(
-  where: string,
-  options: LoadModelOptions,
-  onGpu = false,
-): LoadRequest {
+/** Checks the options of a load; `openDevice` checks the device. */
+export function resolveLoadOptions(where: string, options: LoadModelOptions): LoadRequest {
   checkOptions(where, options)
-  const { dtype = 'auto', threads, maxTokens, ropeTheta, ropeTable, onProgress } = options
-  if (!['auto', 'f32', 'bf16'].includes(dtype))
-    badOption(where, 'dtype', "'auto', 'f32' or 'bf16'", dtype)
-  if (threads !== undefined)
-    numberOption('threads', threads, { min: 1, max: 1024, whole: true, where })
-  if (maxTokens !== undefined)
-    numberOption('maxTokens', maxTokens, { min: 1, max: 2 ** 30, whole: true, where })
-  if (ropeTheta !== undefined) numberOption('ropeTheta', ropeTheta, { min: 1, where })
-  if (ropeTable !== undefined && !['published', 'bf16-frequencies', 'exact'].includes(ropeTable))
-    badOption(where, 'ropeTable', "'published', 'bf16-frequencies' or 'exact'", ropeTable)
+  const { device, dtype = 'auto', threads, maxTokens, deterministic } = options
+  const { ropeTheta, ropeTable, onProgress, signal } = options
+  const whole = (name: string, value: unknown, max: number) =>
+    value === undefined ? undefined : numberOption(name, value, { min: 1, max, whole: true, where })
   if (onProgress !== undefined && typeof onProgress !== 'function')
     badOption(where, 'onProgress', 'a function', onProgress)
   return {
-    dtype: dtype === 'auto' ? (onGpu ? 'bf16' : 'f32') : dtype,
-    threads,
-    maxTokens,
-    deterministic: flagOption(where, 'deterministic', options.deterministic),
+    device,
+    dtype: nameOption(where, 'dtype', dtype, ['auto', 'f32', 'bf16']),
+    threads: whole('threads', threads, 1024),
+    maxTokens: whole('maxTokens', maxTokens, 2 ** 30),
+    deterministic: flagOption(where, 'deterministic', deterministic),
+    ropeTheta:
+      ropeTheta === undefined ? undefined : numberOption('ropeTheta', ropeTheta, { min: 1, where }),
+    ropeTable:
+      ropeTable === undefined
+        ? undefined
+        : nameOption(where, 'ropeTable', ropeTable, ropeRoundings),
+    onProgress,
+    signal: signalOption(where, signal),
   }
 }
+
+const ropeRoundings = ['published', 'bf16-frequencies', 'exact'] as const

@@ -9,18 +9,18 @@ import {
   resolveForwardOptions,
   runForward,
 } from './engine/forward.ts'
-import { runGenerate } from './engine/generate.ts'
+import { readPrompt, resolveGenerateOptions, runGenerate } from './engine/generate.ts'
 import { Generation } from './engine/generation.ts'
 import type { CheckpointDefaults } from './engine/sampling.ts'
 import { Scheduler } from './engine/scheduler.ts'
 import { Sequence, type SequenceContext } from './engine/sequence.ts'
 import { SequenceState } from './engine/sequence_state.ts'
 import { StepRunner } from './engine/step_runner.ts'
-import { disposed } from './errors.ts'
+import { badOption, disposed } from './errors.ts'
 import type { Architecture } from './models/architecture.ts'
 import type { ModelConfig } from './models/config.ts'
 import type { ActivationDType, PlanTime, Tensor, Weight } from './native.ts'
-import { checkIds, type TokenIds } from './options.ts'
+import { readIds, readList, type TokenIds } from './options.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
 
@@ -104,14 +104,13 @@ export class Model {
   ): Promise<ForwardResult | ForwardResult[]> {
     this.#check()
     const request = resolveForwardOptions(options)
-    const many = Array.isArray(ids) && ids.length > 0 && typeof ids[0] === 'object'
-    const all = (many ? ids : [ids]) as TokenIds[]
-    for (const one of all) checkIds('forward', one, this.config.vocabSize)
-    const results = await Promise.all(all.map((one) => this.#forwardOne(one, request)))
-    return many ? results : results[0]!
+    const read = (one: unknown) => readIds('forward', one, this.config.vocabSize)
+    if (!Array.isArray(ids) || typeof ids[0] !== 'object') return this.#forward(read(ids), request)
+    const all = readList(ids, read, () => badOption('forward', 'ids', 'a list', ids))
+    return Promise.all(all.map((one) => this.#forward(one, request)))
   }
 
-  #forwardOne(ids: TokenIds, request: ForwardRequest): Promise<ForwardResult> {
+  #forward(ids: number[], request: ForwardRequest): Promise<ForwardResult> {
     const state = this.#newState()
     state.append(ids)
     return runForward(this.#scheduler, this.config, state, 0, request, () => state.dispose())
@@ -139,8 +138,10 @@ export class Model {
   generate(prompt: string | TokenIds, options: GenerateOptions = {}): Generation {
     return new Generation(async (emit, left) => {
       this.#check()
+      const own = readPrompt(prompt, this.#context)
+      const request = resolveGenerateOptions(options, this.#context)
       const state = this.#newState()
-      return runGenerate(this.#context, state, prompt, options, emit, left, () => state.dispose())
+      return runGenerate(this.#context, state, own, request, emit, left, () => state.dispose())
     })
   }
 

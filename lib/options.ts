@@ -3,13 +3,26 @@ import { badOption } from './errors.ts'
 /** Token ids as callers may give them. */
 export type TokenIds = readonly number[] | Int32Array | Uint32Array
 
-/** Checks what every call's options share: that they are an object, and their signal. */
-export function checkOptions(where: string, options: { signal?: AbortSignal | undefined }): void {
+// Whoever reads a caller's object reads each property once: what was checked then is what is used.
+
+/** Checks that options are an object. */
+export function checkOptions(where: string, options: unknown): void {
   if (typeof options !== 'object' || options === null || Array.isArray(options))
     badOption(where, 'options', 'an object', options)
-  const { signal } = options
-  if (signal !== undefined && !(signal instanceof AbortSignal))
-    badOption(where, 'signal', 'an AbortSignal', signal)
+}
+
+export function signalOption(where: string, signal: unknown): AbortSignal | undefined {
+  if (signal === undefined || isSignal(signal)) return signal
+  return badOption(where, 'signal', 'an AbortSignal', signal)
+}
+
+/** Not only by its prototype: the getters of a signal refuse other objects. */
+function isSignal(value: unknown): value is AbortSignal {
+  try {
+    return value instanceof AbortSignal && typeof value.aborted === 'boolean'
+  } catch {
+    return false
+  }
 }
 
 /** A number in [min, max]; with `whole`, an integer. */
@@ -36,14 +49,43 @@ export function flagOption(where: string, name: string, value: unknown): boolean
   return value ?? false
 }
 
-/** Checks ids against the vocabulary. */
-export function checkIds(where: string, ids: unknown, vocabSize: number): asserts ids is TokenIds {
+/** One of some names. */
+export function nameOption<T extends string>(
+  where: string,
+  name: string,
+  value: unknown,
+  names: readonly T[],
+): T {
+  if (names.includes(value as T)) return value as T
+  const quoted = names.map((one) => `'${one}'`)
+  return badOption(where, name, `${quoted.slice(0, -1).join(', ')} or ${quoted.at(-1)}`, value)
+}
+
+/** A copy of token ids, checked against the vocabulary. */
+export function readIds(where: string, ids: unknown, vocabSize: number): number[] {
   if (!Array.isArray(ids) && !(ids instanceof Int32Array) && !(ids instanceof Uint32Array))
     badOption(where, 'ids', 'an array of token ids', ids)
-  if (ids.length === 0) badOption(where, 'ids', 'at least one token', 'none')
-  for (let i = 0; i < ids.length; i++) {
+  const { length } = ids
+  if (!(typeof length === 'number' && length > 0))
+    badOption(where, 'ids', 'at least one token', 'none')
+  const copy: number[] = []
+  for (let i = 0; i < length; i++) {
     const id: unknown = ids[i]
     if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= vocabSize)
       badOption(where, `ids[${i}]`, `a token id from 0 to ${vocabSize - 1}`, id)
+    copy.push(id as number)
   }
+  return copy
+}
+
+/** A copy of a list, each item made by `read`. */
+export function readList<T>(
+  value: unknown,
+  read: (item: unknown) => T,
+  notAList: () => never,
+): T[] {
+  if (!Array.isArray(value)) return notAList()
+  const copy: T[] = []
+  for (let i = 0; i < value.length; i++) copy.push(read(value[i]))
+  return copy
 }

@@ -1,7 +1,7 @@
 import { copyFile, mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { badOption, MoeError } from '../errors.ts'
-import { checkOptions } from '../options.ts'
+import { checkOptions, signalOption } from '../options.ts'
 import { readPyTorch, type Source } from './pytorch.ts'
 import { readAt } from './zip.ts'
 
@@ -164,7 +164,8 @@ export async function convertCheckpoint(
   checkPath('dir', dir)
   checkPath('out', out)
   checkOptions('convertCheckpoint', options)
-  const { onProgress, signal } = options
+  const { onProgress, signal: given } = options
+  const signal = signalOption('convertCheckpoint', given)
   if (onProgress !== undefined && typeof onProgress !== 'function')
     badOption('convertCheckpoint', 'onProgress', 'a function', onProgress)
   signal?.throwIfAborted()

@@ -1,6 +1,5 @@
-import { badOption } from '../errors.ts'
 import type { ModelConfig } from '../models/config.ts'
-import { checkOptions, flagOption } from '../options.ts'
+import { checkOptions, flagOption, nameOption, signalOption } from '../options.ts'
 import type { ChunkResult } from './chunk.ts'
 import type { Job, Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
@@ -45,14 +44,12 @@ export interface ForwardRequest {
 /** Checks the options of a forward pass and fills in the defaults. */
 export function resolveForwardOptions(options: ForwardOptions): ForwardRequest {
   checkOptions('forward', options)
-  const { logits = 'last', signal } = options
-  if (!['all', 'last', 'none'].includes(logits))
-    badOption('forward', 'logits', "'all', 'last' or 'none'", logits)
+  const { logits = 'last', hiddenStates, routing, signal } = options
   return {
-    logits,
-    hiddenStates: flagOption('forward', 'hiddenStates', options.hiddenStates),
-    routing: flagOption('forward', 'routing', options.routing),
-    signal,
+    logits: nameOption('forward', 'logits', logits, ['all', 'last', 'none']),
+    hiddenStates: flagOption('forward', 'hiddenStates', hiddenStates),
+    routing: flagOption('forward', 'routing', routing),
+    signal: signalOption('forward', signal),
   }
 }
 

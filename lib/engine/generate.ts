@@ -1,5 +1,12 @@
 import { badOption, MoeError } from '../errors.ts'
-import { checkIds, checkOptions, flagOption, numberOption, type TokenIds } from '../options.ts'
+import {
+  checkOptions,
+  flagOption,
+  numberOption,
+  readIds,
+  readList,
+  signalOption,
+} from '../options.ts'
 import type { Tokenizer } from '../tokenizer/index.ts'
 import { maxLogprobs } from './chunk.ts'
 import {
@@ -24,73 +31,85 @@ export interface GenerateContext {
   tokenizer: Tokenizer | undefined
 }
 
-function resolveStops({ stop }: GenerateOptions, hasTokenizer: boolean): readonly string[] {
-  const stops = stop === undefined ? [] : typeof stop === 'string' ? [stop] : stop
-  if (!Array.isArray(stops) || stops.some((s) => typeof s !== 'string' || s === ''))
-    badOption('generate', 'stop', 'a list of non-empty strings', stop)
+/** What a caller asks for, read once and valid, but for how much of it fits the cache. */
+export interface GenerateRequest extends Omit<Limits, 'reserveTokens'> {
+  routing: boolean
+  signal: AbortSignal | undefined
+}
+
+function readStops(stop: unknown, hasTokenizer: boolean): string[] {
+  const bad = () => badOption('generate', 'stop', 'a list of non-empty strings', stop)
+  const one = (text: unknown) => (typeof text === 'string' && text !== '' ? text : bad())
+  const stops = typeof stop === 'string' ? [one(stop)] : readList(stop, one, bad)
   if (stops.length > 0 && !hasTokenizer)
     badOption('generate', 'stop', 'absent, since this model has no tokenizer', stop)
   return stops
 }
 
-function resolveStopIds(
-  { stopIds }: GenerateOptions,
-  context: GenerateContext,
-): ReadonlySet<number> {
-  const ids = stopIds ?? context.stopIds
-  if (!Array.isArray(ids)) badOption('generate', 'stopIds', 'a list of token ids', ids)
-  for (const id of ids)
-    numberOption('stopIds', id, { min: 0, max: context.vocabSize - 1, whole: true })
-  return new Set(ids)
+function readStopIds(stopIds: unknown, vocabSize: number): ReadonlySet<number> {
+  const range = { min: 0, max: vocabSize - 1, whole: true }
+  const bad = () => badOption('generate', 'stopIds', 'a list of token ids', stopIds)
+  return new Set(readList(stopIds, (id) => numberOption('stopIds', id, range), bad))
+}
+
+/** Checks the options of a generation and fills in the defaults. */
+export function resolveGenerateOptions(
+  options: GenerateOptions,
+  { checkpointDefaults: defaults, tokenizer, stopIds: modelStopIds, vocabSize }: GenerateContext,
+): GenerateRequest {
+  checkOptions('generate', options)
+  const { maxNewTokens, logprobs, stop, stopIds, routing, signal } = options
+  const length = maxNewTokens ?? defaults.maxNewTokens ?? 256
+  return {
+    sampling: resolveSampling(options, defaults),
+    maxNewTokens: numberOption('maxNewTokens', length, { min: 1, whole: true }),
+    stops: readStops(stop ?? [], tokenizer !== undefined),
+    stopIds: readStopIds(stopIds ?? modelStopIds, vocabSize),
+    top: numberOption('logprobs', logprobs ?? 0, { min: 0, max: maxLogprobs, whole: true }),
+    routing: flagOption('generate', 'routing', routing),
+    signal: signalOption('generate', signal),
+  }
 }
 
 /** @param before tokens that the sequence has without the prompt */
-function resolveLimits(
-  options: GenerateOptions,
+function fitLimits(
+  request: GenerateRequest,
   before: number,
   promptTokens: number,
-  context: GenerateContext,
+  capacity: number,
 ): Limits {
-  const { checkpointDefaults: defaults, scheduler } = context
-  const maxNewTokens = numberOption(
-    'maxNewTokens',
-    options.maxNewTokens ?? defaults.maxNewTokens ?? 256,
-    { min: 1, whole: true },
-  )
-  const room = Math.max(0, scheduler.capacity - before)
+  const room = Math.max(0, capacity - before)
   if (promptTokens > room)
     throw new MoeError(
       'ERR_MOE_CONTEXT_FULL',
       `generate: prompt must be at most ${room} tokens (option maxTokens of loadModel), got ${promptTokens}`,
     )
   // The last new token is not processed any more, so it needs no room.
-  const fitting = Math.min(maxNewTokens, room - promptTokens + 1)
-  return {
-    sampling: resolveSampling(options, defaults),
-    maxNewTokens: fitting,
-    stops: resolveStops(options, context.tokenizer !== undefined),
-    stopIds: resolveStopIds(options, context),
-    top: numberOption('logprobs', options.logprobs ?? 0, { min: 0, max: maxLogprobs, whole: true }),
-    reserveTokens: before + promptTokens + fitting - 1,
-  }
+  const maxNewTokens = Math.min(request.maxNewTokens, room - promptTokens + 1)
+  return { ...request, maxNewTokens, reserveTokens: before + promptTokens + maxNewTokens - 1 }
+}
+
+/** Ids are checked and copied, text is left for when it is known what it follows. */
+export function readPrompt(
+  prompt: unknown,
+  { tokenizer, vocabSize }: GenerateContext,
+): string | number[] {
+  if (typeof prompt !== 'string') return readIds('generate', prompt, vocabSize)
+  if (!tokenizer)
+    badOption('generate', 'prompt', 'token ids, since this model has no tokenizer', prompt)
+  return prompt
 }
 
 /** The prompt's ids; a text that continues another one gets no BOS. */
 function encode(
-  prompt: string | TokenIds,
+  prompt: string | number[],
   continues: boolean,
   { tokenizer, vocabSize }: GenerateContext,
-): TokenIds {
-  if (typeof prompt !== 'string') {
-    checkIds('generate', prompt, vocabSize)
-    return prompt
-  }
-  if (!tokenizer)
-    badOption('generate', 'prompt', 'token ids, since this model has no tokenizer', prompt)
-  const ids = tokenizer.encode(prompt, { addSpecialTokens: !continues })
+): number[] {
+  if (typeof prompt !== 'string') return prompt
+  const ids = tokenizer!.encode(prompt, { addSpecialTokens: !continues })
   if (ids.length === 0) badOption('generate', 'prompt', 'at least one token', prompt)
-  checkIds('generate', ids, vocabSize)
-  return ids
+  return readIds('generate', ids, vocabSize)
 }
 
 /**
@@ -102,21 +121,21 @@ function encode(
 export function runGenerate(
   context: GenerateContext,
   sequence: SequenceState,
-  prompt: string | TokenIds,
-  options: GenerateOptions,
+  prompt: string | number[],
+  request: GenerateRequest,
   emit: (chunk: GenerateChunk) => void,
   left: AbortSignal,
   close: (failed: boolean) => void,
 ): Promise<GenerateResult> {
   return new Promise((resolve, reject) => {
-    checkOptions('generate', options)
-    const routing = flagOption('generate', 'routing', options.routing)
+    const { scheduler } = context
+    const { routing, signal } = request
     const before = sequence.ids.length
     const from = sequence.processed
     const ids = encode(prompt, before > 0, context)
-    const limits = resolveLimits(options, before, ids.length, context)
+    const limits = fitLimits(request, before, ids.length, scheduler.capacity)
     const { sampling, top, reserveTokens } = limits
-    const signals = options.signal ? [options.signal, left] : [left]
+    const signals = signal ? [signal, left] : [left]
     for (const signal of signals) signal.throwIfAborted()
 
     sequence.append(ids)
@@ -157,10 +176,10 @@ export function runGenerate(
       },
     }
     function onAbort(this: AbortSignal): void {
-      context.scheduler.abort(job, this.reason)
+      scheduler.abort(job, this.reason)
     }
     try {
-      context.scheduler.submit(job)
+      scheduler.submit(job)
       for (const signal of signals) signal.addEventListener('abort', onAbort, { once: true })
     } catch (error) {
       job.onError(error)

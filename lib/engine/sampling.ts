@@ -59,33 +59,30 @@ export function checkpointDefaults(json: Json): CheckpointDefaults {
 
 /** Validates the caller's options over the checkpoint's. */
 export function resolveSampling(options: SamplingOptions, defaults: SamplingOptions): Sampling {
-  const pick = <K extends keyof SamplingOptions>(key: K) => options[key] ?? defaults[key]
-  const topK = numberOption('topK', pick('topK') ?? 0, { min: 0, max: 0x7fffffff, whole: true })
-  const topP = numberOption('topP', pick('topP') ?? 1, { min: 0, max: 1 })
-  const minP = numberOption('minP', pick('minP') ?? 0, { min: 0, max: 1 })
-  const restricted = (options.topK ?? 0) > 0 || (options.topP ?? 1) < 1 || (options.minP ?? 0) > 0
-  const seed = options.seed ?? randomInt(2 ** 47)
+  const { temperature, topK, topP, minP, seed } = options
+  const { repetitionPenalty, presencePenalty, frequencyPenalty } = options
+  const number = (
+    name: Exclude<keyof SamplingOptions, 'seed'>,
+    value: unknown,
+    fallback: number,
+    range: { min: number; max: number; whole?: boolean },
+  ) => numberOption(name, value ?? defaults[name] ?? fallback, range)
+  const penalty = { min: -1e3, max: 1e3 }
+  const share = { min: 0, max: 1 }
+  const restriction = {
+    topK: number('topK', topK, 0, { min: 0, max: 0x7fffffff, whole: true }),
+    topP: number('topP', topP, 1, share),
+    minP: number('minP', minP, 0, share),
+  }
+  // The caller's own: a checkpoint that restricts says its temperature, too.
+  const restricted = (topK ?? 0) > 0 || (topP ?? 1) < 1 || (minP ?? 0) > 0
   return {
-    temperature: numberOption('temperature', pick('temperature') ?? (restricted ? 1 : 0), {
-      min: 0,
-      max: 1e4,
-    }),
-    topK,
-    topP,
-    minP,
-    repetition: numberOption('repetitionPenalty', pick('repetitionPenalty') ?? 1, {
-      min: 1e-3,
-      max: 1e3,
-    }),
-    presence: numberOption('presencePenalty', pick('presencePenalty') ?? 0, {
-      min: -1e3,
-      max: 1e3,
-    }),
-    frequency: numberOption('frequencyPenalty', pick('frequencyPenalty') ?? 0, {
-      min: -1e3,
-      max: 1e3,
-    }),
-    seed: numberOption('seed', seed, { min: 0, max: Number.MAX_SAFE_INTEGER, whole: true }),
+    ...restriction,
+    temperature: number('temperature', temperature, restricted ? 1 : 0, { min: 0, max: 1e4 }),
+    repetition: number('repetitionPenalty', repetitionPenalty, 1, { min: 1e-3, max: 1e3 }),
+    presence: number('presencePenalty', presencePenalty, 0, penalty),
+    frequency: number('frequencyPenalty', frequencyPenalty, 0, penalty),
+    seed: numberOption('seed', seed ?? randomInt(2 ** 47), { min: 0, whole: true }),
   }
 }
 

@@ -1,6 +1,6 @@
 import { badOption, disposed } from '../errors.ts'
 import type { ModelConfig } from '../models/config.ts'
-import { checkIds, numberOption, type TokenIds } from '../options.ts'
+import { numberOption, readIds, type TokenIds } from '../options.ts'
 import type { GenerateOptions } from './completion.ts'
 import {
   type ForwardOptions,
@@ -8,7 +8,12 @@ import {
   resolveForwardOptions,
   runForward,
 } from './forward.ts'
-import { type GenerateContext, runGenerate } from './generate.ts'
+import {
+  type GenerateContext,
+  readPrompt,
+  resolveGenerateOptions,
+  runGenerate,
+} from './generate.ts'
 import { Generation } from './generation.ts'
 import type { SequenceState } from './sequence_state.ts'
 
@@ -54,13 +59,14 @@ export class Sequence {
    *
    * @throws {MoeError} ERR_MOE_OPTION, ERR_MOE_CONTEXT_FULL, ERR_MOE_DISPOSED
    */
-  forward(ids: TokenIds, options: ForwardOptions = {}): Promise<ForwardResult> {
+  async forward(ids: TokenIds, options: ForwardOptions = {}): Promise<ForwardResult> {
+    this.#check()
+    const { scheduler, config, vocabSize } = this.#context
+    const own = readIds('forward', ids, vocabSize)
+    const request = resolveForwardOptions(options)
     return this.#call((close) => {
-      const { scheduler, config, vocabSize } = this.#context
-      checkIds('forward', ids, vocabSize)
-      const request = resolveForwardOptions(options)
       const before = this.#state.ids.length
-      this.#state.append(ids)
+      this.#state.append(own)
       return runForward(scheduler, config, this.#state, before, request, close)
     })
   }
@@ -77,11 +83,14 @@ export class Sequence {
    * @param prompt token ids, or text: with BOS only where it begins the sequence
    */
   generate(prompt: string | TokenIds, options: GenerateOptions = {}): Generation {
-    return new Generation((emit, left) =>
-      this.#call((close) =>
-        runGenerate(this.#context, this.#state, prompt, options, emit, left, close),
-      ),
-    )
+    return new Generation(async (emit, left) => {
+      this.#check()
+      const own = readPrompt(prompt, this.#context)
+      const request = resolveGenerateOptions(options, this.#context)
+      return this.#call((close) =>
+        runGenerate(this.#context, this.#state, own, request, emit, left, close),
+      )
+    })
   }
 
   /** Runs `work` when the calls before it have ended; its end leaves no step that has this sequence. */
@@ -95,7 +104,7 @@ export class Sequence {
         if (failed) this.#state.processed = processed
       }
       try {
-        if (this.#disposed) disposed('sequence')
+        this.#check()
         return await work(close)
       } finally {
         await this.#context.scheduler.idle(this.#state)
@@ -132,8 +141,12 @@ export class Sequence {
     this.dispose()
   }
 
-  #checkIdle(where: string): void {
+  #check(): void {
     if (this.#disposed) disposed('sequence')
+  }
+
+  #checkIdle(where: string): void {
+    this.#check()
     if (this.#calls > 0) badOption(where, 'sequence', 'idle', 'a running call')
   }
 }

@@ -52,6 +52,13 @@ export class ConfigReader {
     return value as T
   }
 
+  /** How many there are of something that takes memory for each: layers, experts. */
+  count(key: string, fallback?: number): number {
+    const ok = (v: unknown) =>
+      Number.isSafeInteger(v) && (v as number) >= 1 && (v as number) <= 4096
+    return this.#read(key, fallback, 'a whole number from 1 to 4096', ok)
+  }
+
   /** A whole number of at least `min`. */
   int(key: string, fallback?: number, min = 1): number {
     const ok = (v: unknown) => Number.isSafeInteger(v) && (v as number) >= min

@@ -25,7 +25,7 @@ export function readMixtralConfig(c: ConfigReader): MixtralConfig {
   const numHeads = c.int('num_attention_heads')
   const headSize = c.int('head_dim', hiddenSize / numHeads)
   const numKeyValueHeads = c.int('num_key_value_heads', numHeads)
-  const numExperts = c.int('num_local_experts', 8)
+  const numExperts = c.count('num_local_experts', 8)
   const topK = c.int('num_experts_per_tok', 2)
   if (numHeads % numKeyValueHeads !== 0)
     c.invalid('num_key_value_heads', 'a divisor of num_attention_heads')
@@ -35,7 +35,7 @@ export function readMixtralConfig(c: ConfigReader): MixtralConfig {
     architecture: 'mixtral',
     vocabSize: c.int('vocab_size'),
     hiddenSize,
-    numLayers: c.int('num_hidden_layers'),
+    numLayers: c.count('num_hidden_layers'),
     numHeads,
     numKeyValueHeads,
     headSize,

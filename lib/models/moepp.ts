@@ -51,11 +51,12 @@ export function readMoePlusPlusConfig(c: ConfigReader): MoePlusPlusConfig {
   if (
     !Array.isArray(numExperts) ||
     !Number.isSafeInteger(numExperts[0]) ||
-    numExperts[0] < numConstants + 3
+    numExperts[0] < numConstants + 3 ||
+    numExperts[0] > 4096
   )
     c.invalid(
       'num_experts',
-      `a list whose first number, of all experts, is at least ${numConstants + 3}`,
+      `a list whose first number, of all experts, is from ${numConstants + 3} to 4096`,
     )
   c.only('moe_expert_interval', 1)
   const { thetaFactor, positionScale } = readRopeScaling(c)
@@ -73,7 +74,7 @@ export function readMoePlusPlusConfig(c: ConfigReader): MoePlusPlusConfig {
     architecture: 'moepp',
     vocabSize: c.int('vocab_size', 32000),
     hiddenSize,
-    numLayers: c.int('num_hidden_layers', 32),
+    numLayers: c.count('num_hidden_layers', 32),
     numHeads,
     numKeyValueHeads,
     headSize: hiddenSize / numHeads,

@@ -40,7 +40,7 @@ export function readYuanConfig(c: ConfigReader): YuanConfig {
   const hiddenSize = c.int('hidden_size')
   const numHeads = c.int('num_attention_heads')
   const projection = c.int('attention_projection_size', hiddenSize)
-  const numExperts = m.int('moe_num_experts')
+  const numExperts = m.count('moe_num_experts')
   const topK = m.int('moe_top_k', 2)
   if (hiddenSize % (2 * numHeads) !== 0)
     c.invalid('hidden_size', 'an even multiple of num_attention_heads')
@@ -56,7 +56,7 @@ export function readYuanConfig(c: ConfigReader): YuanConfig {
     architecture: 'yuan',
     vocabSize: c.int('vocab_size'),
     hiddenSize,
-    numLayers: c.int('num_hidden_layers'),
+    numLayers: c.count('num_hidden_layers'),
     numHeads,
     numKeyValueHeads: numHeads,
     headSize: projection / numHeads,

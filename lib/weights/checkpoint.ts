@@ -18,10 +18,15 @@ const bad = (message: string): never => {
 }
 
 function listFolder(dir: string): string[] {
-  const info = statSync(dir, { throwIfNoEntry: false })
-  if (!info) bad(`${dir}: folder must exist, got nothing there`)
-  if (!info!.isDirectory()) bad(`${dir}: must be a folder, got a file`)
-  return readdirSync(dir).sort()
+  try {
+    const info = statSync(dir, { throwIfNoEntry: false })
+    if (!info) bad(`${dir}: folder must exist, got nothing there`)
+    if (!info!.isDirectory()) bad(`${dir}: must be a folder, got a file`)
+    return readdirSync(dir).sort()
+  } catch (error) {
+    if (error instanceof MoeError) throw error
+    return bad(`${dir}: folder must be readable, got ${(error as NodeJS.ErrnoException).code}`)
+  }
 }
 
 function openIndex(dir: string, indexFile: string, files: string[]): Map<string, Entry> {
