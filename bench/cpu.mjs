@@ -141,7 +141,7 @@ await model.dispose()
 
 /** Milliseconds of a generated token beside its plan, on the demo model, whose plan is short. */
 async function overhead() {
-  const demo = await loadModel(fileURLToPath(new URL('../models/mixtral-tiny', import.meta.url)), {
+  const demo = await loadModel(fileURLToPath(new URL('../demo/mixtral-tiny', import.meta.url)), {
     device: 'cpu',
   })
   const times = []

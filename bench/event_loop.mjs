@@ -9,7 +9,7 @@ const { values } = parseArgs({
   options: { tokens: { type: 'string', default: '8000' }, json: { type: 'boolean' } },
 })
 const tokens = Number(values.tokens)
-const dir = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../models/yuan-tiny')
+const dir = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../demo/yuan-tiny')
 const period = 5
 
 const model = await loadModel(dir, { device: 'cpu', maxTokens: tokens })

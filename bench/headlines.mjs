@@ -50,8 +50,8 @@ async function experts() {
   const up = []
   const down = []
   for (let e = 0; e < N; e++) {
-    up.push(await bench.random([2 * I, H], 'bf16', 'gate_up'))
-    down.push(await bench.random([H, I], 'bf16', 'panels'))
+    up.push(await bench.weight([2 * I, H], true))
+    down.push(await bench.weight([H, I]))
   }
   const x = await bench.random([tokens, H])
   const residual = await bench.random([tokens, H], 'f32')

@@ -89,21 +89,29 @@ export async function devices(): Promise<DeviceInfo[]> {
 
 const text = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
+/** The first GPU that opens, else the CPU; the reason names what was passed over. */
+function openAuto(): Device {
+  const { gpus, reason } = native().gpus('cuda')
+  const refused: string[] = []
+  for (const index of gpus.keys())
+    try {
+      return openGpu('cuda', index, ['the first usable GPU', ...refused].join('; '))
+    } catch (error) {
+      refused.push(`cuda:${index} ${text(error).replace(/^device: \S+ /, '')}`)
+    }
+  return openCpu(`no GPU: ${refused.join('; ') || reason}`)
+}
+
 /**
  * Opens the device that a `device` option means. `auto` takes the first GPU that can be used, else the CPU, and
- * does not throw.
+ * does not throw where the addon loads.
  *
- * @throws {MoeError} ERR_MOE_OPTION for a name that is none, ERR_MOE_CUDA_UNAVAILABLE saying what is missing
+ * @throws {MoeError} ERR_MOE_OPTION for a name that is none, ERR_MOE_CUDA_UNAVAILABLE saying what is missing,
+ *   ERR_MOE_NATIVE_LOAD
  */
 export function openDevice(name: unknown = 'auto'): Device {
   if (name === 'cpu') return openCpu('asked for')
-  if (name === 'auto') {
-    try {
-      return openGpu('cuda', 0, 'a usable GPU is there')
-    } catch (error) {
-      return openCpu(`no GPU: ${text(error).replace(/^.* got:? /, '')}`)
-    }
-  }
+  if (name === 'auto') return openAuto()
   const match = typeof name === 'string' && /^(cuda|cuda-sim)(?::(\d{1,4}))?$/.exec(name)
   if (match) return openGpu(match[1] as 'cuda' | 'cuda-sim', Number(match[2] ?? 0), 'asked for')
   return badOption(

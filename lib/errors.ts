@@ -34,12 +34,20 @@ export function shown(value: unknown): string {
     return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value)
   if (typeof value === 'bigint' || typeof value === 'symbol') return String(value)
   if (typeof value === 'function') return 'a function'
-  if (value instanceof Date || value instanceof RegExp) return String(value)
-  if (typeof value === 'object' && value !== null) {
+  if (typeof value === 'object' && value !== null) return shownObject(value)
+  return Object.is(value, -0) ? '-0' : String(value)
+}
+
+/** What an object says of itself may be anything, or throw: a cycle, a revoked proxy, its own toJSON. */
+function shownObject(value: object): string {
+  try {
+    if (value instanceof Date || value instanceof RegExp) return String(value)
+    if (ArrayBuffer.isView(value)) return `a ${value.constructor.name}`
     const text = JSON.stringify(value)
     return text.length > 80 ? `${text.slice(0, 80)}…` : text
+  } catch {
+    return 'an object'
   }
-  return Object.is(value, -0) ? '-0' : String(value)
 }
 
 /** Throws ERR_MOE_OPTION `<where>: <name> must be <expected>, got <value>`. */

@@ -1,4 +1,5 @@
-export { type ConvertOptions, convertCheckpoint } from './convert/convert.ts'
+export { type ConvertOptions, type ConvertProgress, convertCheckpoint } from './convert/convert.ts'
+export { demoModel } from './demo.ts'
 export { type DeviceInfo, type DeviceName, devices } from './device.ts'
 export type { ForwardOptions, ForwardResult, LayerRouting, TokenIds } from './engine/forward.ts'
 export type { Generation } from './engine/generate.ts'

@@ -20,7 +20,7 @@ function goldenIds(file, name) {
 for (const name of ['moepp-tiny', 'yuan-tiny', 'mixtral-tiny']) {
   const golden = path.join(fixtures, name, 'golden.safetensors')
   const want = goldenIds(golden, 'generate.tokens')
-  const model = await loadModel(path.join(root, 'models', name), { device: 'cpu', maxTokens: 256 })
+  const model = await loadModel(path.join(root, 'demo', name), { device: 'cpu', maxTokens: 256 })
   const prompt = goldenIds(golden, 'generate.input_ids')
   const { ids } = await model.generate(prompt, { maxNewTokens: want.length, stopIds: [] })
   const equal = ids.join() === want.join()

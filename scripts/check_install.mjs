@@ -40,8 +40,8 @@ function install(name, ...packages) {
 }
 
 const program = `
-  import { loadModel } from 'moe-native'
-  const model = await loadModel('node_modules/moe-native/models/moepp-tiny')
+  import { demoModel, loadModel } from 'moe-native'
+  const model = await loadModel(demoModel)
   console.log((await model.generate('ROMEO:', { maxNewTokens: 4 })).ids.length)
   await model.dispose()`
 

@@ -3,11 +3,11 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { loadModel } from '../dist/index.js'
 
-const models = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../models')
+const demo = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../demo')
 const prompt = 'ROMEO:\nWhat say you to the night,'
 
 for (const name of ['moepp-tiny', 'yuan-tiny', 'mixtral-tiny']) {
-  const model = await loadModel(path.join(models, name), { device: 'cpu' })
+  const model = await loadModel(path.join(demo, name), { device: 'cpu' })
   const { total, activePerToken } = model.parameters
   console.log(
     `\n── ${name}: ${model.config.architecture}, ${(total / 1e6).toFixed(1)} M parameters, ` +

@@ -12,7 +12,7 @@ cmake --build "$work" --parallel 2 >/dev/null
 # A package of its own, so that the machine's addon stays where it is.
 package=$work/package
 mkdir -p "$package/build/Release"
-cp -r dist models package.json "$package/"
+cp -r dist demo package.json "$package/"
 cp "$work/moe_native.node" "$package/build/Release/"
 ln -sfn "$root/node_modules" "$package/node_modules"
 if [ ! -x "$work/node/package/bin/node" ]; then

@@ -8,7 +8,7 @@ work=$root/build-cmake/windows
 node scripts/prebuilds.mjs --target win32-x64 >/dev/null
 package=$work/package
 mkdir -p "$package/node_modules/@huggingface" "$work/node"
-cp -r dist models package.json prebuilds scripts/check_greedy.mjs "$package/"
+cp -r dist demo package.json prebuilds scripts/check_greedy.mjs "$package/"
 cp -r test/fixtures/models "$package/golden"
 cp -rL node_modules/node-gyp-build "$package/node_modules/"
 cp -rL node_modules/@huggingface/tokenizers "$package/node_modules/@huggingface/"

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/gpu_limits.h"
 #include "core/op.h"
 #include "ops/expert_kind.h"
 
@@ -34,7 +35,6 @@ struct Combine {
   Tensor out;                     // [T, H] f32
 
   static constexpr int64_t kMaxConstants = 64;
-  static constexpr size_t kMaxExperts = 1024;  // on a GPU
 
   static constexpr auto fields() {
     return std::tuple(input("expertOut", &Combine::expert_out), input("rows", &Combine::rows),
@@ -72,8 +72,8 @@ struct Combine {
     check.dtype("gates", gates, {DType::f32});
   }
   void check_gpu() const {
-    if (kinds.size() > kMaxExperts)
-      fail(Code::unsupported, kName, ": kinds must be of at most ", kMaxExperts,
+    if (kinds.size() > GpuLimits::kExperts)
+      fail(Code::unsupported, kName, ": kinds must be of at most ", GpuLimits::kExperts,
            " experts on a GPU, got ", kinds.size());
   }
   void make_outputs(const Make& make) { out = make(residual.shape, DType::f32); }

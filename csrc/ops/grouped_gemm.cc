@@ -1,5 +1,6 @@
 #include "ops/grouped_gemm.h"
 
+#include "core/gpu_limits.h"
 #include "ops/gemm.h"
 
 namespace moe {
@@ -23,8 +24,8 @@ void GroupedGemm::check() const {
 }
 
 void GroupedGemm::check_gpu() const {
-  if (static_cast<int64_t>(weights.size()) > kMaxGroups)
-    fail(Code::unsupported, kName, ": weights must be of at most ", kMaxGroups,
+  if (weights.size() > GpuLimits::kGroups)
+    fail(Code::unsupported, kName, ": weights must be of at most ", GpuLimits::kGroups,
          " experts on a GPU, got ", weights.size());
 }
 

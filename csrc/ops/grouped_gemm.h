@@ -36,8 +36,7 @@ struct GroupedGemm {
   void run_cpu(const CpuContext&) const;
   void run_cuda(const CudaContext&) const;
 
-  static constexpr int64_t kMaxGroups = 256;  // on a GPU
-  bool deterministic = false;                 // see Linear
+  bool deterministic = false;  // see Linear
 };
 
 /// Whether a GPU streams the weights for `rows` rows of all groups (gemm_few) instead of tiling

@@ -1,5 +1,7 @@
 #include "ops/sample.h"
 
+#include "core/gpu_limits.h"
+
 namespace moe {
 
 void Sample::check() const {
@@ -19,6 +21,12 @@ void Sample::check() const {
   check.dtype("historyOffsets", history_offsets, {DType::i32});
   check.that(vocabulary >= 1 && vocabulary <= logits.dim(1), "vocabulary", "1 to V", vocabulary);
   check.that(top >= 0 && top <= vocabulary, "top", "0 to the vocabulary", top);
+}
+
+void Sample::check_gpu() const {
+  if (options.dim(0) > GpuLimits::kSampleRows || logits.dim(1) > GpuLimits::kSampleWidth)
+    fail(Code::unsupported, kName, ": logits must be at most [", GpuLimits::kSampleRows, ", ",
+         GpuLimits::kSampleWidth, "] on a GPU, got ", logits.shape.text());
 }
 
 void Sample::make_outputs(const Make& make) {

@@ -55,6 +55,7 @@ struct Sample {
                       extra("topLogprobs", &Sample::top_logprobs));
   }
   void check() const;
+  void check_gpu() const;
   void make_outputs(const Make& make);
   size_t scratch_bytes(const Device*) const {
     // Eight bytes a logit; on a GPU sixteen more for each 4096 of them.

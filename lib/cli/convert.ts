@@ -20,11 +20,13 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   if (values.help) return void process.stdout.write(`${help}\n`)
   const [dir, out] = rest
   if (!dir || !out || rest.length > 2) throw new UsageError('convert needs DIR and OUT')
-  const bar = progressBar('converting', values.json === true)
-  await convertCheckpoint(dir, out, {
-    signal,
-    onProgress: ({ convertedBytes, totalBytes }) => bar(convertedBytes, totalBytes),
-  })
+  {
+    using bar = progressBar('converting', values.json === true)
+    await convertCheckpoint(dir, out, {
+      signal,
+      onProgress: ({ convertedBytes, totalBytes }) => bar.update(convertedBytes, totalBytes),
+    })
+  }
   if (values.json) printJson({ out })
   else process.stderr.write(`converted ${dir} to ${out}\n`)
 }

@@ -1,5 +1,5 @@
 import type { ForwardOptions } from '../index.ts'
-import { loadModel } from '../load.ts'
+import { loadWithBar } from './load.ts'
 import {
   idList,
   loadOptions,
@@ -38,7 +38,8 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   if (values.help) return void process.stdout.write(`${help}\n`)
   if (!values.ids) throw new UsageError('--ids must be given')
   const sequences = (values.ids as string[]).map((text) => idList('ids', text))
-  await using model = await loadModel(modelDir(values), { ...loadOptions(values), signal })
+  const json = values.json === true
+  await using model = await loadWithBar(modelDir(values), { ...loadOptions(values), signal }, json)
   const results = await model.forward(sequences, {
     logits: values.logits as ForwardOptions['logits'],
     hiddenStates: values['hidden-states'] === true,
@@ -46,7 +47,7 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
     signal,
   })
   const { vocabSize } = model.config
-  if (values.json)
+  if (json)
     return printJson({
       vocabSize,
       results: results.map((result, i) => ({ ids: sequences[i], ...result })),

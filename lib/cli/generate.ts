@@ -1,5 +1,6 @@
 import type { GenerateOptions, TokenIds } from '../index.ts'
-import { loadModel } from '../load.ts'
+import { deviceText } from './device.ts'
+import { loadWithBar } from './load.ts'
 import {
   idList,
   loadOptions,
@@ -13,7 +14,6 @@ import {
   UsageError,
   type Values,
 } from './options.ts'
-import { progressBar } from './progress.ts'
 
 export const help = `moe-native generate: continue a text
 
@@ -96,12 +96,7 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   if (values.help) return void process.stdout.write(`${help}\n`)
   const prompt = promptOf(values)
   const json = values.json === true
-  const bar = progressBar('loading', json)
-  await using model = await loadModel(modelDir(values), {
-    ...loadOptions(values),
-    signal,
-    onProgress: ({ loadedBytes, totalBytes }) => bar(loadedBytes, totalBytes),
-  })
+  await using model = await loadWithBar(modelDir(values), { ...loadOptions(values), signal }, json)
   const generation = model.generate(prompt, { ...generateOptions(values), signal })
   if (json) return printJson(await generation)
 
@@ -113,6 +108,6 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   process.stderr.write(
     `${usage.promptTokens} prompt tokens at ${timings.promptTokensPerSecond.toFixed(0)}/s, ` +
       `${usage.completionTokens} new tokens at ${timings.tokensPerSecond.toFixed(0)}/s ` +
-      `on ${model.device.name} (${model.device.isa}, ${model.dtype})\n`,
+      `on ${deviceText(model.device, model.dtype)}\n`,
   )
 }

@@ -1,6 +1,5 @@
-import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { type ParseArgsConfig, parseArgs } from 'node:util'
+import { demoModel } from '../demo.ts'
 import { MoeError } from '../errors.ts'
 import type { LoadModelOptions } from '../load.ts'
 
@@ -9,12 +8,6 @@ export type Values = Record<string, string | boolean | (string | boolean)[] | un
 
 /** What went wrong on the command line; shown without a code. */
 export class UsageError extends Error {}
-
-/** The demo checkpoint that comes with the package. */
-export const demoModel: string = path.resolve(
-  path.dirname(fileURLToPath(import.meta.url)),
-  '../../models/moepp-tiny',
-)
 
 export const modelOptions: Options = {
   model: { type: 'string', short: 'm' },

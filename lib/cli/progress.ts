@@ -7,18 +7,29 @@ export function size(bytes: number): string {
   return `${(bytes / 1000 ** unit).toFixed(unit === 0 ? 0 : 1)} ${units[unit]}`
 }
 
+/** Shows how far something has come; disposing it clears the line, whatever the end was. */
+export interface ProgressBar extends Disposable {
+  update(done: number, total: number): void
+}
+
 /** A bar on standard error, where somebody watches; silent in pipes and with --json. */
-export function progressBar(label: string, quiet: boolean): (done: number, total: number) => void {
-  if (quiet || !process.stderr.isTTY) return () => {}
-  let shown = 0
-  return (done, total) => {
-    const finished = done >= total
-    if (!finished && performance.now() - shown < 50) return
-    shown = performance.now()
-    const filled = Math.round((width * done) / Math.max(total, 1))
-    const bar = '█'.repeat(filled) + '░'.repeat(width - filled)
-    process.stderr.write(
-      `\r${label} ${bar} ${size(done)} of ${size(total)}\x1b[K${finished ? '\r\x1b[K' : ''}`,
-    )
+export function progressBar(
+  label: string,
+  quiet: boolean,
+  stream: Pick<NodeJS.WriteStream, 'isTTY' | 'write'> = process.stderr,
+): ProgressBar {
+  if (quiet || !stream.isTTY) return { update() {}, [Symbol.dispose]() {} }
+  let drawnAt = Number.NEGATIVE_INFINITY
+  return {
+    update(done, total) {
+      if (done < total && performance.now() - drawnAt < 50) return
+      drawnAt = performance.now()
+      const filled = Math.round((width * done) / Math.max(total, 1))
+      const bar = '█'.repeat(filled) + '░'.repeat(width - filled)
+      stream.write(`\r${label} ${bar} ${size(done)} of ${size(total)}\x1b[K`)
+    },
+    [Symbol.dispose]() {
+      if (drawnAt > 0) stream.write('\r\x1b[K')
+    },
   }
 }

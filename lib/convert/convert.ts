@@ -1,95 +1,26 @@
-import {
-  copyFile,
-  type FileHandle,
-  mkdir,
-  open,
-  readdir,
-  rename,
-  rm,
-  stat,
-  writeFile,
-} from 'node:fs/promises'
+import { copyFile, mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { badOption, MoeError } from '../errors.ts'
-import { type PickledTensor, readStateDict } from './pickle.ts'
-import { readAt, readZip } from './zip.ts'
+import { badOption, checkOptions, MoeError } from '../errors.ts'
+import { readPyTorch, type Source } from './pytorch.ts'
+import { readAt } from './zip.ts'
+
+/** How far a conversion has come: bytes of tensors, over all files. */
+export interface ConvertProgress {
+  convertedBytes: number
+  totalBytes: number
+  /** The file that is written. */
+  file: string
+}
 
 export interface ConvertOptions {
-  onProgress?:
-    | ((progress: { convertedBytes: number; totalBytes: number; file: string }) => void)
-    | undefined
+  /** Called after each piece of a tensor. */
+  onProgress?: ((progress: ConvertProgress) => void) | undefined
+  /** Aborts; the call rejects with the signal's reason and leaves nothing behind. */
   signal?: AbortSignal | undefined
 }
 
 /** What is converted, or must not be copied beside the result. */
 const weightFile = /\.(bin|safetensors|pt|pth|gguf)$|\.index\.json$|^\./
-const elementBytes: Record<string, number> = {
-  F64: 8,
-  F32: 4,
-  F16: 2,
-  BF16: 2,
-  I64: 8,
-  I32: 4,
-  I16: 2,
-  I8: 1,
-  U8: 1,
-  BOOL: 1,
-}
-
-interface Source {
-  name: string
-  dtype: string
-  shape: number[]
-  offset: number
-  bytes: number
-}
-
-function isContiguous({ shape, stride }: PickledTensor): boolean {
-  let expected = 1
-  return shape.every((_, i) => {
-    const at = shape.length - 1 - i
-    const ok = shape[at] === 1 || stride[at] === expected
-    expected *= shape[at]!
-    return ok
-  })
-}
-
-/** Where each tensor of a PyTorch file has its bytes. */
-async function readPyTorch(file: FileHandle, label: string): Promise<Source[]> {
-  const members = await readZip(file, label)
-  const pickleName = [...members.keys()].find((name) => /^[^/]+\/data\.pkl$/.test(name))
-  if (!pickleName)
-    throw new MoeError(
-      'ERR_MOE_CHECKPOINT',
-      `${label}: archive must hold data.pkl, got ${members.size} other members`,
-    )
-  const prefix = pickleName.slice(0, -'data.pkl'.length)
-  const order = members.get(`${prefix}byteorder`)
-  if (order) {
-    const text = new TextDecoder().decode(await readAt(file, label, order.offset, order.bytes))
-    if (text !== 'little')
-      throw new MoeError('ERR_MOE_UNSUPPORTED', `${label}: byteorder must be little, got ${text}`)
-  }
-  const pickle = members.get(pickleName)!
-  const tensors = readStateDict(label, await readAt(file, label, pickle.offset, pickle.bytes))
-  return [...tensors].map(([name, tensor]) => {
-    const { dtype, key } = tensor.storage
-    const size = elementBytes[dtype]!
-    const bytes = size * tensor.shape.reduce((n, dim) => n * dim, 1)
-    const member = members.get(`${prefix}data/${key}`)
-    if (!isContiguous(tensor))
-      throw new MoeError(
-        'ERR_MOE_UNSUPPORTED',
-        `${label}: tensor ${name} must be contiguous, got strides ${tensor.stride}`,
-      )
-    if (!member || size * tensor.offset + bytes > member.bytes)
-      throw new MoeError(
-        'ERR_MOE_CHECKPOINT',
-        `${label}: tensor ${name} must be inside data/${key}, got ${member?.bytes ?? 'no'} bytes`,
-      )
-    return { name, dtype, shape: tensor.shape, offset: member.offset + size * tensor.offset, bytes }
-  })
-}
 
 function safetensorsHeader(sources: Source[]): Uint8Array {
   let at = 0
@@ -110,31 +41,22 @@ function safetensorsHeader(sources: Source[]): Uint8Array {
 
 const pieceBytes = 8 << 20
 
-async function copyTensors(
-  from: FileHandle,
-  label: string,
-  to: FileHandle,
-  sources: Source[],
-  onBytes: (n: number) => void,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  await to.write(safetensorsHeader(sources))
-  for (const { offset, bytes } of sources)
-    for (let done = 0; done < bytes; ) {
-      signal?.throwIfAborted()
-      const length = Math.min(pieceBytes, bytes - done)
-      await to.write(await readAt(from, label, offset + done, length))
-      done += length
-      onBytes(length)
-    }
-}
+const unreadable =
+  (what: string) =>
+  (cause: NodeJS.ErrnoException): never => {
+    const message = `${what} must be readable, got ${cause.code}`
+    throw new MoeError('ERR_MOE_CHECKPOINT', message, { cause })
+  }
+
+const unwritable =
+  (file: string) =>
+  (cause: NodeJS.ErrnoException): never => {
+    const message = `convertCheckpoint: out must be a folder that can be written, got ${cause.code} for ${file}`
+    throw new MoeError('ERR_MOE_OPTION', message, { cause })
+  }
 
 async function listSources(dir: string): Promise<{ weights: string[]; others: string[] }> {
-  const files = await readdir(dir, { withFileTypes: true }).catch((cause) => {
-    throw new MoeError('ERR_MOE_CHECKPOINT', `${dir}: folder must be readable, got ${cause.code}`, {
-      cause,
-    })
-  })
+  const files = await readdir(dir, { withFileTypes: true }).catch(unreadable(`${dir}: folder`))
   const names = files.filter((file) => file.isFile()).map((file) => file.name)
   const weights = names.filter((name) => /^pytorch_model.*\.bin$/.test(name)).sort()
   if (weights.length === 0)
@@ -145,72 +67,127 @@ async function listSources(dir: string): Promise<{ weights: string[]; others: st
   return { weights, others: names.filter((name) => !weightFile.test(name)) }
 }
 
+/** A PyTorch file and the safetensors file that it becomes. */
+interface Part {
+  label: string
+  file: string
+  sources: Source[]
+}
+
+/** What every file holds; nothing is written before all of it is valid. */
+async function readParts(dir: string, weights: string[]): Promise<Part[]> {
+  const pad = (n: number) => String(n).padStart(5, '0')
+  const seen = new Set<string>()
+  const parts: Part[] = []
+  for (const [i, name] of weights.entries()) {
+    const label = path.join(dir, name)
+    const file =
+      weights.length === 1
+        ? 'model.safetensors'
+        : `model-${pad(i + 1)}-of-${pad(weights.length)}.safetensors`
+    const from = await open(label).catch(unreadable(`${label}: file`))
+    try {
+      parts.push({ label, file, sources: await readPyTorch(from, label) })
+    } finally {
+      await from.close()
+    }
+    for (const source of parts.at(-1)!.sources) {
+      if (seen.has(source.name))
+        throw new MoeError(
+          'ERR_MOE_CHECKPOINT',
+          `${label}: tensor ${source.name} must be in one file, got it in two`,
+        )
+      seen.add(source.name)
+    }
+  }
+  return parts
+}
+
+async function writePart(
+  { label, file, sources }: Part,
+  out: string,
+  onBytes: (n: number) => void,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const partial = path.join(out, `${file}.partial`)
+  const failed = unwritable(partial)
+  const from = await open(label).catch(unreadable(`${label}: file`))
+  try {
+    const to = await open(partial, 'w').catch(failed)
+    try {
+      await to.writeFile(safetensorsHeader(sources)).catch(failed)
+      for (const { offset, bytes } of sources)
+        for (let done = 0; done < bytes; ) {
+          signal?.throwIfAborted()
+          const length = Math.min(pieceBytes, bytes - done)
+          const { buffer } = await readAt(from, label, offset + done, length)
+          await to.writeFile(new Uint8Array(buffer)).catch(failed)
+          done += length
+          onBytes(length)
+        }
+    } finally {
+      await to.close()
+    }
+  } finally {
+    await from.close()
+  }
+  await rename(partial, path.join(out, file)).catch(failed)
+}
+
+async function writeIndex(parts: Part[], out: string, totalBytes: number): Promise<void> {
+  const entries = parts.flatMap(({ file, sources }) => sources.map(({ name }) => [name, file]))
+  const index = { metadata: { total_size: totalBytes }, weight_map: Object.fromEntries(entries) }
+  const file = path.join(out, 'model.safetensors.index.json')
+  await writeFile(file, `${JSON.stringify(index, null, 2)}\n`).catch(unwritable(file))
+}
+
+function checkPath(name: string, value: unknown): void {
+  if (typeof value !== 'string' || value === '' || value.includes('\0'))
+    badOption('convertCheckpoint', name, 'a path of a folder', value)
+}
+
 /**
  * Turns a PyTorch checkpoint (`pytorch_model*.bin`) into safetensors, tensor by tensor, without executing
  * anything of the pickle. Configuration and tokenizer files are copied.
  *
  * @param dir the folder of the checkpoint
  * @param out a folder that does not exist or is empty
- * @throws {MoeError} ERR_MOE_CHECKPOINT for damaged files, ERR_MOE_UNSUPPORTED for pickles of anything but
- *   tensors, ERR_MOE_OPTION when `out` has files
+ * @throws {MoeError} ERR_MOE_CHECKPOINT for files that are damaged or cannot be read, ERR_MOE_UNSUPPORTED for
+ *   pickles of anything but tensors, ERR_MOE_OPTION when `out` has files or cannot be written
  */
 export async function convertCheckpoint(
   dir: string,
   out: string,
   options: ConvertOptions = {},
 ): Promise<void> {
+  checkPath('dir', dir)
+  checkPath('out', out)
+  checkOptions('convertCheckpoint', options)
   const { onProgress, signal } = options
+  if (onProgress !== undefined && typeof onProgress !== 'function')
+    badOption('convertCheckpoint', 'onProgress', 'a function', onProgress)
   signal?.throwIfAborted()
   const { weights, others } = await listSources(dir)
-  await mkdir(out, { recursive: true })
-  if ((await readdir(out)).length > 0) badOption('convert', 'OUT', 'a new or empty folder', out)
+  const parts = await readParts(dir, weights)
+  await mkdir(out, { recursive: true }).catch(unwritable(out))
+  if ((await readdir(out).catch(unwritable(out))).length > 0)
+    badOption('convertCheckpoint', 'out', 'a new or empty folder', out)
 
-  const sizes = await Promise.all(weights.map((name) => stat(path.join(dir, name))))
-  const totalBytes = sizes.reduce((n, { size }) => n + size, 0)
+  const totalBytes = parts.flatMap(({ sources }) => sources).reduce((n, s) => n + s.bytes, 0)
   let convertedBytes = 0
-  const weightMap: Record<string, string> = {}
-  const pad = (n: number) => String(n).padStart(5, '0')
   try {
-    for (const [i, name] of weights.entries()) {
-      const label = path.join(dir, name)
-      const file =
-        weights.length === 1
-          ? 'model.safetensors'
-          : `model-${pad(i + 1)}-of-${pad(weights.length)}.safetensors`
-      const from = await open(label)
-      try {
-        const sources = await readPyTorch(from, label)
-        const to = await open(path.join(out, `${file}.partial`), 'w')
-        try {
-          const onBytes = (n: number) => {
-            convertedBytes += n
-            onProgress?.({ convertedBytes, totalBytes, file })
-          }
-          await copyTensors(from, label, to, sources, onBytes, signal)
-        } finally {
-          await to.close()
-        }
-        for (const source of sources) {
-          if (weightMap[source.name])
-            throw new MoeError(
-              'ERR_MOE_CHECKPOINT',
-              `${label}: tensor ${source.name} must be in one file, got it in two`,
-            )
-          weightMap[source.name] = file
-        }
-        await rename(path.join(out, `${file}.partial`), path.join(out, file))
-      } finally {
-        await from.close()
+    for (const part of parts) {
+      const onBytes = (n: number) => {
+        convertedBytes += n
+        onProgress?.({ convertedBytes, totalBytes, file: part.file })
       }
+      await writePart(part, out, onBytes, signal)
     }
-    if (weights.length > 1) {
-      const index = { metadata: { total_size: convertedBytes }, weight_map: weightMap }
-      await writeFile(
-        path.join(out, 'model.safetensors.index.json'),
-        `${JSON.stringify(index, null, 2)}\n`,
-      )
+    if (parts.length > 1) await writeIndex(parts, out, totalBytes)
+    for (const name of others) {
+      const copy = path.join(out, name)
+      await copyFile(path.join(dir, name), copy).catch(unwritable(copy))
     }
-    for (const name of others) await copyFile(path.join(dir, name), path.join(out, name))
   } catch (error) {
     await rm(out, { recursive: true, force: true })
     throw error

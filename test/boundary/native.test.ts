@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { native } from '../../lib/native.ts'
@@ -9,8 +10,16 @@ import { root } from '../support/golden.ts'
 const { tensor, tensorFrom, pack, MappedFile, Plan, Arena, Tensor, Weight } = native()
 const plan = () => new Plan(new Arena())
 const f32 = (...shape: number[]) => tensor(shape, 'f32')
+const rmsNorm = (fields: object) => plan().record('rmsNorm', { eps: 1, weight: f32(1), ...fields })
 
 describe('exports', () => {
+  it('ops are those that lib/ops/generated.ts was made of', () => {
+    const script = `${root}/scripts/generate_ops.mjs`
+    expect(() =>
+      execFileSync(process.execPath, [script, '--check'], { stdio: 'pipe' }),
+    ).not.toThrow()
+  })
+
   it('are those that lib/native.ts declares', () => {
     const source = readFileSync(`${root}/lib/native.ts`, 'utf8')
     const members = (name: string) => {
@@ -29,34 +38,34 @@ describe('exports', () => {
   })
 })
 
+const withInput = () => {
+  const recorded = plan()
+  recorded.input('x', [1], 'f32')
+  return recorded
+}
+
 describe('hostile calls throw MoeError and do not crash', () => {
   const any = (value: unknown) => value as any
   it.each<[string, () => unknown, string]>([
-    [
-      'an object that is no tensor',
-      () => plan().embedding(any({}), f32(1), f32(1)),
-      'ERR_MOE_OPTION',
-    ],
+    ['an object that is no tensor', () => rmsNorm({ x: {} }), 'ERR_MOE_OPTION'],
     [
       'a tensor where a plan is expected',
-      () => Plan.prototype.empty.call(any(f32(1)), [1], 'f32'),
+      () => Plan.prototype.record.call(any(f32(1)), 'rmsNorm', {}),
       'TypeError',
     ],
+    ['a plan where a tensor is expected', () => rmsNorm({ x: plan() }), 'ERR_MOE_OPTION'],
+    ['nothing where a tensor is expected', () => rmsNorm({}), 'ERR_MOE_OPTION'],
+    ['a tensor made by hand', () => rmsNorm({ x: new Tensor() }), 'ERR_MOE_OPTION'],
     [
-      'a plan where a tensor is expected',
-      () => plan().embedding(any(plan()), f32(1), f32(1)),
+      'text where a number is expected',
+      () => rmsNorm({ x: f32(1, 1), eps: '1' }),
       'ERR_MOE_OPTION',
     ],
-    [
-      'nothing where a tensor is expected',
-      () => plan().rmsNorm(any(undefined), f32(1), f32(1), 1),
-      'ERR_MOE_OPTION',
-    ],
-    [
-      'a tensor made by hand',
-      () => plan().rmsNorm(new Tensor(), f32(1), f32(1), 1),
-      'ERR_MOE_OPTION',
-    ],
+    ['a field that is not there', () => rmsNorm({ x: f32(1, 1), epsilon: 1 }), 'ERR_MOE_OPTION'],
+    ['an op that is not there', () => plan().record('rmsnorm', {}), 'ERR_MOE_OPTION'],
+    ['an op without a name', () => plan().record(any(7), {}), 'ERR_MOE_OPTION'],
+    ['no fields', () => plan().record('rmsNorm', any(undefined)), 'ERR_MOE_OPTION'],
+    ['a list of fields', () => plan().record('rmsNorm', []), 'ERR_MOE_OPTION'],
     ['an unknown dtype', () => tensor([1], any('f8')), 'ERR_MOE_DTYPE'],
     ['an unknown format', () => new Weight([1, 1], any('f8')), 'ERR_MOE_DTYPE'],
     ['a weight of one dimension', () => new Weight([1], 'f32'), 'ERR_MOE_SHAPE'],
@@ -65,7 +74,17 @@ describe('hostile calls throw MoeError and do not crash', () => {
     ['nothing where a weight is expected', () => pack(any(undefined), []), 'ERR_MOE_OPTION'],
     [
       'a weight where a tensor is expected',
-      () => plan().embedding(any(new Weight([1, 1], 'f32')), f32(1), f32(1)),
+      () => rmsNorm({ x: new Weight([1, 1], 'f32') }),
+      'ERR_MOE_OPTION',
+    ],
+    [
+      'a tensor where an op expects a weight',
+      () => plan().record('linear', { x: f32(1, 1), weight: f32(1, 1) }),
+      'ERR_MOE_OPTION',
+    ],
+    [
+      'tensors where an op expects weights',
+      () => plan().record('groupedGemm', { x: f32(1, 1), offsets: f32(2), weights: [f32(1, 1)] }),
       'ERR_MOE_OPTION',
     ],
     ['a negative size', () => tensor([-1], 'f32'), 'ERR_MOE_SHAPE'],
@@ -112,19 +131,36 @@ describe('hostile calls throw MoeError and do not crash', () => {
       'an op recorded after the first run',
       async () => {
         const recorded = plan()
-        void recorded.run([], [], 1)
-        recorded.empty([1], 'f32')
+        void recorded.run({}, 1)
+        recorded.record('rmsNorm', { x: f32(1, 1), weight: f32(1), eps: 1 })
       },
       'ERR_MOE_OPTION',
     ],
-    ['input of another shape', () => plan().run([[f32(1), f32(2)]], [], 1), 'ERR_MOE_SHAPE'],
-    ['input from nothing', () => plan().run([[f32(1), any(undefined)]], [], 1), 'ERR_MOE_SHAPE'],
     [
-      'input that was never computed',
-      () => plan().run([[f32(1), plan().empty([1], 'f32')]], [], 1),
+      'two inputs of one name',
+      () => {
+        const recorded = plan()
+        recorded.input('x', [1], 'f32')
+        recorded.input('x', [1], 'f32')
+      },
       'ERR_MOE_OPTION',
     ],
-    ['too much input', () => plan().run([[f32(1), new Float32Array(2)]], [], 1), 'ERR_MOE_SHAPE'],
+    ['no inputs', () => plan().run(any(undefined), 1), 'ERR_MOE_OPTION'],
+    ['an input that the plan has not', () => plan().run({ y: f32(1) }, 1), 'ERR_MOE_OPTION'],
+    ['input of another shape', () => withInput().run({ x: f32(2) }, 1), 'ERR_MOE_SHAPE'],
+    ['input that is not given', () => withInput().run({}, 1), 'ERR_MOE_OPTION'],
+    [
+      'input that was never computed',
+      () => withInput().run({ x: plan().input('y', [1], 'f32') }, 1),
+      'ERR_MOE_OPTION',
+    ],
+    ['too much input', () => withInput().run({ x: new Float32Array(2) }, 1), 'ERR_MOE_SHAPE'],
+    [
+      'input of wider elements',
+      () => withInput().run({ x: any(new Float64Array(1)) }, 1),
+      'ERR_MOE_SHAPE',
+    ],
+    ['an output of nothing', () => plan().output('x', any(undefined)), 'ERR_MOE_OPTION'],
   ])('%s', async (_, call, code) => {
     const error = await failure(call)
     expect(error.code ?? error.name).toBe(code)

@@ -10,7 +10,7 @@ import { range, root } from '../support/golden.ts'
 
 const run = promisify(execFile)
 const dist = `${root}/dist/index.js`
-const demo = `${root}/models/moepp-tiny`
+const demo = `${root}/demo/moepp-tiny`
 
 /** Runs a module in a process of its own. */
 async function script(source: string, env: Record<string, string> = {}): Promise<string> {
@@ -109,7 +109,7 @@ describe('worker threads', () => {
 
 describe('the event loop', () => {
   it('stays free during a long prefill', async () => {
-    await using model = await loadModel(`${root}/models/yuan-tiny`, {
+    await using model = await loadModel(`${root}/demo/yuan-tiny`, {
       device: 'cpu',
       maxTokens: 8192,
     })

@@ -1,30 +1,13 @@
-import { attention } from './attention.ts'
-import { attentionRouter } from './attention_router.ts'
+import { readdirSync } from 'node:fs'
 import type { OpCase } from './case.ts'
-import { causalPair } from './causal_pair.ts'
-import { combine } from './combine.ts'
-import { embedding } from './embedding.ts'
-import { gatherRows } from './gather_rows.ts'
-import { groupedGemm } from './grouped_gemm.ts'
-import { linear } from './linear.ts'
-import { permute } from './permute.ts'
-import { rmsNorm } from './rms_norm.ts'
-import { ropeCache } from './rope_cache.ts'
-import { sample } from './sample.ts'
-import { topK } from './top_k.ts'
 
-export const cases: OpCase[] = [
-  attention,
-  attentionRouter,
-  causalPair,
-  combine,
-  embedding,
-  gatherRows,
-  groupedGemm,
-  linear,
-  permute,
-  rmsNorm,
-  ropeCache,
-  sample,
-  topK,
-]
+/** The case of every file beside this one. */
+export const cases: OpCase[] = []
+for (const file of readdirSync(import.meta.dirname).sort()) {
+  if (file === 'case.ts' || file === 'index.ts') continue
+  const found = Object.values(await import(/* @vite-ignore */ `./${file}`)) as Partial<OpCase>[]
+  const isCase = (value: Partial<OpCase>): value is OpCase => typeof value.op === 'string'
+  const all = found.filter(isCase)
+  if (all.length === 0) throw new Error(`test/cases/${file} exports no OpCase`)
+  cases.push(...all)
+}

@@ -1,4 +1,4 @@
-import type { ExpertKind, TopKOptions } from '../../lib/ops/index.ts'
+import type { ExpertKind, TopKInputs } from '../../lib/ops/index.ts'
 import { kernels } from '../../lib/standalone/kernels.ts'
 import { as, type Expected, type OpCase, toF64 } from './case.ts'
 
@@ -17,7 +17,7 @@ type Shape = {
 export function chooseExperts(
   all: Float64Array,
   T: number,
-  { kinds, topK: K, weights: kind, normStd = 0, givesShare }: TopKOptions,
+  { kinds, topK: K, weights: kind, normStd = 0, givesShare }: Omit<TopKInputs, 'logits'>,
 ): Record<'ids' | 'weights' | 'offsets' | 'rows', Expected> {
   const E = kinds.length
   const ids: number[] = []

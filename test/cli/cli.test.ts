@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { native } from '../../lib/native.ts'
 import { copyCheckpoint, readStored, temporaryFolder } from '../support/files.ts'
 import { fixture, root } from '../support/golden.ts'
 import { torchFile } from '../support/pytorch.ts'
@@ -39,8 +40,29 @@ describe('moe-native', () => {
     const { code, stdout, stderr } = await cli('generate', '--prompt', 'ROMEO:\n', '-n', '12')
     expect(code).toBe(0)
     expect(stdout).toMatch(/^ROMEO:\n.+/)
-    expect(stderr).toMatch(/12 new tokens at \d+\/s/)
+    expect(stderr).toMatch(/12 new tokens at \d+\/s on .+ \(\w+, (f32|bf16)\)\n$/)
   })
+
+  const simulator = native().gpus('cuda-sim').gpus.length > 0
+  it.skipIf(!simulator)(
+    'generate names a GPU with its capability (needs the simulator)',
+    async () => {
+      const args = [
+        '--ids',
+        '1,2,3',
+        '-n',
+        '2',
+        '-d',
+        'cuda-sim',
+        '--max-tokens',
+        '64',
+        '--ignore-eos',
+      ]
+      const { code, stderr } = await cli('generate', ...args)
+      expect(code).toBe(0)
+      expect(stderr).toMatch(/2 new tokens at \d+\/s on .+ \(compute capability \d+\.\d, bf16\)\n$/)
+    },
+  )
 
   it('generate --json', async () => {
     const { value } = await json(
@@ -67,7 +89,7 @@ describe('moe-native', () => {
     const args = [
       'generate',
       '-m',
-      `${root}/models/yuan-tiny`,
+      `${root}/demo/yuan-tiny`,
       '-p',
       'ROMEO:\n',
       '-n',
@@ -119,7 +141,7 @@ describe('moe-native', () => {
       experts: { ffn: 8, constant: 2, copy: 1, zero: 1 },
     })
     expect(value.memory.weightBytes).toBeGreaterThan(4e6)
-    expect((await cli('info', '-m', `${root}/models/mixtral-tiny`)).stdout).toMatch(
+    expect((await cli('info', '-m', `${root}/demo/mixtral-tiny`)).stdout).toMatch(
       /architecture\s+mixtral/,
     )
   })

@@ -1,7 +1,7 @@
-import { existsSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { convertCheckpoint, loadModel } from '../../lib/index.ts'
+import { type ConvertProgress, convertCheckpoint, loadModel } from '../../lib/index.ts'
 import { copyCheckpoint, failure, readStored, temporaryFolder } from '../support/files.ts'
 import { fixture } from '../support/golden.ts'
 import { pickleStateDict, torchFile } from '../support/pytorch.ts'
@@ -35,11 +35,17 @@ describe('convert', () => {
     ['zip64, as files of 4 GiB and more are', 1, { zip64: true }],
   ])('%s: the same model', async (_, parts, options) => {
     const out = newFolder()
-    const seen: number[] = []
+    const seen: ConvertProgress[] = []
     await convertCheckpoint(pytorchCheckpoint(parts, options), out, {
-      onProgress: (p) => seen.push(p.convertedBytes),
+      onProgress: (p) => seen.push(p),
     })
-    expect(seen).toEqual(seen.toSorted((a, b) => a - b))
+    const bytes = seen.map(({ convertedBytes }) => convertedBytes)
+    expect(bytes.length).toBeGreaterThan(1)
+    expect(bytes).toEqual(bytes.toSorted((a, b) => a - b))
+    expect(new Set(seen.map(({ file }) => file)).size).toBe(parts)
+    const stored = [...readStored(path.join(base, 'model.safetensors')).values()]
+    const totalBytes = stored.reduce((n, { data }) => n + data.length, 0)
+    expect(seen.at(-1)).toMatchObject({ convertedBytes: totalBytes, totalBytes })
     await using converted = await loadModel(out, { device: 'cpu', maxTokens: 32 })
     await using original = await loadModel(base, { device: 'cpu', maxTokens: 32 })
     expect((await converted.forward([1, 2, 3])).logits).toEqual(
@@ -169,6 +175,70 @@ describe('convert', () => {
       code: 'ERR_MOE_CHECKPOINT',
       message: expect.stringMatching(/tensor w must be inside data\/0/),
     })
+  })
+
+  it('writes nothing when the last of three files is damaged', async () => {
+    const dir = pytorchCheckpoint(3)
+    truncateSync(path.join(dir, 'pytorch_model-00003-of-00003.bin'), 5000)
+    const out = newFolder()
+    expect(await failure(() => convertCheckpoint(dir, out))).toMatchObject({
+      code: 'ERR_MOE_CHECKPOINT',
+    })
+    expect(existsSync(out)).toBe(false)
+  })
+
+  it('refuses a tensor that two files have', async () => {
+    const dir = pytorchCheckpoint(3)
+    const [first, second] = [1, 2].map((i) => path.join(dir, `pytorch_model-0000${i}-of-00003.bin`))
+    copyFileSync(first!, second!)
+    const error = await failure(() => convertCheckpoint(dir, newFolder()))
+    expect(error).toMatchObject({ name: 'MoeError', code: 'ERR_MOE_CHECKPOINT' })
+    expect(error.message).toMatch(/must be in one file, got it in two/)
+  })
+
+  const cyclic: Record<string, unknown> = {}
+  cyclic.self = cyclic
+  const revoked = Proxy.revocable({}, {})
+  revoked.revoke()
+  const odd = [
+    undefined,
+    null,
+    5,
+    5n,
+    '',
+    'a\0b',
+    {},
+    [],
+    Symbol('x'),
+    () => 0,
+    cyclic,
+    revoked.proxy,
+  ]
+  const good = { dir: base, out: '/no/such/place', options: {} }
+  it.each<[string, object]>([
+    ...odd.map((dir): [string, object] => ['dir', { dir }]),
+    ...odd.map((out): [string, object] => ['out', { out }]),
+    ...[null, 5, 'x', Symbol('x')].map((options): [string, object] => ['options', { options }]),
+    ...[null, 5, {}, cyclic].map((x): [string, object] => [
+      'onProgress',
+      { options: { onProgress: x } },
+    ]),
+    ...[null, 5, {}, 'x', cyclic].map((x): [string, object] => [
+      'signal',
+      { options: { signal: x } },
+    ]),
+  ])('refuses a hostile %s', async (name, changed) => {
+    const { dir, out, options } = { ...good, ...changed } as any
+    const error = await failure(() => convertCheckpoint(dir, out, options))
+    expect(error).toMatchObject({ name: 'MoeError', code: 'ERR_MOE_OPTION' })
+    expect(error.message).toMatch(new RegExp(`^convertCheckpoint: ${name} must be .*, got `))
+  })
+
+  it('an output below a file is a typed error', async () => {
+    const out = path.join(pytorchCheckpoint(), 'config.json', 'out')
+    const error = await failure(() => convertCheckpoint(pytorchCheckpoint(), out))
+    expect(error).toMatchObject({ name: 'MoeError', code: 'ERR_MOE_OPTION' })
+    expect(error.message).toMatch(/out must be a folder that can be written, got ENOTDIR/)
   })
 
   it('refuses to write into a folder with files', async () => {

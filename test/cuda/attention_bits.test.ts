@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { kernels } from '../../lib/kernels.ts'
 import { blockTokens } from '../../lib/ops/index.ts'
+import { kernels } from '../../lib/standalone/kernels.ts'
 import { type DType, ints, Random, tensor } from '../cases/case.ts'
 import { gpus } from '../support/gpus.ts'
 

@@ -4,7 +4,7 @@ import { devices, loadModel } from '../../lib/index.ts'
 import { native } from '../../lib/native.ts'
 import { root } from '../support/golden.ts'
 
-const model = `${root}/models/mixtral-tiny`
+const model = `${root}/demo/mixtral-tiny`
 const simulated = native().gpus('cuda-sim').gpus.length > 0
 const hasGpu = native().gpus('cuda').gpus.length > 0
 

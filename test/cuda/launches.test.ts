@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { randomModel } from '../../lib/index.ts'
+import { simulated } from '../support/gpus.ts'
 
 const yuan = {
   ...{ model_type: 'yuan', vocab_size: 64, hidden_size: 32, num_attention_heads: 2 },
@@ -29,7 +30,7 @@ async function launches(config: object, numLayers: number, batch: number): Promi
 }
 
 /** The gap between two kernels is what a small step is made of, so their number may not grow unnoticed. */
-describe('kernels of a decode step', () => {
+describe.skipIf(!simulated)('kernels of a decode step', () => {
   const perLayer: [string, object, few: number, many: number][] = [
     ['yuan', yuan, 11, 19],
     ['moepp', moepp, 6, 11],

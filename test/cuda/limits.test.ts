@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { kernels } from '../../lib/kernels.ts'
+import { kernels } from '../../lib/standalone/kernels.ts'
 import { ints, Random } from '../cases/case.ts'
 import { gpus } from '../support/gpus.ts'
 
@@ -19,7 +19,7 @@ describe.skipIf(!gpu)('limits of a GPU keep their codes', () => {
       { device: gpu!.device },
     )
     await expect(failure).rejects.toMatchObject({ name: 'MoeError', code: 'ERR_MOE_UNSUPPORTED' })
-    await expect(failure).rejects.toThrow(/^grouped_gemm: .*256 .*300/)
+    await expect(failure).rejects.toThrow(/^groupedGemm: .*256 .*300/)
   })
 
   it('experts of a combine', async () => {

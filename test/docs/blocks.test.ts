@@ -1,10 +1,11 @@
-import { execFileSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import ts from 'typescript'
-import { describe, expect, it } from 'vitest'
+import { beforeAll, describe, expect, it } from 'vitest'
 import { root } from '../support/golden.ts'
-import { runTypeScript } from '../support/run_ts.ts'
+import { type Installed, installPackage } from '../support/installed.ts'
+import { problems } from '../support/type_check.ts'
 
 interface Block {
   name: string
@@ -28,13 +29,26 @@ function blocks(file: string): Block[] {
 const pages = readdirSync(`${root}/docs`)
   .filter((file) => file.endsWith('.md'))
   .map((file) => `${root}/docs/${file}`)
-const all = pages.flatMap(blocks)
+const all = [`${root}/README.md`, ...pages].flatMap(blocks)
 const of = (language: string): Block[] => all.filter((block) => block.language === language)
 
-describe('code blocks of the documentation', () => {
-  it('type-check', () => {
+// As they are, in an empty project with the package installed, by the Node that runs the tests.
+describe('code blocks of README and documentation', () => {
+  let installed: Installed
+  beforeAll(() => {
+    installed = installPackage('built')
+  })
+
+  it('are JavaScript or commands', () => {
+    const languages = new Set(all.map(({ language }) => language))
+    expect([...languages].sort()).toEqual(['js', 'none', 'sh'])
+    expect(of('js').length).toBeGreaterThan(9)
+    expect(of('sh').length).toBeGreaterThan(4)
+  })
+
+  it('are valid TypeScript, too', () => {
     const files = new Map(
-      of('ts').map(({ name, code }) => [`${root}/build/snippets/${name}.ts`, code]),
+      of('js').map(({ name, code }) => [`${root}/build/snippets/${name}.mts`, code]),
     )
     const { options } = ts.parseJsonConfigFileContent(
       ts.readConfigFile(`${root}/tsconfig.json`, ts.sys.readFile).config,
@@ -51,16 +65,11 @@ describe('code blocks of the documentation', () => {
       files.has(file)
         ? ts.createSourceFile(file, files.get(file)!, language)
         : getSourceFile(file, language)
-    const program = ts.createProgram([...files.keys()], options, host)
-    const problems = ts
-      .getPreEmitDiagnostics(program)
-      .map((d) => `${d.file?.fileName}: ${ts.flattenDiagnosticMessageText(d.messageText, ' ')}`)
-    expect(files.size).toBeGreaterThan(8)
-    expect(problems).toEqual([])
+    expect(problems(ts.createProgram([...files.keys()], options, host))).toEqual([])
   })
 
-  it.each(of('ts'))('$name runs', async ({ name, code }) => {
-    const { status, stderr } = await runTypeScript(name, code)
+  it.each(of('js'))('$name runs', async ({ name, code }) => {
+    const { status, stderr } = await installed.run(`${name}.mjs`, code)
     expect(stderr).toBe('')
     expect(status).toBe(0)
   })
@@ -72,8 +81,9 @@ describe('code blocks of the documentation', () => {
       .filter((line) => line !== '' && line !== 'npm install moe-native')
     for (const command of commands) {
       expect(command).toMatch(/^npx moe-native /)
-      const ours = command.replace(/^npx moe-native/, `'${process.execPath}' dist/cli/main.js`)
-      expect(execFileSync('sh', ['-c', ours], { cwd: root, encoding: 'utf8' })).not.toBe('')
+      const { status, stdout } = spawnSync('sh', ['-c', command], { cwd: installed.app })
+      expect([command, status]).toEqual([command, 0])
+      expect(stdout.length).toBeGreaterThan(0)
     }
   })
 })

@@ -1,22 +1,38 @@
 import { spawn } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
-import { describe, expect, it } from 'vitest'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import ts from 'typescript'
+import { beforeAll, describe, expect, it } from 'vitest'
 import { native } from '../../lib/native.ts'
 import { root } from '../support/golden.ts'
-import { runTypeScript, writeModule } from '../support/run_ts.ts'
+import { type Installed, installPackage } from '../support/installed.ts'
+import { problems } from '../support/type_check.ts'
 
-const devices = ['cpu', ...(native().gpus('cuda-sim').gpus.length > 0 ? ['cuda-sim'] : [])]
-const source = (name: string): string => readFileSync(`${root}/examples/${name}.ts`, 'utf8')
-const run = (name: string, options = {}) => runTypeScript(`example-${name}`, source(name), options)
+const names = readdirSync(`${root}/examples`).filter((file) => file.endsWith('.mjs'))
+const source = (name: string): string => readFileSync(`${root}/examples/${name}.mjs`, 'utf8')
+const simulator = native().gpus('cuda-sim').gpus.length > 0
 
+// As they are, in an empty project with the package installed, by the Node that runs the tests.
 describe('examples', () => {
+  let installed: Installed
+  beforeAll(() => {
+    installed = installPackage('built')
+  })
+  const run = (name: string, options = {}) => installed.run(`${name}.mjs`, source(name), options)
+
   it('each has a test here', () => {
-    const names = readdirSync(`${root}/examples`).filter((file) => file.endsWith('.ts'))
     expect(names.sort()).toEqual(
       ['chat', 'expert_usage', 'kernels', 'routing_trace', 'server', 'worker'].map(
-        (n) => `${n}.ts`,
+        (n) => `${n}.mjs`,
       ),
     )
+  })
+
+  it('type-check', () => {
+    const { config } = ts.readConfigFile(`${root}/examples/tsconfig.json`, ts.sys.readFile)
+    const { options, fileNames } = ts.parseJsonConfigFileContent(config, ts.sys, `${root}/examples`)
+    expect(fileNames).toHaveLength(names.length)
+    expect(problems(ts.createProgram(fileNames, options))).toEqual([])
   })
 
   it('chat answers every line', async () => {
@@ -43,20 +59,40 @@ describe('examples', () => {
     expect(stdout.length).toBeGreaterThan(10)
   })
 
-  it.each(devices)('kernels make a block on %s', async (device) => {
-    const { status, stdout } = await run('kernels', { args: [device] })
+  it('kernels make a block on the CPU', async () => {
+    const { status, stdout } = await run('kernels')
     expect(status).toBe(0)
     expect(stdout).toContain('out [ 4, 16 ]')
   })
 
-  it('server streams, refuses bad input and survives a client that goes away', async () => {
-    const server = spawn(
-      process.execPath,
-      [writeModule('example-server', source('server')), 'models/moepp-tiny', '0'],
-      {
-        cwd: root,
-      },
-    )
+  it.skipIf(!simulator)('kernels make a block on cuda-sim (needs the simulator)', async () => {
+    const { status, stdout } = await run('kernels', { args: ['cuda-sim'] })
+    expect(status).toBe(0)
+    expect(stdout).toContain('out [ 4, 16 ]')
+  })
+
+  /** Makes `generate` fail after its first chunk for one prompt, in the server's own process. */
+  const failing = `
+    import { demoModel, loadModel, MoeError } from 'moe-native'
+    const model = await loadModel(demoModel)
+    const prototype = Object.getPrototypeOf(model)
+    const { generate } = prototype
+    prototype.generate = function (prompt, options) {
+      if (prompt !== 'FAIL') return generate.call(this, prompt, options)
+      return (async function* () {
+        yield { text: 'first' }
+        throw new MoeError('ERR_MOE_DEVICE', 'gone')
+      })()
+    }
+    await model.dispose()
+    process.argv[3] = '0'
+    await import('./server.mjs')`
+
+  it('server streams, refuses bad input, and survives late errors and clients that go away', async () => {
+    const { app } = installed
+    writeFileSync(path.join(app, 'server.mjs'), source('server'))
+    writeFileSync(path.join(app, 'failing.mjs'), failing)
+    const server = spawn(process.execPath, ['failing.mjs'], { cwd: app })
     const port = await new Promise<number>((resolve) => {
       server.stdout.on('data', (chunk: Buffer) => {
         const match = /"port":(\d+)/.exec(String(chunk))
@@ -70,6 +106,9 @@ describe('examples', () => {
     const bad = await fetch(`${url}?prompt=ROMEO:&maxNewTokens=-1`)
     expect(bad.status).toBe(400)
     expect(await bad.json()).toMatchObject({ error: { code: 'ERR_MOE_OPTION' } })
+    const late = await (await fetch(`${url}?prompt=FAIL`)).text()
+    expect(late).toMatch(/^data: \{"text":"first"\}\n\nevent: error\ndata: .*ERR_MOE_DEVICE.*\n\n$/)
+    expect((await fetch(`http://127.0.0.1:${port}/nothing`)).status).toBe(404)
     const abort = new AbortController()
     const gone = await fetch(`${url}?prompt=ROMEO:&maxNewTokens=3000`, { signal: abort.signal })
     await gone.body!.getReader().read()
@@ -77,6 +116,6 @@ describe('examples', () => {
     expect((await fetch(`${url}?prompt=ROMEO:&maxNewTokens=2`)).status).toBe(200)
     const ended = new Promise((resolve) => server.once('close', resolve))
     server.kill('SIGTERM')
-    await ended
+    expect(await ended).toBe(0)
   })
 })

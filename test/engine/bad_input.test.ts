@@ -4,7 +4,7 @@ import { failure } from '../support/files.ts'
 import { range, root } from '../support/golden.ts'
 import { useModel } from '../support/use_model.ts'
 
-const dir = `${root}/models/moepp-tiny`
+const dir = `${root}/demo/moepp-tiny`
 
 describe('bad input', () => {
   const model = useModel(dir, { maxTokens: 64 })

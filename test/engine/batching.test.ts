@@ -4,12 +4,12 @@ import { fixture, maxDifference, range, root } from '../support/golden.ts'
 import { useModel } from '../support/use_model.ts'
 
 const checkpoints: [string, string][] = [
-  ['yuan', `${root}/models/yuan-tiny`],
+  ['yuan', `${root}/demo/yuan-tiny`],
   ['yuan, odd heads', fixture('golden/yuan/tiny-c-bf16')],
   ['yuan, eod reset', fixture('golden/yuan/tiny-d-variant')],
-  ['moepp', `${root}/models/moepp-tiny`],
+  ['moepp', `${root}/demo/moepp-tiny`],
   ['moepp, two-layer router', fixture('golden/moepp/twolayer-gqa-f32')],
-  ['mixtral', `${root}/models/mixtral-tiny`],
+  ['mixtral', `${root}/demo/mixtral-tiny`],
   ['mixtral, sliding window', fixture('golden/mixtral/window-f32')],
 ]
 
@@ -112,7 +112,7 @@ describe.each(checkpoints)('%s', (_, dir) => {
 })
 
 describe('concurrent calls', () => {
-  const model = useModel(`${root}/models/moepp-tiny`, { maxTokens: 1024 })
+  const model = useModel(`${root}/demo/moepp-tiny`, { maxTokens: 1024 })
 
   it('generations and forwards at once give what they give alone', async () => {
     const prompts = [text(3, 1), text(40, 2), text(9, 3)]
@@ -138,7 +138,7 @@ describe('concurrent calls', () => {
   })
 
   it('more work than the cache holds at once waits its turn', async () => {
-    await using small = await loadModel(`${root}/models/moepp-tiny`, {
+    await using small = await loadModel(`${root}/demo/moepp-tiny`, {
       device: 'cpu',
       maxTokens: 64,
     })

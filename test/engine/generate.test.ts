@@ -6,7 +6,7 @@ import { copyCheckpoint, editJson, failure } from '../support/files.ts'
 import { argmax, range, root } from '../support/golden.ts'
 import { useModel } from '../support/use_model.ts'
 
-const dir = `${root}/models/moepp-tiny`
+const dir = `${root}/demo/moepp-tiny`
 
 describe('generate', () => {
   const model = useModel(dir, { maxTokens: 512 })
@@ -258,7 +258,7 @@ describe('abort and disposal', () => {
   })
 
   it('an aborted forward leaves its sequence as it was', async () => {
-    await using model = await loadModel(`${root}/models/yuan-tiny`, {
+    await using model = await loadModel(`${root}/demo/yuan-tiny`, {
       device: 'cpu',
       maxTokens: 2048,
     })

@@ -4,10 +4,10 @@ import { useModel } from '../support/use_model.ts'
 
 /** The step after a draw is asked for before its token is known; nobody may notice. */
 describe.each([
-  ['yuan', `${root}/models/yuan-tiny`],
+  ['yuan', `${root}/demo/yuan-tiny`],
   ['yuan, eod reset', fixture('golden/yuan/tiny-d-variant')],
-  ['moepp', `${root}/models/moepp-tiny`],
-  ['mixtral', `${root}/models/mixtral-tiny`],
+  ['moepp', `${root}/demo/moepp-tiny`],
+  ['mixtral', `${root}/demo/mixtral-tiny`],
   ['mixtral, sliding window', fixture('golden/mixtral/window-f32')],
 ])('%s', (_, dir) => {
   // Room for few texts at a time, so that blocks of texts that have ended are used again at once.

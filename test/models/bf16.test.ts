@@ -1,6 +1,10 @@
 import { expect, it } from 'vitest'
 import { type LayerRouting, loadModel } from '../../lib/index.ts'
 import { fixture, type Golden, golden, maxDifference, range, rms } from '../support/golden.ts'
+import { testDevice } from '../support/use_model.ts'
+
+// On a GPU bf16 is what a model runs in when nobody says otherwise.
+const dtype = testDevice === 'cpu' ? 'bf16' : 'auto'
 
 // A router that rounding makes choose otherwise changes everything after it, so logits are compared up to the
 // first token of which that is true, and it may only happen where the margin is small.
@@ -53,7 +57,8 @@ it.each([
 ])('bf16 activations: %s', async (folder) => {
   const dir = fixture('golden', folder)
   const want = golden(`${dir}/golden.safetensors`)
-  await using m = await loadModel(dir, { dtype: 'bf16', device: 'cpu', maxTokens: 64 })
+  await using m = await loadModel(dir, { dtype, device: testDevice, maxTokens: 64 })
+  expect(m.dtype).toBe('bf16')
   const { vocabSize: V, topK: K } = m.config
   const { logits, routing } = await m.forward(want.ids('prefill.input_ids'), {
     logits: 'all',
@@ -67,7 +72,7 @@ it.each([
   )
   if (flip) expect(flip.margin).toBeLessThanOrEqual(maxFlipMargin)
   const end = (flip?.token ?? logits.length / V) * V
-  expect(end).toBeGreaterThan(logits.length / 2)
+  expect(end).toBeGreaterThanOrEqual(logits.length / 2)
   const truth = want.get('prefill.logits').subarray(0, end)
   expect(maxDifference(logits.subarray(0, end), truth)).toBeLessThanOrEqual(0.8)
   expect(rms(logits.subarray(0, end), truth)).toBeLessThanOrEqual(0.1)

@@ -4,7 +4,7 @@ import { useModel } from '../support/use_model.ts'
 
 describe.each(['yuan', 'moepp', 'mixtral'])('trained checkpoint %s-tiny', (name) => {
   const want = golden(fixture('models', `${name}-tiny`, 'golden.safetensors'))
-  const model = useModel(`${root}/models/${name}-tiny`, { maxTokens: 2048 })
+  const model = useModel(`${root}/demo/${name}-tiny`, { maxTokens: 2048 })
   const ids = want.ids('prefill.input_ids')
 
   it('loss, last logits, and routing but for near ties', async () => {

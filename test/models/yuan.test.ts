@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { loadModel } from '../../lib/index.ts'
 import { fixture, golden, maxDifference, range } from '../support/golden.ts'
-import { useModel } from '../support/use_model.ts'
+import { testDevice, useModel } from '../support/use_model.ts'
 
 // Given by the golden data's own README.
 const tolerance = 5e-5
@@ -77,7 +77,12 @@ describe('Yuan golden data: a long text, three rotary tables', () => {
     ['bf16-frequencies', 'long.logits_tail_rope_megatron'],
     ['exact', 'long.logits_tail_rope_fp32'],
   ] as const)('ropeTable %s', async (ropeTable, name) => {
-    await using m = await loadModel(dir, { device: 'cpu', maxTokens: 512, ropeTable })
+    await using m = await loadModel(dir, {
+      device: testDevice,
+      dtype: 'f32',
+      maxTokens: 512,
+      ropeTable,
+    })
     const { logits, routing } = await m.forward(ids, { logits: 'all', routing: true })
     expect(maxDifference(logits.subarray(-32 * m.config.vocabSize), want.get(name))).toBeLessThan(
       tolerance,
@@ -88,7 +93,7 @@ describe('Yuan golden data: a long text, three rotary tables', () => {
   })
 
   it('rows of a padded batch, without their padding', async () => {
-    await using m = await loadModel(dir, { device: 'cpu', maxTokens: 512 })
+    await using m = await loadModel(dir, { device: testDevice, dtype: 'f32', maxTokens: 512 })
     const V = m.config.vocabSize
     const real = (name: string, b: number) => {
       const mask = want.rows(`${name}.attention_mask`)[b]!
@@ -112,14 +117,14 @@ describe('Yuan golden data: a long text, three rotary tables', () => {
 describe('Yuan golden data: variants', () => {
   it('nothing at or before an <eod> is visible after it, with reset_attention_mask', async () => {
     const { dir, want } = open('tiny-d-variant')
-    await using m = await loadModel(dir, { device: 'cpu', maxTokens: 64 })
+    await using m = await loadModel(dir, { device: testDevice, dtype: 'f32', maxTokens: 64 })
     const { logits } = await m.forward(want.ids('eod.input_ids'), { logits: 'all' })
     expect(maxDifference(logits, want.get('eod.logits'))).toBeLessThan(tolerance)
   })
 
   it.each(['tiny-e-gptq4', 'tiny-f-gptq8'])('GPTQ: %s', async (folder) => {
     const { dir, want } = open(folder)
-    await using m = await loadModel(dir, { device: 'cpu', maxTokens: 64 })
+    await using m = await loadModel(dir, { device: testDevice, dtype: 'f32', maxTokens: 64 })
     const r = await m.forward(want.ids('prefill.input_ids'), { logits: 'all', routing: true })
     expect(maxDifference(r.logits, want.get('prefill.logits'))).toBeLessThan(tolerance)
     for (const [l, { expertIds }] of r.routing!.entries())

@@ -1,82 +1,27 @@
-import { execFileSync, spawnSync } from 'node:child_process'
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
-import os from 'node:os'
+import { spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, renameSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { beforeAll, describe, expect, it } from 'vitest'
 import { root } from '../support/golden.ts'
+import { type Installed, installPackage } from '../support/installed.ts'
 
 // The tarball as it would be published; `npm run prebuilds` makes the binary that it carries.
 const prebuilt = existsSync(`${root}/prebuilds`)
-const npm = (args: string[], cwd: string): string =>
-  execFileSync('npm', args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
-
-interface Packed {
-  filename: string
-  size: number
-  files: { path: string }[]
-}
 
 describe.skipIf(!prebuilt)('the packed tarball (after npm run prebuilds)', () => {
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'moe-native-pack-'))
-  const app = path.join(folder, 'app')
-  const bin = path.join(folder, 'bin')
-  let packed: Packed
-  /** Only node and a shell: no compiler, no cmake, no python, no npm. */
-  const bare = { ...process.env, PATH: bin, NODE_PATH: '' }
-  const node = (...args: string[]) =>
-    spawnSync('node', args, { cwd: app, env: bare, encoding: 'utf8', timeout: 60_000 })
-
+  let installed: Installed
   beforeAll(() => {
-    mkdirSync(app)
-    mkdirSync(bin)
-    symlinkSync(process.execPath, path.join(bin, 'node'))
-    symlinkSync('/bin/sh', path.join(bin, 'sh'))
-    const pack = (what: string): string => {
-      const [result] = JSON.parse(
-        npm(['pack', '--json', '--pack-destination', folder, what], root),
-      ) as Packed[]
-      if (what === root) packed = result!
-      return path.join(folder, result!.filename)
-    }
-    const names = ['node-gyp-build', '@huggingface/tokenizers']
-    const dependencies = names.map((name) => pack(path.join(root, 'node_modules', name)))
-    const ours = pack(root)
-    writeFileSync(path.join(app, 'package.json'), '{ "name": "app", "private": true }')
-    // Offline, from files: what a registry would give. npm runs with a PATH that has no compiler either.
-    const cli = execFileSync('npm', ['root', '-g'], { encoding: 'utf8' }).trim()
-    const install = spawnSync(
-      'node',
-      [
-        path.join(cli, 'npm/bin/npm-cli.js'),
-        'install',
-        '--offline',
-        '--no-audit',
-        '--no-fund',
-        ours,
-        ...dependencies,
-      ],
-      { cwd: app, env: bare, encoding: 'utf8' },
-    )
-    expect(install.stderr).not.toMatch(/warn|error/i)
-    expect(install.status).toBe(0)
+    installed = installPackage('packed')
   })
-  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+  const node = (...args: string[]) => installed.node(...args)
 
   it('holds what users need and nothing else', () => {
     const groups = new Set(
-      packed.files.map(({ path: file }) =>
+      installed.packed.files.map(({ path: file }) =>
         file
           .replace(/^dist\/.*\.js$/, 'dist/**/*.js')
           .replace(/^dist\/.*\.d\.ts$/, 'dist/**/*.d.ts')
-          .replace(/^models\/moepp-tiny\/.*$/, 'models/moepp-tiny/*'),
+          .replace(/^demo\/moepp-tiny\/.*$/, 'demo/moepp-tiny/*'),
       ),
     )
     const binaries = readdirSync(`${root}/prebuilds`, { recursive: true, encoding: 'utf8' })
@@ -85,49 +30,49 @@ describe.skipIf(!prebuilt)('the packed tarball (after npm run prebuilds)', () =>
     expect([...groups].sort()).toEqual(
       [
         ...['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'],
-        ...['dist/**/*.d.ts', 'dist/**/*.js', 'models/moepp-tiny/*', ...binaries],
+        ...['dist/**/*.d.ts', 'dist/**/*.js', 'demo/moepp-tiny/*', ...binaries],
       ].sort(),
     )
     expect(binaries.some((file) => file.endsWith('.node'))).toBe(true)
     expect(binaries.filter((file) => file.includes('sim'))).toEqual([])
-    expect(packed.size).toBeLessThan(20e6)
+    expect(installed.packed.size).toBeLessThan(20e6)
   })
 
   it('the command line runs', () => {
-    const cli = path.join(app, 'node_modules/.bin/moe-native')
-    const { status, stdout } = node(cli, 'generate', '--prompt', 'ROMEO:', '--max-new-tokens', '5')
+    const cli = 'node_modules/.bin/moe-native'
+    const args = ['generate', '--prompt', 'ROMEO:', '--max-new-tokens', '5']
+    const { status, stdout, stderr } = node(cli, ...args)
     expect(status).toBe(0)
-    expect(stdout.length).toBeGreaterThan(0)
+    expect(stdout).toMatch(/^ROMEO:.+\n$/s)
+    expect(stderr).toContain('5 new tokens')
   })
 
   const program = `
-    const model = await loadModel(require.resolve('moe-native/package.json').replace(/package.json$/, 'models/moepp-tiny'))
+    const model = await loadModel(demoModel)
     const { ids } = await model.generate([1, 2, 3], { maxNewTokens: 3, stopIds: [] })
     await model.dispose()
     if (ids.length !== 3) throw new Error('no tokens')
     console.log('ran')`
-  const imports = `import { createRequire } from 'node:module'
-    import { loadModel } from 'moe-native'
-    const require = createRequire(import.meta.url)`
+  const imports = "import { demoModel, loadModel } from 'moe-native'\n"
 
-  it('an ESM import', () => {
-    writeFileSync(path.join(app, 'esm.mjs'), `${imports}${program}`)
-    expect(node('esm.mjs')).toMatchObject({ status: 0, stdout: 'ran\n' })
+  it('an ESM import', async () => {
+    const ended = await installed.run('esm.mjs', `${imports}${program}`)
+    expect(ended).toMatchObject({ status: 0, stdout: 'ran\n' })
   })
 
-  it('a CommonJS require', () => {
-    const source = `const { loadModel } = require('moe-native');(async () => {${program}})()`
-    writeFileSync(path.join(app, 'cjs.cjs'), source)
-    expect(node('cjs.cjs')).toMatchObject({ status: 0, stdout: 'ran\n' })
+  it('a CommonJS require', async () => {
+    const source = `const { demoModel, loadModel } = require('moe-native');(async () => {${program}})()`
+    const ended = await installed.run('cjs.cjs', source)
+    expect(ended).toMatchObject({ status: 0, stdout: 'ran\n' })
   })
 
-  it('a worker thread', () => {
+  it('a worker thread', async () => {
     const source = `import { isMainThread, Worker } from 'node:worker_threads'
       ${imports}
       if (isMainThread) new Worker(new URL(import.meta.url))
       else {${program}}`
-    writeFileSync(path.join(app, 'worker.mjs'), source)
-    expect(node('worker.mjs')).toMatchObject({ status: 0, stdout: 'ran\n' })
+    const ended = await installed.run('worker.mjs', source)
+    expect(ended).toMatchObject({ status: 0, stdout: 'ran\n' })
   })
 
   it.each(['nodenext', 'bundler'])('a strict TypeScript consumer, %s resolution', (resolution) => {
@@ -139,7 +84,7 @@ describe.skipIf(!prebuilt)('the packed tarball (after npm run prebuilds)', () =>
       try { await ops.topK({ logits: { data: new Float32Array(2), shape: [1, 2] }, kinds: ['ffn', 'zero'], topK: 1, weights: 'softmax' }) }
       catch (error) { if (error instanceof MoeError && error.code === 'ERR_MOE_SHAPE') console.log(first) }
       await model.dispose()`
-    writeFileSync(path.join(app, 'strict.mts'), source)
+    writeFileSync(path.join(installed.app, 'strict.mts'), source)
     const flags = ['--strict', '--noEmit', '--target', 'es2022', '--skipLibCheck', 'false']
     const types = ['--exactOptionalPropertyTypes', '--noUncheckedIndexedAccess', '--types', 'node']
     const modules = ['--module', resolution === 'bundler' ? 'esnext' : 'nodenext']
@@ -147,20 +92,21 @@ describe.skipIf(!prebuilt)('the packed tarball (after npm run prebuilds)', () =>
     const roots = ['--typeRoots', path.join(root, 'node_modules/@types')]
     const tsc = path.join(root, 'node_modules/typescript/bin/tsc')
     const args = [tsc, ...flags, ...types, ...modules, ...resolve, ...roots, 'strict.mts']
-    const { status, stdout } = spawnSync(process.execPath, args, { cwd: app, encoding: 'utf8' })
+    const { status, stdout } = spawnSync(process.execPath, args, {
+      cwd: installed.app,
+      encoding: 'utf8',
+    })
     expect(stdout).toBe('')
     expect(status).toBe(0)
   })
 
-  it('says what was tried where no binary fits', () => {
-    const prebuilds = path.join(app, 'node_modules/moe-native/prebuilds')
-    const moved = path.join(folder, 'moved')
-    execFileSync('mv', [prebuilds, moved])
+  it('says what was tried where no binary fits', async () => {
+    const prebuilds = path.join(installed.app, 'node_modules/moe-native/prebuilds')
+    renameSync(prebuilds, `${prebuilds}.away`)
     const source = `import { loadModel } from 'moe-native'
       await loadModel('x').catch(({ code, message }) => console.log(code, message))`
-    writeFileSync(path.join(app, 'missing.mjs'), source)
-    const { stdout } = node('missing.mjs')
-    execFileSync('mv', [moved, prebuilds])
+    const { stdout } = await installed.run('missing.mjs', source)
+    renameSync(`${prebuilds}.away`, prebuilds)
     expect(stdout).toMatch(/^ERR_MOE_NATIVE_LOAD/)
     expect(stdout).toContain(`${process.platform}-${process.arch}`)
     expect(stdout).toContain('npm run build')
@@ -168,7 +114,7 @@ describe.skipIf(!prebuilt)('the packed tarball (after npm run prebuilds)', () =>
 
   it('publint and attw find nothing', () => {
     const bins = path.join(root, 'node_modules/.bin')
-    const tarball = path.join(folder, packed.filename)
+    const { tarball } = installed
     const lint = spawnSync(path.join(bins, 'publint'), ['run', tarball, '--strict'], {
       encoding: 'utf8',
     })

@@ -4,14 +4,14 @@ import path from 'node:path'
 import { afterAll } from 'vitest'
 
 const made: string[] = []
+// Here and not at the first folder: hooks count only while the tests of a file are collected.
+afterAll(() => {
+  for (const folder of made.splice(0)) rmSync(folder, { recursive: true, force: true })
+})
 
 /** A new folder, removed when the test file ends. */
 export function temporaryFolder(): string {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'moe-native-'))
-  if (made.length === 0)
-    afterAll(() => {
-      for (const folder of made.splice(0)) rmSync(folder, { recursive: true, force: true })
-    })
   made.push(dir)
   return dir
 }

@@ -1,9 +1,17 @@
+import { it } from 'vitest'
 import type { DeviceName } from '../../lib/index.ts'
 import { native } from '../../lib/native.ts'
 
+const named = process.env.MOE_TEST_DEVICE as DeviceName | undefined
+const simulator = native().gpus('cuda-sim')
+
+/** Whether GPU kernels can run here on the simulator. */
+export const simulated = simulator.gpus.length > 0
+
 /** Every schedule of the simulator, on both generations; or the GPU that the environment names. */
-export const gpus: { name: string; device: DeviceName }[] = process.env.MOE_TEST_DEVICE
-  ? [{ name: process.env.MOE_TEST_DEVICE, device: process.env.MOE_TEST_DEVICE as DeviceName }]
-  : native()
-      .gpus('cuda-sim')
-      .gpus.map(({ name }, i) => ({ name, device: `cuda-sim:${i}` as DeviceName }))
+export const gpus: { name: string; device: DeviceName }[] = named
+  ? [{ name: named, device: named }]
+  : simulator.gpus.map(({ name }, i) => ({ name, device: `cuda-sim:${i}` }))
+
+// Where there is none, the file that asks for them reports a skipped test instead of nothing.
+if (gpus.length === 0) it.skip(`tests on a GPU, none here: ${simulator.reason}`, () => {})

@@ -8,7 +8,7 @@ import { openTokenizer, type Tokenizer } from '../../lib/tokenizer/index.ts'
 import { copyCheckpoint, editJson, failure, temporaryFolder } from '../support/files.ts'
 import { fixture, root } from '../support/golden.ts'
 
-const dir = `${root}/models/moepp-tiny`
+const dir = `${root}/demo/moepp-tiny`
 const configOf = (folder: string) =>
   describeModel(JSON.parse(readFileSync(`${folder}/config.json`, 'utf8'))).config
 const texts = [
@@ -124,7 +124,7 @@ describe.skipIf(!existsSync(published))(
       readFileSync(fixture('golden/yuan/tokenizer-samples.json'), 'utf8'),
     ) as { samples: { text: string; ids: number[] }[]; special_tokens: Record<string, number> }
     const yuan = describeModel({
-      ...JSON.parse(readFileSync(`${root}/models/yuan-tiny/config.json`, 'utf8')),
+      ...JSON.parse(readFileSync(`${root}/demo/yuan-tiny/config.json`, 'utf8')),
       vocab_size: 135040,
     }).config
     let tokenizer: Tokenizer

@@ -265,7 +265,8 @@ describe('GPTQ', () => {
         'f32',
       )
       const plan = new (native().Plan)(new (native().Arena)())
-      const [got] = await plan.run([], [out], 1)
+      plan.output('got', out)
+      const { got } = await plan.run({}, 1)
       expect(Array.from(got!)).toEqual(Array.from(data))
     }
   })

@@ -1,11 +1,13 @@
 // One MoE block from single kernels, on typed arrays: routing, permute, two grouped GEMMs, combine.
-//   node examples/kernels.ts [DEVICE]
-import { type DeviceName, type ExpertKind, ops } from 'moe-native'
+//   node kernels.mjs [DEVICE]
+import { ops } from 'moe-native'
 
-const device = (process.argv[2] ?? 'cpu') as DeviceName
+const device = /** @type {import('moe-native').DeviceName} */ (process.argv[2] ?? 'cpu')
 const [T, H, I, K] = [4, 16, 32, 2]
-const kinds: ExpertKind[] = ['ffn', 'ffn', 'ffn', 'copy', 'zero']
-const random = (...shape: number[]) => ({
+/** @type {import('moe-native').ExpertKind[]} */
+const kinds = ['ffn', 'ffn', 'ffn', 'copy', 'zero']
+/** @param {number[]} shape */
+const random = (...shape) => ({
   shape,
   data: Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => Math.random() - 0.5),
 })

@@ -1,17 +1,18 @@
 // A conversation in the terminal: streams what the model writes, Ctrl-C ends the answer, Ctrl-D the program.
-//   node examples/chat.ts [MODEL]
+//   node chat.mjs [MODEL]
 import { createInterface } from 'node:readline/promises'
-import { loadModel } from 'moe-native'
+import { demoModel, loadModel } from 'moe-native'
 
-await using model = await loadModel(process.argv[2] ?? 'models/moepp-tiny')
+const model = await loadModel(process.argv[2] ?? demoModel)
 const terminal = createInterface({ input: process.stdin, output: process.stderr, prompt: '> ' })
+let abort = new AbortController()
+terminal.on('SIGINT', () => abort.abort(new Error('interrupted')))
 let transcript = ''
 
 terminal.prompt()
 for await (const line of terminal) {
   transcript += `${line}\n`
-  const abort = new AbortController()
-  terminal.once('SIGINT', () => abort.abort(new Error('interrupted')))
+  abort = new AbortController()
   try {
     const answer = model.generate(transcript, {
       maxNewTokens: 60,
@@ -28,3 +29,4 @@ for await (const line of terminal) {
   process.stdout.write('\n')
   terminal.prompt()
 }
+await model.dispose()

@@ -1,0 +1,94 @@
+import { spawnSync } from 'node:child_process'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import v8 from 'node:v8'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { Random } from '../cases/case.ts'
+import { cases } from '../cases/index.ts'
+import { copyCheckpoint, readStored, temporaryFolder } from '../support/files.ts'
+import { fixture, root } from '../support/golden.ts'
+import { torchFile } from '../support/pytorch.ts'
+import { writeModule } from '../support/write_module.ts'
+
+// Whatever is passed, a call ends with a value or a MoeError, or with what the caller's own object threw.
+
+interface Line {
+  name: string
+  what?: string
+  error?: string
+}
+
+const folder = temporaryFolder()
+const torch = copyCheckpoint(fixture('golden/moepp/base-bf16'))
+writeFileSync(
+  path.join(torch, 'pytorch_model.bin'),
+  torchFile(readStored(path.join(torch, 'model.safetensors'))),
+)
+rmSync(path.join(torch, 'model.safetensors'))
+const camel = (op: string) => op.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase())
+const settingFile = path.join(folder, 'setting')
+writeFileSync(
+  settingFile,
+  v8.serialize({
+    ...{ torch, folder, checkpoint: `${root}/demo/moepp-tiny`, seed: 1 },
+    runs: Number(process.env.MOE_HOSTILE_RUNS ?? 150),
+    ops: Object.fromEntries(
+      cases.map((c) => [camel(c.op), c.inputs(c.shapes[0], new Random(1), c.dtypes[0]!)]),
+    ),
+  }),
+)
+const [program] = ['hostile_calls', 'hostile_changes', 'hostile_values'].map((name) =>
+  writeModule(
+    name,
+    readFileSync(`${root}/test/support/${name}.ts`, 'utf8').replaceAll(
+      /'\.\/(\w+)\.ts'/g,
+      "'./$1.mjs'",
+    ),
+  ),
+)
+
+/** Runs the program in a folder of its own. */
+function run(...args: string[]): { lines: Line[]; ended: string } {
+  const { stdout, stderr, signal, status, error } = spawnSync(
+    process.execPath,
+    [program!, settingFile, ...args],
+    { cwd: folder, encoding: 'utf8', maxBuffer: 2 ** 28, timeout: 50_000 },
+  )
+  const lines = stdout.split('\n').filter((line) => line !== '')
+  return {
+    lines: lines.flatMap((line) => JSON.parse(line) as Line),
+    ended: `${signal ?? `status ${status}`} ${error?.message ?? ''} ${stderr.slice(-500)}`,
+  }
+}
+
+const names = run('list').lines as unknown as string[]
+
+describe('hostile arguments', () => {
+  const failures = new Map<string, string[]>()
+  beforeAll(() => {
+    // What takes the process down is that call's failure; the rest goes on without that function.
+    for (let left = names; left.length > 0; ) {
+      const { lines, ended } = run('run', ...left)
+      for (const { name, what, error } of lines) {
+        if (!name) continue
+        const all = failures.get(name) ?? []
+        failures.set(name, all)
+        // One example of each error.
+        if (error && !all.some((known) => known.endsWith(error))) all.push(`${what}: ${error}`)
+      }
+      if ('done' in lines.at(-1)!) break
+      const last = lines.at(-1)!
+      failures.get(last.name)!.push(`${last.what}: the process ended: ${ended}`)
+      left = left.slice(left.indexOf(last.name) + 1)
+    }
+  })
+
+  it('reach every function', () => {
+    expect(names.length).toBeGreaterThan(25)
+    expect([...failures.keys()]).toEqual(names)
+  })
+
+  it.each(names)('%s', (name) => {
+    expect(failures.get(name)).toEqual([])
+  })
+})

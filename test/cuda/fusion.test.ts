@@ -1,0 +1,168 @@
+import { describe, expect, it } from 'vitest'
+import type { DeviceName, ExpertKind } from '../../lib/index.ts'
+import type { Tensor } from '../../lib/native.ts'
+import * as ops from '../../lib/ops/index.ts'
+import { OneOp } from '../../lib/standalone/one_op.ts'
+import { type DType, ints, Random } from '../cases/case.ts'
+import { gpus } from '../support/gpus.ts'
+
+type Record = (one: OneOp) => Promise<{ [name: string]: Tensor | undefined }>
+
+/** What recorded ops give, and how many kernels they are. */
+async function run(device: DeviceName, fuse: boolean, record: Record) {
+  const one = new OneOp('test', { device, fuse })
+  const outputs = Object.entries(await record(one)).filter(([, tensor]) => tensor)
+  one.output(Object.fromEntries(outputs))
+  const results = await one.run()
+  await one.run() // captured
+  const { launches } = await one.plan.time(1, 1)
+  return { launches, results }
+}
+
+const kinds: ExpertKind[] = ['ffn', 'ffn', 'ffn', 'constant', 'constant', 'copy', 'zero']
+const K = 2
+
+/** Inputs with these random numbers. */
+const source = (one: OneOp, seed: number) => {
+  const random = new Random(seed)
+  return {
+    array: (name: string, shape: number[], dtype: DType = 'f32') =>
+      one.input(name, random.tensor(shape, dtype)),
+    integers: (name: string, shape: number[], value: (i: number) => number) =>
+      one.input(name, ints(shape, value)),
+    weight: (shape: number[], dtype: DType) =>
+      one.weight('weight', random.tensor(shape, dtype, 0.1)),
+  }
+}
+
+const combineNormProject =
+  (T: number, dtype: DType, H: number, N: number): Record =>
+  async (one) => {
+    const { array, integers, weight } = source(one, 7)
+    const chosen = Array.from({ length: T }, (_, t) => [(3 * t + 1) % 7, (3 * t + 4) % 7]).flat()
+    let next = 0
+    const rowOf = chosen.map((id) => (kinds[id] === 'ffn' ? next++ : -1))
+    const x = ops.combine(one.plan, {
+      expertOut: array('expertOut', [T * K, H], dtype),
+      rows: integers('rows', [T, K], (i) => rowOf[i]!),
+      ids: integers('ids', [T, K], (i) => chosen[i]!),
+      weights: array('weights', [T, K]),
+      residual: array('residual', [T, H]),
+      kinds,
+      x: array('x', [T, H], dtype),
+      constants: array('constants', [2, H]),
+      gates: array('gates', [2, 2, H]),
+    }).out
+    const norm = { x, weight: array('norm', [H]), eps: 1e-5, dtype, keepF32: true }
+    const { out: normed, exact } = ops.rmsNorm(one.plan, norm)
+    const projection = { x: normed, weight: await weight([N, H], dtype), dtype }
+    return { x, normed, exact, out: ops.linear(one.plan, projection).out }
+  }
+
+type RouterKind = 'plain' | 'carried' | 'attention'
+
+const routed =
+  (T: number, E: number, kind: RouterKind, dtype: DType, of: DType = dtype): Record =>
+  async (one) => {
+    const { array, weight } = source(one, 5)
+    const H = 72
+    const norm = { x: array('x', [T, H]), weight: array('norm', [H]), eps: 1e-5, dtype }
+    const normed = ops.rmsNorm(one.plan, norm).out
+    const carry = { x: array('previous', [T, E]), weight: await weight([E, E], of) }
+    const residual = kind === 'carried' ? ops.linear(one.plan, carry).out : undefined
+    const projection = await weight([kind === 'attention' ? 3 * E : E, H], of)
+    const projected = ops.linear(one.plan, { x: normed, weight: projection, residual }).out
+    const logits =
+      kind === 'attention' ? ops.attentionRouter(one.plan, { qkv: projected }).logits : projected
+    const experts = Array<ExpertKind>(E).fill('ffn')
+    const options = { kinds: experts, topK: Math.min(3, E), weights: 'renormalized' as const }
+    return { normed, logits, ...ops.topK(one.plan, { logits, ...options, normStd: 1 }) }
+  }
+
+const gathered =
+  (T: number, dtype: DType, of: DType): Record =>
+  async (one) => {
+    const { array, integers, weight } = source(one, 9)
+    const [E, H, I] = [3, 40, 24]
+    const chosen = Array.from({ length: T * K }, (_, i) => (i * 2 + (i >> 1)) % E)
+    const counts = Array.from({ length: E }, (_, e) => chosen.filter((id) => id === e).length)
+    const ends = counts.map((_, e) => counts.slice(0, e).reduce((a, b) => a + b, 0))
+    const rows = chosen.map((id) => ends[id]!++)
+    const x = array('x', [T, H], dtype)
+    const permuted = ops.permute(one.plan, {
+      x,
+      rows: integers('rows', [T, K], (i) => rows[i]!),
+    }).out
+    const offsets = integers('offsets', [E + 1], (e) => (e === 0 ? 0 : ends[e - 1]!))
+    const weights = await Promise.all(Array.from({ length: E }, () => weight([I, H], of)))
+    return { out: ops.groupedGemm(one.plan, { x: permuted, offsets, weights, dtype }).out }
+  }
+
+const rotateAndAttend =
+  (lengths: number[], dtype: DType, [N, G, D]: [number, number, number], window = 1e9): Record =>
+  async (one) => {
+    const { array, integers } = source(one, 3)
+    const T = lengths.length
+    const M = Math.ceil(Math.max(...lengths) / ops.blockTokens)
+    const position = (t: number) => lengths[t]! - 1
+    const qkv = array('qkv', [T, (N + 2 * G) * D], dtype)
+    const q = qkv.columns(0, N * D)
+    const k = qkv.columns(N * D, G * D)
+    const v = qkv.columns((N + G) * D, G * D)
+    const keys = array('keys', [T * M, G, D, ops.blockTokens], dtype)
+    const values = array('values', [T * M, G, ops.blockTokens, D], dtype)
+    const positions = integers('positions', [T], position)
+    const slots = integers(
+      'slots',
+      [T],
+      (t) => (t * M + (position(t) >> 5)) * ops.blockTokens + (position(t) & 31),
+    )
+    const table = array('table', [Math.max(...lengths), (D >> 2) << 1])
+    ops.ropeCache(one.plan, { q, k, v, positions, slots, table, keys, values })
+    const { out } = ops.attention(one.plan, {
+      ...{ q, keys, values, ends: positions, scale: 1 / Math.sqrt(D) },
+      starts: integers('starts', [T], (t) => Math.max(0, position(t) + 1 - window)),
+      sequences: integers('sequences', [T], (t) => t),
+      blockTable: integers('blockTable', [T, M], (i) => i),
+    })
+    return { out, keys, values }
+  }
+
+describe.each(gpus)('fused ops, on $name', ({ device }) => {
+  const cases: [string, Record, apart: number][] = (['f32', 'bf16'] as const).flatMap((dtype) => [
+    [`combine, norm and projection, ${dtype}`, combineNormProject(1, dtype, 64, 40), 3],
+    [`the same of four tokens, ${dtype}`, combineNormProject(4, dtype, 35, 20), 3],
+    [`a router, ${dtype}`, routed(1, 6, 'plain', dtype), 3],
+    [`a router with logits from below, ${dtype}`, routed(8, 32, 'carried', dtype), 4],
+    [`the same of f32 weights, ${dtype}`, routed(3, 9, 'carried', dtype, 'f32'), 4],
+    [`an attention router, ${dtype}`, routed(5, 20, 'attention', dtype), 4],
+    [`gathered rows, ${dtype}`, gathered(1, dtype, dtype), 2],
+    [`more gathered rows, ${dtype}`, gathered(11, dtype, 'bf16'), 2],
+    [`rotation and attention, ${dtype}`, rotateAndAttend([1], dtype, [2, 2, 16]), 2],
+    [`the same in ranges, ${dtype}`, rotateAndAttend([300, 32, 33], dtype, [4, 2, 24]), 2],
+    [`the same in a window, ${dtype}`, rotateAndAttend([190, 7], dtype, [2, 1, 10], 40), 2],
+  ])
+
+  it.each(cases)('%s: one launch, the same bits', async (_, record, apart) => {
+    const [fused, separate] = [await run(device, true, record), await run(device, false, record)]
+    expect(fused.results).toEqual(separate.results)
+    expect([fused.launches, separate.launches]).toEqual([1, apart])
+  })
+
+  it('what somebody else reads is not fused away', async () => {
+    const record: Record = async (one) => {
+      const { out } = await gathered(2, 'bf16', 'bf16')(one)
+      return { out }
+    }
+    const kept = await run(device, true, async (one) => {
+      const { array, integers, weight } = source(one, 9)
+      const rows = integers('rows', [2, 1], (i) => i)
+      const permuted = ops.permute(one.plan, { x: array('x', [2, 40], 'bf16'), rows }).out
+      const offsets = integers('offsets', [2], (e) => 2 * e)
+      const weights = [await weight([24, 40], 'bf16')]
+      return { permuted, out: ops.groupedGemm(one.plan, { x: permuted, offsets, weights }).out }
+    })
+    expect(kept.launches).toBe(2)
+    expect((await run(device, true, record)).launches).toBe(1)
+  })
+})

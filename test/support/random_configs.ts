@@ -1,0 +1,21 @@
+const shape = { vocab_size: 100, num_attention_heads: 2, num_hidden_layers: 2 }
+
+/** Small models of every family, as wide as a test needs. */
+export const randomConfigs = (hidden: number, intermediate: number) => ({
+  yuan: {
+    ...{ ...shape, model_type: 'yuan', hidden_size: hidden },
+    moe_config: {
+      ...{ moe_num_experts: 4, moe_top_k: 2, ffn_hidden_size: intermediate },
+      gated_linear_unit: true,
+    },
+  },
+  moepp: {
+    ...{ ...shape, model_type: 'MoE++', hidden_size: hidden, intermediate_size: intermediate },
+    ...{ num_experts: [8], moe_use_logits_norm: true, moe_feature_no_mul_topk: true },
+    moe_2layer_gate: false,
+  },
+  mixtral: {
+    ...{ ...shape, model_type: 'mixtral', hidden_size: hidden, intermediate_size: intermediate },
+    ...{ num_local_experts: 4, num_experts_per_tok: 2 },
+  },
+})
