@@ -27,7 +27,7 @@ endif()
 enable_language(CUDA)
 set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20") # which CMake 3.25 does not know of nvcc 13
 
-file(GLOB MOE_CUDA_SOURCES CONFIGURE_DEPENDS cuda/*.cu cuda/gpu/*.cu)
+file(GLOB MOE_CUDA_SOURCES CONFIGURE_DEPENDS cuda/*.cu cuda/fused/*.cu cuda/gpu/*.cu)
 add_library(moe_cuda SHARED ${MOE_CUDA_SOURCES})
 target_include_directories(moe_cuda PRIVATE cuda/gpu cuda csrc)
 # The launcher keeps what ptxas says beside each object, for scripts/cuda_gates.mjs. 20012: defaulted

@@ -171,10 +171,10 @@ template <class T>
 constexpr int kMost = static_cast<int>(Attention::kMaxHeadSize) / (32 * Chunk<T>::kValues);
 
 template <class T>
-void run(const CudaContext& cuda, const Attention& op) {
+void run(const CudaContext& cuda, const Attention& op, const RopeCache* rope) {
   const auto D = static_cast<int>(op.keys.dim(2)), N = static_cast<int>(op.q.dim(1)) / D;
-  AttentionArgs args{op.positions.as<const int32_t>(),
-                     op.starts.as<const int32_t>(),
+  AttentionArgs args{op.starts.as<const int32_t>(),
+                     op.ends.as<const int32_t>(),
                      op.sequences.as<const int32_t>(),
                      rows_of<const int32_t>(op.block_table),
                      op.scale,
@@ -196,33 +196,36 @@ void run(const CudaContext& cuda, const Attention& op) {
     const unsigned enough = blocks_for(kResident * cuda.multiprocessors, N);
     blocks = std::min(blocks * static_cast<unsigned>(args.ranges), std::max(blocks, enough));
   }
-  const auto launch = [&](auto kernel, const auto& rope) {
+  const auto launch = [&](auto kernel, const auto& before) {
     const size_t shared =
         sizeof(float) * static_cast<size_t>((2 + kWarps) * D + 4 * args.ranges + 2 * kWarps + 1);
     cuda.launch(kernel, {static_cast<unsigned>(N), blocks}, kThreads, shared, args,
                 rows_of<const T>(op.q), op.keys.as<const T>(), op.values.as<const T>(),
-                rows_of<T>(op.out), rope, cuda.counters);
+                rows_of<T>(op.out), before, cuda.counters);
   };
   const int chunks = (D + Chunk<T>::kValues - 1) / Chunk<T>::kValues;
-  const auto of_width = [&](const auto& rope) {
-    using Rope = std::decay_t<decltype(rope)>;
+  const auto of_width = [&](const auto& before) {
+    using Rope = std::decay_t<decltype(before)>;
     if (chunks <= 32)
-      launch(attend<T, 1, Rope>, rope);
+      launch(attend<T, 1, Rope>, before);
     else if (chunks <= 64)
-      launch(attend<T, 2, Rope>, rope);
+      launch(attend<T, 2, Rope>, before);
     else
-      launch(attend<T, kMost<T>, Rope>, rope);
+      launch(attend<T, kMost<T>, Rope>, before);
   };
-  if (op.rope)
-    of_width(rope_args<T>(*op.rope));
+  if (rope)
+    of_width(rope_args<T>(*rope));
   else
     of_width(Nothing{});
 }
 
 }  // namespace
 
-void Attention::run_cuda(const CudaContext& cuda) const {
-  dispatch_activation(keys.dtype, kName, [&](auto tag) { run<decltype(tag)>(cuda, *this); });
+void attention_cuda(const CudaContext& cuda, const Attention& op, const RopeCache* rope) {
+  dispatch_activation(op.keys.dtype, Attention::kName,
+                      [&](auto tag) { run<decltype(tag)>(cuda, op, rope); });
 }
+
+void Attention::run_cuda(const CudaContext& cuda) const { attention_cuda(cuda, *this, nullptr); }
 
 }  // namespace moe

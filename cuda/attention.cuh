@@ -2,6 +2,7 @@
 // What the two attention kernels share.
 
 #include "ops/attention.h"
+#include "ops/rope_cache.h"
 #include "rows.cuh"
 
 namespace moe {
@@ -9,7 +10,7 @@ namespace moe {
 constexpr int kKeys = static_cast<int>(kBlockTokens);  // of a cache block
 
 struct AttentionArgs {
-  const int32_t *positions, *starts, *sequences;
+  const int32_t *starts, *ends, *sequences;
   Rows<const int32_t> block_table;
   float scale;
   int T, N, G, D;
@@ -30,6 +31,9 @@ __device__ __forceinline__ bool in_long_run(const AttentionArgs& args, int t) {
     ++length;
   return length >= kLongRun;
 }
+
+/// `rope`: what rotates q and writes the cache in the same launch; null: that was done before.
+void attention_cuda(const CudaContext& cuda, const Attention& op, const RopeCache* rope);
 
 /// Long runs on matrix units, bf16; false where its copies cannot reach the rows.
 bool attention_runs(const CudaContext& cuda, const Attention& op, const AttentionArgs& args);

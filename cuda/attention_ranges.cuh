@@ -52,7 +52,7 @@ struct Visible {
   int first_block, last_block, length;  // of a range, in blocks
 
   __device__ __forceinline__ Visible(const AttentionArgs& args, int t)
-      : positions{args.starts[t], args.positions[t]},
+      : positions{args.starts[t], args.ends[t]},
         first_block(positions.first / kKeys),
         last_block(positions.last / kKeys),
         length(static_cast<int>(Attention::range_blocks(last_block - first_block + 1))) {}

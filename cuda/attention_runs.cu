@@ -57,10 +57,10 @@ __device__ __forceinline__ Run next_run(const AttentionArgs& args, int t, int en
     int stop = t + 1;
     while (stop < end && args.sequences[stop] == args.sequences[t]) ++stop;
     if (in_long_run(args, t)) {
-      int first = args.starts[t], last = args.positions[t];
+      int first = args.starts[t], last = args.ends[t];
       for (int i = t + lane; i < stop; i += 32) {
         first = min(first, args.starts[i]);
-        last = max(last, args.positions[i]);
+        last = max(last, args.ends[i]);
       }
       for (int bits = 16; bits; bits >>= 1) {
         first = min(first, __shfl_xor_sync(~0u, first, bits));
@@ -111,7 +111,7 @@ __global__ void __launch_bounds__(kThreads)
       const int token = first + 16 * warp + g + 8 * i;
       const bool own = token >= run.begin && token < run.end;
       from[i] = own ? args.starts[token] : 0;
-      to[i] = own ? args.positions[token] : -1;
+      to[i] = own ? args.ends[token] : -1;
     }
     float best[2] = {-INFINITY, -INFINITY}, total[2] = {}, sums[2 * DT][4] = {};
     load(begin_block);

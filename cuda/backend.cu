@@ -9,22 +9,11 @@
 
 #include "context.h"
 #include "core/backend.h"
-#include "ops/attention.h"
-#include "ops/attention_router.h"
-#include "ops/causal_pair.h"
-#include "ops/combine.h"
-#include "ops/embedding.h"
-#include "ops/gather_rows.h"
-#include "ops/grouped_gemm.h"
-#include "ops/linear.h"
-#include "ops/norm_linear.h"
-#include "ops/permute.h"
-#include "ops/probe.h"
-#include "ops/rms_norm.h"
-#include "ops/rope_cache.h"
-#include "ops/route.h"
-#include "ops/sample.h"
-#include "ops/top_k.h"
+#include "fused/gather_gemm.h"
+#include "fused/norm_linear.h"
+#include "fused/rope_attention.h"
+#include "fused/route.h"
+#include "ops/all.h"
 #include "weights/random.h"
 
 struct MoeGpu {
@@ -221,11 +210,20 @@ const MoeFailure* run(MoeGpu* gpu, const void* op) {
   return on(gpu->index, [&] { static_cast<const Op*>(op)->run_cuda(gpu->context); });
 }
 
+/// The kernel of that name among a list's ops.
 template <class... Ops>
-MoeKernel find(const char* name) {
+MoeKernel find(OpList<Ops...>, const char* name) {
   MoeKernel found = nullptr;
   ((std::strcmp(name, Ops::kName) == 0 ? void(found = run<Ops>) : void()), ...);
   return found;
+}
+
+/// What no layer records by name: what rules make of other ops, and what fills random weights.
+using OtherOps = OpList<FillRandom, GatherGemm, NormLinear, RopeAttention, Route>;
+
+MoeKernel kernel(const char* name) {
+  const MoeKernel found = find(AllOps{}, name);
+  return found ? found : find(OtherOps{}, name);
 }
 
 constexpr MoeBackend kBackend{
@@ -241,9 +239,7 @@ constexpr MoeBackend kBackend{
     .upload = upload,
     .download = download,
     .synchronize = synchronize,
-    .kernel = find<Attention, AttentionRouter, CausalPair, Combine, Embedding, FillRandom,
-                   GatherRows, GroupedGemm, Linear, NormLinear, Permute, Probe, RmsNorm, RopeCache,
-                   Route, Sample, TopK>,
+    .kernel = kernel,
     .begin_capture = begin_capture,
     .end_capture = end_capture,
     .launch = launch,

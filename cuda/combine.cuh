@@ -9,7 +9,7 @@ namespace moe {
 constexpr int kCombineThreads = 256;
 
 struct ExpertKinds {
-  uint8_t kind[GpuLimits::kExperts];
+  ExpertKind kind[GpuLimits::kExperts];
   uint8_t constant[GpuLimits::kExperts];  // which constant vector
 };
 
@@ -34,9 +34,6 @@ struct CombineArgs {
 /// For an op whose expert_out and x are both T.
 template <class T>
 CombineArgs<T> combine_args(const Combine& op) {
-  if (op.kinds.size() > GpuLimits::kExperts)
-    fail(Code::unsupported, "combine: kinds must be of at most ", int{GpuLimits::kExperts},
-         " experts on a GPU, got ", op.kinds.size());
   CombineArgs<T> args{};
   args.rows = rows_of<const int32_t>(op.rows);
   args.ids = rows_of<const int32_t>(op.ids);
@@ -52,8 +49,8 @@ CombineArgs<T> combine_args(const Combine& op) {
   args.scale = op.scale;
   args.out = rows_of<float>(op.out);
   for (size_t e = 0; e < op.kinds.size(); ++e) {
-    const auto kind = static_cast<ExpertKind>(op.kinds[e]);
-    args.experts.kind[e] = op.kinds[e];
+    const ExpertKind kind = op.kinds[e];
+    args.experts.kind[e] = kind;
     args.some_scalars |= kind != ExpertKind::ffn;
     if (kind == ExpertKind::constant)
       args.experts.constant[e] = static_cast<uint8_t>(args.num_constants++);
@@ -87,7 +84,7 @@ __device__ __forceinline__ void combine_row(const CombineArgs<T>& args, int t, f
     for (int k = 0; k < args.K; ++k) {
       const int id = args.ids[t][k];
       const float weight = args.weights[t][k];
-      const auto kind = static_cast<ExpertKind>(args.experts.kind[id]);
+      const ExpertKind kind = args.experts.kind[id];
       if (first && kind == ExpertKind::copy) factors[0] += weight * args.scale;
       if (kind != ExpertKind::constant) continue;
       const int c = args.experts.constant[id];

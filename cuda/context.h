@@ -15,8 +15,8 @@ struct CudaContext {
   cudaStream_t stream = nullptr;
   int capability = 0;  // 10 * major + minor
   int multiprocessors = 0;
-  size_t shared_bytes = 0;                                  // at most this much a block
-  static constexpr int kCounters = GpuLimits::kSampleRows;  // the op with most of them
+  size_t shared_bytes = 0;  // at most this much a block
+  static constexpr int kCounters = GpuLimits::kSampleRows;
   unsigned* counters = nullptr;  // all 0 between kernels: by them blocks find who comes last
 
   static void check(cudaError_t error) {

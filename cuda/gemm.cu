@@ -1,20 +1,9 @@
 #include "gemm.h"
-#include "ops/grouped_gemm.h"
 #include "ops/linear.h"
 
 namespace moe {
 
-bool few_rows(DType x, DType weight, int64_t rows, int64_t groups) {
-  // Up to about 16 rows a group the weights' bytes are all that counts. Below it a tile of 64 rows
-  // would be mostly empty.
-  const bool matrices = x == DType::bf16 && weight == DType::bf16;
-  return !matrices || rows <= 16 * groups;
-}
-
 GemmArgs gemm_args(const GemmOp& op) {
-  if (op.groups > GpuLimits::kGroups)
-    fail(Code::unsupported, "grouped_gemm: weights must be of at most ", int{GpuLimits::kGroups},
-         " experts on a GPU, got ", op.groups);
   const Weight& weight = op.weights[0];
   const FragmentGrid grid(weight);
   GemmArgs args{};
@@ -53,7 +42,7 @@ void gemm_cuda(const CudaContext& cuda, const GemmOp& op) {
   const GemmArgs args = gemm_args(op);
   if (args.rows == 0) return;
   const DType weight = dense_dtype(op.weights[0].format);
-  if (op.deterministic || few_rows(op.x.dtype, weight, args.rows, args.groups))
+  if (streams_weights(op.x.dtype, op.weights[0].format, args.rows, args.groups, op.deterministic))
     return gemm_few(cuda, args, op.x.dtype, weight);
   if (cuda.capability / 10 == 9 && gemm_warpgroup(cuda, args)) return;
   gemm_tiles(cuda, args);
@@ -64,25 +53,17 @@ void Linear::run_cuda(const CudaContext& cuda) const {
 }
 
 void GroupedGemm::run_cuda(const CudaContext& cuda) const {
-  const auto G = static_cast<int64_t>(weights.size());
-  const auto run = [&](const Tensor& from, const Tensor& gather) {
-    gemm_cuda(cuda, {from,
-                     gather,
-                     offsets.as<const int32_t>(),
-                     weights.data(),
-                     G,
-                     {},
-                     {},
-                     activation,
-                     out,
-                     deterministic});
-  };
-  if (!rows) return run(x, {});
-  if (G == 0) return;
-  if (scale == 1.f && few_rows(x.dtype, dense_dtype(weights[0].format), rows.shape.count(), G))
-    return run(x, rows);
-  permute().run_cuda(cuda);
-  run(gathered, {});
+  const auto groups = static_cast<int64_t>(weights.size());
+  gemm_cuda(cuda, {x,
+                   {},
+                   offsets.as<const int32_t>(),
+                   weights.data(),
+                   groups,
+                   {},
+                   {},
+                   activation,
+                   out,
+                   deterministic});
 }
 
 }  // namespace moe

@@ -2,7 +2,7 @@
 
 #include "context.h"
 #include "core/tensor.h"
-#include "ops/activation.h"
+#include "ops/grouped_gemm.h"
 #include "weights/formats/dense.h"
 
 namespace moe {
@@ -10,7 +10,7 @@ namespace moe {
 /// What Linear and GroupedGemm share: one GEMM per group over packed weights.
 struct GemmOp {
   const Tensor& x;
-  const Tensor& gather;    // rows of x by group: see GemmArgs; optional
+  const Tensor& gather;    // rows of x by group: see GemmArgs; optional, for gemm_few alone
   const int32_t* offsets;  // [groups + 1] on the device; null: one group of all rows
   const Weight* weights;   // [groups]
   int64_t groups;
@@ -22,10 +22,6 @@ struct GemmOp {
 };
 
 void gemm_cuda(const CudaContext& cuda, const GemmOp& op);
-
-/// Whether gemm_few is the fastest for `rows` rows of all groups; it alone can gather. A row's bits
-/// depend on nothing but the row there, and only its speed on their number.
-bool few_rows(DType x, DType weight, int64_t rows, int64_t groups);
 
 /// The same as kernels take it. Weights come one pointer a group, so that they can live anywhere.
 struct GemmArgs {
@@ -52,7 +48,8 @@ struct GemmArgs {
 GemmArgs gemm_args(const GemmOp& op);
 
 // One launch each; gemm.cu chooses. Few rows: any dtypes, weights straight from memory. Tiles: bf16
-// by bf16. Warpgroups: the same on sm_90, for rows that a tensor copy can reach.
+// by bf16. Warpgroups: the same on sm_90, for rows that a tensor copy can reach. A row's bits
+// depend on nothing but the row in gemm_few.
 void gemm_few(const CudaContext& cuda, const GemmArgs& args, DType x, DType weight);
 void gemm_tiles(const CudaContext& cuda, const GemmArgs& args);
 bool gemm_warpgroup(const CudaContext& cuda, const GemmArgs& args);

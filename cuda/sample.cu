@@ -1,3 +1,4 @@
+#include "core/splitmix64.h"
 #include "ops/sample.h"
 #include "rows.cuh"
 
@@ -22,12 +23,10 @@ struct Inputs {
   unsigned* counters;
 };
 
-/// splitmix64 of (seed, step), as on the CPU: a draw depends on nothing else.
-__device__ double uniform(uint64_t seed, uint64_t step) {
-  uint64_t z = seed + 0x9e3779b97f4a7c15ull * (step + 1);
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-  return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-53;
+/// A row's value in the column of that name.
+template <class Value, class Column>
+__device__ Value at(const Value* row, Column column) {
+  return row[static_cast<int>(column)];
 }
 
 /// A key that orders floats as integers.
@@ -80,8 +79,9 @@ struct Candidates {
 
 __device__ void apply_penalties(const Inputs& in, int s, float* z, int32_t* seen) {
   const float* options = in.options[s];
-  const float repetition = options[Sample::repetition], presence = options[Sample::presence];
-  const float frequency = options[Sample::frequency];
+  const float repetition = at(options, SampleOption::repetition),
+              presence = at(options, SampleOption::presence);
+  const float frequency = at(options, SampleOption::frequency);
   const int begin = in.history_offsets[s], end = in.history_offsets[s + 1];
   // Counts are integers: the order of the additions does not show.
   const auto count = [&](int from) {
@@ -99,7 +99,7 @@ __device__ void apply_penalties(const Inputs& in, int s, float* z, int32_t* seen
       if (seen[v]) z[v] = z[v] > 0 ? z[v] / repetition : z[v] * repetition;
   }
   if (presence != 0.f || frequency != 0.f) {
-    count(begin + in.counts[s][Sample::prompt_length]);
+    count(begin + at(in.counts[s], SampleCount::prompt_length));
     for (int v = threadIdx.x; v < in.vocabulary; v += kThreads)
       if (seen[v]) z[v] -= presence + frequency * static_cast<float>(seen[v]);
   }
@@ -155,22 +155,22 @@ __device__ int draw(const Inputs& in, int s, float* z, const Best& best, unsigne
   const int32_t* counts = in.counts[s];
   const int n = in.vocabulary, thread = static_cast<int>(threadIdx.x);
   for (int v = thread; v < n; v += static_cast<int>(kThreads))
-    z[v] = expf((z[v] - best.value) / options[Sample::temperature]);
+    z[v] = expf((z[v] - best.value) / at(options, SampleOption::temperature));
   __syncthreads();
 
   const auto one = [](float) { return 1.0; };
   const auto mass = [](float m) { return static_cast<double>(m); };
   Candidates set{0, 0};  // every mass has a key above 0
-  if (const int k = counts[Sample::top_k]; k > 0 && k < n)
+  if (const int k = at(counts, SampleCount::top_k); k > 0 && k < n)
     set = smallest_set(z, n, set, k, sums, one);
   const auto total_of = [&] {
     const uint32_t bits = set.key & 0x80000000u ? set.key & 0x7fffffffu : ~set.key;
     const double same = set.equals ? set.equals * mass(__uint_as_float(bits)) : 0;
     return sum_above(z, n, set.key, sums, mass) + same;
   };
-  if (const float p = options[Sample::top_p]; p < 1.f)
+  if (const float p = at(options, SampleOption::top_p); p < 1.f)
     set = smallest_set(z, n, set, p * total_of(), sums, mass);
-  if (const float p = options[Sample::min_p]; p > 0.f && order_key(p) > set.key)
+  if (const float p = at(options, SampleOption::min_p); p > 0.f && order_key(p) > set.key)
     set = {order_key(p) - 1, 0};
 
   // Each thread has a range of ids; how many of the equals come before it decides which are in.
@@ -200,9 +200,13 @@ __device__ int draw(const Inputs& in, int s, float* z, const Best& best, unsigne
     if (i == thread) until = total;
     total += sums[i];
   }
-  const auto seed = static_cast<uint64_t>(static_cast<uint32_t>(counts[Sample::seed_high])) << 32 |
-                    static_cast<uint32_t>(counts[Sample::seed_low]);
-  const double target = uniform(seed, static_cast<uint32_t>(counts[Sample::step])) * total;
+  const auto seed = static_cast<uint64_t>(static_cast<uint32_t>(at(counts, SampleCount::seed_high)))
+                        << 32 |
+                    static_cast<uint32_t>(at(counts, SampleCount::seed_low));
+  const double target =
+      static_cast<double>(splitmix64(seed, static_cast<uint32_t>(at(counts, SampleCount::step))) >>
+                          11) *
+      0x1p-53 * total;
   Best drawn{0.f, n};  // the first id whose running sum passes the target
   if (until + own > target) {
     double sum = until;
@@ -281,7 +285,7 @@ __global__ void __launch_bounds__(kThreads, 1) sample(const __grid_constant__ In
   __syncthreads();  // the place is others' now
   const float log_total = top + logf(total);
 
-  const bool draws = in.options[s][Sample::temperature] != 0.f;
+  const bool draws = at(in.options[s], SampleOption::temperature) != 0.f;
   const bool changes = in.history_offsets[s] != in.history_offsets[s + 1];
   if (draws || changes || in.top > 0) {
     for (int v = threadIdx.x; v < V; v += kThreads) {
@@ -316,14 +320,8 @@ __global__ void __launch_bounds__(kThreads, 1) sample(const __grid_constant__ In
 void Sample::run_cuda(const CudaContext& cuda) const {
   const auto S = static_cast<unsigned>(ids.dim(0));
   const int64_t V = logits.dim(1);
-  if (S > GpuLimits::kSampleRows)
-    fail(Code::unsupported, "sample: logits must be of at most ", int{GpuLimits::kSampleRows},
-         " rows on a GPU, got ", S);
   constexpr size_t kShared = kThreads * (sizeof(double) + sizeof(int));
   static_assert(GpuLimits::kSampleWidth / kPartLogits * sizeof(Part) <= kShared - 1024);
-  if (V > GpuLimits::kSampleWidth)
-    fail(Code::unsupported, "sample: logits must be at most ", int64_t{GpuLimits::kSampleWidth},
-         " wide on a GPU, got ", V);
   auto* parts = reinterpret_cast<Part*>(scratch.as<float>() + int64_t{2} * S * V);
   const Inputs in{rows_of<const float>(logits),
                   rows_of<const float>(options),

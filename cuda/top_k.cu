@@ -6,7 +6,7 @@ namespace {
 /// One warp a token; the last block then places the slots of all.
 template <int V, int Warps>
 __global__ void __launch_bounds__(32 * Warps, 1)
-    top_k(const __grid_constant__ TopKArgs args, unsigned* counter) {
+    top_k_rows(const __grid_constant__ TopKArgs args, unsigned* counter) {
   auto* shared = reinterpret_cast<int*>(shared_memory());
   wait_for_grid();
   release_grid();
@@ -24,9 +24,9 @@ void TopK::run_cuda(const CudaContext& cuda) const {
     cuda.launch(kernel, blocks_for(std::max(args.T, 1), warps), 32u * static_cast<unsigned>(warps),
                 sizeof(int) + place_bytes(args, warps), args, cuda.counters);
   };
-  if (args.E <= 32) return launch(top_k<1, 32>, 32);
-  if (args.E <= 128) return launch(top_k<4, 16>, 16);
-  launch(top_k<32, 8>, 8);
+  if (args.E <= 32) return launch(top_k_rows<1, 32>, 32);
+  if (args.E <= 128) return launch(top_k_rows<4, 16>, 16);
+  launch(top_k_rows<32, 8>, 8);
 }
 
 }  // namespace moe

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { countParameters } from '../../lib/load.ts'
 import { describeModel } from '../../lib/models/index.ts'
 import { native, type Tensor, type WeightFormat } from '../../lib/native.ts'
+import { countParameters } from '../../lib/parameters.ts'
 import { count, type Share, WeightList } from '../../lib/weights/weights.ts'
 import { failure } from '../support/files.ts'
 
@@ -60,10 +60,9 @@ class Counting extends WeightList {
 }
 
 function parameters(json: Record<string, unknown>) {
-  const { config, build } = describeModel(json)
   const weights = new Counting()
-  build(weights, { maxTokens: 32 })
-  return countParameters(config, weights)
+  const { layers } = describeModel(json).build(weights, { maxTokens: 32 })
+  return countParameters(layers, weights)
 }
 
 describe('parameters of the published models', () => {

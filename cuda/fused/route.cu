@@ -2,16 +2,17 @@
 // its launch. Every block norms the tokens for itself and has one tile of 16 rows of the
 // projection; the last block goes on with the choice.
 
+#include "fused/route.h"
 #include "gemm_few.cuh"
 #include "norm.cuh"
-#include "ops/route.h"
 #include "routing.cuh"
 
 namespace moe {
 namespace {
 
-constexpr int kMostTokens = 8, kMostExperts = 32;
-static_assert(kMostExperts <= kFewWarps * kStepK);  // see carried()
+constexpr int kMostTokens = Route::kFewTokens;
+static_assert(kMostTokens <= 8 && Route::kMostExperts <= 32);  // rows of a tile; see choose()
+static_assert(Route::kMostExperts <= kFewWarps * kStepK);      // see carried_row()
 
 struct RouteArgs {
   NormArgs norm;
@@ -20,15 +21,16 @@ struct RouteArgs {
   Rows<float> projected;
   bool attention;
   Rows<float> logits;
-  Rows<const float> previous;  // of the layer below; data null: none
+  Rows<const float> previous;  // logits of the layer below; data null: none
   const void* gate_map;
   int gate_map_steps;
+  Rows<float> carried;
 };
 
 /// gate_map[n, :] . previous, from the packed map, with the bits of gemm_few: there a warp has one
 /// step of K, and four lanes of it a share each.
 template <class W>
-__device__ float carried(const RouteArgs& args, int E, int n, const float* previous) {
+__device__ float carried_row(const RouteArgs& args, int E, int n, const float* previous) {
   const W* tile = weight_tile<W>(args.gate_map, n / kTileRows, args.gate_map_steps);
   const bool below = n % kTileRows >= 8;
   float sum = 0.f;
@@ -53,7 +55,7 @@ template <class X, class W>
 __global__ void __launch_bounds__(32 * kFewWarps, 1)
     route_few(const __grid_constant__ RouteArgs args, const __grid_constant__ TopKArgs choice,
               Rows<X> normed, unsigned* counter) {
-  constexpr bool kMatrix = sizeof(X) == 2;
+  constexpr bool kMatrix = is_bf16<X>;
   const int T = choice.T, E = choice.E, H = args.norm.H, P = args.P;
   const int warp = static_cast<int>(threadIdx.x / 32);
   unsigned char* shared = shared_memory();
@@ -96,9 +98,13 @@ __global__ void __launch_bounds__(32 * kFewWarps, 1)
     if (args.attention)
       attend_experts(all + t * P, E, own);
     else
-      for (int e = lane; e < E; e += 32)
-        own[e] =
-            all[t * P + e] + (args.previous.data ? carried<W>(args, E, e, args.previous[t]) : 0.f);
+      for (int e = lane; e < E; e += 32) {
+        own[e] = all[t * P + e];
+        if (!args.previous.data) continue;
+        const float carried = carried_row<W>(args, E, e, args.previous[t]);
+        own[e] += carried;
+        args.carried[t][e] = carried;
+      }
     __syncwarp();
     for (int e = lane; e < E; e += 32) args.logits[t][e] = own[e];
     choose<1>(choice, t, own);
@@ -109,47 +115,51 @@ __global__ void __launch_bounds__(32 * kFewWarps, 1)
 
 template <class X, class W>
 void launch(const CudaContext& cuda, const Route& op, size_t shared) {
-  const auto P = static_cast<int>(op.weight.N);
-  const NormArgs norm{rows_of<const float>(op.x), op.norm_weight.as<const float>(), op.eps,
-                      static_cast<int>(op.x.dim(1)), in_quads(op.x, op.norm_weight, op.normed)};
-  const RouteArgs args{norm,
-                       P,
-                       static_cast<int>(FragmentGrid::steps_of(op.weight.K)),
-                       op.weight.data(),
-                       rows_of<float>(op.qkv ? op.qkv : op.top_k.logits),
-                       static_cast<bool>(op.qkv),
-                       rows_of<float>(op.top_k.logits),
-                       rows_of<const float>(op.previous),
-                       op.gate_map ? op.gate_map.data() : nullptr,
-                       static_cast<int>(FragmentGrid::steps_of(op.gate_map.K))};
+  const auto P = static_cast<int>(op.project.weight.N);
+  const int64_t E = op.top_k.logits.dim(1);
+  const NormArgs norm{rows_of<const float>(op.norm.x), op.norm.weight.as<const float>(),
+                      op.norm.eps, static_cast<int>(op.norm.x.dim(1)),
+                      in_quads(op.norm.x, op.norm.weight, op.norm.out)};
+  RouteArgs args{};
+  args.norm = norm;
+  args.P = P;
+  args.steps = static_cast<int>(FragmentGrid::steps_of(norm.H));
+  args.weight = op.project.weight.data();
+  args.projected = rows_of<float>(op.project.out);
+  args.attention = op.attention.has_value();
+  args.logits = rows_of<float>(op.top_k.logits);
+  if (op.carry) {
+    args.previous = rows_of<const float>(op.carry->x);
+    args.gate_map = op.carry->weight.data();
+    args.gate_map_steps = static_cast<int>(FragmentGrid::steps_of(E));
+    args.carried = rows_of<float>(op.carry->out);
+  }
   cuda.launch(route_few<X, W>, blocks_for(P, kTileRows), 32 * kFewWarps, shared, args,
-              top_k_args(op.top_k), rows_of<X>(op.normed), cuda.counters);
-}
-
-/// False where the fused kernel does not fit.
-bool launch_few(const CudaContext& cuda, const Route& op) {
-  const int64_t T = op.x.dim(0), H = op.x.dim(1), E = op.top_k.logits.dim(1), P = op.weight.N;
-  const bool narrow_x = op.normed.dtype == DType::bf16,
-             narrow_w = op.weight.format == WeightFormat::bf16;
-  if (T > kMostTokens || E > kMostExperts ||
-      (op.previous && op.gate_map.format != op.weight.format))
-    return false;
-  const int64_t row_bytes = T * std::max(H * (narrow_x ? 2 : 4), (P + E) * 4);
-  const size_t shared =
-      16 + sizeof(float) * kFewWarps * kTileRows * kMostTokens + static_cast<size_t>(row_bytes);
-  if (shared > cuda.shared_bytes) return false;
-  if (narrow_x)
-    narrow_w ? launch<bf16, bf16>(cuda, op, shared) : launch<bf16, float>(cuda, op, shared);
-  else
-    narrow_w ? launch<float, bf16>(cuda, op, shared) : launch<float, float>(cuda, op, shared);
-  return true;
+              top_k_args(op.top_k), rows_of<X>(op.norm.out), cuda.counters);
 }
 
 }  // namespace
 
 void Route::run_cuda(const CudaContext& cuda) const {
-  if (x.dim(0) == 0 || !launch_few(cuda, *this))
-    run_each([&](const auto& op) { op.run_cuda(cuda); });
+  const int64_t T = norm.x.dim(0), H = norm.x.dim(1), E = top_k.logits.dim(1);
+  const int64_t P = project.weight.N;
+  const int64_t row_bytes =
+      T * std::max(H * static_cast<int64_t>(dtype_bytes(norm.out.dtype)), (P + E) * 4);
+  const size_t shared =
+      16 + sizeof(float) * kFewWarps * kTileRows * kMostTokens + static_cast<size_t>(row_bytes);
+  if (T == 0 || T > kFewTokens || E > kMostExperts || shared > cuda.shared_bytes ||
+      (carry && carry->weight.format != project.weight.format)) {
+    norm.run_cuda(cuda);
+    if (carry) carry->run_cuda(cuda);
+    project.run_cuda(cuda);
+    if (attention) attention->run_cuda(cuda);
+    return top_k.run_cuda(cuda);
+  }
+  dispatch_activation(norm.out.dtype, kName, [&](auto x_tag) {
+    dispatch_activation(dense_dtype(project.weight.format), kName, [&](auto weight_tag) {
+      launch<decltype(x_tag), decltype(weight_tag)>(cuda, *this, shared);
+    });
+  });
 }
 
 }  // namespace moe

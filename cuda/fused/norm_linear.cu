@@ -2,9 +2,9 @@
 // way.
 
 #include "combine.cuh"
+#include "fused/norm_linear.h"
 #include "gemm_few.cuh"
 #include "norm.cuh"
-#include "ops/norm_linear.h"
 
 namespace moe {
 namespace {
@@ -18,7 +18,7 @@ template <class X, class W, class Before>
 __global__ void __launch_bounds__(32 * kFewWarps, 2)
     norm_linear_few(const __grid_constant__ GemmArgs args, const __grid_constant__ NormArgs norm_of,
                     const __grid_constant__ Before combine, Rows<X> normed, Rows<float> exact) {
-  constexpr bool kMatrix = sizeof(X) == 2, kCombine = !std::is_same_v<Before, Nothing>;
+  constexpr bool kMatrix = is_bf16<X>, kCombine = !std::is_same_v<Before, Nothing>;
   static_assert(32 * kFewWarps == kNormThreads && 32 * kFewWarps == kCombineThreads);
   auto* sums = reinterpret_cast<float*>(shared_memory());  // [warps][16][8]; first for scratch
   auto* rows = reinterpret_cast<X*>(sums + kSums);         // [T, H]
@@ -55,31 +55,42 @@ __global__ void __launch_bounds__(32 * kFewWarps, 2)
 }  // namespace
 
 void NormLinear::run_cuda(const CudaContext& cuda) const {
-  const int64_t T = x.dim(0), H = x.dim(1);
-  const size_t bytes = static_cast<size_t>(T * H) * dtype_bytes(normed.dtype);
+  const int64_t T = norm.x.dim(0), H = norm.x.dim(1);
+  const auto values = static_cast<size_t>(T * H);
+  const size_t bytes = values * dtype_bytes(norm.out.dtype);
+  const size_t shared =
+      sizeof(float) * kSums + bytes + (combine ? values * sizeof(float) : size_t{0});
   const size_t constants = combine && combine->constants ? combine->constants.dim(0) : 0;
-  if (T == 0 || T > kFewTokens || bytes > kMostBytes || 33 + constants > kSums) {
+  if (T == 0 || T > kFewTokens || bytes > kMostBytes || 33 + constants > kSums ||
+      shared > cuda.shared_bytes) {
     if (combine) combine->run_cuda(cuda);
-    norm().run_cuda(cuda);
-    return linear().run_cuda(cuda);
+    norm.run_cuda(cuda);
+    return linear.run_cuda(cuda);
   }
-  const GemmArgs args =
-      gemm_args({normed, {}, nullptr, &weight, 1, {}, {}, Activation::none, out, false});
-  const NormArgs norm{rows_of<const float>(x), norm_weight.as<const float>(), eps,
-                      static_cast<int>(H), in_quads(x, norm_weight, normed, exact)};
-  dispatch_activation(normed.dtype, kName, [&](auto x_tag) {
-    dispatch_activation(dense_dtype(weight.format), kName, [&](auto weight_tag) {
+  const GemmArgs args = gemm_args({linear.x,
+                                   {},
+                                   nullptr,
+                                   &linear.weight,
+                                   1,
+                                   linear.bias,
+                                   linear.residual,
+                                   linear.activation,
+                                   linear.out,
+                                   linear.deterministic});
+  const NormArgs rows{rows_of<const float>(norm.x), norm.weight.as<const float>(), norm.eps,
+                      static_cast<int>(H), in_quads(norm.x, norm.weight, norm.out, norm.exact)};
+  dispatch_activation(norm.out.dtype, kName, [&](auto x_tag) {
+    dispatch_activation(dense_dtype(linear.weight.format), kName, [&](auto weight_tag) {
       using X = decltype(x_tag);
       using W = decltype(weight_tag);
-      const auto launch = [&](auto kernel, size_t rows, const auto& before) {
-        cuda.launch(kernel, weight_tiles(args), 32 * kFewWarps, sizeof(float) * kSums + rows, args,
-                    norm, before, rows_of<X>(normed), rows_of<float>(exact));
+      const auto launch = [&](auto kernel, const auto& before) {
+        cuda.launch(kernel, weight_tiles(args), 32 * kFewWarps, shared, args, rows, before,
+                    rows_of<X>(norm.out), rows_of<float>(norm.exact));
       };
       if (combine)
-        launch(norm_linear_few<X, W, CombineArgs<X>>,
-               bytes + static_cast<size_t>(T * H) * sizeof(float), combine_args<X>(*combine));
+        launch(norm_linear_few<X, W, CombineArgs<X>>, combine_args<X>(*combine));
       else
-        launch(norm_linear_few<X, W, Nothing>, bytes, Nothing{});
+        launch(norm_linear_few<X, W, Nothing>, Nothing{});
     });
   });
 }

@@ -75,10 +75,10 @@ export class Workbench {
     return Math.max(1, Math.min(wanted, fit, most))
   }
 
-  /** Several tensors, of which one op touches `bytes`: as many as go past the caches. */
-  async rotating<T>(bytes: number, make: () => Promise<T>): Promise<T[]> {
+  /** Several inputs, of which one op touches `bytes`: as many as go past the caches. */
+  async rotating<T>(bytes: number, make: () => Promise<T>, most?: number): Promise<T[]> {
     const made: T[] = []
-    for (let s = 0; s < this.sets(bytes); s++) made.push(await make())
+    for (let s = 0; s < this.sets(bytes, bytes, most); s++) made.push(await make())
     return made
   }
 
