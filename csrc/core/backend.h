@@ -44,7 +44,7 @@ struct MoeBackend {
   const MoeFailure* (*allocate_pinned)(size_t bytes, void** memory);  // host memory for fast copies
 
   // In order on the stream. `upload` is from the host or the GPU, and may return before the copy is
-  // done when `from` is no pageable memory.
+  // done when `from` is pinned.
   const MoeFailure* (*upload)(MoeGpu* gpu, void* to, const void* from, size_t bytes);
   const MoeFailure* (*download)(MoeGpu* gpu, void* to, const void* from, size_t bytes);
   const MoeFailure* (*synchronize)(MoeGpu* gpu);
