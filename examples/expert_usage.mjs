@@ -9,7 +9,9 @@ const { routing } = await model.generate(prompt, { maxNewTokens: 64, routing: tr
 
 let ffnSlots = 0
 let slots = 0
-for (const [l, { expertIds }] of (routing ?? []).entries()) {
+for (const [l, layer] of (routing ?? []).entries()) {
+  if (!layer) continue // no router
+  const { expertIds } = layer
   const counts = experts.map(() => 0)
   for (const id of expertIds) counts[id]++
   // Jain's index: 1 when all experts have the same load, 1/E when one has it all.

@@ -12,7 +12,9 @@ const { routing } = await model.forward(ids, { logits: 'none', routing: true })
 const kindOf = (e) => (experts[e] === 'ffn' ? `ffn ${e}` : experts[e])
 for (const [t, id] of ids.entries()) {
   console.log(JSON.stringify(model.tokenizer?.decode([id]) ?? String(id)))
-  for (const [l, { expertIds, weights }] of (routing ?? []).entries()) {
+  for (const [l, layer] of (routing ?? []).entries()) {
+    if (!layer) continue // no router
+    const { expertIds, weights } = layer
     const chosen = Array.from(expertIds.subarray(t * topK, (t + 1) * topK), (e, k) => {
       const weight = weights[t * topK + k]
       return `${kindOf(e)} ${(100 * weight).toFixed(0)} %`.padEnd(18)

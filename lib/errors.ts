@@ -55,11 +55,20 @@ export function badOption(where: string, name: string, expected: string, value: 
   throw new MoeError('ERR_MOE_OPTION', `${where}: ${name} must be ${expected}, got ${shown(value)}`)
 }
 
-/** Checks what every call's options share: that they are an object, and their signal. */
-export function checkOptions(where: string, options: { signal?: AbortSignal | undefined }): void {
-  if (typeof options !== 'object' || options === null)
-    badOption(where, 'options', 'an object', options)
-  const { signal } = options
-  if (signal !== undefined && !(signal instanceof AbortSignal))
-    badOption(where, 'signal', 'an AbortSignal', signal)
+/** Throws ERR_MOE_SHAPE `<where>: <name> must be [<expected>], got [<shape>]`. */
+export function badShape(
+  where: string,
+  name: string,
+  expected: readonly number[],
+  shape: readonly number[],
+): never {
+  throw new MoeError(
+    'ERR_MOE_SHAPE',
+    `${where}: ${name} must be [${expected.join(', ')}], got [${shape.join(', ')}]`,
+  )
+}
+
+/** Throws ERR_MOE_DISPOSED. */
+export function disposed(what: string): never {
+  throw new MoeError('ERR_MOE_DISPOSED', `${what}: must not be used after dispose()`)
 }

@@ -1,22 +1,26 @@
 export { type ConvertOptions, type ConvertProgress, convertCheckpoint } from './convert/convert.ts'
 export { demoModel } from './demo.ts'
 export { type DeviceInfo, type DeviceName, devices } from './device.ts'
-export type { ForwardOptions, ForwardResult, LayerRouting, TokenIds } from './engine/forward.ts'
-export type { Generation } from './engine/generate.ts'
 export type {
   GenerateChunk,
   GenerateOptions,
   GenerateResult,
   TokenLogprob,
-} from './engine/generated.ts'
+} from './engine/completion.ts'
+export type { ForwardOptions, ForwardResult } from './engine/forward.ts'
+export type { Generation } from './engine/generation.ts'
 export type { SamplingOptions } from './engine/sampling.ts'
 export type { Sequence } from './engine/sequence.ts'
+export type { LayerRouting } from './engine/trace.ts'
 export { MoeError, type MoeErrorCode } from './errors.ts'
-export { type LoadModelOptions, loadModel, type RandomModelOptions, randomModel } from './load.ts'
-export type { Model, Parameters } from './model.ts'
+export { loadModel, type RandomModelOptions, randomModel } from './load.ts'
+export type { LoadModelOptions } from './load_options.ts'
+export type { Model } from './model.ts'
 export type { ModelConfig } from './models/config.ts'
 export type { ActivationDType, DType, NumberArray } from './native.ts'
 export type { Activation, ExpertKind } from './ops/index.ts'
+export type { TokenIds } from './options.ts'
+export type { Parameters } from './parameters.ts'
 export {
   type Arrays,
   type ArrayTensor,

@@ -1,33 +1,28 @@
 import type { Device, DeviceInfo } from './device.ts'
 import { BlockPool } from './engine/blocks.ts'
+import { keepsState } from './engine/cache.ts'
+import type { GenerateOptions } from './engine/completion.ts'
 import {
-  checkForwardOptions,
-  checkIds,
-  disposed,
   type ForwardOptions,
+  type ForwardRequest,
   type ForwardResult,
+  resolveForwardOptions,
   runForward,
-  type TokenIds,
 } from './engine/forward.ts'
-import { type GenerateContext, Generation } from './engine/generate.ts'
-import type { GenerateOptions } from './engine/generated.ts'
-import type { SamplingOptions } from './engine/sampling.ts'
+import { runGenerate } from './engine/generate.ts'
+import { Generation } from './engine/generation.ts'
+import type { CheckpointDefaults } from './engine/sampling.ts'
 import { Scheduler } from './engine/scheduler.ts'
-import { Sequence } from './engine/sequence.ts'
+import { Sequence, type SequenceContext } from './engine/sequence.ts'
 import { SequenceState } from './engine/sequence_state.ts'
-import { StepRunner } from './engine/step.ts'
-import { badOption } from './errors.ts'
+import { StepRunner } from './engine/step_runner.ts'
+import { disposed } from './errors.ts'
 import type { Architecture } from './models/architecture.ts'
 import type { ModelConfig } from './models/config.ts'
-import type { ActivationDType, PlanTime, Tensor } from './native.ts'
+import type { ActivationDType, PlanTime, Tensor, Weight } from './native.ts'
+import { checkIds, type TokenIds } from './options.ts'
+import type { Parameters } from './parameters.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
-
-/** Numbers of weights. */
-export interface Parameters {
-  total: number
-  /** Used for one token, when it chooses as many FFN experts as it can; embedding rows not counted. */
-  activePerToken: number
-}
 
 /** @internal What loadModel hands over. */
 export interface ModelParts {
@@ -35,13 +30,14 @@ export interface ModelParts {
   device: Device
   dtype: ActivationDType
   threads: number
+  deterministic: boolean
   numBlocks: number
   maxTokens: number
   parameters: Parameters
   tokenizer: Tokenizer | undefined
   stopIds: number[]
-  published: SamplingOptions
-  tensors: Tensor[]
+  checkpointDefaults: CheckpointDefaults
+  tensors: (Tensor | Weight)[]
 }
 
 /**
@@ -63,9 +59,8 @@ export class Model {
   readonly #pool: BlockPool
   readonly #runner: StepRunner
   readonly #scheduler: Scheduler
-  readonly #context: GenerateContext
-  readonly #tensors: Tensor[]
-  readonly #sequences = new Set<Sequence>()
+  readonly #context: SequenceContext
+  readonly #tensors: (Tensor | Weight)[]
   #disposed: Promise<void> | undefined
 
   /** @internal */
@@ -84,15 +79,12 @@ export class Model {
     const vocabulary = Math.min(tokenizer?.size ?? vocabSize, vocabSize)
     this.#runner = new StepRunner(graph, { ...parts, gpu: parts.device.gpu, vocabulary })
     this.#scheduler = new Scheduler(this.#runner, this.#pool)
+    const { stopIds, checkpointDefaults } = parts
     this.#context = {
       scheduler: this.#scheduler,
-      pool: this.#pool,
-      numLayers,
-      vocabSize,
-      stopIds: parts.stopIds,
-      published: parts.published,
-      stream: tokenizer && ((previousId) => tokenizer.stream(previousId)),
-      newSequence: () => this.#newState(),
+      config: graph.config,
+      sequences: new Set(),
+      ...{ numLayers, vocabSize, stopIds, checkpointDefaults, tokenizer },
     }
   }
 
@@ -111,32 +103,24 @@ export class Model {
     options: ForwardOptions = {},
   ): Promise<ForwardResult | ForwardResult[]> {
     this.#check()
-    checkForwardOptions(options)
+    const request = resolveForwardOptions(options)
     const many = Array.isArray(ids) && ids.length > 0 && typeof ids[0] === 'object'
     const all = (many ? ids : [ids]) as TokenIds[]
     for (const one of all) checkIds('forward', one, this.config.vocabSize)
-    const results = await Promise.all(all.map((one) => this.#forwardOne(one, options)))
+    const results = await Promise.all(all.map((one) => this.#forwardOne(one, request)))
     return many ? results : results[0]!
   }
 
-  async #forwardOne(ids: TokenIds, options: ForwardOptions): Promise<ForwardResult> {
+  #forwardOne(ids: TokenIds, request: ForwardRequest): Promise<ForwardResult> {
     const state = this.#newState()
     state.append(ids)
-    try {
-      return await runForward(this.#scheduler, this.config, state, 0, options)
-    } finally {
-      state.dispose()
-    }
+    return runForward(this.#scheduler, this.config, state, 0, request, () => state.dispose())
   }
 
   /** A sequence that keeps its place in the cache. */
   sequence(): Sequence {
     this.#check()
-    const sequence = new Sequence(this.#scheduler, this.config, this.#newState(), (s) =>
-      this.#sequences.delete(s),
-    )
-    this.#sequences.add(sequence)
-    return sequence
+    return new Sequence(this.#context, this.#newState())
   }
 
   /**
@@ -153,22 +137,11 @@ export class Model {
    * @param prompt text, encoded as the tokenizer says (with BOS where it has one), or token ids
    */
   generate(prompt: string | TokenIds, options: GenerateOptions = {}): Generation {
-    const ids = () => {
+    return new Generation(async (emit, left) => {
       this.#check()
-      const encoded = this.#encode(prompt)
-      checkIds('generate', encoded, this.config.vocabSize)
-      return Array.from(encoded)
-    }
-    return new Generation(ids, options, this.#context)
-  }
-
-  #encode(prompt: string | TokenIds): TokenIds {
-    if (typeof prompt !== 'string') return prompt
-    if (!this.tokenizer)
-      badOption('generate', 'prompt', 'token ids, since this model has no tokenizer', prompt)
-    const ids = this.tokenizer.encode(prompt)
-    if (ids.length === 0) badOption('generate', 'prompt', 'at least one token', prompt)
-    return ids
+      const state = this.#newState()
+      return runGenerate(this.#context, state, prompt, options, emit, left, () => state.dispose())
+    })
   }
 
   /**
@@ -192,7 +165,7 @@ export class Model {
 
   async #dispose(): Promise<void> {
     await this.#scheduler.dispose()
-    for (const sequence of this.#sequences) sequence.dispose()
+    for (const sequence of this.#context.sequences) sequence.dispose()
     this.#runner.dispose()
     for (const tensor of this.#tensors) tensor.release()
   }
@@ -202,8 +175,8 @@ export class Model {
   }
 
   #newState(): SequenceState {
-    const hasState = this.config.stateWidths.length > 0
-    return new SequenceState(this.#pool, this.#graph.firstVisible.bind(this.#graph), hasState)
+    const { visibility, layers } = this.#graph
+    return new SequenceState(this.#pool, visibility, keepsState(layers))
   }
 
   #check(): void {

@@ -7,19 +7,30 @@ import { MoeError } from './errors.ts'
 export type DType = 'f32' | 'bf16' | 'f16' | 'i32' | 'u8'
 /** Element type of activations. */
 export type ActivationDType = 'f32' | 'bf16'
-/** How a tensor lies in memory; `panels` and `gate_up` are packed weights (csrc/weights/pack.h). */
-export type Layout = 'rows' | 'panels' | 'gate_up'
+/** How the values of a weight are stored: csrc/weights/format.h. */
+export type WeightFormat = 'f32' | 'bf16'
 export type NumberArray = Float32Array | Int32Array | Uint16Array | Uint8Array
 
 /** Handle of native memory. Arithmetic happens in ops only. */
 export interface Tensor {
   readonly shape: number[]
   readonly dtype: DType
+  readonly bytes: number
   /** View of `count` columns of a [rows, columns] tensor. */
   columns(start: number, count: number): Tensor
   /** View of a list's elements from `start` on, as another shape and a dtype of the same size. */
   view(start: number, shape: number[], dtype: DType): Tensor
   /** Frees the memory now, under all views. */
+  release(): void
+}
+
+/** A matrix [N, K] that GEMMs multiply with, packed for its device. It gets its memory when it is filled. */
+export interface Weight {
+  readonly shape: number[]
+  readonly format: WeightFormat
+  /** What it takes in memory. */
+  readonly bytes: number
+  /** Frees the memory now. */
   release(): void
 }
 
@@ -103,6 +114,13 @@ export type RowRun = [source: Tensor, start: number, count: number]
 /** Every export of the addon; test/boundary/exports.test.ts compares. */
 export interface Native {
   Tensor: new () => Tensor
+  /** `gateUp`: [2I, K] for SwiGLU, gate rows first. */
+  Weight: new (
+    shape: number[],
+    format: WeightFormat,
+    gateUp?: boolean,
+    gpu?: Gpu,
+  ) => Weight
   CancelToken: new () => CancelToken
   MappedFile: new (parts: string[]) => MappedFile
   Device: new (type: 'cuda' | 'cuda-sim', index: number) => Gpu
@@ -113,11 +131,11 @@ export interface Native {
   selectIsa(name: string): void
   /** The usable GPUs, or why there are none. */
   gpus(type: 'cuda' | 'cuda-sim'): { reason: string; gpus: GpuInfo[] }
-  tensor(shape: number[], dtype: DType, layout?: Layout, gpu?: Gpu): Tensor
+  tensor(shape: number[], dtype: DType, gpu?: Gpu): Tensor
   tensorFrom(data: NumberArray, shape: number[], dtype: DType, gpu?: Gpu): Tensor
   /** Copies a row-major tensor, for instance from a mapped file to a GPU. */
   copy(out: Tensor, source: Tensor, cancel?: CancelToken): Promise<void>
-  pack(out: Tensor, rows: RowRun[], cancel?: CancelToken): Promise<void>
+  pack(out: Weight, rows: RowRun[], cancel?: CancelToken): Promise<void>
   /** Widens `source` into `out` from element `at` on. */
   copyToF32(out: Tensor, source: Tensor, at: number): Promise<void>
   dequantizeGptq(
@@ -128,8 +146,8 @@ export interface Native {
     bits: number,
     out: Tensor,
   ): Promise<void>
-  /** Uniform numbers with this mean and standard deviation; the layout does not matter. */
-  fillRandom(out: Tensor, mean: number, scale: number, seed: number): Promise<void>
+  /** Uniform numbers with this mean and standard deviation. */
+  fillRandom(out: Tensor | Weight, mean: number, deviation: number, seed: number): Promise<void>
   /** Seconds of `work` bytes read, bytes of fresh memory written, or operations done by all threads: what this machine can do now. */
   probe(
     kind: 'read' | 'fresh' | 'f32' | 'bf16_dot',

@@ -46,7 +46,7 @@ function describe() {
   const lines = [
     '// Made of csrc/ops/*.h by scripts/generate_ops.mjs, which `npm run build` runs.',
     '',
-    "import type { DType, Plan, Tensor } from '../native.ts'",
+    "import type { DType, Plan, Tensor, Weight } from '../native.ts'",
     '',
     '/** Tokens of one block of the key/value cache. */',
     `export const blockTokens = ${blockTokens}`,

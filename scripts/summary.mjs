@@ -1,17 +1,15 @@
-// Reads vitest's JSON report, lists what was skipped, and ends with `N passed, N failed`.
+// Reads what scripts/reporter.mjs wrote: the time of each test project, what was skipped and what broke, and at the end
+// `N passed, N failed`.
 import { readFileSync } from 'node:fs'
 
-const report = JSON.parse(readFileSync(process.argv[2], 'utf8'))
-const tests = report.testResults.flatMap((file) => file.assertionResults)
-const skipped = tests.filter((test) => test.status === 'pending' || test.status === 'skipped')
-for (const { fullName } of skipped) console.log(`skipped: ${fullName}`)
-// A file that did not even load has no tests, and still is a failure.
-const broken = report.testResults.filter(
-  (file) => file.status === 'failed' && file.assertionResults.length === 0,
-)
-for (const { name, message } of broken) console.log(`failed to load: ${name}\n${message}`)
-const failed = report.numFailedTests + broken.length
-console.log(
-  `${report.numPassedTests} passed, ${failed} failed${skipped.length > 0 ? `, ${skipped.length} skipped` : ''}`,
-)
-process.exitCode = failed > 0 || report.numPassedTests === 0 ? 1 : 0
+const { projects, tests, broken } = JSON.parse(readFileSync(process.argv[2], 'utf8'))
+const of = (state) => tests.filter((test) => test.state === state)
+for (const { project, name } of of('skipped')) console.log(`skipped in ${project}: ${name}`)
+for (const { name, message } of broken) console.log(`failed: ${name}\n${message}`)
+for (const { name, seconds, tests } of projects)
+  console.log(`project ${name}: ${seconds.toFixed(0)} s, ${tests} tests`)
+const [passed, skipped] = [of('passed').length, of('skipped').length]
+// A test that never ended is no success.
+const failed = tests.length - passed - skipped + broken.length
+console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
+process.exitCode = failed > 0 || passed === 0 ? 1 : 0

@@ -18,6 +18,9 @@ const imports = (file: string): string[] =>
     path.relative(root, path.resolve(root, path.dirname(file), m[1]!)),
   )
 
+/** The folders of csrc; a file includes its own and those above it. */
+const rooms = ['core', 'weights', 'ops', 'fused', 'cpu', 'binding']
+
 /** Files under `folder` that refer to something that `matches`. */
 const offenders = (folder: string, refers: (file: string) => string[], matches: RegExp): string[] =>
   files(folder).filter((file) => refers(file).some((target) => matches.test(target)))
@@ -36,12 +39,27 @@ describe('layers', () => {
       [],
     )
   })
-  it('ops know neither layers nor models; kernels know no binding', () => {
+  it('ops know neither layers nor models', () => {
     expect(offenders('lib/ops', imports, /^lib\/(layers|models|routers|engine|weights)/)).toEqual(
       [],
     )
-    expect(offenders('csrc/ops', includes, /binding/)).toEqual([])
-    expect(offenders('csrc/cpu', includes, /binding/)).toEqual([])
+  })
+  it('every folder of csrc is a room', () =>
+    expect(new Set(files('csrc').map((file) => file.split(path.sep)[1]))).toEqual(new Set(rooms)))
+  it.each(rooms)('csrc/%s includes nothing below it', (room) => {
+    const below = rooms.slice(rooms.indexOf(room) + 1)
+    expect(offenders(`csrc/${room}`, includes, new RegExp(`^(${below.join('|')})/`))).toEqual([])
+  })
+  it('what systems differ in is in os_*.cc', () => {
+    const system = /^\s*#\s*(?:el)?if.*(_WIN32|__linux__|__APPLE__|__MINGW32__|__unix__)/m
+    const asks = files('csrc').filter((file) =>
+      system.test(readFileSync(path.join(root, file), 'utf8')),
+    )
+    expect(asks.filter((file) => !/^csrc\/core\/os_\w+\.cc$/.test(file))).toEqual([])
+  })
+  it('types are not told apart by their size', () => {
+    const asks = (file: string) => /sizeof\(\w+\) [!=]= /.test(readFileSync(file, 'utf8'))
+    expect(files('csrc').filter((file) => asks(path.join(root, file)))).toEqual([])
   })
   it('graphs call ops, not the addon', () => {
     const values = (file: string) =>

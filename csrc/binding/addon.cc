@@ -3,19 +3,13 @@
 #include "binding/handles.h"
 #include "binding/plan.h"
 #include "binding/record.h"
+#include "binding/weights.h"
 #include "core/os.h"
 #include "cpu/isa/select.h"
 #include "cpu/machine.h"
-#include "weights/pack.h"
-#include "weights/random.h"
-#include "weights/rope_table.h"
 
 namespace moe {
 namespace {
-
-Napi::Value nothing(Napi::Env env) { return env.Undefined(); }
-
-CpuContext load_context() { return {kernels(), Pool::get(), Pool::get().size()}; }
 
 /// setErrorClass(MoeError): what native code throws.
 void set_error_class(const Napi::CallbackInfo& info) {
@@ -61,29 +55,11 @@ Napi::Value gpus(const Napi::CallbackInfo& info) {
   });
 }
 
-/// tensor(shape, dtype, layout, device): zeroed; a packed one gets its memory when it is packed.
+/// tensor(shape, dtype, device): zeroed.
 Napi::Value tensor(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    const Shape shape = read_shape(info[0]);
-    const DType dtype = read_dtype(info[1]);
-    const Layout layout = read_layout(info[2]);
-    std::shared_ptr<Device> device = read_device(info[3]);
-    if (layout == Layout::rows)
-      return TensorHandle::wrap(info.Env(), make_tensor(shape, dtype, layout, device));
-    if (shape.rank() != 2)
-      fail(Code::shape, "tensor: a packed weight must be [N, K], got ", shape.text());
-    if (layout == Layout::gate_up && shape[0] % 2)
-      fail(Code::shape, "tensor: a gate_up weight must have an even number of rows, got ",
-           shape.text());
-    Tensor packed;
-    packed.slot = std::make_shared<Slot>();
-    packed.slot->buffer = std::make_shared<Buffer>(0, device);
-    packed.slot->bytes = tensor_bytes(shape, dtype, layout, device.get());
-    packed.shape = shape;
-    packed.dtype = dtype;
-    packed.layout = layout;
-    packed.row_stride = packed.last();
-    return TensorHandle::wrap(info.Env(), packed);
+    return TensorHandle::wrap(
+        info.Env(), make_tensor(read_shape(info[0]), read_dtype(info[1]), read_device(info[2])));
   });
 }
 
@@ -94,102 +70,6 @@ Napi::Value copy_array(const Napi::CallbackInfo& info) {
     return TensorHandle::wrap(info.Env(),
                               tensor_from(info[0].As<Napi::TypedArray>(), read_shape(info[1]),
                                           read_dtype(info[2]), read_device(info[3])));
-  });
-}
-
-/// pack(out, [source, start, count][], cancel)
-Napi::Value pack_weight(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    Tensor out = read_tensor(info[0]);
-    std::vector<RowRun> runs;
-    const auto list = info[1].As<Napi::Array>();
-    for (uint32_t i = 0; i < list.Length(); ++i) {
-      const auto run = list.Get(i).As<Napi::Array>();
-      runs.push_back({read_tensor(run.Get(0u)), run.Get(1u).ToNumber().Int64Value(),
-                      run.Get(2u).ToNumber().Int64Value()});
-    }
-    const CancelFlag cancel = read_cancel(info[2]);
-    return Channel::of(info.Env())
-        .run(info.Env(), cancel, [out, runs, cancel]() mutable -> Channel::Result {
-          if (cancel && cancel->load()) fail(Code::cancelled, "cancelled");
-          pack(load_context(), out, runs);
-          for (const RowRun& run : runs) release_pages(run.source);
-          return nothing;
-        });
-  });
-}
-
-/// copy(out, source, cancel)
-Napi::Value copy_tensor(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    Tensor out = read_tensor(info[0]);
-    const Tensor source = read_tensor(info[1]);
-    const CancelFlag cancel = read_cancel(info[2]);
-    return Channel::of(info.Env())
-        .run(info.Env(), cancel, [out, source, cancel]() mutable -> Channel::Result {
-          if (cancel && cancel->load()) fail(Code::cancelled, "cancelled");
-          copy_rows(source, out);
-          release_pages(source);
-          return nothing;
-        });
-  });
-}
-
-/// copyToF32(out, source, at)
-Napi::Value copy_vector(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    Tensor out = read_tensor(info[0]);
-    const Tensor source = read_tensor(info[1]);
-    const int64_t at = info[2].ToNumber().Int64Value();
-    return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
-      copy_to_f32(source, out, at);
-      return nothing;
-    });
-  });
-}
-
-/// dequantizeGptq(qweight, qzeros, scales, gIdx, bits, out)
-Napi::Value dequantize_gptq(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Gptq source{read_tensor(info[0]), read_tensor(info[1]), read_tensor(info[2]),
-                      read_tensor(info[3])};
-    const int bits = info[4].ToNumber().Int32Value();
-    Tensor out = read_tensor(info[5]);
-    return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
-      dequantize(load_context(), source, bits, out);
-      for (const Tensor& t : {source.qweight, source.qzeros, source.scales, source.g_idx})
-        release_pages(t);
-      return nothing;
-    });
-  });
-}
-
-/// ropeTable(out, base, positionScale, 'exact' | 'bf16-frequencies' | 'published')
-Napi::Value make_rope_table(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    Tensor out = read_tensor(info[0]);
-    const double base = info[1].ToNumber().DoubleValue(), scale = info[2].ToNumber().DoubleValue();
-    const std::string name = info[3].ToString().Utf8Value();
-    const auto rounding = name == "published"          ? RopeRounding::bf16
-                          : name == "bf16-frequencies" ? RopeRounding::bf16_frequencies
-                                                       : RopeRounding::exact;
-    return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
-      rope_table(out, base, scale, rounding);
-      return nothing;
-    });
-  });
-}
-
-/// fillRandom(out, mean, scale, seed)
-Napi::Value fill(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    Tensor out = read_tensor(info[0]);
-    const float mean = info[1].ToNumber().FloatValue(), scale = info[2].ToNumber().FloatValue();
-    const auto seed = static_cast<uint64_t>(info[3].ToNumber().Int64Value());
-    return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
-      fill_random(load_context(), out, mean, scale, seed);
-      return nothing;
-    });
   });
 }
 
@@ -229,14 +109,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("gpus", gpus);
   add("tensor", tensor);
   add("tensorFrom", copy_array);
-  add("pack", pack_weight);
-  add("copy", copy_tensor);
-  add("copyToF32", copy_vector);
-  add("dequantizeGptq", dequantize_gptq);
-  add("fillRandom", fill);
   add("probe", run_probe);
-  add("ropeTable", make_rope_table);
   add("describeOps", describe_ops);
+  define_weights(env, exports);
   return exports;
 }
 

@@ -15,7 +15,8 @@
 #include <mutex>
 #include <unordered_map>
 
-#include "core/plan.h"
+#include "core/cancel.h"
+#include "core/error.h"
 
 namespace moe {
 

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "core/device.h"
+
 namespace moe {
 
 DType read_dtype(const Napi::Value& value) {
@@ -9,14 +11,6 @@ DType read_dtype(const Napi::Value& value) {
   for (DType dtype : {DType::f32, DType::bf16, DType::f16, DType::i32, DType::u8})
     if (name == dtype_name(dtype)) return dtype;
   fail(Code::dtype, "tensor: dtype must be f32 | bf16 | f16 | i32 | u8, got ", name);
-}
-
-Layout read_layout(const Napi::Value& value) {
-  const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "rows";
-  if (name == "rows") return Layout::rows;
-  if (name == "panels") return Layout::panels;
-  if (name == "gate_up") return Layout::gate_up;
-  fail(Code::option, "tensor: layout must be rows | panels | gate_up, got ", name);
 }
 
 Shape read_shape(const Napi::Value& value) {
@@ -52,7 +46,7 @@ Tensor tensor_from(const Napi::TypedArray& array, const Shape& shape, DType dtyp
       static_cast<int64_t>(array.ElementLength()) != shape.count())
     fail(Code::shape, "tensor: data must have ", shape.count(), " elements of ", dtype_bytes(dtype),
          " bytes, got ", array.ElementLength(), " of ", array.ElementSize());
-  Tensor tensor = make_tensor(shape, dtype, Layout::rows, device);
+  Tensor tensor = make_tensor(shape, dtype, device);
   const auto* bytes =
       static_cast<const std::byte*>(array.ArrayBuffer().Data()) + array.ByteOffset();
   if (device)
@@ -109,6 +103,7 @@ Napi::Function TensorHandle::define(Napi::Env env) {
   return DefineClass(env, "Tensor",
                      {InstanceAccessor<&TensorHandle::shape>("shape"),
                       InstanceAccessor<&TensorHandle::dtype>("dtype"),
+                      InstanceAccessor<&TensorHandle::bytes>("bytes"),
                       InstanceMethod<&TensorHandle::columns>("columns"),
                       InstanceMethod<&TensorHandle::view>("view"),
                       InstanceMethod<&TensorHandle::release>("release")});
@@ -136,11 +131,14 @@ Napi::Value TensorHandle::dtype(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), dtype_name(tensor.dtype));
 }
 
+Napi::Value TensorHandle::bytes(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(tensor.bytes()));
+}
+
 Napi::Value TensorHandle::columns(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const int64_t start = info[0].ToNumber().Int64Value(), count = info[1].ToNumber().Int64Value();
-    if (tensor.layout != Layout::rows || tensor.shape.rank() != 2)
-      fail(Code::shape, "columns: tensor must be row-major of 2 dimensions");
+    if (tensor.shape.rank() != 2) fail(Code::shape, "columns: tensor must have 2 dimensions");
     if (start < 0 || count < 0 || start + count > tensor.dim(1))
       fail(Code::option, "columns: range must be inside ", tensor.dim(1), ", got ", start, " + ",
            count);
@@ -159,7 +157,7 @@ Napi::Value TensorHandle::view(const Napi::CallbackInfo& info) {
     Tensor part = tensor;
     part.shape = read_shape(info[1]);
     part.dtype = read_dtype(info[2]);
-    if (tensor.layout != Layout::rows || tensor.shape.rank() != 1)
+    if (tensor.shape.rank() != 1)
       fail(Code::shape, "view: tensor must have 1 dimension, got ", tensor.shape.text());
     if (dtype_bytes(part.dtype) != dtype_bytes(tensor.dtype))
       fail(Code::dtype, "view: dtype must be as wide as ", dtype_name(tensor.dtype), ", got ",

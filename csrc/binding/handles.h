@@ -2,11 +2,20 @@
 
 #include <napi.h>
 
+#include <random>
+
 #include "binding/channel.h"
 #include "core/tensor.h"
 #include "weights/mapped_file.h"
 
 namespace moe {
+
+/// A type tag made at load: two copies of the addon, whose handles differ, may meet in one process.
+inline napi_type_tag random_tag() {
+  std::random_device device;
+  const auto word = [&] { return uint64_t{device()} << 32 | device(); };
+  return {word(), word()};
+}
 
 /// ObjectWrap::Unwrap does not look at what it unwraps, so every handle carries a type tag.
 template <class Handle>
@@ -22,7 +31,7 @@ Handle* unwrap(const Napi::Value& value, const char* what) {
 
 class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
  public:
-  static constexpr napi_type_tag kTag{0x6d6f652d6e617469, 0x76652d74656e7301};
+  static inline const napi_type_tag kTag = random_tag();
   static Napi::Function define(Napi::Env env);
   static Napi::Value wrap(Napi::Env env, Tensor tensor);
   explicit TensorHandle(const Napi::CallbackInfo& info);
@@ -32,6 +41,7 @@ class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
  private:
   Napi::Value shape(const Napi::CallbackInfo& info);
   Napi::Value dtype(const Napi::CallbackInfo& info);
+  Napi::Value bytes(const Napi::CallbackInfo& info);
   Napi::Value columns(const Napi::CallbackInfo& info);
   Napi::Value view(const Napi::CallbackInfo& info);
   void release(const Napi::CallbackInfo& info);
@@ -39,7 +49,7 @@ class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
 
 class CancelHandle : public Napi::ObjectWrap<CancelHandle> {
  public:
-  static constexpr napi_type_tag kTag{0x6d6f652d6e617469, 0x76652d63616e6301};
+  static inline const napi_type_tag kTag = random_tag();
   static Napi::Function define(Napi::Env env);
   explicit CancelHandle(const Napi::CallbackInfo& info);
 
@@ -51,7 +61,7 @@ class CancelHandle : public Napi::ObjectWrap<CancelHandle> {
 
 class FileHandle : public Napi::ObjectWrap<FileHandle> {
  public:
-  static constexpr napi_type_tag kTag{0x6d6f652d6e617469, 0x76652d66696c6501};
+  static inline const napi_type_tag kTag = random_tag();
   static Napi::Function define(Napi::Env env);
   explicit FileHandle(const Napi::CallbackInfo& info);
 
@@ -66,7 +76,7 @@ class FileHandle : public Napi::ObjectWrap<FileHandle> {
 /// A GPU; `undefined` in its place means the CPU.
 class DeviceHandle : public Napi::ObjectWrap<DeviceHandle> {
  public:
-  static constexpr napi_type_tag kTag{0x6d6f652d6e617469, 0x76652d6465766901};
+  static inline const napi_type_tag kTag = random_tag();
   static Napi::Function define(Napi::Env env);
   explicit DeviceHandle(const Napi::CallbackInfo& info);
 
@@ -78,7 +88,6 @@ class DeviceHandle : public Napi::ObjectWrap<DeviceHandle> {
 
 DType read_dtype(const Napi::Value& value);
 Shape read_shape(const Napi::Value& value);
-Layout read_layout(const Napi::Value& value);
 std::shared_ptr<Device> read_device(const Napi::Value& value);
 Tensor read_tensor(const Napi::Value& value);  // undefined and null give an empty tensor
 CancelFlag read_cancel(const Napi::Value& value);

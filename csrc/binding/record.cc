@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "binding/weights.h"
 #include "ops/all.h"
 
 namespace moe {
@@ -32,6 +33,12 @@ void read_field(const Napi::Value& value, Tensor& field, Place place) {
   if (!is_handle<TensorHandle>(value)) place.must("a tensor", value);
   field = read_tensor(value);
   if (!field) place.must("a tensor", value);
+}
+
+const char* type_of(const Weight&) { return "Weight"; }
+void read_field(const Napi::Value& value, Weight& field, Place place) {
+  if (!is_handle<WeightHandle>(value)) place.must("a weight", value);
+  field = read_weight(value);
 }
 
 const char* type_of(float) { return "number"; }
@@ -77,7 +84,7 @@ void read_field(const Napi::Value& value, uint8_t& field, Place place) {
   field = flag;
 }
 
-const char* type_of(const std::vector<Tensor>&) { return "readonly Tensor[]"; }
+const char* type_of(const std::vector<Weight>&) { return "readonly Weight[]"; }
 const char* type_of(const std::vector<ExpertKind>&) { return "readonly ExpertKind[]"; }
 template <class Item>
 void read_field(const Napi::Value& value, std::vector<Item>& field, Place place) {

@@ -8,6 +8,7 @@ namespace moe {
 class Check {
  public:
   explicit Check(const char* where) : where_(where) {}
+  const char* where() const { return where_; }
 
   void shape(const char* name, const Tensor& tensor, const Shape& expected) const {
     present(name, tensor);
@@ -45,18 +46,8 @@ class Check {
 
   void contiguous(const char* name, const Tensor& tensor) const {
     present(name, tensor);
-    if (tensor.layout != Layout::rows)
-      fail(Code::shape, where_, ": ", name, " must be row-major, got a packed weight");
     if (!tensor.contiguous())
       fail(Code::shape, where_, ": ", name, " must be contiguous, got a column slice");
-  }
-
-  void packed(const char* name, const Tensor& tensor, Layout layout) const {
-    rank(name, tensor, 2);
-    dtype(name, tensor, {DType::f32, DType::bf16});
-    if (tensor.layout != layout)
-      fail(Code::shape, where_, ": ", name, " must be ",
-           layout == Layout::gate_up ? "a packed gate_up weight" : "a packed weight");
   }
 
   void present(const char* name, const Tensor& tensor) const {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <tuple>
+#include <vector>
 
 #include "core/tensor.h"
 
@@ -81,12 +82,9 @@ struct Access {
   bool writes;
 };
 
-/// One op among the accesses: those of its fields.
+/// Adds what a field touches: its type's overload, where the type is declared.
 inline void add_access(std::vector<Access>& accesses, const Tensor& tensor, bool writes) {
   if (tensor) accesses.push_back({tensor, writes});
-}
-inline void add_access(std::vector<Access>& accesses, const std::vector<Tensor>& list, bool) {
-  for (const Tensor& tensor : list) accesses.push_back({tensor, false});
 }
 template <class Other>
 void add_access(std::vector<Access>&, const Other&, bool) {}

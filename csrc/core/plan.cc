@@ -24,10 +24,10 @@ Tensor Plan::view(const std::shared_ptr<Buffer>& buffer, const Shape& shape, DTy
   Tensor tensor;
   tensor.slot = std::make_shared<Slot>();
   tensor.slot->buffer = buffer;
-  tensor.slot->bytes = tensor_bytes(shape, dtype, Layout::rows, device());
   tensor.dtype = dtype;
   tensor.shape = shape;
   tensor.row_stride = tensor.last();
+  tensor.slot->bytes = tensor.bytes();
   return tensor;
 }
 

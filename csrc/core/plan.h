@@ -1,20 +1,18 @@
 #pragma once
 
-#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "core/cancel.h"
 #include "core/context.h"
 #include "core/device.h"
 #include "core/fields.h"
 #include "core/op.h"
 
 namespace moe {
-
-using CancelFlag = std::shared_ptr<std::atomic<bool>>;
 
 /// An op as plans hold it.
 class AnyOp {

@@ -40,13 +40,6 @@ class Shape {
   int rank_ = 0;
 };
 
-/// How a tensor's elements lie in memory.
-enum class Layout : uint8_t {
-  rows,     // row-major; rows may be further apart than their length
-  panels,   // [N, K] weight packed for the GEMM: weights/pack.h, on a GPU weights/fragments.h
-  gate_up,  // the same for SwiGLU: gate rows lie beside the up rows that belong to them
-};
-
 /// Where a tensor's bytes are. Activations move when a plan is laid out, so tensors refer to a
 /// slot.
 struct Slot {
@@ -65,12 +58,12 @@ struct Slot {
   Device* device() const { return buffer ? buffer->device().get() : nullptr; }
 };
 
-/// A view of a slot. Cheap to copy; ops hold tensors by value.
+/// A row-major view of a slot, whose rows may be further apart than their length. Cheap to copy;
+/// ops hold tensors by value.
 struct Tensor {
   std::shared_ptr<Slot> slot;
   size_t offset = 0;  // bytes from the slot's start
   DType dtype = DType::f32;
-  Layout layout = Layout::rows;
   Shape shape;
   int64_t row_stride = 0;  // elements between rows of the last dimension
 
@@ -78,6 +71,7 @@ struct Tensor {
   int64_t dim(int i) const { return shape[i]; }
   int64_t rows() const { return shape.rank() ? shape.count() / std::max<int64_t>(last(), 1) : 1; }
   int64_t last() const { return shape.rank() ? shape[shape.rank() - 1] : 1; }
+  size_t bytes() const { return static_cast<size_t>(shape.count()) * dtype_bytes(dtype); }
   bool contiguous() const { return row_stride == last() || rows() <= 1; }
 
   template <class T>
@@ -90,11 +84,7 @@ struct Tensor {
   }
 };
 
-/// Bytes that a packed or row-major tensor of this kind takes there.
-size_t tensor_bytes(const Shape& shape, DType dtype, Layout layout, const Device* device);
-
 /// A zeroed tensor that owns its memory, on the host or on `device`.
-Tensor make_tensor(const Shape& shape, DType dtype, Layout layout = Layout::rows,
-                   std::shared_ptr<Device> device = nullptr);
+Tensor make_tensor(const Shape& shape, DType dtype, std::shared_ptr<Device> device = nullptr);
 
 }  // namespace moe

@@ -1,16 +1,17 @@
 #pragma once
 
-#include "core/check.h"
+#include "core/tensor.h"
 #include "cpu/context.h"
 #include "ops/activation.h"
+#include "weights/weight.h"
 
 namespace moe {
 
 /// What Linear and GroupedGemm share: one GEMM per group over packed weights.
-struct GemmArgs {
+struct GemmCall {
   const Tensor& x;
   const int32_t* offsets;  // [groups + 1]
-  const Tensor* weights;   // [groups]
+  const Weight* weights;   // [groups], of one shape and format
   int64_t groups;
   const float* bias;       // [weight rows] or null
   const Tensor* residual;  // or null
@@ -19,12 +20,9 @@ struct GemmArgs {
   const Tensor& scratch;
 };
 
-void gemm_cpu(const CpuContext& cpu, const GemmArgs& args);
+void gemm_cpu(const CpuContext& cpu, const GemmCall& call);
 
-void check_gemm(const Check& check, const char* name, const Tensor& x, const Tensor& weight,
-                Activation activation, DType out);
-/// Width of the output.
-int64_t outputs_of(const Tensor& weight, Activation activation);
-size_t gemm_scratch_bytes(const Tensor& x, int64_t groups);
+/// Of `scratch`, for rows like those of x.
+size_t gemm_scratch_bytes(const Tensor& x, WeightFormat format, int64_t groups);
 
 }  // namespace moe

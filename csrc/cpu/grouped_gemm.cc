@@ -16,4 +16,9 @@ void GroupedGemm::run_cpu(const CpuContext& cpu) const {
                  .scratch = scratch});
 }
 
+size_t GroupedGemm::scratch_bytes(const Device* device) const {
+  return device ? 0
+                : gemm_scratch_bytes(x, weights[0].format, static_cast<int64_t>(weights.size()));
+}
+
 }  // namespace moe

@@ -17,4 +17,8 @@ void Linear::run_cpu(const CpuContext& cpu) const {
                  .scratch = scratch});
 }
 
+size_t Linear::scratch_bytes(const Device* device) const {
+  return device ? 0 : gemm_scratch_bytes(x, weight.format, 1);
+}
+
 }  // namespace moe

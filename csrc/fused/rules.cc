@@ -103,7 +103,7 @@ std::optional<Match> route(const std::vector<Node>& nodes, size_t consumer) {
   fused.project = *project;
   if (project->residual) {
     const auto* carry = fused.attention ? nullptr : find.producer<Linear>(project->residual);
-    if (!carry || !plain(*carry) || carry->weight.dtype != project->weight.dtype ||
+    if (!carry || !plain(*carry) || carry->weight.format != project->weight.format ||
         carry->x.dim(1) != top_k->logits.dim(1) || carry->x.dtype != DType::f32)
       return std::nullopt;
     fused.carry = *carry;
@@ -136,7 +136,7 @@ std::optional<Match> gather_gemm(const std::vector<Node>& nodes, size_t consumer
   Finder find(nodes, consumer);
   const auto* permute = find.producer<Permute>(gemm->x);
   if (!permute || !same(permute->out, gemm->x) || permute->scale != 1.f ||
-      !streams_weights(gemm->x.dtype, gemm->weights[0].dtype, gemm->x.dim(0),
+      !streams_weights(gemm->x.dtype, gemm->weights[0].format, gemm->x.dim(0),
                        static_cast<int64_t>(gemm->weights.size()), gemm->deterministic))
     return std::nullopt;
   if (wanted_after(nodes, consumer, permute->out)) return std::nullopt;

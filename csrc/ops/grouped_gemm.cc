@@ -1,7 +1,7 @@
 #include "ops/grouped_gemm.h"
 
 #include "core/gpu_limits.h"
-#include "cpu/gemm.h"
+#include "ops/gemm.h"
 
 namespace moe {
 
@@ -13,10 +13,13 @@ void GroupedGemm::check() const {
   if (weights.empty()) fail(Code::option, kName, ": weights must be at least one, got none");
   check.shape("offsets", offsets, {static_cast<int64_t>(weights.size()) + 1});
   check.dtype("offsets", offsets, {DType::i32});
-  for (const Tensor& weight : weights) {
+  for (const Weight& weight : weights) {
     check_gemm(check, "weights", x, weight, activation, dtype);
-    check.shape("weights", weight, weights[0].shape);
-    check.dtype("weights", weight, {weights[0].dtype});
+    if (!(weight.shape() == weights[0].shape()))
+      fail(Code::shape, kName, ": weights must all be ", weights[0].shape().text(), ", got ",
+           weight.shape().text());
+    if (weight.format != weights[0].format)
+      fail(Code::dtype, kName, ": weights must be of one format, got two");
   }
 }
 
@@ -28,10 +31,6 @@ void GroupedGemm::check_gpu() const {
 
 void GroupedGemm::make_outputs(const Make& make) {
   out = make({x.dim(0), outputs_of(weights[0], activation)}, dtype);
-}
-
-size_t GroupedGemm::scratch_bytes(const Device* device) const {
-  return device ? 0 : gemm_scratch_bytes(x, static_cast<int64_t>(weights.size()));
 }
 
 }  // namespace moe

@@ -2,6 +2,7 @@
 
 #include "core/op.h"
 #include "ops/activation.h"
+#include "weights/weight.h"
 
 namespace moe {
 
@@ -9,14 +10,14 @@ namespace moe {
 ///
 ///   out[r, :] = activation(x[r, :] W_g^T)  for offsets[g] <= r < offsets[g + 1]
 ///
-/// Weights come as one per expert, so that they can live anywhere. Sums in f32. Rows at and beyond
+/// Weights come one per expert, so that they can live anywhere. Sums in f32. Rows at and beyond
 /// offsets[G] are not touched.
 struct GroupedGemm {
   static constexpr const char* kName = "groupedGemm";
 
   Tensor x;                     // [R, K] f32 | bf16
   Tensor offsets;               // [G + 1] i32
-  std::vector<Tensor> weights;  // G times [N, K] packed; gate_up for swiglu
+  std::vector<Weight> weights;  // G times [N, K] of one format; gate_up for swiglu
   Activation activation = Activation::none;
   DType dtype = DType::f32;  // f32 | bf16
   Tensor out;                // [R, N] ([R, N / 2] for swiglu) dtype
@@ -41,9 +42,9 @@ struct GroupedGemm {
 /// Whether a GPU streams the weights for `rows` rows of all groups (gemm_few) instead of tiling
 /// them. Up to about 16 rows a group the weights' bytes are all that counts, and a tile of 64 rows
 /// would be mostly empty. Only bf16 by bf16 has tiles.
-constexpr bool streams_weights(DType x, DType weight, int64_t rows, int64_t groups,
+constexpr bool streams_weights(DType x, WeightFormat weight, int64_t rows, int64_t groups,
                                bool deterministic) {
-  const bool matrices = x == DType::bf16 && weight == DType::bf16;
+  const bool matrices = x == DType::bf16 && weight == WeightFormat::bf16;
   return deterministic || !matrices || rows <= 16 * groups;
 }
 

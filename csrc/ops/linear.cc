@@ -1,6 +1,6 @@
 #include "ops/linear.h"
 
-#include "cpu/gemm.h"
+#include "ops/gemm.h"
 
 namespace moe {
 
@@ -11,7 +11,7 @@ void Linear::check() const {
   check_gemm(check, "weight", x, weight, activation, dtype);
   const int64_t N = outputs_of(weight, activation);
   if (bias) {
-    check.shape("bias", bias, {weight.dim(0)});
+    check.shape("bias", bias, {weight.N});
     check.dtype("bias", bias, {DType::f32});
   }
   if (residual) {
@@ -22,10 +22,6 @@ void Linear::check() const {
 
 void Linear::make_outputs(const Make& make) {
   out = make({x.dim(0), outputs_of(weight, activation)}, dtype);
-}
-
-size_t Linear::scratch_bytes(const Device* device) const {
-  return device ? 0 : gemm_scratch_bytes(x, 1);
 }
 
 }  // namespace moe

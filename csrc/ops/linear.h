@@ -2,6 +2,7 @@
 
 #include "core/op.h"
 #include "ops/activation.h"
+#include "weights/weight.h"
 
 namespace moe {
 
@@ -11,7 +12,7 @@ struct Linear {
   static constexpr const char* kName = "linear";
 
   Tensor x;         // [T, K] f32 | bf16, may be a column slice
-  Tensor weight;    // [N, K] packed; gate_up for swiglu
+  Weight weight;    // [N, K]; gate_up for swiglu
   Tensor bias;      // [N] f32; gate rows, then up rows for swiglu
   Tensor residual;  // [T, N] f32
   Activation activation = Activation::none;

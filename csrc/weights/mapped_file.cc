@@ -48,19 +48,19 @@ MappedFile::~MappedFile() {
 }
 
 Tensor MappedFile::tensor(size_t offset, const Shape& shape, DType dtype) {
-  const size_t bytes = tensor_bytes(shape, dtype, Layout::rows, nullptr);
+  Tensor tensor;
+  tensor.slot = std::make_shared<Slot>();
+  tensor.dtype = dtype;
+  tensor.shape = shape;
+  tensor.row_stride = tensor.last();
+  const size_t bytes = tensor.bytes();
   if (offset > bytes_ || bytes > bytes_ - offset)
     fail(Code::checkpoint, "file: tensor must end before byte ", bytes_, ", got ", offset, " + ",
          bytes);
-  Tensor tensor;
-  tensor.slot = std::make_shared<Slot>();
   tensor.slot->external = data() + offset;
   tensor.slot->in_file = mapped_ != nullptr;
   tensor.slot->bytes = bytes;
   tensor.slot->owner = shared_from_this();
-  tensor.dtype = dtype;
-  tensor.shape = shape;
-  tensor.row_stride = tensor.last();
   return tensor;
 }
 

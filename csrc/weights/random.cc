@@ -20,9 +20,8 @@ void FillRandom::run_cpu(const CpuContext& cpu) const {
 void fill_random(const CpuContext& cpu, Tensor& out, float mean, float deviation, uint64_t seed) {
   Check("random").activation("out", out);
   Device* device = out.slot->device();
-  const size_t bytes = tensor_bytes(out.shape, out.dtype, out.layout, device);
-  out.slot->buffer->reserve(std::max<size_t>(bytes, 1));
-  const FillRandom op{out, static_cast<int64_t>(bytes / dtype_bytes(out.dtype)), mean,
+  out.slot->buffer->reserve(std::max<size_t>(out.slot->bytes, 1));
+  const FillRandom op{out, out.shape.count(), mean,
                       deviation * 1.7320508f /* of a uniform distribution */, seed};
   if (!device) return op.run_cpu(cpu);
   device->run(device->kernel(FillRandom::kName), &op);

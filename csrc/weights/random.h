@@ -11,8 +11,8 @@ namespace moe {
 struct FillRandom {
   static constexpr const char* kName = "fill_random";
 
-  Tensor out;  // f32 | bf16, any layout; all `count` values of its memory
-  int64_t count;
+  Tensor out;     // f32 | bf16, row-major or the elements of a weight
+  int64_t count;  // of its values
   float mean, width;
   uint64_t seed;
 

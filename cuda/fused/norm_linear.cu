@@ -80,7 +80,7 @@ void NormLinear::run_cuda(const CudaContext& cuda) const {
   const NormArgs rows{rows_of<const float>(norm.x), norm.weight.as<const float>(), norm.eps,
                       static_cast<int>(H), in_quads(norm.x, norm.weight, norm.out, norm.exact)};
   dispatch_activation(norm.out.dtype, kName, [&](auto x_tag) {
-    dispatch_activation(linear.weight.dtype, kName, [&](auto weight_tag) {
+    dispatch_activation(dense_dtype(linear.weight.format), kName, [&](auto weight_tag) {
       using X = decltype(x_tag);
       using W = decltype(weight_tag);
       const auto launch = [&](auto kernel, const auto& before) {

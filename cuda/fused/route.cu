@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(32 * kFewWarps, 1)
 
 template <class X, class W>
 void launch(const CudaContext& cuda, const Route& op, size_t shared) {
-  const auto P = static_cast<int>(op.project.weight.dim(0));
+  const auto P = static_cast<int>(op.project.weight.N);
   const int64_t E = op.top_k.logits.dim(1);
   const NormArgs norm{rows_of<const float>(op.norm.x), op.norm.weight.as<const float>(),
                       op.norm.eps, static_cast<int>(op.norm.x.dim(1)),
@@ -123,15 +123,15 @@ void launch(const CudaContext& cuda, const Route& op, size_t shared) {
   RouteArgs args{};
   args.norm = norm;
   args.P = P;
-  args.steps = static_cast<int>(FragmentGrid(P, norm.H, Layout::panels).steps);
-  args.weight = op.project.weight.as<std::byte>();
+  args.steps = static_cast<int>(FragmentGrid::steps_of(norm.H));
+  args.weight = op.project.weight.data();
   args.projected = rows_of<float>(op.project.out);
   args.attention = op.attention.has_value();
   args.logits = rows_of<float>(op.top_k.logits);
   if (op.carry) {
     args.previous = rows_of<const float>(op.carry->x);
-    args.gate_map = op.carry->weight.as<std::byte>();
-    args.gate_map_steps = static_cast<int>(FragmentGrid(E, E, Layout::panels).steps);
+    args.gate_map = op.carry->weight.data();
+    args.gate_map_steps = static_cast<int>(FragmentGrid::steps_of(E));
     args.carried = rows_of<float>(op.carry->out);
   }
   cuda.launch(route_few<X, W>, blocks_for(P, kTileRows), 32 * kFewWarps, shared, args,
@@ -142,13 +142,13 @@ void launch(const CudaContext& cuda, const Route& op, size_t shared) {
 
 void Route::run_cuda(const CudaContext& cuda) const {
   const int64_t T = norm.x.dim(0), H = norm.x.dim(1), E = top_k.logits.dim(1);
-  const int64_t P = project.weight.dim(0);
+  const int64_t P = project.weight.N;
   const int64_t row_bytes =
       T * std::max(H * static_cast<int64_t>(dtype_bytes(norm.out.dtype)), (P + E) * 4);
   const size_t shared =
       16 + sizeof(float) * kFewWarps * kTileRows * kMostTokens + static_cast<size_t>(row_bytes);
   if (T == 0 || T > kFewTokens || E > kMostExperts || shared > cuda.shared_bytes ||
-      (carry && carry->weight.dtype != project.weight.dtype)) {
+      (carry && carry->weight.format != project.weight.format)) {
     norm.run_cuda(cuda);
     if (carry) carry->run_cuda(cuda);
     project.run_cuda(cuda);
@@ -156,7 +156,7 @@ void Route::run_cuda(const CudaContext& cuda) const {
     return top_k.run_cuda(cuda);
   }
   dispatch_activation(norm.out.dtype, kName, [&](auto x_tag) {
-    dispatch_activation(project.weight.dtype, kName, [&](auto weight_tag) {
+    dispatch_activation(dense_dtype(project.weight.format), kName, [&](auto weight_tag) {
       launch<decltype(x_tag), decltype(weight_tag)>(cuda, *this, shared);
     });
   });

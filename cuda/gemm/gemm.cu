@@ -3,8 +3,8 @@
 namespace moe {
 
 GemmArgs gemm_args(const GemmOp& op) {
-  const Tensor& weight = op.weights[0];
-  const FragmentGrid grid(weight.dim(0), weight.dim(1), weight.layout);
+  const Weight& weight = op.weights[0];
+  const FragmentGrid grid(weight);
   GemmArgs args{};
   args.x = op.x.as<std::byte>();
   args.x_stride = op.x.row_stride;
@@ -12,7 +12,7 @@ GemmArgs gemm_args(const GemmOp& op) {
   args.gather = op.gather ? op.gather.as<int32_t>() : nullptr;
   args.per_token = op.gather ? static_cast<int>(op.gather.dim(1)) : 1;
   args.groups = static_cast<int>(op.groups);
-  args.K = static_cast<int>(weight.dim(1));
+  args.K = static_cast<int>(weight.K);
   args.N = static_cast<int>(op.out.dim(1));
   args.panels = static_cast<int>(grid.panels);
   args.steps = static_cast<int>(grid.steps);
@@ -32,7 +32,7 @@ GemmArgs gemm_args(const GemmOp& op) {
            t.last() % 8 == 0;
   };
   args.out_aligned = pieces(op.out) && (!op.residual || pieces(op.residual));
-  for (int64_t g = 0; g < op.groups; ++g) args.weights[g] = op.weights[g].as<std::byte>();
+  for (int64_t g = 0; g < op.groups; ++g) args.weights[g] = op.weights[g].data();
   return args;
 }
 
@@ -40,8 +40,8 @@ void gemm_cuda(const CudaContext& cuda, const GemmOp& op) {
   if (op.groups == 0) return;
   const GemmArgs args = gemm_args(op);
   if (args.rows == 0) return;
-  const DType weight = op.weights[0].dtype;
-  if (streams_weights(op.x.dtype, weight, args.rows, args.groups, op.deterministic))
+  const DType weight = dense_dtype(op.weights[0].format);
+  if (streams_weights(op.x.dtype, op.weights[0].format, args.rows, args.groups, op.deterministic))
     return gemm_few(cuda, args, op.x.dtype, weight);
   if (cuda.capability / 10 == 9 && gemm_warpgroup(cuda, args)) return;
   gemm_tiles(cuda, args);

@@ -6,7 +6,7 @@
 
 namespace moe {
 
-constexpr int kPanelRows = FragmentGrid::kPanel;
+constexpr int kPanelRows = kPanel;
 constexpr int kTileRows = FragmentGrid::kTile;
 constexpr int kStepK = FragmentGrid::kStep;
 constexpr int kTileValues = FragmentGrid::kTileValues;

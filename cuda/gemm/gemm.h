@@ -3,7 +3,7 @@
 #include "context.h"
 #include "core/tensor.h"
 #include "ops/grouped_gemm.h"
-#include "weights/fragments.h"
+#include "weights/formats/dense.h"
 
 namespace moe {
 
@@ -12,7 +12,7 @@ struct GemmOp {
   const Tensor& x;
   const Tensor& gather;    // rows of x by group: see GemmArgs; optional, for gemm_few alone
   const int32_t* offsets;  // [groups + 1] on the device; null: one group of all rows
-  const Tensor* weights;   // [groups]
+  const Weight* weights;   // [groups]
   int64_t groups;
   const Tensor& bias;
   const Tensor& residual;

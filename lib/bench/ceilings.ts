@@ -1,7 +1,7 @@
 import type { Device } from '../device.ts'
 import { type ActivationDType, native, type Plan, type Tensor } from '../native.ts'
 import * as ops from '../ops/index.ts'
-import { Workbench } from './bench.ts'
+import { Workbench } from './workbench.ts'
 
 /** What the device can do, measured in the same run as the kernels. */
 export interface Ceilings {
@@ -36,10 +36,10 @@ export class CeilingProbe {
     return new CeilingProbe(bench, await tensor(n), await tensor(n), await tensor(4096))
   }
 
-  async #seconds(kind: 'read' | 'copy' | 'empty', out: Tensor, times = 1): Promise<number> {
+  async #seconds(kind: ops.ProbeKind, out: Tensor, times = 1): Promise<number> {
     const record = Array.from(
       { length: times },
-      () => (plan: Plan) => plan.probe(this.#from, out, kind),
+      () => (plan: Plan) => ops.probe(plan, { from: this.#from, to: out, kind }),
     )
     return (await this.#bench.time(record, 0.03)).min
   }
@@ -71,8 +71,9 @@ async function matrixRate(bench: Workbench): Promise<number> {
   }
   const size = bench.small ? 64 : 8192
   const x = await bench.random([size, size])
-  const weight = await bench.random([size, size], bench.dtype, 'panels')
-  const { min } = await bench.time([(plan) => ops.linear(plan, x, weight, bench.dtype)], 0.2)
+  const weight = await bench.weight([size, size])
+  const { dtype } = bench
+  const { min } = await bench.time([(plan) => ops.linear(plan, { x, weight, dtype })], 0.2)
   bench.release()
   return (2 * size ** 3) / min
 }

@@ -1,11 +1,11 @@
 import { type ArrayTensor, arrayDType } from '../standalone/kernels.ts'
-import type { Workbench } from './bench.ts'
 import { randomNumbers } from './shapes.ts'
+import type { Workbench } from './workbench.ts'
 
 const bits = new DataView(new ArrayBuffer(4))
 
-export function fromBf16(half: number): number {
-  bits.setUint32(0, half << 16)
+export function fromBf16(pattern: number): number {
+  bits.setUint32(0, pattern << 16)
   return bits.getFloat32(0)
 }
 
@@ -43,7 +43,7 @@ export function at(array: ArrayTensor, i: number): number {
  * Compares 64 places of an output with `want`, which gives the number in f64 and the sum of its absolute terms.
  * Returns the first one out of bounds.
  */
-export function sample(
+export function firstDifference(
   { dtype }: Workbench,
   got: ArrayTensor,
   terms: number,
@@ -79,6 +79,19 @@ export function dot(
     magnitude += Math.abs(term)
   }
   return [value, magnitude]
+}
+
+/** Row t of `rmsNorm` of x [T, H], by column. */
+export function normedRow(
+  x: ArrayTensor,
+  weight: ArrayTensor,
+  eps: number,
+  t: number,
+): (h: number) => number {
+  const [, H] = x.shape as [number, number]
+  const row = (h: number) => at(x, t * H + h)
+  const rms = Math.sqrt(dot(H, row, row)[0] / H + eps)
+  return (h) => (row(h) / rms) * at(weight, h)
 }
 
 export const silu = (x: number): number => x / (1 + Math.exp(-x))

@@ -1,13 +1,14 @@
 import { type DeviceInfo, type DeviceName, openDevice } from '../device.ts'
 import { badOption, MoeError } from '../errors.ts'
 import type { ActivationDType } from '../native.ts'
-import { type KernelBench, Workbench } from './bench.ts'
 import { CeilingProbe, type Ceilings } from './ceilings.ts'
 import { attention } from './kernels/attention.ts'
-import { groupedGemm, linear, normLinear } from './kernels/gemm.ts'
-import { combine, permute, route, topK } from './kernels/routing.ts'
+import { normLinear, route } from './kernels/fused.ts'
+import { groupedGemm, linear } from './kernels/gemm.ts'
+import { combine, permute, topK } from './kernels/routing.ts'
 import { embedding, rmsNorm, ropeCache, sampling } from './kernels/rows.ts'
 import { modelShapes, type RoutingName, routings } from './shapes.ts'
+import { type KernelBench, Workbench } from './workbench.ts'
 
 export const benches: KernelBench[] = [
   ...[groupedGemm, linear, normLinear, attention, ropeCache],

@@ -2,7 +2,7 @@ import type { BenchResult } from '../bench/run.ts'
 import { benches, runBenches } from '../bench/run.ts'
 import { modelShapes, type RoutingName, routings } from '../bench/shapes.ts'
 import type { DeviceName } from '../device.ts'
-import { idList, number, parse, printJson } from './options.ts'
+import { choice, idList, number, parse, printJson } from './options.ts'
 
 const help = `moe-native bench [op…]: kernels at the sizes of real models, against what the device can do
 
@@ -54,11 +54,11 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   const say = (line: string) => (json ? process.stderr : process.stdout).write(`${line}\n`)
   const report = await runBenches({
     ...{ ops: rest, device: (values.device ?? 'auto') as DeviceName },
-    ...(values.dtype !== undefined && { dtype: values.dtype as 'bf16' | 'f32' }),
+    ...(values.dtype !== undefined && { dtype: choice(values, 'dtype', ['bf16', 'f32'])! }),
     ...(values.models !== undefined && { models: list(values.models)! }),
     ...(values.tokens !== undefined && { tokens: idList('tokens', String(values.tokens)) }),
     ...(values.routings !== undefined && { routings: list(values.routings) as RoutingName[] }),
-    ...(values.seconds !== undefined && { seconds: number(values, 'seconds')! }),
+    ...(values.seconds !== undefined && { seconds: number(values, 'seconds', 0)! }),
     signal,
     onResult: (result) => say(cells(result)),
   })

@@ -1,6 +1,6 @@
-import type { ForwardOptions } from '../index.ts'
 import { loadWithBar } from './load.ts'
 import {
+  choice,
   idList,
   loadOptions,
   modelDir,
@@ -41,7 +41,7 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   const json = values.json === true
   await using model = await loadWithBar(modelDir(values), { ...loadOptions(values), signal }, json)
   const results = await model.forward(sequences, {
-    logits: values.logits as ForwardOptions['logits'],
+    logits: choice(values, 'logits', ['all', 'last', 'none']),
     hiddenStates: values['hidden-states'] === true,
     routing: values.routing === true,
     signal,

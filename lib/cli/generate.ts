@@ -100,11 +100,13 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   const generation = model.generate(prompt, { ...generateOptions(values), signal })
   if (json) return printJson(await generation)
 
-  if (typeof prompt === 'string') process.stdout.write(prompt)
-  for await (const { text, id } of generation)
-    process.stdout.write(model.tokenizer ? text : `${id} `)
+  let lead = typeof prompt === 'string' ? prompt : ''
+  for await (const { text, id } of generation) {
+    process.stdout.write(lead + (model.tokenizer ? text : `${id} `))
+    lead = ''
+  }
   const { usage, timings } = await generation
-  process.stdout.write('\n')
+  process.stdout.write(`${lead}\n`)
   process.stderr.write(
     `${usage.promptTokens} prompt tokens at ${timings.promptTokensPerSecond.toFixed(0)}/s, ` +
       `${usage.completionTokens} new tokens at ${timings.tokensPerSecond.toFixed(0)}/s ` +

@@ -1,7 +1,8 @@
 import { openDevice } from '../device.ts'
-import { blockBytes } from '../engine/step.ts'
-import { buildModel, countParameters } from '../load.ts'
+import { blockBytes } from '../engine/cache.ts'
+import { buildModel } from '../load.ts'
 import { blockTokens } from '../ops/index.ts'
+import { countParameters } from '../parameters.ts'
 import { openCheckpoint } from '../weights/checkpoint.ts'
 import { loadOptions, modelDir, modelHelp, modelOptions, parse, printJson } from './options.ts'
 import { size } from './progress.ts'
@@ -29,10 +30,10 @@ export async function run(args: string[]): Promise<void> {
     maxTokens: asked ?? 4096,
   })
   const { config } = graph
-  const parameters = countParameters(config, weights)
+  const parameters = countParameters(graph.layers, weights)
   const experts: Record<string, number> = {}
   for (const kind of config.experts) experts[kind] = (experts[kind] ?? 0) + 1
-  const cacheBytesPerToken = blockBytes(config, activations) / blockTokens
+  const cacheBytesPerToken = blockBytes(graph.layers, activations) / blockTokens
   const memory = {
     weightBytes: weights.bytes,
     cacheBytesPerToken,

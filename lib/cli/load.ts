@@ -1,4 +1,5 @@
-import { type LoadModelOptions, loadModel } from '../load.ts'
+import { loadModel } from '../load.ts'
+import type { LoadModelOptions } from '../load_options.ts'
 import type { Model } from '../model.ts'
 import { progressBar } from './progress.ts'
 

@@ -1,7 +1,7 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util'
 import { demoModel } from '../demo.ts'
 import { MoeError } from '../errors.ts'
-import type { LoadModelOptions } from '../load.ts'
+import type { LoadModelOptions } from '../load_options.ts'
 
 export type Options = NonNullable<ParseArgsConfig['options']>
 export type Values = Record<string, string | boolean | (string | boolean)[] | undefined>
@@ -45,13 +45,29 @@ export function parse(
   }
 }
 
-export function number(values: Values, name: string): number | undefined {
+export function number(
+  values: Values,
+  name: string,
+  least = Number.NEGATIVE_INFINITY,
+): number | undefined {
   const text = values[name]
   if (text === undefined) return undefined
   const value = Number(text)
-  if (text === '' || Number.isNaN(value))
-    throw new UsageError(`--${name} must be a number, got '${text}'`)
+  const range = Number.isFinite(least) ? ` of at least ${least}` : ''
+  if (text === '' || !(value >= least))
+    throw new UsageError(`--${name} must be a number${range}, got '${text}'`)
   return value
+}
+
+/** An option that is one of some words. */
+export function choice<T extends string>(
+  values: Values,
+  name: string,
+  known: readonly T[],
+): T | undefined {
+  const text = values[name] as T | undefined
+  if (text === undefined || known.includes(text)) return text
+  throw new UsageError(`--${name} must be ${known.join(' | ')}, got '${text}'`)
 }
 
 /** `1,2,3` as ids. */
@@ -70,11 +86,11 @@ export const modelDir = (values: Values): string =>
 export function loadOptions(values: Values): LoadModelOptions {
   return {
     device: values.device as LoadModelOptions['device'],
-    dtype: values.dtype as LoadModelOptions['dtype'],
-    threads: number(values, 'threads'),
-    maxTokens: number(values, 'max-tokens'),
-    ropeTheta: number(values, 'rope-theta'),
-    ropeTable: values['rope-table'] as LoadModelOptions['ropeTable'],
+    dtype: choice(values, 'dtype', ['auto', 'f32', 'bf16']),
+    threads: number(values, 'threads', 1),
+    maxTokens: number(values, 'max-tokens', 1),
+    ropeTheta: number(values, 'rope-theta', 1),
+    ropeTable: choice(values, 'rope-table', ['published', 'bf16-frequencies', 'exact']),
   }
 }
 

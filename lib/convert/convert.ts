@@ -1,6 +1,7 @@
 import { copyFile, mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { badOption, checkOptions, MoeError } from '../errors.ts'
+import { badOption, MoeError } from '../errors.ts'
+import { checkOptions } from '../options.ts'
 import { readPyTorch, type Source } from './pytorch.ts'
 import { readAt } from './zip.ts'
 

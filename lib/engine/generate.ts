@@ -1,31 +1,27 @@
-import { badOption, checkOptions, MoeError } from '../errors.ts'
-import { blockTokens } from '../ops/index.ts'
-import type { TextStream } from '../tokenizer/index.ts'
-import type { BlockPool } from './blocks.ts'
-import { TraceRows } from './forward.ts'
+import { badOption, MoeError } from '../errors.ts'
+import { checkIds, checkOptions, flagOption, numberOption, type TokenIds } from '../options.ts'
+import type { Tokenizer } from '../tokenizer/index.ts'
+import { maxLogprobs } from './chunk.ts'
 import {
+  Completion,
   type GenerateChunk,
-  Generated,
   type GenerateOptions,
   type GenerateResult,
   type Limits,
-} from './generated.ts'
-import { numberOption, resolveSampling, type SamplingOptions, usesHistory } from './sampling.ts'
+} from './completion.ts'
+import { type CheckpointDefaults, resolveSampling, usesHistory } from './sampling.ts'
 import type { Job, Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
-import { maxLogprobs, type SliceResult } from './slice.ts'
+import { TraceRows } from './trace.ts'
 
 /** What a generation needs of its model. */
 export interface GenerateContext {
   scheduler: Scheduler
-  pool: BlockPool
   numLayers: number
   vocabSize: number
   stopIds: readonly number[]
-  published: SamplingOptions
-  /** Streaming decoder behind `previousId`; undefined without a tokenizer. */
-  stream: ((previousId: number) => TextStream) | undefined
-  newSequence(): SequenceState
+  checkpointDefaults: CheckpointDefaults
+  tokenizer: Tokenizer | undefined
 }
 
 function resolveStops({ stop }: GenerateOptions, hasTokenizer: boolean): readonly string[] {
@@ -48,163 +44,126 @@ function resolveStopIds(
   return new Set(ids)
 }
 
+/** @param before tokens that the sequence has without the prompt */
 function resolveLimits(
   options: GenerateOptions,
+  before: number,
   promptTokens: number,
   context: GenerateContext,
 ): Limits {
-  checkOptions('generate', options)
-  const wanted = numberOption('maxNewTokens', options.maxNewTokens ?? 256, { min: 1, whole: true })
-  const capacity = context.pool.size * blockTokens
-  if (promptTokens > capacity)
+  const { checkpointDefaults: defaults, scheduler } = context
+  const maxNewTokens = numberOption(
+    'maxNewTokens',
+    options.maxNewTokens ?? defaults.maxNewTokens ?? 256,
+    { min: 1, whole: true },
+  )
+  const room = Math.max(0, scheduler.capacity - before)
+  if (promptTokens > room)
     throw new MoeError(
       'ERR_MOE_CONTEXT_FULL',
-      `generate: prompt must be at most ${capacity} tokens (option maxTokens of loadModel), got ${promptTokens}`,
+      `generate: prompt must be at most ${room} tokens (option maxTokens of loadModel), got ${promptTokens}`,
     )
   // The last new token is not processed any more, so it needs no room.
-  const maxNewTokens = Math.min(wanted, capacity - promptTokens + 1)
+  const fitting = Math.min(maxNewTokens, room - promptTokens + 1)
   return {
-    sampling: resolveSampling(options, context.published),
-    maxNewTokens,
-    stops: resolveStops(options, context.stream !== undefined),
+    sampling: resolveSampling(options, defaults),
+    maxNewTokens: fitting,
+    stops: resolveStops(options, context.tokenizer !== undefined),
     stopIds: resolveStopIds(options, context),
     top: numberOption('logprobs', options.logprobs ?? 0, { min: 0, max: maxLogprobs, whole: true }),
-    room: promptTokens + maxNewTokens - 1,
+    reserveTokens: before + promptTokens + fitting - 1,
   }
+}
+
+/** The prompt's ids; a text that continues another one gets no BOS. */
+function encode(
+  prompt: string | TokenIds,
+  continues: boolean,
+  { tokenizer, vocabSize }: GenerateContext,
+): TokenIds {
+  if (typeof prompt !== 'string') {
+    checkIds('generate', prompt, vocabSize)
+    return prompt
+  }
+  if (!tokenizer)
+    badOption('generate', 'prompt', 'token ids, since this model has no tokenizer', prompt)
+  const ids = tokenizer.encode(prompt, { addSpecialTokens: !continues })
+  if (ids.length === 0) badOption('generate', 'prompt', 'at least one token', prompt)
+  checkIds('generate', ids, vocabSize)
+  return ids
 }
 
 /**
- * A running generation: an async iterable of chunks and a promise of the whole result. It runs whether or not
- * anybody iterates; leaving the loop early stops it.
+ * Appends the prompt to `sequence`, then one sampled token after the other until the text ends.
+ *
+ * @param left  aborts, too
+ * @param close called once, in the turn in which the work ends
  */
-export class Generation implements AsyncIterable<GenerateChunk>, PromiseLike<GenerateResult> {
-  readonly #chunks: GenerateChunk[] = []
-  readonly #result: Promise<GenerateResult>
-  readonly #cancel: (reason: unknown) => void
-  /** Iterators that have seen every chunk so far. */
-  #waiting: (() => void)[] = []
-  #ended = false
-
-  /** @internal use model.generate() */
-  constructor(prompt: () => readonly number[], options: GenerateOptions, context: GenerateContext) {
-    const controller = new AbortController()
-    this.#cancel = (reason) => controller.abort(reason)
-    this.#result = new Promise<GenerateResult>((resolve, reject) => {
-      const emit = (chunk: GenerateChunk) => {
-        this.#chunks.push(chunk)
-        this.#wake()
-      }
-      // What this throws rejects.
-      start(prompt(), options, context, controller, emit, resolve, reject)
-    })
-    this.#result
-      .catch(() => {}) // whoever iterates gets the error there
-      .finally(() => {
-        this.#ended = true
-        this.#wake()
-      })
-  }
-
-  #wake(): void {
-    for (const resume of this.#waiting.splice(0)) resume()
-  }
-
-  // biome-ignore lint/suspicious/noThenProperty: being awaitable is the point
-  then<A = GenerateResult, B = never>(
-    onFulfilled?: ((value: GenerateResult) => A | PromiseLike<A>) | null,
-    onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
-  ): Promise<A | B> {
-    return this.#result.then(onFulfilled, onRejected)
-  }
-
-  catch<B = never>(
-    onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
-  ): Promise<GenerateResult | B> {
-    return this.#result.catch(onRejected)
-  }
-
-  finally(onFinally?: (() => void) | null): Promise<GenerateResult> {
-    return this.#result.finally(onFinally)
-  }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<GenerateChunk, void, undefined> {
-    let next = 0
-    try {
-      for (;;) {
-        while (next < this.#chunks.length) yield this.#chunks[next++]!
-        if (this.#ended) break
-        await new Promise<void>((resolve) => this.#waiting.push(resolve))
-      }
-      await this.#result
-    } finally {
-      if (!this.#ended)
-        this.#cancel(new DOMException('The generation was left early', 'AbortError'))
-    }
-  }
-}
-
-function start(
-  prompt: readonly number[],
-  options: GenerateOptions,
+export function runGenerate(
   context: GenerateContext,
-  controller: AbortController,
+  sequence: SequenceState,
+  prompt: string | TokenIds,
+  options: GenerateOptions,
   emit: (chunk: GenerateChunk) => void,
-  resolve: (result: GenerateResult) => void,
-  reject: (error: unknown) => void,
-): void {
-  const limits = resolveLimits(options, prompt.length, context) // throws into the promise
-  const { signal } = options
-  signal?.throwIfAborted()
-  const sequence = context.newSequence()
-  sequence.append(prompt)
-  const run = new Generated(prompt.length, limits, context.stream?.(prompt.at(-1)!), emit)
-  const trace = new TraceRows(context.numLayers)
-  const close = () => {
-    signal?.removeEventListener('abort', onAbort)
-    sequence.dispose()
-  }
-  const job: Job = {
-    sequence,
-    room: limits.room,
-    hiddenStates: false,
-    routing: options.routing ?? false,
-    maxTake: Number.POSITIVE_INFINITY,
-    runsAhead: !usesHistory(limits.sampling),
-    slice: (_, last, ahead) => ({
-      logitRows: 0,
-      draw: last
-        ? {
-            sampling: limits.sampling,
-            step: run.ids.length + Number(ahead),
-            promptLength: prompt.length,
-            top: limits.top,
-          }
-        : undefined,
-    }),
-    onResult(result: SliceResult, take) {
-      if (options.routing) trace.add({ routing: result.routing ?? [] }, 0, take)
-      if (!result.drawn) return true
-      if (run.accept(result.drawn)) {
-        sequence.append([result.drawn.id])
-        return true
-      }
-      close()
-      resolve({ ...run.result(), ...(options.routing && { routing: trace.routing() }) })
-      return false
-    },
-    onError(error) {
-      close()
-      reject(error)
-    },
-  }
-  const onAbort = () => context.scheduler.abort(job, signal!.reason)
-  signal?.addEventListener('abort', onAbort, { once: true })
-  controller.signal.addEventListener(
-    'abort',
-    () => context.scheduler.abort(job, controller.signal.reason),
-    {
-      once: true,
-    },
-  )
-  context.scheduler.submit(job)
+  left: AbortSignal,
+  close: (failed: boolean) => void,
+): Promise<GenerateResult> {
+  return new Promise((resolve, reject) => {
+    checkOptions('generate', options)
+    const routing = flagOption('generate', 'routing', options.routing)
+    const before = sequence.ids.length
+    const from = sequence.processed
+    const ids = encode(prompt, before > 0, context)
+    const limits = resolveLimits(options, before, ids.length, context)
+    const { sampling, top, reserveTokens } = limits
+    const signals = options.signal ? [options.signal, left] : [left]
+    for (const signal of signals) signal.throwIfAborted()
+
+    sequence.append(ids)
+    const promptLength = sequence.ids.length
+    const stream = context.tokenizer?.stream(ids.at(-1)!)
+    const completion = new Completion(ids.length, limits, stream, emit)
+    const trace = new TraceRows(context.numLayers)
+    const end = (failed: boolean) => {
+      for (const signal of signals) signal.removeEventListener('abort', onAbort)
+      close(failed)
+    }
+    const job: Job = {
+      sequence,
+      reserveTokens,
+      hiddenStates: false,
+      routing,
+      maxTokens: Number.POSITIVE_INFINITY,
+      samples: true,
+      usesHistory: usesHistory(sampling),
+      outputs(_, last, ahead) {
+        const step = completion.ids.length + Number(ahead)
+        return { logitRows: 0, sample: last ? { sampling, step, promptLength, top } : undefined }
+      },
+      onResult(result, numTokens) {
+        const skip = Math.min(numTokens, Math.max(0, from - (sequence.cached - numTokens)))
+        if (routing) trace.add({ routing: result.routing ?? [] }, skip, numTokens)
+        if (!result.sampled) return true
+        const more = completion.accept(result.sampled)
+        sequence.append(completion.ids.slice(sequence.ids.length - promptLength))
+        if (more) return true
+        end(false)
+        resolve({ ...completion.result(), ...(routing && { routing: trace.routing() }) })
+        return false
+      },
+      onError(error) {
+        end(true)
+        reject(error)
+      },
+    }
+    function onAbort(this: AbortSignal): void {
+      context.scheduler.abort(job, this.reason)
+    }
+    try {
+      context.scheduler.submit(job)
+      for (const signal of signals) signal.addEventListener('abort', onAbort, { once: true })
+    } catch (error) {
+      job.onError(error)
+    }
+  })
 }

@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto'
-import { badOption } from '../errors.ts'
+import { numberOption } from '../options.ts'
 import type { Json } from '../weights/json.ts'
 
 /** How the next token is chosen. Greedy unless something here, or generation_config.json, asks otherwise. */
@@ -34,41 +34,32 @@ export interface Sampling {
   seed: number
 }
 
-/** A number in [min, max]; with `whole`, an integer. */
-export function numberOption(
-  name: string,
-  value: unknown,
-  { min = -Infinity, max = Infinity, whole = false, where = 'generate' } = {},
-): number {
-  const ok =
-    typeof value === 'number' &&
-    value >= min &&
-    value <= max &&
-    (whole ? Number.isSafeInteger(value) : Number.isFinite(value))
-  if (ok) return value
-  const range =
-    max === Infinity ? (min === -Infinity ? '' : ` of at least ${min}`) : ` from ${min} to ${max}`
-  return badOption(where, name, `a ${whole ? 'whole' : 'finite'} number${range}`, value)
+/** What a checkpoint asks for where the caller says nothing. */
+export interface CheckpointDefaults extends SamplingOptions {
+  maxNewTokens?: number | undefined
 }
 
-/** What generation_config.json asks for, under our names; sampling values count only with do_sample. */
-export function publishedSampling(json: Json): SamplingOptions {
+/** The defaults in generation_config.json; sampling values count only with do_sample. */
+export function checkpointDefaults(json: Json): CheckpointDefaults {
   const number = (key: string) =>
     typeof json[key] === 'number' ? (json[key] as number) : undefined
-  const repetitionPenalty = number('repetition_penalty')
-  if (json.do_sample !== true) return { repetitionPenalty }
+  const always = {
+    maxNewTokens: number('max_new_tokens'),
+    repetitionPenalty: number('repetition_penalty'),
+  }
+  if (json.do_sample !== true) return always
   return {
+    ...always,
     temperature: number('temperature') ?? 1,
     topK: number('top_k'),
     topP: number('top_p'),
     minP: number('min_p'),
-    repetitionPenalty,
   }
 }
 
-/** Validates the caller's options over the published ones. */
-export function resolveSampling(options: SamplingOptions, published: SamplingOptions): Sampling {
-  const pick = <K extends keyof SamplingOptions>(key: K) => options[key] ?? published[key]
+/** Validates the caller's options over the checkpoint's. */
+export function resolveSampling(options: SamplingOptions, defaults: SamplingOptions): Sampling {
+  const pick = <K extends keyof SamplingOptions>(key: K) => options[key] ?? defaults[key]
   const topK = numberOption('topK', pick('topK') ?? 0, { min: 0, max: 0x7fffffff, whole: true })
   const topP = numberOption('topP', pick('topP') ?? 1, { min: 0, max: 1 })
   const minP = numberOption('minP', pick('minP') ?? 0, { min: 0, max: 1 })

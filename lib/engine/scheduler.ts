@@ -1,50 +1,54 @@
-import { MoeError } from '../errors.ts'
+import { disposed, MoeError } from '../errors.ts'
 import { type CancelToken, native } from '../native.ts'
 import { blockTokens } from '../ops/index.ts'
 import type { BlockPool } from './blocks.ts'
+import { type ChunkOutputs, type ChunkResult, maxSequences, type ScheduledChunk } from './chunk.ts'
 import type { SequenceState } from './sequence_state.ts'
-import { maxSequences, type Slice, type SliceResult } from './slice.ts'
-import type { StepRunner } from './step.ts'
+import type { StepRunner } from './step_runner.ts'
 
 /** Work of one caller: tokens of one sequence, to be processed over one or more steps. */
 export interface Job {
   sequence: SequenceState
   /** Tokens, in all, that the cache must have room for before the job starts. */
-  room: number
+  reserveTokens: number
   hiddenStates: boolean
   routing: boolean
   /**
-   * What the next `take` tokens are to yield; `last`: no more tokens wait behind them; `ahead`: they follow a
-   * step that has not ended.
+   * Outputs wanted of the next `numTokens` tokens. `last`: they end the pending input. `ahead`: they follow a step
+   * that has not ended.
    */
-  slice(take: number, last: boolean, ahead: boolean): Omit<Slice, 'sequence' | 'take' | 'ahead'>
-  /** Whether a step may follow one that draws before its token is known. */
-  runsAhead: boolean
+  outputs(numTokens: number, last: boolean, ahead: boolean): ChunkOutputs
+  /** Samples one token after the other. */
+  samples: boolean
+  /** Sampling reads the text so far, so no step may follow before the sampled token is known. */
+  usesHistory: boolean
   /** Most tokens of one step that this job wants, for instance because it reads large logits. */
-  maxTake: number
-  /** Gets a step's results, `sequence.cached` already past it; false when the job is done. */
-  onResult(result: SliceResult, take: number): boolean
+  maxTokens: number
+  /** Gets a step's results, the sequence already past it; false when the job is done. */
+  onResult(result: ChunkResult, numTokens: number): boolean
   onError(error: unknown): void
-  signal?: AbortSignal | undefined
 }
 
-type Batch = { job: Job; take: number }[]
+type Batch = { job: Job; numTokens: number }[]
 
 /** A step on its way. */
 interface Running {
   batch: Batch
   cancel: CancelToken
-  outcome: Promise<{ results: SliceResult[] } | { error: unknown }>
+  outcome: Promise<{ results: ChunkResult[] } | { error: unknown }>
+  /** Resolves when the results have reached their jobs. */
+  settled: Promise<void>
+  settle(): void
 }
 
 /**
  * Shares steps among all jobs that wait: whoever waits is in the next step, decode tokens first, then prompts
  * in order of arrival, up to the runner's limit. A job starts when the cache has room for all it may need, so
- * that started jobs never wait for each other.
+ * that started jobs never wait for each other's blocks.
  *
- * While nobody comes or goes, the step after the one that runs is already asked for, with the tokens that one
- * will draw: the device never waits for JavaScript. When a text then ends, what was computed ahead of it is
- * dropped.
+ * Scheduling is asynchronous: while nobody comes or goes, the step after the one that runs is already asked for,
+ * with the tokens that one will sample, so the device never waits for JavaScript. When a text then ends, what was
+ * computed ahead of it is dropped.
  */
 export class Scheduler {
   readonly #runner: StepRunner
@@ -60,13 +64,15 @@ export class Scheduler {
     this.#pool = pool
   }
 
+  /** Tokens that the cache holds. */
+  get capacity(): number {
+    return this.#pool.size * blockTokens
+  }
+
   /** Queues a job. Its signal, the scheduler's end and failures reach it through `onError`. */
   submit(job: Job): void {
-    const capacity = this.#pool.size * blockTokens
-    if (job.room > capacity) {
-      job.onError(contextFull(capacity, job.room))
-      return
-    }
+    if (this.#disposed) disposed('model')
+    if (job.reserveTokens > this.capacity) throw contextFull(this.capacity, job.reserveTokens)
     this.#waiting.push(job)
     this.#loop ??= this.#run()
   }
@@ -84,10 +90,10 @@ export class Scheduler {
       if (!batch.some(({ job }) => this.#active.includes(job))) cancel.cancel()
   }
 
-  /** Whether the sequence is in a job or a step that is not done. */
-  busy(sequence: SequenceState): boolean {
-    const running = [...this.#steps].flatMap(({ batch }) => batch.map(({ job }) => job))
-    return [...this.#waiting, ...this.#active, ...running].some((job) => job.sequence === sequence)
+  /** Resolves when no step has the sequence any more, such as one that ran ahead of the end of its text. */
+  async idle(sequence: SequenceState): Promise<void> {
+    for (const { batch, settled } of this.#steps)
+      if (batch.some(({ job }) => job.sequence === sequence)) await settled
   }
 
   /** Ends all jobs with ERR_MOE_DISPOSED and resolves when the last step has ended. */
@@ -129,18 +135,19 @@ export class Scheduler {
     return undefined
   }
 
-  /** The step behind one that draws for everybody. */
+  /** The step behind one that samples for everybody. */
   #ahead({ batch }: Running): Running | undefined {
     if (this.#disposed) return undefined
     this.#admit()
     if (this.#active.length !== batch.length) return undefined
-    for (const { job, take } of batch) {
+    for (const { job, numTokens } of batch) {
       const { ids, cached } = job.sequence
-      const draws = cached + take === ids.length && ids.length < job.room
-      if (!job.runsAhead || !draws || !this.#active.includes(job)) return undefined
+      const samples =
+        job.samples && cached + numTokens === ids.length && ids.length < job.reserveTokens
+      if (job.usesHistory || !samples || !this.#active.includes(job)) return undefined
     }
     return this.#start(
-      batch.map(({ job }) => ({ job, take: 1 })),
+      batch.map(({ job }) => ({ job, numTokens: 1 })),
       true,
     )
   }
@@ -148,15 +155,12 @@ export class Scheduler {
   #admit(): void {
     while (this.#waiting.length > 0 && this.#active.length < maxSequences) {
       const job = this.#waiting[0]!
-      if (!job.sequence.reserve(job.room)) {
+      const { sequence, reserveTokens } = job
+      if (!sequence.reserve(reserveTokens)) {
         if (this.#active.length > 0) return // one of those will free its blocks
         this.#waiting.shift()
-        job.onError(
-          contextFull(
-            this.#pool.free * blockTokens,
-            job.sequence.missingBlocks(job.room) * blockTokens,
-          ),
-        )
+        const free = this.#pool.free * blockTokens
+        job.onError(contextFull(free, sequence.missingBlocks(reserveTokens) * blockTokens))
         continue
       }
       this.#waiting.shift()
@@ -169,39 +173,44 @@ export class Scheduler {
     const order = [...this.#active].sort((a, b) => Number(pending(a) > 1) - Number(pending(b) > 1))
     const batch: Batch = []
     let left = this.#runner.maxTokens
+    let history = this.capacity // forks share blocks, so their texts may be longer together
     for (const job of order) {
-      const take = Math.min(pending(job), job.maxTake, left)
-      if (take === 0) break
-      batch.push({ job, take })
-      left -= take
+      const numTokens = Math.min(pending(job), job.maxTokens, left)
+      if (numTokens === 0) break
+      const read = job.usesHistory ? job.sequence.ids.length : 0
+      if (read > history) continue
+      history -= read
+      batch.push({ job, numTokens })
+      left -= numTokens
     }
     return batch
   }
 
   #start(batch: Batch, ahead: boolean): Running {
     const jobs = batch.map(({ job }) => job)
-    const slices = batch.map(({ job, take }): Slice => {
+    const chunks = batch.map(({ job, numTokens }): ScheduledChunk => {
       const { sequence } = job
-      const last = ahead || sequence.cached + take === sequence.ids.length
-      return { sequence, take, ahead, ...job.slice(take, last, ahead) }
+      const last = ahead || sequence.cached + numTokens === sequence.ids.length
+      return { sequence, numTokens, ahead, ...job.outputs(numTokens, last, ahead) }
     })
     const want = {
       hiddenStates: jobs.some((job) => job.hiddenStates),
       routing: jobs.some((job) => job.routing),
     }
     const cancel = new (native().CancelToken)()
-    const outcome = this.#runner.run(slices, want, cancel).then(
+    const outcome = this.#runner.run(chunks, want, cancel).then(
       (results) => ({ results }),
       (error: unknown) => ({ error }),
     )
-    const step = { batch, cancel, outcome }
+    const { promise: settled, resolve: settle } = deferred()
+    const step = { batch, cancel, outcome, settled, settle }
     this.#steps.add(step)
     return step
   }
 
   #settle(step: Running, outcome: Awaited<Running['outcome']>): void {
     this.#steps.delete(step)
-    for (const [i, { job, take }] of step.batch.entries()) {
+    for (const [i, { job, numTokens }] of step.batch.entries()) {
       if (!this.#active.includes(job)) {
         job.sequence.distrustLastBlock() // ended or aborted meanwhile
         continue
@@ -212,17 +221,26 @@ export class Scheduler {
         job.onError(outcome.error)
         continue
       }
-      job.sequence.cached += take
+      job.sequence.advance(numTokens)
       let more = false
       try {
-        more = job.onResult(outcome.results[i]!, take)
+        more = job.onResult(outcome.results[i]!, numTokens)
       } catch (error) {
         job.onError(error)
       }
       if (!more) this.#remove(job)
     }
     this.#cancelUnwanted()
+    step.settle()
   }
+}
+
+function deferred(): { promise: Promise<void>; resolve: () => void } {
+  let resolve = (): void => {}
+  const promise = new Promise<void>((done) => {
+    resolve = done
+  })
+  return { promise, resolve }
 }
 
 function contextFull(available: number, wanted: number): MoeError {

@@ -1,40 +1,42 @@
-import { badOption } from '../errors.ts'
+import { badOption, disposed } from '../errors.ts'
 import type { ModelConfig } from '../models/config.ts'
+import { checkIds, numberOption, type TokenIds } from '../options.ts'
+import type { GenerateOptions } from './completion.ts'
 import {
-  checkForwardOptions,
-  checkIds,
-  disposed,
   type ForwardOptions,
   type ForwardResult,
+  resolveForwardOptions,
   runForward,
-  type TokenIds,
 } from './forward.ts'
-import type { Scheduler } from './scheduler.ts'
+import { type GenerateContext, runGenerate } from './generate.ts'
+import { Generation } from './generation.ts'
 import type { SequenceState } from './sequence_state.ts'
 
+/** What a sequence needs of its model. */
+export interface SequenceContext extends GenerateContext {
+  config: ModelConfig
+  /** Sequences that are not disposed. */
+  sequences: Set<Sequence>
+}
+
 /**
- * A text that keeps its place in the cache: feed it in chunks or token by token, fork it, cut it back.
- * Calls on one sequence run one after the other; calls on several share steps.
+ * A text that keeps its place in the cache: feed it in chunks or token by token, let the model continue it, fork
+ * it, cut it back. Calls on one sequence run one after the other; calls on several share steps. A call that fails
+ * or is aborted leaves the sequence as it was before.
  */
 export class Sequence {
-  readonly #scheduler: Scheduler
-  readonly #config: ModelConfig
+  readonly #context: SequenceContext
   readonly #state: SequenceState
-  readonly #onDispose: (sequence: Sequence) => void
   #last: Promise<unknown> = Promise.resolve()
+  /** Calls that have not ended. */
+  #calls = 0
   #disposed = false
 
   /** @internal use model.sequence() */
-  constructor(
-    scheduler: Scheduler,
-    config: ModelConfig,
-    state: SequenceState,
-    onDispose: (sequence: Sequence) => void,
-  ) {
-    this.#scheduler = scheduler
-    this.#config = config
+  constructor(context: SequenceContext, state: SequenceState) {
+    this.#context = context
     this.#state = state
-    this.#onDispose = onDispose
+    context.sequences.add(this)
   }
 
   /** Tokens so far. */
@@ -48,22 +50,56 @@ export class Sequence {
   }
 
   /**
-   * Appends `ids` and runs them. When it fails or is aborted, the sequence is as it was before.
+   * Appends `ids` and runs them.
    *
    * @throws {MoeError} ERR_MOE_OPTION, ERR_MOE_CONTEXT_FULL, ERR_MOE_DISPOSED
    */
   forward(ids: TokenIds, options: ForwardOptions = {}): Promise<ForwardResult> {
-    const run = this.#last.then(async () => {
-      if (this.#disposed) disposed('sequence')
-      checkIds('forward', ids, this.#config.vocabSize)
-      checkForwardOptions(options)
+    return this.#call((close) => {
+      const { scheduler, config, vocabSize } = this.#context
+      checkIds('forward', ids, vocabSize)
+      const request = resolveForwardOptions(options)
       const before = this.#state.ids.length
       this.#state.append(ids)
+      return runForward(scheduler, config, this.#state, before, request, close)
+    })
+  }
+
+  /**
+   * Appends a prompt and continues the text; what is cached is not computed again. The new tokens belong to the
+   * sequence, the stop id that ended them does not. Otherwise as `model.generate`.
+   *
+   * ```ts
+   * using chat = model.sequence()
+   * for (const line of ['Hello!', 'And then?']) console.log((await chat.generate(line)).text)
+   * ```
+   *
+   * @param prompt token ids, or text: with BOS only where it begins the sequence
+   */
+  generate(prompt: string | TokenIds, options: GenerateOptions = {}): Generation {
+    return new Generation((emit, left) =>
+      this.#call((close) =>
+        runGenerate(this.#context, this.#state, prompt, options, emit, left, close),
+      ),
+    )
+  }
+
+  /** Runs `work` when the calls before it have ended; its end leaves no step that has this sequence. */
+  #call<T>(work: (close: (failed: boolean) => void) => Promise<T>): Promise<T> {
+    this.#calls++
+    const run = this.#last.then(async () => {
+      const { ids, processed } = this.#state
+      const length = ids.length
+      const close = (failed: boolean): void => {
+        this.#state.truncate(failed ? length : ids.length) // also frees what was reserved in vain
+        if (failed) this.#state.processed = processed
+      }
       try {
-        return await runForward(this.#scheduler, this.#config, this.#state, before, options)
-      } catch (error) {
-        this.#state.truncate(before)
-        throw error
+        if (this.#disposed) disposed('sequence')
+        return await work(close)
+      } finally {
+        await this.#context.scheduler.idle(this.#state)
+        this.#calls--
       }
     })
     this.#last = run.catch(() => {})
@@ -73,14 +109,13 @@ export class Sequence {
   /** Another sequence with the same tokens; full cache blocks are shared, not copied. */
   fork(): Sequence {
     this.#checkIdle('fork')
-    return new Sequence(this.#scheduler, this.#config, this.#state.fork(), this.#onDispose)
+    return new Sequence(this.#context, this.#state.fork())
   }
 
   /** Forgets all but the first `length` tokens. */
   truncate(length: number): void {
     this.#checkIdle('truncate')
-    if (!Number.isInteger(length) || length < 0 || length > this.length)
-      badOption('truncate', 'length', `a whole number from 0 to ${this.length}`, length)
+    numberOption('length', length, { min: 0, max: this.length, whole: true, where: 'truncate' })
     this.#state.truncate(length)
   }
 
@@ -90,7 +125,7 @@ export class Sequence {
     this.#disposed = true
     // A running call keeps its blocks until it has ended.
     void this.#last.then(() => this.#state.dispose())
-    this.#onDispose(this)
+    this.#context.sequences.delete(this)
   }
 
   [Symbol.dispose](): void {
@@ -99,6 +134,6 @@ export class Sequence {
 
   #checkIdle(where: string): void {
     if (this.#disposed) disposed('sequence')
-    if (this.#scheduler.busy(this.#state)) badOption(where, 'sequence', 'idle', 'a running forward')
+    if (this.#calls > 0) badOption(where, 'sequence', 'idle', 'a running call')
   }
 }

@@ -1,4 +1,4 @@
-import type { Architecture } from '../models/architecture.ts'
+import type { VisibilityRules } from '../layers/visibility.ts'
 import { blockTokens } from '../ops/index.ts'
 import type { BlockPool } from './blocks.ts'
 
@@ -6,35 +6,43 @@ import type { BlockPool } from './blocks.ts'
 export class SequenceState {
   readonly ids: number[] = []
   readonly blocks: number[] = []
-  /** Tokens whose keys, values and filter state are in the cache. */
+  /** Tokens whose keys, values and states are in the cache. */
   cached = 0
-  /** First visible position of each token. */
-  readonly firsts: number[] = []
+  /** Tokens that a pass has been through; `cached` may be less, then some are computed again. */
+  processed = 0
+  /** By rule, the first visible position of each token. */
+  readonly #starts: Record<string, number[]>
   readonly #pool: BlockPool
-  readonly #firstVisible: Architecture['firstVisible']
-  readonly #hasState: boolean
+  readonly #rules: VisibilityRules
+  readonly #keepsState: boolean
 
-  /** @param hasState a layer remembers the last token, so the cache can only be cut between blocks */
-  constructor(pool: BlockPool, firstVisible: Architecture['firstVisible'], hasState: boolean) {
+  /** @param keepsState a layer remembers the last token, so the cache can only be cut between blocks */
+  constructor(pool: BlockPool, rules: VisibilityRules, keepsState: boolean) {
     this.#pool = pool
-    this.#firstVisible = firstVisible
-    this.#hasState = hasState
+    this.#rules = rules
+    this.#keepsState = keepsState
+    this.#starts = Object.fromEntries(Object.keys(rules).map((name) => [name, []]))
   }
 
   append(ids: ArrayLike<number>): void {
-    for (let i = 0; i < ids.length; i++) {
-      this.firsts.push(this.firstAt(this.ids.length))
-      this.ids.push(ids[i]!)
-    }
+    for (let i = 0; i < ids.length; i++) this.ids.push(ids[i]!)
+    for (const [rule, starts] of Object.entries(this.#starts))
+      while (starts.length < this.ids.length) starts.push(this.startAt(rule, starts.length))
   }
 
-  /** First visible position of a token, or of the one that comes next. */
-  firstAt(position: number): number {
-    const previous = position - 1
+  /** By the rule of this name, the first visible position of a token, or of the one that comes next. */
+  startAt(rule: string, position: number): number {
+    const starts = this.#starts[rule]!
+    const before = position - 1
     return (
-      this.firsts[position] ??
-      this.#firstVisible(position, this.firsts[previous] ?? 0, this.ids[previous])
+      starts[position] ?? this.#rules[rule]!.start(position, starts[before] ?? 0, this.ids[before])
     )
+  }
+
+  /** Counts the next `numTokens` tokens as run. */
+  advance(numTokens: number): void {
+    this.cached += numTokens
+    this.processed = Math.max(this.processed, this.cached)
   }
 
   /** Blocks still missing for `tokens` tokens in all. */
@@ -51,24 +59,26 @@ export class SequenceState {
   }
 
   /**
-   * Forgets all but the first `length` tokens. Where a block is shared, or a layer remembers the block's last
-   * token only, the rest of that block is dropped from the cache and computed again with the next tokens.
+   * Forgets all but the first `length` tokens, and gives back blocks that are not needed. Where a block is shared,
+   * or a layer remembers the block's last token only, the rest of that block is dropped from the cache and
+   * computed again with the next tokens.
    */
   truncate(length: number): void {
     this.ids.length = Math.min(this.ids.length, length)
-    this.firsts.length = this.ids.length
+    this.processed = Math.min(this.processed, length)
+    for (const starts of Object.values(this.#starts)) starts.length = this.ids.length
     if (this.cached > length) this.#cut(length)
     this.#releaseFrom(Math.ceil(this.ids.length / blockTokens))
   }
 
-  /** What a cancelled step may have overwritten is not used again. */
+  /** What a step that does not count may have overwritten is not used again. */
   distrustLastBlock(): void {
-    if (this.#hasState) this.#cut(this.cached)
+    if (this.#keepsState) this.#cut(this.cached)
   }
 
   /** A copy that shares every full block. */
   fork(): SequenceState {
-    const copy = new SequenceState(this.#pool, this.#firstVisible, this.#hasState)
+    const copy = new SequenceState(this.#pool, this.#rules, this.#keepsState)
     copy.append(this.ids)
     const full = Math.floor(this.cached / blockTokens)
     for (const block of this.blocks.slice(0, full)) {
@@ -76,6 +86,7 @@ export class SequenceState {
       copy.blocks.push(block)
     }
     copy.cached = full * blockTokens
+    copy.processed = this.processed
     return copy
   }
 
@@ -87,7 +98,7 @@ export class SequenceState {
   #cut(length: number): void {
     const last = this.blocks[Math.floor(length / blockTokens)]
     const partial = length % blockTokens !== 0
-    if (partial && (this.#hasState || (last !== undefined && this.#pool.shared(last)))) {
+    if (partial && (this.#keepsState || (last !== undefined && this.#pool.shared(last)))) {
       this.cached = length - (length % blockTokens)
       if (last !== undefined && this.#pool.shared(last))
         this.#releaseFrom(this.cached / blockTokens)

@@ -1,14 +1,16 @@
+import type { Visible } from '../layers/step.ts'
+import type { VisibilityRules } from '../layers/visibility.ts'
 import type { Plan, Tensor } from '../native.ts'
 import * as ops from '../ops/index.ts'
+import { type ScheduledChunk, startOf, tokensOf } from './chunk.ts'
 import { usesHistory } from './sampling.ts'
-import { type Slice, tokensOf } from './slice.ts'
 
 /** The tensors that a step's numbers are copied to. */
 export interface StepTensors {
   ids: Tensor
   positions: Tensor
   slots: Tensor
-  starts: Tensor
+  visible: Record<string, Visible>
   sequences: Tensor
   blockTable: Tensor
   logitRows: Tensor
@@ -18,89 +20,131 @@ export interface StepTensors {
   history: Tensor
 }
 
-type StepData = Record<keyof StepTensors, Int32Array | Float32Array>
-
 export interface InputShape {
   tokens: number
   sequences: number
-  drawn: number
+  /** Columns of the block table. */
+  tableWidth: number
+  sampled: number
   logitRows: number
 }
 
-/** The inputs of a step. The history comes last: its length is no part of the shape. */
+/**
+ * The inputs of a step. The history comes last: its length is no part of the shape.
+ *
+ * @param capacity tokens of the cache; no step's histories are longer together
+ */
 export function declareInputs(
   plan: Plan,
-  { tokens, sequences, drawn, logitRows }: InputShape,
-  numBlocks: number,
+  { tokens, sequences, tableWidth, sampled, logitRows }: InputShape,
+  rules: VisibilityRules,
+  capacity: number,
 ): StepTensors {
   const i32 = (name: string, ...shape: number[]) => plan.input(name, shape, 'i32')
+  const positions = i32('positions', tokens)
+  const visible = Object.entries(rules).map(([name, rule]) => {
+    const starts = i32(`starts.${name}`, tokens)
+    return [name, { starts, ends: rule.end ? i32(`ends.${name}`, tokens) : positions }]
+  })
   return {
     ids: i32('ids', tokens),
-    positions: i32('positions', tokens),
+    positions,
     slots: i32('slots', tokens),
-    starts: i32('starts', tokens),
+    visible: Object.fromEntries(visible),
     sequences: i32('sequences', tokens),
-    logitRows: i32('logitRows', drawn + logitRows),
-    blockTable: i32('blockTable', sequences, numBlocks),
-    options: plan.input('options', [drawn, ops.sampleOptionNames.length], 'f32'),
-    counts: i32('counts', drawn, ops.sampleCountNames.length),
-    historyOffsets: i32('historyOffsets', drawn + 1),
-    history: i32('history', numBlocks * ops.blockTokens), // drawing sequences share no blocks
+    logitRows: i32('logitRows', sampled + logitRows),
+    blockTable: i32('blockTable', sequences, tableWidth),
+    options: plan.input('options', [sampled, ops.sampleOptionNames.length], 'f32'),
+    counts: i32('counts', sampled, ops.sampleCountNames.length),
+    historyOffsets: i32('historyOffsets', sampled + 1),
+    history: i32('history', capacity),
   }
 }
 
+/** By the names that inputs are declared under. */
+export type StepData = { [name: string]: Int32Array | Float32Array }
+
+/** Fewest columns of a block table. */
+const minTableWidth = 8
+
+/**
+ * Columns that hold the blocks of the step's longest sequence. Powers of two, so that a growing text needs few
+ * plans; never more than the cache has.
+ */
+export function tableWidthOf(chunks: ScheduledChunk[], numBlocks: number): number {
+  const tokens = Math.max(...chunks.map((chunk) => startOf(chunk) + chunk.numTokens))
+  const blocks = Math.ceil(tokens / ops.blockTokens)
+  return Math.min(numBlocks, 2 ** Math.ceil(Math.log2(Math.max(minTableWidth, blocks))))
+}
+
 /** The numbers of one step, for each of its tensors. */
-export function stepInputs(slices: Slice[], blocksPerSequence: number): StepData {
-  const tokens = tokensOf(slices)
+export function stepInputs(
+  chunks: ScheduledChunk[],
+  rules: VisibilityRules,
+  tableWidth: number,
+): StepData {
+  const tokens = tokensOf(chunks)
   const perToken = () => new Int32Array(tokens)
-  const [ids, positions, slots, starts, sequences] = [
-    perToken(),
-    perToken(),
-    perToken(),
-    perToken(),
-    perToken(),
-  ]
-  const blockTable = new Int32Array(slices.length * blocksPerSequence)
-  const drawnRows: number[] = []
+  const ids = perToken()
+  const positions = perToken()
+  const slots = perToken()
+  const sequences = perToken()
+  const blockTable = new Int32Array(chunks.length * tableWidth)
+  const sampledRows: number[] = []
   const logitRows: number[] = []
   let t = 0
-  for (const [s, { sequence, take, ahead, logitRows: rows, draw }] of slices.entries()) {
-    blockTable.set(sequence.blocks, s * blocksPerSequence)
-    for (let i = 0; i < take; i++, t++) {
-      const position = (ahead ? sequence.ids.length : sequence.cached) + i
+  for (const [c, chunk] of chunks.entries()) {
+    const { sequence, numTokens, sample } = chunk
+    const first = startOf(chunk)
+    const blocks = Math.ceil((first + numTokens) / ops.blockTokens)
+    blockTable.set(sequence.blocks.slice(0, blocks), c * tableWidth)
+    for (let position = first; position < first + numTokens; position++, t++) {
       const block = sequence.blocks[Math.floor(position / ops.blockTokens)]!
       ids[t] = sequence.ids[position] ?? 0
       positions[t] = position
       slots[t] = block * ops.blockTokens + (position % ops.blockTokens)
-      starts[t] = sequence.firstAt(position)
-      sequences[t] = s
+      sequences[t] = c
     }
-    for (let i = rows; i > 0; i--) logitRows.push(t - i)
-    if (draw) drawnRows.push(t - 1)
+    for (let i = chunk.logitRows; i > 0; i--) logitRows.push(t - i)
+    if (sample) sampledRows.push(t - 1)
   }
-  const allRows = Int32Array.from([...drawnRows, ...logitRows])
   return {
-    ids,
-    positions,
-    slots,
-    starts,
-    sequences,
-    blockTable,
-    logitRows: allRows,
-    ...drawInputs(slices),
+    ...{ ids, positions, slots, sequences, blockTable },
+    ...visibleInputs(chunks, rules),
+    logitRows: Int32Array.from([...sampledRows, ...logitRows]),
+    ...sampleInputs(chunks),
   }
 }
 
-function drawInputs(
-  slices: Slice[],
-): Pick<StepData, 'options' | 'counts' | 'history' | 'historyOffsets'> {
-  const drawing = slices.filter((slice) => slice.draw)
+/** What each token sees, by each rule. Nothing behind the chunk is in the cache yet. */
+function visibleInputs(chunks: ScheduledChunk[], rules: VisibilityRules): StepData {
+  const data: StepData = {}
+  for (const [name, rule] of Object.entries(rules)) {
+    const starts: number[] = []
+    const ends: number[] = []
+    for (const chunk of chunks) {
+      const { sequence, numTokens } = chunk
+      const first = startOf(chunk)
+      const length = Math.max(sequence.ids.length, first + numTokens)
+      for (let position = first; position < first + numTokens; position++) {
+        starts.push(sequence.startAt(name, position))
+        if (rule.end) ends.push(Math.min(rule.end(position, length), first + numTokens - 1))
+      }
+    }
+    data[`starts.${name}`] = Int32Array.from(starts)
+    if (rule.end) data[`ends.${name}`] = Int32Array.from(ends)
+  }
+  return data
+}
+
+function sampleInputs(chunks: ScheduledChunk[]): StepData {
   const options: number[] = []
   const counts: number[] = []
   const history: number[] = []
   const historyOffsets = [0]
-  for (const { sequence, draw } of drawing) {
-    const { sampling, step, promptLength } = draw!
+  for (const { sequence, sample } of chunks) {
+    if (!sample) continue
+    const { sampling, step, promptLength } = sample
     const named = {
       ...sampling,
       seedLow: (sampling.seed % 2 ** 32) | 0,

@@ -1,74 +1,76 @@
 import type { NumberArray } from '../native.ts'
-import { type Slice, type SliceResult, tokensOf } from './slice.ts'
+import { type ChunkResult, type ScheduledChunk, tokensOf } from './chunk.ts'
+import type { LayerRouting } from './trace.ts'
 
 /** A step's outputs by name. */
-export type Results = { [name: string]: NumberArray }
-/** Copies what one kind of output means for each slice into `out`. */
-export type Reader = (results: Results, slices: Slice[], out: SliceResult[]) => void
+export type Results = { readonly [name: string]: NumberArray }
 
-export function readDrawn(width: number): Reader {
-  return ({ ids, logprobs, topIds, topLogprobs }, slices, out) => {
+/** Copies what one kind of output means for each chunk into `out`. */
+export type Reader = (results: Results, chunks: ScheduledChunk[], out: ChunkResult[]) => void
+
+/** Row i of `ids` and `logprobs` belongs to the i-th chunk that samples. */
+export const readSampled =
+  (width: number): Reader =>
+  ({ ids, logprobs, topIds, topLogprobs }, chunks, out) => {
     let row = 0
-    for (const [s, { draw }] of slices.entries()) {
-      if (!draw) continue
-      const top = Array.from({ length: draw.top }, (_, i) => ({
+    for (const [c, { sample }] of chunks.entries()) {
+      if (!sample) continue
+      const top = Array.from({ length: sample.top }, (_, i) => ({
         id: topIds![row * width + i]!,
         logprob: topLogprobs![row * width + i]!,
       }))
-      out[s]!.drawn = { id: ids![row]!, logprob: logprobs![row]!, top }
+      out[c]!.sampled = { id: ids![row]!, logprob: logprobs![row]!, top }
       row++
     }
   }
-}
 
-export function readLogits(firstRow: number, vocabSize: number): Reader {
-  return ({ logits }, slices, out) => {
+/** @param firstRow behind the rows that are sampled from */
+export const readLogits =
+  (firstRow: number, vocabSize: number): Reader =>
+  ({ logits }, chunks, out) => {
     let row = firstRow
-    for (const [s, { logitRows }] of slices.entries()) {
+    for (const [c, { logitRows }] of chunks.entries()) {
       const end = row + logitRows
       if (logitRows > 0)
-        out[s]!.logits = logits!.subarray(row * vocabSize, end * vocabSize) as Float32Array
+        out[c]!.logits = logits!.subarray(row * vocabSize, end * vocabSize) as Float32Array
       row = end
     }
   }
-}
 
-/** Each slice's rows of a [tokens, width] result. */
-function tokenRows<T extends NumberArray>(result: T, slices: Slice[], tokens: number): T[] {
-  const width = result.length / tokens
+/** Each chunk's rows of a [tokens, width] result. */
+function tokenRows<T extends NumberArray>(result: T, chunks: ScheduledChunk[]): T[] {
+  const width = result.length / tokensOf(chunks)
   let t = 0
-  return slices.map(({ take }) => {
-    const rows = result.subarray(t * width, (t + take) * width) as T
-    t += take
+  return chunks.map(({ numTokens }) => {
+    const rows = result.subarray(t * width, (t + numTokens) * width) as T
+    t += numTokens
     return rows
   })
 }
 
-export function readHiddenStates(numLayers: number): Reader {
-  return (results, slices, out) => {
-    const layers = Array.from({ length: numLayers }, (_, l) =>
-      tokenRows(results[`hidden.${l}`] as Float32Array, slices, tokensOf(slices)),
-    )
-    for (const [s, result] of out.entries()) result.hiddenStates = layers.map((layer) => layer[s]!)
+export const readHiddenStates =
+  (numLayers: number): Reader =>
+  (results, chunks, out) => {
+    for (const result of out) result.hiddenStates = []
+    for (let l = 0; l < numLayers; l++)
+      for (const [c, rows] of tokenRows(results[`hidden.${l}`] as Float32Array, chunks).entries())
+        out[c]!.hiddenStates!.push(rows)
   }
-}
 
-export function readRouting(numLayers: number): Reader {
-  return (results, slices, out) => {
-    const layers = Array.from({ length: numLayers }, (_, l) => {
-      const rows = <T extends NumberArray>(name: string) =>
-        tokenRows(results[`${name}.${l}`] as T, slices, tokensOf(slices))
-      return {
-        ids: rows<Int32Array>('expertIds'),
-        weights: rows<Float32Array>('expertWeights'),
-        logits: rows<Float32Array>('routerLogits'),
-      }
-    })
-    for (const [s, result] of out.entries())
-      result.routing = layers.map(({ ids, weights, logits }) => ({
-        expertIds: ids[s]!,
-        weights: weights[s]!,
-        logits: logits[s]!,
+/** A layer without a router has no outputs. */
+export const readRouting =
+  (numLayers: number): Reader =>
+  (results, chunks, out) => {
+    const layers = Array.from({ length: numLayers }, (_, l): LayerRouting[] | undefined => {
+      if (!results[`expertIds.${l}`]) return undefined
+      const expertIds = tokenRows(results[`expertIds.${l}`] as Int32Array, chunks)
+      const weights = tokenRows(results[`expertWeights.${l}`] as Float32Array, chunks)
+      const logits = tokenRows(results[`routerLogits.${l}`] as Float32Array, chunks)
+      return expertIds.map((ids, c) => ({
+        expertIds: ids,
+        weights: weights[c]!,
+        logits: logits[c]!,
       }))
+    })
+    for (const [c, result] of out.entries()) result.routing = layers.map((layer) => layer?.[c])
   }
-}

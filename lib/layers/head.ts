@@ -1,14 +1,14 @@
-import type { Step } from '../models/architecture.ts'
 import type { ModelConfig } from '../models/config.ts'
-import type { Tensor } from '../native.ts'
+import type { Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
+import type { Step } from './step.ts'
 
 /** Token embedding, final norm and output head, tied or not. */
 export class Vocabulary {
   readonly #table: Tensor
   readonly #norm: Tensor
-  readonly #head: Tensor
+  readonly #head: Weight
   readonly #eps: number
 
   constructor(weights: Weights, config: ModelConfig) {

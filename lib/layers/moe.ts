@@ -1,15 +1,17 @@
-import type { Step } from '../models/architecture.ts'
-import type { Tensor } from '../native.ts'
+import type { Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import type { Router, Routing } from '../routers/router.ts'
+import type { ExpertInfo, Step } from './step.ts'
 
 /** The experts of one layer, in the order of their ids. */
 export interface Experts {
   kinds: readonly ops.ExpertKind[]
+  /** Experts that the router chooses for a token. */
+  topK: number
   /** One packed [2I, H] (gate first) or, for a plain activation, [I, H] for each FFN expert. */
-  gateUp: Tensor[]
+  gateUp: Weight[]
   /** One packed [H, I] for each FFN expert. */
-  down: Tensor[]
+  down: Weight[]
   activation: ops.Activation
   /** Constant experts: their vectors [C, H] and gates [C, 2, H], f32. */
   constants?: { constants: Tensor; gates: Tensor }
@@ -19,12 +21,16 @@ export interface Experts {
 
 /** Sparse feed-forward block: route, two grouped GEMMs over permuted rows, combine. */
 export class MoeLayer {
+  readonly info: ExpertInfo
   readonly #router: Router
   readonly #experts: Experts
 
   constructor(router: Router, experts: Experts) {
     this.#router = router
     this.#experts = experts
+    const { kinds, topK, gateUp, down } = experts
+    const sizes = [...gateUp, ...down].map(({ shape }) => shape.reduce((n, dim) => n * dim, 1))
+    this.info = { kinds, topK, parameters: sizes.reduce((n, size) => n + size, 0) }
   }
 
   /**
@@ -47,7 +53,6 @@ export class MoeLayer {
     const expertOut = ops.groupedGemm(plan, { x: hidden, offsets, weights: down, dtype }).out
     const chosen = { expertOut, rows, ids, weights, kinds }
     const { out } = ops.combine(plan, { ...chosen, residual, x, scale, ...constants })
-    step.trace.routing.push(routing)
     return { out, routing }
   }
 }

@@ -17,11 +17,9 @@ export interface ModelConfig {
   rmsNormEps: number
   /** Inner size of one FFN expert. */
   expertSize: number
-  /** Kind of each expert of a layer. */
+  /** Kind of each expert of a layer; where layers differ, of the largest. */
   experts: ExpertKind[]
   topK: number
-  /** Widths of the rows that a layer remembers beside keys and values; Yuan's filter has two. */
-  stateWidths: number[]
   maxPositionEmbeddings: number
   tieWordEmbeddings: boolean
   bosId: number | undefined

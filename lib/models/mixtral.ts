@@ -1,10 +1,12 @@
 import { DecoderLayer, runLayers } from '../layers/decoder_layer.ts'
 import { Vocabulary } from '../layers/head.ts'
 import { MoeLayer } from '../layers/moe.ts'
+import type { Step } from '../layers/step.ts'
+import { causal, slidingWindow, type VisibilityRules } from '../layers/visibility.ts'
 import type { Tensor } from '../native.ts'
 import { SoftmaxTopK } from '../routers/softmax_top_k.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
-import type { Architecture, GraphOptions, Step } from './architecture.ts'
+import type { Architecture, GraphOptions } from './architecture.ts'
 import type { ConfigReader, ModelConfig } from './config.ts'
 
 /** Mixtral: plain sparse MoE (arXiv:2401.04088). */
@@ -43,7 +45,6 @@ export function readMixtralConfig(c: ConfigReader): MixtralConfig {
     expertSize: c.int('intermediate_size'),
     experts: Array<'ffn'>(numExperts).fill('ffn'),
     topK,
-    stateWidths: [],
     maxPositionEmbeddings: c.int('max_position_embeddings', 131072),
     tieWordEmbeddings: c.flag('tie_word_embeddings', false),
     bosId: c.ids('bos_token_id')[0],
@@ -58,9 +59,10 @@ function moeLayer(weights: Weights, c: MixtralConfig, prefix: string): MoeLayer 
   const router = { kinds: experts, hidden: H, topK }
   return new MoeLayer(new SoftmaxTopK(weights, `${prefix}.gate.weight`, router), {
     kinds: experts,
+    topK,
     gateUp: experts.map((_, e) =>
       weights.matrix([rowsOf(name(e, 'w1'), [I, H]), rowsOf(name(e, 'w3'), [I, H])], {
-        layout: 'gate_up',
+        gateUp: true,
         share: 'expert',
       }),
     ),
@@ -73,30 +75,29 @@ function moeLayer(weights: Weights, c: MixtralConfig, prefix: string): MoeLayer 
 
 export class Mixtral implements Architecture {
   readonly config: MixtralConfig
+  readonly visibility: VisibilityRules
   readonly #vocabulary: Vocabulary
-  readonly #layers: DecoderLayer[]
+  readonly layers: DecoderLayer[]
 
   constructor(config: MixtralConfig, weights: Weights, options: GraphOptions) {
     this.config = config
+    const { slidingWindow: window } = config
+    this.visibility = { self: window === undefined ? causal : slidingWindow(window) }
     const table = weights.ropeTable(
       options.maxTokens,
       config.rotaryDim,
       options.ropeTheta ?? config.ropeTheta,
     )
     this.#vocabulary = new Vocabulary(weights, config)
-    this.#layers = Array.from({ length: config.numLayers }, (_, l) => {
+    this.layers = Array.from({ length: config.numLayers }, (_, l) => {
       const prefix = `model.layers.${l}`
       const moe = moeLayer(weights, config, `${prefix}.block_sparse_moe`)
-      return new DecoderLayer(weights, prefix, config, table, moe)
+      return new DecoderLayer(weights, prefix, config, { ropeTable: table, rule: 'self', moe })
     })
   }
 
-  firstVisible(position: number): number {
-    return this.config.slidingWindow ? Math.max(0, position - this.config.slidingWindow + 1) : 0
-  }
-
   forward(step: Step): Tensor | undefined {
-    const x = runLayers(step, this.#vocabulary.embed(step), this.#layers) // [T, H]
+    const x = runLayers(step, this.#vocabulary.embed(step), this.layers) // [T, H]
     return this.#vocabulary.logits(step, x)
   }
 }

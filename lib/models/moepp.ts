@@ -1,11 +1,13 @@
 import { DecoderLayer, runLayers } from '../layers/decoder_layer.ts'
 import { Vocabulary } from '../layers/head.ts'
 import { MoeLayer } from '../layers/moe.ts'
+import type { Step } from '../layers/step.ts'
+import { causal } from '../layers/visibility.ts'
 import type { Tensor } from '../native.ts'
 import type { ExpertKind } from '../ops/index.ts'
 import { ResidualRouter } from '../routers/residual_router.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
-import type { Architecture, GraphOptions, Step } from './architecture.ts'
+import type { Architecture, GraphOptions } from './architecture.ts'
 import { ConfigReader, type ModelConfig } from './config.ts'
 
 /** MoE++: FFN experts beside constant, copy and zero experts (arXiv:2410.07348 and the published code). */
@@ -86,7 +88,6 @@ export function readMoePlusPlusConfig(c: ConfigReader): MoePlusPlusConfig {
       'zero',
     ],
     topK,
-    stateWidths: [],
     maxPositionEmbeddings: c.int('max_position_embeddings', 2048),
     tieWordEmbeddings: c.flag('tie_word_embeddings', false),
     bosId: c.get('bos_token_id') === undefined ? 1 : c.ids('bos_token_id')[0],
@@ -113,9 +114,10 @@ function moeLayer(weights: Weights, c: MoePlusPlusConfig, prefix: string): MoeLa
     experts.flatMap((k, e) => (k === kind ? [`${prefix}.experts.experts.${e}`] : []))
   return new MoeLayer(router, {
     kinds: experts,
+    topK: c.topK,
     gateUp: of('ffn').map((name) =>
       weights.matrix([rowsOf(`${name}.up_proj.weight`, [2 * I, H])], {
-        layout: 'gate_up',
+        gateUp: true,
         share: 'expert',
       }),
     ),
@@ -139,8 +141,9 @@ function moeLayer(weights: Weights, c: MoePlusPlusConfig, prefix: string): MoeLa
 
 export class MoePlusPlus implements Architecture {
   readonly config: MoePlusPlusConfig
+  readonly visibility = { self: causal }
   readonly #vocabulary: Vocabulary
-  readonly #layers: DecoderLayer[]
+  readonly layers: DecoderLayer[]
 
   constructor(config: MoePlusPlusConfig, weights: Weights, options: GraphOptions) {
     this.config = config
@@ -148,19 +151,15 @@ export class MoePlusPlus implements Architecture {
     const theta = options.ropeTheta ?? config.ropeTheta
     const table = weights.ropeTable(options.maxTokens, rotaryDim, theta, { positionScale })
     this.#vocabulary = new Vocabulary(weights, config)
-    this.#layers = Array.from({ length: config.numLayers }, (_, l) => {
+    this.layers = Array.from({ length: config.numLayers }, (_, l) => {
       const prefix = `model.layers.${l}`
       const moe = moeLayer(weights, config, `${prefix}.mlp.moe`)
-      return new DecoderLayer(weights, prefix, config, table, moe)
+      return new DecoderLayer(weights, prefix, config, { ropeTable: table, rule: 'self', moe })
     })
   }
 
-  firstVisible(): number {
-    return 0
-  }
-
   forward(step: Step): Tensor | undefined {
-    const x = runLayers(step, this.#vocabulary.embed(step), this.#layers) // [T, H]
+    const x = runLayers(step, this.#vocabulary.embed(step), this.layers) // [T, H]
     return this.#vocabulary.logits(step, x)
   }
 }

@@ -1,14 +1,16 @@
-import { attend } from '../layers/attention.ts'
-import { type Layer, runLayers } from '../layers/decoder_layer.ts'
+import { attend, attentionCaches } from '../layers/attention.ts'
+import { runLayers } from '../layers/decoder_layer.ts'
 import { Vocabulary } from '../layers/head.ts'
 import { LocalizedFilter } from '../layers/localized_filter.ts'
 import { MoeLayer } from '../layers/moe.ts'
-import type { Tensor } from '../native.ts'
+import type { CacheSpecs, ExpertInfo, Layer, LayerCache, Step } from '../layers/step.ts'
+import { causal, resetAfter, type VisibilityRules } from '../layers/visibility.ts'
+import type { Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { AttentionRouter } from '../routers/attention_router.ts'
 import type { Routing } from '../routers/router.ts'
 import { type Rows, rowsOf, type Weights } from '../weights/weights.ts'
-import type { Architecture, GraphOptions, LayerCache, Step } from './architecture.ts'
+import type { Architecture, GraphOptions } from './architecture.ts'
 import type { ConfigReader, ModelConfig } from './config.ts'
 
 /** Yuan 2.0-M32 (arXiv:2405.17976 and the published modelling file). */
@@ -64,7 +66,6 @@ export function readYuanConfig(c: ConfigReader): YuanConfig {
     expertSize: m.int('ffn_hidden_size'),
     experts: Array<'ffn'>(numExperts).fill('ffn'),
     topK,
-    stateWidths: LocalizedFilter.stateWidths(hiddenSize),
     maxPositionEmbeddings: c.int('max_position_embeddings', 4096),
     tieWordEmbeddings: c.flag('tie_word_embeddings', true),
     bosId: undefined,
@@ -88,14 +89,18 @@ function regrouped(prefix: string, c: YuanConfig, half: 0 | 1): Rows[] {
   })
 }
 
+type Caches = 'keys' | 'values' | 'filterInput' | 'filterMiddle'
+
 class YuanLayer implements Layer {
+  readonly caches: CacheSpecs<Caches>
+  readonly experts: ExpertInfo
   readonly #config: YuanConfig
   readonly #ropeTable: Tensor
   readonly #inputNorm: Tensor
   readonly #filter: LocalizedFilter
-  readonly #qk: Tensor
-  readonly #value: Tensor
-  readonly #out: Tensor
+  readonly #qk: Weight
+  readonly #value: Weight
+  readonly #out: Weight
   readonly #postNorm: Tensor
   readonly #moe: MoeLayer
 
@@ -107,6 +112,10 @@ class YuanLayer implements Layer {
     this.#ropeTable = ropeTable
     this.#inputNorm = weights.vector(`${prefix}.input_layernorm.weight`, [H])
     this.#filter = new LocalizedFilter(weights, `${attention}.lf_gate`, H)
+    this.caches = {
+      ...attentionCaches({ keyValueHeads: c.numKeyValueHeads, headSize: c.headSize }),
+      ...this.#filter.caches,
+    }
     this.#qk = weights.matrix([...regrouped(attention, c, 0), ...regrouped(attention, c, 1)])
     this.#value = weights.matrix([rowsOf(`${attention}.v_proj.weight`, [P, H])])
     this.#out = weights.matrix([rowsOf(`${attention}.o_proj.weight`, [H, P])])
@@ -117,13 +126,13 @@ class YuanLayer implements Layer {
       topK: c.topK,
       renormalize: c.normTopkProb,
     }
-    const layout = c.gatedExperts ? 'gate_up' : 'panels'
     const up = [c.gatedExperts ? 2 * I : I, H]
     this.#moe = new MoeLayer(new AttentionRouter(weights, `${prefix}.mlp.gate`, shape), {
       kinds: c.experts,
+      topK: c.topK,
       gateUp: c.experts.map((_, e) =>
         weights.matrix([rowsOf(`${prefix}.mlp.experts.${e}.w1.weight`, up)], {
-          layout,
+          gateUp: c.gatedExperts,
           share: 'expert',
         }),
       ),
@@ -134,9 +143,10 @@ class YuanLayer implements Layer {
       ),
       activation: c.gatedExperts ? 'swiglu' : 'silu',
     })
+    this.experts = this.#moe.info
   }
 
-  forward(step: Step, x: Tensor, cache: LayerCache): { out: Tensor; routing: Routing } {
+  forward(step: Step, x: Tensor, cache: LayerCache<Caches>): { out: Tensor; routing: Routing } {
     const { rmsNormEps: eps, headSize } = this.#config
     const P = this.#config.numHeads * headSize
     const { plan, dtype } = step
@@ -147,7 +157,7 @@ class YuanLayer implements Layer {
     const f = this.#filter.forward(step, n, exact, cache) //                             [T, H]
     const qk = ops.linear(plan, { x: f, weight: this.#qk, dtype }).out //                [T, 2P]
     const qkv = { q: qk.columns(0, P), k: qk.columns(P, P), v }
-    const mixed = attend(step, cache, qkv, this.#ropeTable, headSize) //                 [T, P]
+    const mixed = attend(step, cache, 'self', qkv, this.#ropeTable, headSize) //         [T, P]
     const h = ops.linear(plan, { x: mixed, weight: this.#out, residual: x }).out //      [T, H]
     const m = ops.rmsNorm(plan, { x: h, weight: this.#postNorm, eps, dtype }).out
     return this.#moe.forward(step, m, h)
@@ -156,30 +166,27 @@ class YuanLayer implements Layer {
 
 export class Yuan implements Architecture {
   readonly config: YuanConfig
+  readonly visibility: VisibilityRules
   readonly #vocabulary: Vocabulary
-  readonly #layers: YuanLayer[]
+  readonly layers: YuanLayer[]
 
   constructor(config: YuanConfig, weights: Weights, options: GraphOptions) {
     this.config = config
+    const { resetAfterId: id } = config
+    this.visibility = { self: id === undefined ? causal : resetAfter(id) }
     // The published table rounds everything to bf16 and loses positions past 256; that is what the model runs with.
     const rounding = options.ropeTable ?? 'published'
     const theta = options.ropeTheta ?? config.ropeTheta
     const table = weights.ropeTable(options.maxTokens, config.rotaryDim, theta, { rounding })
     this.#vocabulary = new Vocabulary(weights, config)
-    this.#layers = Array.from(
+    this.layers = Array.from(
       { length: config.numLayers },
       (_, l) => new YuanLayer(weights, config, `model.layers.${l}`, table),
     )
   }
 
-  firstVisible(position: number, previousFirst: number, previousId: number | undefined): number {
-    return previousId !== undefined && previousId === this.config.resetAfterId
-      ? position
-      : previousFirst
-  }
-
   forward(step: Step): Tensor | undefined {
-    const x = runLayers(step, this.#vocabulary.embed(step), this.#layers) // [T, H]
+    const x = runLayers(step, this.#vocabulary.embed(step), this.layers) // [T, H]
     return this.#vocabulary.logits(step, x)
   }
 }

@@ -1,6 +1,6 @@
 // Made of csrc/ops/*.h by scripts/generate_ops.mjs, which `npm run build` runs.
 
-import type { DType, Plan, Tensor } from '../native.ts'
+import type { DType, Plan, Tensor, Weight } from '../native.ts'
 
 /** Tokens of one block of the key/value cache. */
 export const blockTokens = 32
@@ -204,8 +204,8 @@ export interface GroupedGemmInputs {
   x: Tensor
   /** [G + 1] i32 */
   offsets: Tensor
-  /** G times [N, K] packed; gate_up for swiglu */
-  weights: readonly Tensor[]
+  /** G times [N, K] of one format; gate_up for swiglu */
+  weights: readonly Weight[]
   activation?: Activation | undefined
   /** f32 | bf16 */
   dtype?: DType | undefined
@@ -221,7 +221,7 @@ export interface GroupedGemmOutputs {
  *
  *   out[r, :] = activation(x[r, :] W_g^T)  for offsets[g] <= r < offsets[g + 1]
  *
- * Weights come as one per expert, so that they can live anywhere. Sums in f32. Rows at and beyond
+ * Weights come one per expert, so that they can live anywhere. Sums in f32. Rows at and beyond
  * offsets[G] are not touched.
  */
 export function groupedGemm(plan: Plan, inputs: GroupedGemmInputs): GroupedGemmOutputs {
@@ -231,8 +231,8 @@ export function groupedGemm(plan: Plan, inputs: GroupedGemmInputs): GroupedGemmO
 export interface LinearInputs {
   /** [T, K] f32 | bf16, may be a column slice */
   x: Tensor
-  /** [N, K] packed; gate_up for swiglu */
-  weight: Tensor
+  /** [N, K]; gate_up for swiglu */
+  weight: Weight
   /** [N] f32; gate rows, then up rows for swiglu */
   bias?: Tensor | undefined
   /** [T, N] f32 */

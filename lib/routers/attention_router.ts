@@ -1,4 +1,4 @@
-import type { Plan, Tensor } from '../native.ts'
+import type { Plan, Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
 import type { Router, Routing } from './router.ts'
@@ -8,7 +8,7 @@ import type { Router, Routing } from './router.ts'
  * a value per expert, and the experts attend to each other. No attention over time, despite the name.
  */
 export class AttentionRouter implements Router {
-  readonly #qkv: Tensor
+  readonly #qkv: Weight
   readonly #choice: Omit<ops.TopKInputs, 'logits'>
 
   constructor(

@@ -1,4 +1,4 @@
-import type { Plan, Tensor } from '../native.ts'
+import type { Plan, Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
 import type { Router, Routing } from './router.ts'
@@ -23,8 +23,8 @@ export interface ResidualRouterOptions {
  * expert keep its share; the published code, which the released model runs, does and does not. We follow the code.
  */
 export class ResidualRouter implements Router {
-  readonly #layers: Tensor[]
-  readonly #gateMap: Tensor
+  readonly #layers: Weight[]
+  readonly #gateMap: Weight
   readonly #choice: Omit<ops.TopKInputs, 'logits'>
 
   constructor(weights: Weights, prefix: string, options: ResidualRouterOptions) {

@@ -1,11 +1,11 @@
-import type { Plan, Tensor } from '../native.ts'
+import type { Plan, Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
 import type { Router, Routing } from './router.ts'
 
 /** Mixtral's router (arXiv:2401.04088, section 2.1): softmax over the K largest of `x Wg^T`. */
 export class SoftmaxTopK implements Router {
-  readonly #weight: Tensor
+  readonly #weight: Weight
   readonly #choice: { kinds: readonly ops.ExpertKind[]; topK: number }
 
   constructor(

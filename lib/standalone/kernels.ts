@@ -1,11 +1,15 @@
-import { badOption } from '../errors.ts'
-import type { Plan, Tensor } from '../native.ts'
+import { badOption, badShape } from '../errors.ts'
+import type { Plan, Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
-import { type ArrayTensor, type KernelOptions, OneOp } from './one_op.ts'
+import { type ArrayTensor, isArrayTensor, type KernelOptions, OneOp } from './one_op.ts'
 
 export { type ArrayTensor, arrayDType, type KernelOptions } from './one_op.ts'
 
-type AsArray<T> = T extends Tensor ? ArrayTensor : T extends readonly Tensor[] ? ArrayTensor[] : T
+type AsArray<T> = T extends Tensor | Weight
+  ? ArrayTensor
+  : T extends readonly Weight[]
+    ? ArrayTensor[]
+    : T
 /** Inputs or outputs of an op with its tensors as arrays; weights are row-major. */
 export type Arrays<T> = { [K in keyof T]: AsArray<T[K]> }
 
@@ -17,23 +21,22 @@ interface Rules<Inputs> {
   check?(op: OneOp, inputs: Inputs): void
   /** Tensors that are written in place, returned as they are afterwards. */
   updated?: readonly string[]
+  /** Weights, row-major as they are given. */
+  packed?: readonly string[]
 }
 
-const isArrayTensor = (value: unknown): value is ArrayTensor =>
-  typeof value === 'object' && value !== null && 'data' in value && 'shape' in value
-
-/** Tensors of the op's fields; `weight` and `weights` are packed. */
-async function tensorsOf(op: OneOp, inputs: Fields): Promise<Fields> {
-  const layout = inputs.activation === 'swiglu' ? 'gate_up' : 'panels'
+/** Tensors of the op's fields; those called `packed` become weights. */
+async function tensorsOf(op: OneOp, given: Fields, packed: readonly string[]): Promise<Fields> {
+  const gateUp = given.activation === 'swiglu'
   const fields: Fields = {}
-  for (const [name, value] of Object.entries(inputs)) {
-    if (name === 'weights' && Array.isArray(value))
-      fields[name] = await Promise.all(
-        value.map((weight, e) => op.weight(`weights[${e}]`, weight, layout)),
-      )
-    else if (name === 'weight' && (value as ArrayTensor)?.shape?.length !== 1)
-      fields[name] = await op.weight(name, value as ArrayTensor, layout)
-    else fields[name] = isArrayTensor(value) ? op.input(name, value) : value
+  for (const [name, value] of Object.entries(given)) {
+    const tensor = (label: string, one: unknown) => {
+      if (!isArrayTensor(one)) return one
+      return packed.includes(name) ? op.weight(label, one, gateUp) : op.input(label, one)
+    }
+    fields[name] = await (Array.isArray(value)
+      ? Promise.all(value.map((one, i) => tensor(`${name}[${i}]`, one)))
+      : tensor(name, value))
   }
   return fields
 }
@@ -41,17 +44,16 @@ async function tensorsOf(op: OneOp, inputs: Fields): Promise<Fields> {
 /** An op as a function on arrays. */
 function alone<Inputs, Outputs, Given = Arrays<Inputs>>(
   record: (plan: Plan, inputs: Inputs) => Outputs,
-  { check, updated = [] }: Rules<Given> = {},
+  { check, updated = [], packed = [] }: Rules<Given> = {},
 ): (inputs: Given, options?: KernelOptions) => Promise<Arrays<Outputs>> {
   return async (inputs, options) => {
     if (typeof inputs !== 'object' || inputs === null)
       badOption(record.name, 'inputs', 'an object of tensors and numbers', inputs)
     const op = new OneOp(record.name, options)
-    for (const [name, value] of Object.entries(inputs))
-      if (isArrayTensor(value)) op.check(name, value)
-    check?.(op, inputs)
-    const fields = await tensorsOf(op, inputs as Fields)
-    op.output(record(op.plan, fields as Inputs) ?? {})
+    const given = op.snapshot(inputs)
+    const fields = await tensorsOf(op, given, packed)
+    op.output(record(op.plan, fields as Inputs) ?? {}) // checks fields and shapes
+    check?.(op, given as Given)
     op.output(Object.fromEntries(updated.map((name) => [name, fields[name]])))
     return (await op.run()) as Arrays<Outputs>
   }
@@ -61,7 +63,7 @@ type At = { [K in 'positions' | 'sequences' | 'blockTable']: ArrayTensor }
 
 /** Where tokens stand: positions inside the block table's rows, and its blocks inside the cache. */
 function checkPlaces(op: OneOp, { positions, sequences, blockTable }: At, blocks = 0): void {
-  const [count = 0, perSequence = 0] = blockTable?.shape ?? []
+  const [count = 0, perSequence = 0] = blockTable.shape
   op.indices('positions', positions, perSequence * ops.blockTokens)
   op.indices('sequences', sequences, count)
   op.indices('blockTable', blockTable, blocks)
@@ -90,22 +92,22 @@ interface GroupedGemmInputs extends Arrays<ops.GroupedGemmInputs> {
 export const kernels = {
   /** Rows of a table, as f32: `out[t] = table[ids[t]]`. */
   embedding: alone(ops.embedding, {
-    check: (op, i) => op.indices('ids', i.ids, i.table?.shape[0] ?? 0),
+    check: (op, i) => op.indices('ids', i.ids, i.table.shape[0] ?? 0),
   }),
 
   /** `out = x / sqrt(mean(x^2) + eps) * weight`. */
   rmsNorm: alone(ops.rmsNorm),
 
   /** `out = activation(x weight^T + bias) + residual`; for `swiglu` weight and bias have gate rows, then up rows. */
-  linear: alone(ops.linear),
+  linear: alone(ops.linear, { packed: ['weight'] }),
 
   /** Rotary positions on q and k, and keys and values into the cache. Returns q and the caches. */
   ropeCache: alone<ops.RopeCacheInputs, Pick<ops.RopeCacheInputs, 'q' | 'keys' | 'values'>>(
     ops.ropeCache as never,
     {
       check(op, i) {
-        op.indices('positions', i.positions, i.table?.shape[0] ?? 0)
-        op.indices('slots', i.slots, (i.keys?.shape[0] ?? 0) * ops.blockTokens)
+        op.indices('positions', i.positions, i.table.shape[0] ?? 0)
+        op.indices('slots', i.slots, (i.keys.shape[0] ?? 0) * ops.blockTokens)
       },
       updated: ['q', 'keys', 'values'],
     },
@@ -117,16 +119,16 @@ export const kernels = {
       plan,
       { positions, ...inputs }: ops.AttentionInputs & { positions?: Tensor },
     ) {
+      const [T] = inputs.q?.shape ?? []
+      if (positions?.shape && positions.shape[0] !== T)
+        badShape('attention', 'positions', [T ?? 0], positions.shape)
       return ops.attention(plan, { ...inputs, ends: inputs.ends ?? positions! })
     },
     {
       check(op, i) {
         const { ends = i.positions } = i
-        checkPlaces(op, i, i.keys?.shape[0])
-        if (i.positions.shape[0] !== i.q?.shape[0])
-          op.wrongShape('positions', [i.q?.shape[0] ?? 0], i.positions)
-        op.indices('ends', ends, (i.blockTable?.shape[1] ?? 0) * ops.blockTokens)
-        op.check('starts', i.starts)
+        checkPlaces(op, i, i.keys.shape[0])
+        op.indices('ends', ends, (i.blockTable.shape[1] ?? 0) * ops.blockTokens)
         for (const [t, start] of i.starts.data.entries())
           if (start < 0 || start > (ends.data[t] ?? -1))
             badOption('attention', `starts[${t}]`, 'from 0 to the last visible position', start)
@@ -139,7 +141,7 @@ export const kernels = {
     ops.causalPair as never,
     {
       check(op, i) {
-        const blocks = i.state?.shape[0] ?? 0
+        const blocks = i.state.shape[0] ?? 0
         checkPlaces(op, i, blocks)
         op.indices('slots', i.slots, blocks * ops.blockTokens)
       },
@@ -155,7 +157,7 @@ export const kernels = {
 
   /** Token rows grouped by expert: `out[rows[t, k]] = scale * x[t]`. */
   permute: alone(ops.permute, {
-    check: (op, i) => op.indices('rows', i.rows, i.rows?.data?.length ?? 0, -1),
+    check: (op, i) => op.indices('rows', i.rows, i.rows.data.length, -1),
   }),
 
   /** One matrix product for each expert: rows offsets[e] to offsets[e + 1] of x times weights[e]. */
@@ -168,8 +170,9 @@ export const kernels = {
       return ops.groupedGemm(plan, { ...inputs, x })
     },
     {
+      packed: ['weights'],
       check(op, i) {
-        const count = i.rows?.data?.length ?? i.x?.shape[0] ?? 0
+        const count = i.rows?.data.length ?? i.x.shape[0] ?? 0
         op.offsets('offsets', i.offsets, count)
         if (i.rows) op.indices('rows', i.rows, count, -1)
       },
@@ -179,20 +182,20 @@ export const kernels = {
   /** Expert outputs back in token order, weighted, on top of the residual; copy, zero and constant experts are scalars. */
   combine: alone(ops.combine, {
     check(op, i) {
-      op.indices('rows', i.rows, i.expertOut?.shape[0] ?? 0, -1)
-      op.indices('ids', i.ids, i.kinds?.length ?? 0)
+      op.indices('rows', i.rows, i.expertOut.shape[0] ?? 0, -1)
+      op.indices('ids', i.ids, i.kinds.length)
     },
   }),
 
   /** `out[i] = x[rows[i]]`. */
   gatherRows: alone(ops.gatherRows, {
-    check: (op, i) => op.indices('rows', i.rows, i.x?.shape[0] ?? 0),
+    check: (op, i) => op.indices('rows', i.rows, i.x.shape[0] ?? 0),
   }),
 
   /** One token for each row of logits: penalties, temperature, top-k, top-p, min-p, and a draw by seed and step. */
   sample: alone(ops.sample, {
     check(op, i) {
-      op.indices('history', i.history, i.logits?.shape[1] ?? 0)
+      op.indices('history', i.history, i.logits.shape[1] ?? 0)
       op.offsets('historyOffsets', i.historyOffsets, i.history.data.length)
     },
   }),

@@ -2,12 +2,12 @@ import { type Device, type DeviceName, openDevice } from '../device.ts'
 import { badOption, MoeError } from '../errors.ts'
 import {
   type DType,
-  type Layout,
   type NumberArray,
   native,
   type Plan,
   type PlanOptions,
   type Tensor,
+  type Weight,
 } from '../native.ts'
 
 /** A tensor as plain data, row-major. bf16 and f16 are bit patterns in a Uint16Array. */
@@ -22,6 +22,9 @@ export interface KernelOptions {
   device?: DeviceName | undefined
   threads?: number | undefined
 }
+
+export const isArrayTensor = (value: unknown): value is ArrayTensor =>
+  typeof value === 'object' && value !== null && 'data' in value && 'shape' in value
 
 /** Element type of an array tensor. */
 export function arrayDType({ data, dtype }: ArrayTensor): DType {
@@ -52,36 +55,43 @@ export class OneOp {
   }
 
   input(name: string, array: ArrayTensor): Tensor {
-    this.check(name, array)
-    return native().tensorFrom(array.data, array.shape, arrayDType(array), this.#device.gpu)
+    const { data, shape } = this.#read(name, array)
+    return native().tensorFrom(data, shape, arrayDType(array), this.#device.gpu)
   }
 
-  /** That it is a typed array and its shape. */
-  check(name: string, array: ArrayTensor): void {
-    if (!ArrayBuffer.isView(array?.data) || !Array.isArray(array.shape))
-      badOption(this.#where, name, '{ data: typed array, shape }', array)
-    if (!array.shape.every((dim) => Number.isSafeInteger(dim) && dim >= 0))
-      badOption(this.#where, `${name}.shape`, 'whole numbers of at least 0', array.shape)
-    const count = array.shape.reduce((n, dim) => n * dim, 1)
-    if (array.data.length !== count)
-      throw new MoeError(
-        'ERR_MOE_SHAPE',
-        `${this.#where}: ${name} must have ${count} elements for [${array.shape.join(', ')}], got ${array.data.length}`,
-      )
-  }
-
-  /** Throws ERR_MOE_SHAPE. */
-  wrongShape(name: string, expected: number[], { shape }: ArrayTensor): never {
-    const list = (dims: number[]) => `[${dims.join(', ')}]`
-    throw new MoeError(
-      'ERR_MOE_SHAPE',
-      `${this.#where}: ${name} must be ${list(expected)}, got ${list(shape)}`,
+  /** The inputs as they are now, each read once; array tensors are checked. */
+  snapshot(inputs: object): { [name: string]: unknown } {
+    const one = (name: string, value: unknown) =>
+      isArrayTensor(value) ? this.#read(name, value) : value
+    return Object.fromEntries(
+      Object.entries(inputs).map(([name, value]) => [
+        name,
+        Array.isArray(value)
+          ? Array.from(value, (item, i) => one(`${name}[${i}]`, item))
+          : one(name, value),
+      ]),
     )
   }
 
+  #read(name: string, array: ArrayTensor): ArrayTensor {
+    const { data, shape: given, dtype } = array
+    if (!ArrayBuffer.isView(data) || !Array.isArray(given))
+      badOption(this.#where, name, '{ data: typed array, shape }', array)
+    const shape = Array.from(given)
+    if (!shape.every((dim) => Number.isSafeInteger(dim) && dim >= 0))
+      badOption(this.#where, `${name}.shape`, 'whole numbers of at least 0', shape)
+    const count = shape.reduce((n, dim) => n * dim, 1)
+    if (data.length !== count)
+      throw new MoeError(
+        'ERR_MOE_SHAPE',
+        `${this.#where}: ${name} must have ${count} elements for [${shape.join(', ')}], got ${data.length}`,
+      )
+    return { data, shape, dtype }
+  }
+
   /** Indices into something: kernels trust them, so they are checked here. `limit` is excluded. */
-  indices(name: string, array: ArrayTensor, limit: number, min = 0): void {
-    this.check(name, array)
+  indices(name: string, array: ArrayTensor | undefined, limit: number, min = 0): void {
+    if (!isArrayTensor(array)) badOption(this.#where, name, '{ data: typed array, shape }', array)
     for (const [i, value] of array.data.entries())
       if (!(value >= min && value < limit))
         badOption(this.#where, `${name}[${i}]`, `an index from ${min} to ${limit - 1}`, value)
@@ -96,16 +106,15 @@ export class OneOp {
   }
 
   /** A weight [N, K], packed as the GEMM reads it. */
-  async weight(name: string, array: ArrayTensor, layout: Layout = 'panels'): Promise<Tensor> {
-    this.check(name, array)
+  async weight(name: string, array: ArrayTensor, gateUp = false): Promise<Weight> {
     if (array.shape.length !== 2)
       throw new MoeError(
         'ERR_MOE_SHAPE',
         `${this.#where}: ${name} must have 2 dimensions, got [${array.shape.join(', ')}]`,
       )
-    const dtype = arrayDType(array) === 'bf16' ? 'bf16' : 'f32'
+    const format = arrayDType(array) === 'bf16' ? 'bf16' : 'f32'
     const rows = native().tensorFrom(array.data, array.shape, arrayDType(array))
-    const out = native().tensor(array.shape, dtype, layout, this.#device.gpu)
+    const out = new (native().Weight)(array.shape, format, gateUp, this.#device.gpu)
     await native().pack(out, [[rows, 0, array.shape[0]!]])
     return out
   }

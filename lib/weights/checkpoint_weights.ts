@@ -2,11 +2,12 @@ import { MoeError } from '../errors.ts'
 import {
   type ActivationDType,
   type CancelToken,
-  type DType,
   type Gpu,
   native,
   type RowRun,
   type Tensor,
+  type Weight,
+  type WeightFormat,
 } from '../native.ts'
 import type { Checkpoint } from './checkpoint.ts'
 import { dequantize, type GptqConfig, parseGptq, quantizedLayer, quantizedNames } from './gptq.ts'
@@ -75,7 +76,7 @@ export class CheckpointWeights extends WeightList {
     this.#add(name, [name], async () => native().copyToF32(out, source, at))
   }
 
-  protected loadMatrix(rows: Rows[], out: Tensor): void {
+  protected loadMatrix(rows: Rows[], out: Weight): void {
     const names = [...new Set(rows.map((run) => run.name))]
     const sources = new Map(
       names.map((name) => [name, this.#source(rows.find((r) => r.name === name)!)]),
@@ -92,7 +93,7 @@ export class CheckpointWeights extends WeightList {
     })
   }
 
-  protected matrixDType(rows: Rows[]): DType {
+  protected matrixFormat(rows: Rows[]): WeightFormat {
     const { entries } = this.#checkpoint
     const isBf16 = ({ name }: Rows): boolean =>
       quantizedLayer(name, entries)

@@ -1,4 +1,4 @@
-import { type DType, type Gpu, native, type Tensor } from '../native.ts'
+import { type Gpu, native, type Tensor, type Weight, type WeightFormat } from '../native.ts'
 import { count, type Rows, type Share, WeightList } from './weights.ts'
 
 /**
@@ -7,13 +7,13 @@ import { count, type Rows, type Share, WeightList } from './weights.ts'
  * that routing stays spread.
  */
 export class RandomWeights extends WeightList {
-  readonly #dtype: 'f32' | 'bf16'
+  readonly #format: WeightFormat
   readonly #tasks: (() => Promise<void>)[] = []
   #seed: number
 
-  constructor(dtype: 'f32' | 'bf16', seed: number, gpu?: Gpu) {
+  constructor(format: WeightFormat, seed: number, gpu?: Gpu) {
     super(gpu)
-    this.#dtype = dtype
+    this.#format = format
     this.#seed = seed
   }
 
@@ -21,7 +21,7 @@ export class RandomWeights extends WeightList {
 
   table(_: string, shape: number[], share: Share = 'embedding'): Tensor {
     this.parameters[share] += count(shape)
-    const out = this.rows(shape, this.#dtype)
+    const out = this.rows(shape, this.#format)
     this.#fill(out, 0, 1)
     return out
   }
@@ -32,22 +32,22 @@ export class RandomWeights extends WeightList {
     this.#fill(out, norm ? 1 : 0, norm || /bias/.test(name) ? 0 : 1)
   }
 
-  protected loadMatrix(rows: Rows[], out: Tensor): void {
+  protected loadMatrix(rows: Rows[], out: Weight): void {
     const intoResidual = /\.(o_proj|w2|down_proj)\.weight$/.test(rows[0]!.name)
     this.#fill(out, 0, (intoResidual ? 0.2 : 1) / Math.sqrt(out.shape[1]!))
   }
 
-  protected matrixDType(): DType {
-    return this.#dtype
+  protected matrixFormat(): WeightFormat {
+    return this.#format
   }
 
   protected later(work: () => Promise<void>): void {
     this.#tasks.push(work)
   }
 
-  #fill(out: Tensor, mean: number, scale: number): void {
+  #fill(out: Tensor | Weight, mean: number, deviation: number): void {
     const seed = this.#seed++
-    this.#tasks.push(() => native().fillRandom(out, mean, scale, seed * 2 ** 32))
+    this.#tasks.push(() => native().fillRandom(out, mean, deviation, seed * 2 ** 32))
   }
 
   /** Fills every handle. */

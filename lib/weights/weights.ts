@@ -1,5 +1,12 @@
 import { MoeError } from '../errors.ts'
-import { type DType, type Gpu, type Layout, native, type Tensor } from '../native.ts'
+import {
+  type DType,
+  type Gpu,
+  native,
+  type Tensor,
+  type Weight,
+  type WeightFormat,
+} from '../native.ts'
 
 /** Rows `start` to `start + count` of a checkpoint tensor of `shape`; its last dimensions are one row. */
 export interface Rows {
@@ -32,14 +39,20 @@ export interface Weights {
   vector(name: string, shape: number[]): Tensor
   /** Tensors of one shape, widened to f32 and stacked: [names, ...shape]. */
   stack(names: string[], shape: number[]): Tensor
-  /** A matrix [sum of counts, K] packed for the GEMM; the runs follow each other. */
-  matrix(rows: Rows[], options?: { layout?: Layout; share?: Share }): Tensor
+  /** A matrix [sum of counts, K] for GEMMs; the runs follow each other. */
+  matrix(rows: Rows[], options?: MatrixOptions): Weight
   /** An embedding table; on the CPU it is left in the file. */
   table(name: string, shape: number[], share?: Share): Tensor
   /** A rotary table [positions, rotaryDim] f32, cosines then sines. */
   ropeTable(positions: number, rotaryDim: number, base: number, options?: RopeOptions): Tensor
   /** Names that may be there and are not needed. */
   ignore(pattern: RegExp): void
+}
+
+export interface MatrixOptions {
+  /** For SwiGLU: gate rows, then as many up rows. */
+  gateUp?: boolean
+  share?: Share
 }
 
 export type RopeRounding = 'published' | 'bf16-frequencies' | 'exact'
@@ -51,7 +64,7 @@ export interface RopeOptions {
 /** Handles for what is asked, and the tally that is the same wherever the bytes come from. */
 export abstract class WeightList implements Weights {
   /** Everything that was handed out, to be freed with the model. */
-  readonly tensors: Tensor[] = []
+  readonly tensors: (Tensor | Weight)[] = []
   readonly parameters: Record<Share, number> = { dense: 0, expert: 0, embedding: 0, none: 0 }
   /** Bytes in memory once loaded, without what stays in the file. */
   bytes = 0
@@ -67,8 +80,8 @@ export abstract class WeightList implements Weights {
   abstract table(name: string, shape: number[], share?: Share): Tensor
   /** Fills `out` from element `at` on. */
   protected abstract loadVector(name: string, shape: number[], out: Tensor, at: number): void
-  protected abstract loadMatrix(rows: Rows[], out: Tensor): void
-  protected abstract matrixDType(rows: Rows[]): DType
+  protected abstract loadMatrix(rows: Rows[], out: Weight): void
+  protected abstract matrixFormat(rows: Rows[]): WeightFormat
   protected abstract later(work: () => Promise<void>): void
 
   vector(name: string, shape: number[]): Tensor {
@@ -86,17 +99,9 @@ export abstract class WeightList implements Weights {
     return out
   }
 
-  matrix(
-    rows: Rows[],
-    { layout = 'panels', share = 'dense' }: { layout?: Layout; share?: Share } = {},
-  ): Tensor {
+  matrix(rows: Rows[], { gateUp = false, share = 'dense' }: MatrixOptions = {}): Weight {
     const [N, K] = matrixShape(rows)
-    const dtype = this.matrixDType(rows)
-    // As the packed layouts pad: csrc/weights/pack.h and fragments.h.
-    const outputs = layout === 'gate_up' ? 2 * roundUp(N / 2, 32) : roundUp(N, 64)
-    const inputs = roundUp(K, this.gpu ? 16 : dtype === 'bf16' ? 2 : 1)
-    const out = native().tensor([N, K], dtype, layout, this.gpu)
-    this.own(out, outputs * inputs * elementBytes[dtype])
+    const out = this.#own(new (native().Weight)([N, K], this.matrixFormat(rows), gateUp, this.gpu))
     this.parameters[share] += N * K
     this.loadMatrix(rows, out)
     return out
@@ -116,22 +121,17 @@ export abstract class WeightList implements Weights {
 
   /** A row-major tensor where the weights go. */
   protected rows(shape: number[], dtype: DType): Tensor {
-    return this.own(
-      native().tensor(shape, dtype, 'rows', this.gpu),
-      count(shape) * elementBytes[dtype],
-    )
+    return this.#own(native().tensor(shape, dtype, this.gpu))
   }
 
-  protected own(tensor: Tensor, bytes: number): Tensor {
-    this.tensors.push(tensor)
-    this.bytes += bytes
-    return tensor
+  #own<T extends Tensor | Weight>(handle: T): T {
+    this.tensors.push(handle)
+    this.bytes += handle.bytes
+    return handle
   }
 }
 
 export const count = (shape: number[]): number => shape.reduce((n, dim) => n * dim, 1)
-const elementBytes: Record<DType, number> = { f32: 4, bf16: 2, f16: 2, i32: 4, u8: 1 }
-const roundUp = (n: number, unit: number): number => Math.ceil(n / unit) * unit
 
 function matrixShape(rows: Rows[]): [N: number, K: number] {
   const widths = rows.map(({ shape }) => count(shape.slice(1)))

@@ -67,7 +67,8 @@ describe.each(combinations)('bits on $name: $family', ({ open }) => {
     const pieces: ForwardResult[] = []
     for (const [i, from] of cuts.entries())
       pieces.push(await sequence.forward(ids.slice(from, cuts[i + 1]), everything))
-    const chosen = whole.routing!.map(({ expertIds }, l) => {
+    const chosen = whole.routing!.map((layer, l) => {
+      const { expertIds } = layer!
       const inPieces = pieces.flatMap(({ routing }) => Array.from(routing![l]!.expertIds))
       const first = inPieces.findIndex((id, i) => id !== expertIds[i])
       return first < 0 ? ids.length : Math.floor(first / model.config.topK)

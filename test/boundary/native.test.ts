@@ -7,7 +7,7 @@ import { root } from '../support/golden.ts'
 
 // Native code never trusts its caller, not even lib/.
 
-const { tensor, tensorFrom, pack, MappedFile, Plan, Arena, Tensor } = native()
+const { tensor, tensorFrom, pack, MappedFile, Plan, Arena, Tensor, Weight } = native()
 const plan = () => new Plan(new Arena())
 const f32 = (...shape: number[]) => tensor(shape, 'f32')
 const rmsNorm = (fields: object) => plan().record('rmsNorm', { eps: 1, weight: f32(1), ...fields })
@@ -33,6 +33,7 @@ describe('exports', () => {
         .sort()
     expect(names(Plan)).toEqual(members('Plan'))
     expect(names(Tensor)).toEqual(members('Tensor'))
+    expect(names(Weight)).toEqual(members('Weight'))
     expect(names(MappedFile)).toEqual(members('MappedFile'))
   })
 })
@@ -66,12 +67,21 @@ describe('hostile calls throw MoeError and do not crash', () => {
     ['no fields', () => plan().record('rmsNorm', any(undefined)), 'ERR_MOE_OPTION'],
     ['a list of fields', () => plan().record('rmsNorm', []), 'ERR_MOE_OPTION'],
     ['an unknown dtype', () => tensor([1], any('f8')), 'ERR_MOE_DTYPE'],
-    ['an unknown layout', () => tensor([1, 1], 'f32', any('tiles')), 'ERR_MOE_OPTION'],
+    ['an unknown format', () => new Weight([1, 1], any('f8')), 'ERR_MOE_DTYPE'],
+    ['a weight of one dimension', () => new Weight([1], 'f32'), 'ERR_MOE_SHAPE'],
+    ['a weight without a shape', () => new Weight(any(undefined), 'f32'), 'ERR_MOE_SHAPE'],
+    ['a tensor where a weight is expected', () => pack(any(f32(2, 2)), []), 'ERR_MOE_OPTION'],
+    ['nothing where a weight is expected', () => pack(any(undefined), []), 'ERR_MOE_OPTION'],
+    [
+      'a weight where a tensor is expected',
+      () => rmsNorm({ x: new Weight([1, 1], 'f32') }),
+      'ERR_MOE_OPTION',
+    ],
     ['a negative size', () => tensor([-1], 'f32'), 'ERR_MOE_SHAPE'],
     ['NaN as size', () => tensor([Number.NaN], 'f32'), 'ERR_MOE_SHAPE'],
     ['five dimensions', () => tensor([1, 1, 1, 1, 1], 'f32'), 'ERR_MOE_SHAPE'],
     ['no shape', () => tensor(any(7), 'f32'), 'ERR_MOE_SHAPE'],
-    ['a gate_up weight of odd rows', () => tensor([3, 4], 'f32', 'gate_up'), 'ERR_MOE_SHAPE'],
+    ['a gate_up weight of odd rows', () => new Weight([3, 4], 'f32', true), 'ERR_MOE_SHAPE'],
     ['data of another length', () => tensorFrom(new Float32Array(3), [4], 'f32'), 'ERR_MOE_SHAPE'],
     [
       'data of another element size',
@@ -97,19 +107,15 @@ describe('hostile calls throw MoeError and do not crash', () => {
     ],
     [
       'rows beyond the source',
-      () => pack(tensor([4, 2], 'f32', 'panels'), [[f32(2, 2), 0, 4]]),
+      () => pack(new Weight([4, 2], 'f32'), [[f32(2, 2), 0, 4]]),
       'ERR_MOE_OPTION',
     ],
     [
       'rows of another width',
-      () => pack(tensor([2, 3], 'f32', 'panels'), [[f32(2, 2), 0, 2]]),
+      () => pack(new Weight([2, 3], 'f32'), [[f32(2, 2), 0, 2]]),
       'ERR_MOE_SHAPE',
     ],
-    [
-      'too few rows',
-      () => pack(tensor([4, 2], 'f32', 'panels'), [[f32(2, 2), 0, 2]]),
-      'ERR_MOE_SHAPE',
-    ],
+    ['too few rows', () => pack(new Weight([4, 2], 'f32'), [[f32(2, 2), 0, 2]]), 'ERR_MOE_SHAPE'],
     ['an instruction set that is not there', () => native().selectIsa('mmx'), 'ERR_MOE_OPTION'],
     [
       'an op recorded after the first run',

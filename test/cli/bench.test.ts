@@ -1,28 +1,71 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { describe, expect, it } from 'vitest'
-import { benches } from '../../lib/bench/run.ts'
+import { firstDifference } from '../../lib/bench/check.ts'
+import { normLinear, route } from '../../lib/bench/kernels/fused.ts'
+import { type BenchReport, benches } from '../../lib/bench/run.ts'
 import { chooseIds, modelShapes, placeSlots, routings } from '../../lib/bench/shapes.ts'
+import { Workbench } from '../../lib/bench/workbench.ts'
+import { type DeviceName, openDevice } from '../../lib/device.ts'
 import { native } from '../../lib/native.ts'
 import { root } from '../support/golden.ts'
 
 const cli = `${root}/dist/cli/main.js`
-const devices = ['cpu', ...(native().gpus('cuda-sim').gpus.length > 0 ? ['cuda-sim:0'] : [])]
+const simulator = native().gpus('cuda-sim')
+const missing = simulator.gpus.length === 0 ? simulator.reason : ''
 
-describe.each(devices)('moe-native bench on %s', (device) => {
-  it.each(['bf16', 'f32'])('checks and times every kernel, %s', (dtype) => {
-    const args = ['bench', '-d', device, '--models', 'tiny', '--tokens', '1,9', '--dtype', dtype]
-    const ways = ['--routings', routings.join(','), '--seconds', '0', '--json']
-    const { ceilings, results } = JSON.parse(
-      execFileSync(process.execPath, [cli, ...args, ...ways], { encoding: 'utf8', stdio: 'pipe' }),
-    )
-    expect(new Set(results.map(({ op }: { op: string }) => op))).toEqual(
-      new Set(benches.map(({ op }) => op)),
-    )
-    for (const result of results) {
-      expect(result.bytesPerSecond).toBeGreaterThan(0)
-      expect(result.share).toBeGreaterThan(0)
+const devices: [DeviceName, missing: string][] = [
+  ['cpu', ''],
+  ['cuda-sim:0', missing],
+]
+for (const [device, reason] of devices)
+  describe.skipIf(reason)(`moe-native bench on ${device} ${reason}`, () => {
+    it.each(['bf16', 'f32'])('checks and times every kernel, %s', (dtype) => {
+      const args = ['bench', '-d', device, '--models', 'tiny', '--tokens', '1,9', '--dtype', dtype]
+      const ways = ['--routings', routings.join(','), '--seconds', '0', '--json']
+      const { ceilings, results }: BenchReport = JSON.parse(
+        execFileSync(process.execPath, [cli, ...args, ...ways], {
+          encoding: 'utf8',
+          stdio: 'pipe',
+        }),
+      )
+      for (const { op } of benches) {
+        const own = results.filter((result) => result.op === op)
+        expect(new Set(own.map(({ tokens }) => tokens)), op).toEqual(new Set([1, 9]))
+      }
+      for (const { bytesPerSecond, flopsPerSecond, readCeiling, share, bound, ...r } of results) {
+        expect(r.min).toBeLessThanOrEqual(r.seconds)
+        expect(r.seconds).toBeLessThanOrEqual(r.max)
+        const [read, matrix] = [bytesPerSecond / readCeiling, flopsPerSecond / ceilings.matrix]
+        expect(bytesPerSecond).toBeGreaterThan(0)
+        expect(share).toBeCloseTo(Math.max(read, matrix), 9)
+        expect(bound).toBe(read >= matrix ? 'read' : 'matrix')
+      }
+      expect(Object.keys(ceilings).sort()).toEqual(['copy', 'empty', 'matrix', 'read'])
+    })
+  })
+
+it.skipIf(missing).each([normLinear, route])(
+  `what $op times is one op on a GPU ${missing}`,
+  async (kernel) => {
+    const bench = new Workbench(openDevice('cuda-sim:0'), 'bf16', true)
+    const request = { shape: modelShapes.tiny!, tokens: [1], routings: [] }
+    for await (const { op, record } of kernel.make(request, bench)) {
+      const plan = new (native().Plan)(new (native().Arena)(bench.device.gpu))
+      for (const one of record) one(plan)
+      expect((await plan.time(1, 1)).ops).toEqual([op])
     }
-    expect(Object.keys(ceilings).sort()).toEqual(['copy', 'empty', 'matrix', 'read'])
+  },
+)
+
+describe('a check', () => {
+  const bench = new Workbench(openDevice('cpu'), 'f32', true)
+  const out = (value: number) => ({ data: new Float32Array(64).fill(value), shape: [4, 16] })
+  const one = (): [number, number] => [1, 1]
+  it('lets rounding pass', () => {
+    expect(firstDifference(bench, out(1 + 2 ** -23), 8, one)).toBeUndefined()
+  })
+  it.each([1.0001, 0, Number.NaN])('finds %d where 1 is right', (value) => {
+    expect(firstDifference(bench, out(value), 8, one)).toMatch(/^at \[\d, \d+\]: .*, want 1$/)
   })
 })
 

@@ -1,10 +1,16 @@
 import { describe, expect, it } from 'vitest'
-import { loadModel } from '../../lib/index.ts'
+import { loadModel, MoeError, randomModel } from '../../lib/index.ts'
 import { failure } from '../support/files.ts'
 import { range, root } from '../support/golden.ts'
 import { useModel } from '../support/use_model.ts'
 
 const dir = `${root}/demo/moepp-tiny`
+
+function circular(): object {
+  const made: { self?: object } = {}
+  made.self = made
+  return made
+}
 
 describe('bad input', () => {
   const model = useModel(dir, { maxTokens: 64 })
@@ -187,6 +193,89 @@ describe('bad input', () => {
     const error = await failure(() => loadModel(dir, options))
     expect(error).toMatchObject({ name: 'MoeError', code })
     expect(error.message).toMatch(message)
+  })
+
+  /** Whatever comes in the place of anything. */
+  const odd: [string, unknown][] = [
+    ['null', null],
+    ['true', true],
+    ['a number', 0.5],
+    ['-0', -0],
+    ['NaN', Number.NaN],
+    ['a bigint', 5n],
+    ['a symbol', Symbol('odd')],
+    ['a text', 'x'],
+    ['an empty object', {}],
+    ['an object without a prototype', Object.create(null)],
+    ['a circular object', circular()],
+    ['an object with a bigint', { id: 5n }],
+    ['an object whose JSON is nothing', { toJSON: () => undefined }],
+    ['a list of odd things', [5n, Symbol('odd'), circular()]],
+    ['a nested list', [[[1]]]],
+    ['a list with holes', new Array(3)],
+    ['an array of floats', new Float64Array([1.5])],
+    ['a buffer', new ArrayBuffer(8)],
+    ['a function', () => 1],
+    ['a date that is none', new Date(Number.NaN)],
+    ['a promise', Promise.resolve(1)],
+    ['a map', new Map([[1, 2]])],
+  ]
+
+  /** The calls take the odd thing in every place; some take a kind that is right for them. */
+  const calls: [string, (thing: never) => unknown][] = [
+    ['forward(ids)', (x) => model().forward(x)],
+    ['forward of a batch', (x) => model().forward([[1], x])],
+    ['forward(options)', (x) => model().forward([1], x)],
+    ['logits', (x) => model().forward([1], { logits: x })],
+    ['hiddenStates', (x) => model().forward([1], { hiddenStates: x })],
+    ['routing', (x) => model().forward([1], { routing: x })],
+    ['signal', (x) => model().forward([1], { signal: x })],
+    ['generate(prompt)', (x) => noTokenizer().generate(x)],
+    ['generate(options)', (x) => model().generate([1], x)],
+    ...[
+      ...['maxNewTokens', 'stop', 'stopIds', 'logprobs', 'routing', 'signal', 'temperature'],
+      ...['topK', 'topP', 'minP', 'repetitionPenalty', 'presencePenalty', 'frequencyPenalty'],
+      'seed',
+    ].map((name): [string, (thing: never) => unknown] => [
+      `generate: ${name}`,
+      (x) => model().generate([1], { maxNewTokens: 1, [name]: x }),
+    ]),
+    ['sequence.forward(ids)', (x) => model().sequence().forward(x)],
+    ['sequence.forward(options)', (x) => model().sequence().forward([1], x)],
+    ['sequence.generate(prompt)', (x) => noTokenizer().sequence().generate(x)],
+    ['sequence.generate(options)', (x) => model().sequence().generate([1], x)],
+    ['sequence.truncate', (x) => model().sequence().truncate(x)],
+    ['loadModel(dir)', (x) => loadModel(x)],
+    ['loadModel(options)', (x) => loadModel(dir, x)],
+    ...[
+      ...['device', 'dtype', 'threads', 'maxTokens', 'deterministic', 'ropeTheta', 'ropeTable'],
+      ...['onProgress', 'signal'],
+    ].map((name): [string, (thing: never) => unknown] => [
+      `loadModel: ${name}`,
+      (x) => load({ device: 'cpu', maxTokens: 32, [name]: x }),
+    ]),
+    ['randomModel(config)', (x) => randomModel(x)],
+    ['randomModel(options)', (x) => randomModel({ model_type: 'mixtral' }, x)],
+    ['randomModel: weights', (x) => randomModel({ model_type: 'mixtral' }, { weights: x })],
+    ['randomModel: seed', (x) => randomModel({ model_type: 'mixtral' }, { seed: x })],
+    ['randomModel: model_type', (x) => randomModel({ model_type: x })],
+    ['randomModel: hidden_size', (x) => randomModel({ model_type: 'mixtral', hidden_size: x })],
+  ]
+
+  const load = async (options: object) => (await loadModel(dir, options)).dispose()
+
+  it.each(calls)('%s throws nothing but a MoeError, whatever it gets', async (_, call) => {
+    let refused = 0
+    for (const [name, thing] of odd) {
+      try {
+        await call(thing as never)
+      } catch (error) {
+        refused++
+        expect(error, `${name}: ${String(error)}`).toBeInstanceOf(MoeError)
+        expect((error as MoeError).message).toMatch(/^[^:]+: .+ must .+/)
+      }
+    }
+    expect(refused).toBeGreaterThan(odd.length / 2)
   })
 
   it('loadModel without a folder', async () => {

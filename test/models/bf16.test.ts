@@ -21,12 +21,13 @@ const setOf = (ids: ArrayLike<number>): string =>
     .join()
 
 function firstFlip(
-  routing: LayerRouting[],
+  routing: (LayerRouting | undefined)[],
   want: Golden,
   K: number,
   normed: boolean,
 ): Flip | undefined {
-  const flips = routing.flatMap(({ expertIds, logits }, l) => {
+  const flips = routing.flatMap((layer, l) => {
+    const { expertIds, logits } = layer!
     const chosen = want.get(`prefill.layer${l}.topk_index`)
     const tokens = expertIds.length / K
     const E = logits.length / tokens

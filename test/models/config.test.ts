@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { countParameters } from '../../lib/load.ts'
 import { describeModel } from '../../lib/models/index.ts'
-import type { DType } from '../../lib/native.ts'
-import { native, type Tensor } from '../../lib/native.ts'
+import { native, type Tensor, type WeightFormat } from '../../lib/native.ts'
+import { countParameters } from '../../lib/parameters.ts'
 import { count, type Share, WeightList } from '../../lib/weights/weights.ts'
 import { failure } from '../support/files.ts'
 
@@ -54,17 +53,16 @@ class Counting extends WeightList {
   }
   protected loadVector(): void {}
   protected loadMatrix(): void {}
-  protected matrixDType(): DType {
+  protected matrixFormat(): WeightFormat {
     return 'bf16'
   }
   protected later(): void {}
 }
 
 function parameters(json: Record<string, unknown>) {
-  const { config, build } = describeModel(json)
   const weights = new Counting()
-  build(weights, { maxTokens: 32 })
-  return countParameters(config, weights)
+  const { layers } = describeModel(json).build(weights, { maxTokens: 32 })
+  return countParameters(layers, weights)
 }
 
 describe('parameters of the published models', () => {

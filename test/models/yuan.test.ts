@@ -43,8 +43,8 @@ describe.each(['tiny-a', 'tiny-b', 'tiny-c-bf16', 'tiny-d-variant'])(
       for (const [t, id] of want.ids('decode.input_ids').entries()) {
         const r = await sequence.forward([id], { routing: true })
         expect(maxDifference(r.logits, logits[t]!)).toBeLessThan(tolerance)
-        for (const [l, { expertIds }] of r.routing!.entries())
-          expect(Array.from(expertIds)).toEqual(
+        for (const [l, layer] of r.routing!.entries())
+          expect(Array.from(layer!.expertIds)).toEqual(
             Array.from(want.rows(`decode.layer${l}.topk_index`)[t]!),
           )
       }
@@ -88,8 +88,8 @@ describe('Yuan golden data: a long text, three rotary tables', () => {
       tolerance,
     )
     if (ropeTable !== 'published') return
-    for (const [l, { expertIds }] of routing!.entries())
-      expect(Array.from(expertIds)).toEqual(want.ids(`long.layer${l}.topk_index`))
+    for (const [l, layer] of routing!.entries())
+      expect(Array.from(layer!.expertIds)).toEqual(want.ids(`long.layer${l}.topk_index`))
   })
 
   it('rows of a padded batch, without their padding', async () => {
@@ -127,8 +127,8 @@ describe('Yuan golden data: variants', () => {
     await using m = await loadModel(dir, { device: testDevice, dtype: 'f32', maxTokens: 64 })
     const r = await m.forward(want.ids('prefill.input_ids'), { logits: 'all', routing: true })
     expect(maxDifference(r.logits, want.get('prefill.logits'))).toBeLessThan(tolerance)
-    for (const [l, { expertIds }] of r.routing!.entries())
-      expect(Array.from(expertIds)).toEqual(want.ids(`prefill.layer${l}.topk_index`))
+    for (const [l, layer] of r.routing!.entries())
+      expect(Array.from(layer!.expertIds)).toEqual(want.ids(`prefill.layer${l}.topk_index`))
     const { ids } = await m.generate(want.ids('generate.input_ids'), {
       maxNewTokens: 12,
       stopIds: [],

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { type NumberArray, native } from '../../lib/native.ts'
-import type { NormInput } from '../../lib/ops/index.ts'
-import type { Router, Routing } from '../../lib/routers/router.ts'
+import { native, type Tensor } from '../../lib/native.ts'
+import type { Router } from '../../lib/routers/router.ts'
 import { Random } from '../cases/case.ts'
 import { range } from '../support/golden.ts'
 
@@ -32,23 +31,12 @@ async function route(
   below?: Float32Array,
 ): Promise<Read> {
   const plan = new (native().Plan)(new (native().Arena)())
-  const ones = native().tensorFrom(new Float32Array(hidden).fill(1), [hidden], 'f32')
-  const norm = (data: Float32Array): NormInput => ({
-    x: native().tensorFrom(data, [data.length / hidden, hidden], 'f32'),
-    ...{ weight: ones, eps: 1e-6, dtype: 'f32' },
-  })
-  const previous: Routing | undefined = below && router.route(plan, norm(below))
-  const routing = router.route(plan, norm(x), previous)
-  const [ids, weights, logits] = (await plan.run(
-    [],
-    [routing.ids, routing.weights, routing.logits],
-    2,
-  )) as [NumberArray, NumberArray, NumberArray]
-  return {
-    ids: ids as Int32Array,
-    weights: weights as Float32Array,
-    logits: logits as Float32Array,
-  }
+  const rows = (data: Float32Array): Tensor =>
+    native().tensorFrom(data, [data.length / hidden, hidden], 'f32')
+  const previous = below && router.route(plan, rows(below))
+  const { ids, weights, logits } = router.route(plan, rows(x), previous)
+  for (const [name, tensor] of Object.entries({ ids, weights, logits })) plan.output(name, tensor)
+  return (await plan.run({}, 2)) as unknown as Read
 }
 
 /** What every router must keep. */

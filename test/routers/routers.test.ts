@@ -1,4 +1,4 @@
-import { type DType, native, type Tensor } from '../../lib/native.ts'
+import { native, type Tensor, type Weight, type WeightFormat } from '../../lib/native.ts'
 import type { ExpertKind } from '../../lib/ops/index.ts'
 import { AttentionRouter } from '../../lib/routers/attention_router.ts'
 import { ResidualRouter } from '../../lib/routers/residual_router.ts'
@@ -27,7 +27,7 @@ class MadeWeights extends WeightList {
     return Promise.all(this.#pending)
   }
   protected loadVector(): void {}
-  protected loadMatrix(rows: Rows[], out: Tensor): void {
+  protected loadMatrix(rows: Rows[], out: Weight): void {
     const [N, K] = out.shape as [number, number]
     const scale = this.#zero ? 0 : 1 / Math.sqrt(K)
     const data = Float32Array.from({ length: N * K }, () => scale * this.#random.normal())
@@ -37,7 +37,7 @@ class MadeWeights extends WeightList {
       ]),
     )
   }
-  protected matrixDType(): DType {
+  protected matrixFormat(): WeightFormat {
     return 'f32'
   }
   protected later(): void {}

@@ -18,7 +18,7 @@ function arrays(pieces: ForwardResult[]): Map<string, (Float32Array | Int32Array
     for (const [l, layer] of hiddenStates.entries()) add(`layer ${l}: output`, layer)
     for (const [l, layer] of routing.entries())
       for (const name of ['expertIds', 'weights', 'logits'] as const)
-        add(`layer ${l}: ${name}`, layer[name])
+        if (layer) add(`layer ${l}: ${name}`, layer[name])
   }
   return all
 }

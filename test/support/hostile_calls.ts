@@ -5,7 +5,7 @@ import { readFileSync, writeSync } from 'node:fs'
 import v8 from 'node:v8'
 import fc from 'fast-check'
 import * as moe from 'moe-native'
-import { change, copy, places } from './hostile_changes.ts'
+import { change, copy, otherTypes, places } from './hostile_changes.ts'
 import { Hostile, hostile } from './hostile_values.ts'
 
 interface Setting {
@@ -121,8 +121,8 @@ addMethods('generation', generate(), async () => [generate()])
 addMethods('tokenizer', model.tokenizer!, async () => [model.tokenizer])
 addMethods('stream', model.tokenizer!.stream(), async () => [model.tokenizer!.stream()])
 
-/** What a call ends with; undefined where that is right: a value, a MoeError, or what an argument threw. */
-async function wrong(run: () => unknown): Promise<string | undefined> {
+/** What a call ends with: a value, a refusal (a MoeError, or what an argument threw), or something wrong. */
+async function outcome(run: () => unknown): Promise<'value' | 'refused' | { wrong: string }> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error('did not settle')), 5000)
@@ -130,12 +130,12 @@ async function wrong(run: () => unknown): Promise<string | undefined> {
   try {
     const value = (await Promise.race([run(), late])) as { dispose?(): unknown } | undefined
     if (value instanceof Object && typeof value.dispose === 'function') await value.dispose()
-    return undefined
+    return 'value'
   } catch (error) {
-    if (error instanceof Hostile) return undefined
-    if (error instanceof moe.MoeError && /^ERR_MOE_[A-Z_]+$/.test(error.code)) return undefined
+    if (error instanceof Hostile) return 'refused'
+    if (error instanceof moe.MoeError && /^ERR_MOE_[A-Z_]+$/.test(error.code)) return 'refused'
     const place = error instanceof Error && /dist\/(\S+:\d+):\d+/.exec(error.stack ?? '')?.[1]
-    return `${error} at ${place}`
+    return { wrong: `${error} at ${place}` }
   } finally {
     clearTimeout(timer)
   }
@@ -144,8 +144,21 @@ async function wrong(run: () => unknown): Promise<string | undefined> {
 async function attack(name: string, { valid, call }: Target): Promise<void> {
   const report = (what: string, error: string) => say({ name, what, error })
   say({ name })
-  const right = await wrong(() => call(valid()))
-  if (right) report('right arguments', right)
+  const right = await outcome(() => call(valid()))
+  if (right !== 'value') report('right arguments', JSON.stringify(right))
+
+  // A value of another type is refused, never read as something else.
+  for (const [n, { path, holder, key }] of places(valid(), '').entries()) {
+    if (ArrayBuffer.isView(holder)) continue
+    for (const value of otherTypes(holder[key], `${name}${path}`)) {
+      const args = valid()
+      change(places(args, '')[n]!, value, false)
+      const what = `${path} = ${JSON.stringify(value)}`
+      say({ name, what })
+      if ((await outcome(() => call(args))) === 'value') report(what, 'is taken')
+    }
+  }
+
   for (const changes of fc.sample(mutations, { seed: setting.seed, numRuns: setting.runs })) {
     const args = valid()
     const all = [...places(args, ''), { path: `[${args.length}]`, holder: args, key: args.length }]
@@ -156,8 +169,8 @@ async function attack(name: string, { valid, call }: Target): Promise<void> {
     })
     const what = done.join(', ')
     say({ name, what })
-    const error = await wrong(() => call(args))
-    if (error) report(what, error)
+    const end = await outcome(() => call(args))
+    if (typeof end === 'object') report(what, end.wrong)
   }
 }
 

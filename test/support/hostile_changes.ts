@@ -43,3 +43,18 @@ export function change({ holder, key }: Place, value: unknown, later: boolean): 
     configurable: true,
   })
 }
+
+/** Any string is right here; and a promise takes anything that is no function. */
+const free =
+  /^(loadModel\[0\]|convertCheckpoint|model\.generate\[(0|1\]\["stop)|tokenizer\.encode\[0\])/
+const anything = /^generation\./
+
+/** Values of other types than one that is right, which nobody means. */
+export function otherTypes(value: unknown, place: string): unknown[] {
+  if (anything.test(place) || value === undefined) return []
+  if (typeof value === 'number') return ['x', true, {}]
+  if (typeof value === 'boolean') return ['yes', 1]
+  if (typeof value === 'string') return free.test(place) ? [5, true] : [5, 'bogus']
+  if (typeof value === 'function') return [5, 'x']
+  return Array.isArray(value) ? [5, true] : [5, 'x']
+}

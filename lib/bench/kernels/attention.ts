@@ -1,8 +1,8 @@
 import * as ops from '../../ops/index.ts'
 import { kernels } from '../../standalone/kernels.ts'
-import type { Bench, KernelBench, Workbench } from '../bench.ts'
-import { at, randomArray, sample } from '../check.ts'
+import { at, firstDifference, randomArray } from '../check.ts'
 import type { ModelShape } from '../shapes.ts'
+import type { Bench, KernelBench, Workbench } from '../workbench.ts'
 
 const block = ops.blockTokens
 
@@ -19,8 +19,8 @@ async function setting(
     Int32Array.from({ length: n }, (_, i) => value(i))
   const position = (t: number): number => context - tokens + (t % tokens)
   const visible = {
-    positions: bench.numbers(ints(T, position), [T]),
     starts: bench.numbers(new Int32Array(T), [T]),
+    ends: bench.numbers(ints(T, position), [T]),
     sequences: bench.numbers(
       ints(T, (t) => Math.floor(t / tokens)),
       [T],
@@ -32,11 +32,12 @@ async function setting(
   }
   const cacheBytes = 2 * sequences * context * G * D * bench.elementBytes
   const q = await bench.random([T, N * D])
+  const scale = 1 / Math.sqrt(D)
   const record: Bench['record'] = []
   for (let s = 0; s < bench.sets(cacheBytes, cacheBytes, 16); s++) {
     const keys = await bench.random([sequences * M, G, D, block])
     const values = await bench.random([sequences * M, G, block, D])
-    record.push((plan) => ops.attention(plan, q, { keys, values }, visible, 1 / Math.sqrt(D)))
+    record.push((plan) => ops.attention(plan, { q, keys, values, ...visible, scale }))
   }
   let pairs = 0
   for (let t = 0; t < T; t++) pairs += position(t) + 1
@@ -73,7 +74,7 @@ export const attention: KernelBench = {
         },
         { device: bench.name },
       )
-      const wrong = sample(bench, out, context + D, (t, d) => {
+      const wrong = firstDifference(bench, out, context + D, (t, d) => {
         const seen = context - T + t + 1
         const scores = Array.from({ length: seen }, (_, s) => {
           const base = Math.floor(s / block) * D * block + (s % block)

@@ -1,9 +1,8 @@
-import type { Activation, Tensor } from '../../native.ts'
 import * as ops from '../../ops/index.ts'
 import { kernels } from '../../standalone/kernels.ts'
-import type { Bench, BenchRequest, KernelBench, Workbench } from '../bench.ts'
-import { at, dot, randomArray, sample, silu } from '../check.ts'
+import { at, dot, firstDifference, randomArray, silu } from '../check.ts'
 import { chooseIds, type ModelShape, placeSlots } from '../shapes.ts'
+import type { Bench, BenchRequest, KernelBench, Workbench } from '../workbench.ts'
 
 /** The two matrices of an expert: outputs N (of the weight 2N rows for gate and up) by inputs K. */
 const experts = ({ hidden, expertSize }: ModelShape) => [
@@ -20,7 +19,7 @@ const experts = ({ hidden, expertSize }: ModelShape) => [
 /** Checks sampled outputs of a product with one weight [rows, K] for 3 and for 40 rows of x. */
 async function checkProduct(
   bench: Workbench,
-  { rows, K, activation }: { rows: number; K: number; activation: Activation },
+  { rows, K, activation }: { rows: number; K: number; activation: ops.Activation },
   run: (
     x: ReturnType<typeof randomArray>,
     weight: ReturnType<typeof randomArray>,
@@ -36,7 +35,7 @@ async function checkProduct(
         (k) => at(x, t * K + k),
         (k) => at(weight, n * K + k),
       )
-    const wrong = sample(bench, out, K, (t, n) => {
+    const wrong = firstDifference(bench, out, K, (t, n) => {
       if (activation !== 'swiglu') return row(t, n)
       const [gate, gateSize] = row(t, n)
       const [up, upSize] = row(t, rows / 2 + n)
@@ -69,15 +68,13 @@ export const groupedGemm: KernelBench = {
     const { kinds, topK } = shape
     const E = kinds.filter((kind) => kind === 'ffn').length
     for (const { name, N, rows, K, activation } of experts(shape)) {
-      const layout = activation === 'swiglu' ? 'gate_up' : 'panels'
       const weightBytes = rows * K * bench.elementBytes
       // One token touches few experts: other ones in each set of offsets. Many touch all: other weights.
-      const weightSets: Tensor[][] = []
-      for (let s = 0; s < bench.sets(E * weightBytes, E * weightBytes, 3); s++) {
-        const set: Tensor[] = []
-        for (let e = 0; e < E; e++) set.push(await bench.random([rows, K], bench.dtype, layout))
-        weightSets.push(set)
-      }
+      const makeSet = () =>
+        Promise.all(
+          Array.from({ length: E }, () => bench.weight([rows, K], activation === 'swiglu')),
+        )
+      const weightSets = await bench.rotating(E * weightBytes, makeSet, 3)
       for (const T of tokens)
         for (const routing of routings) {
           const x = await bench.random([T * topK, K])
@@ -90,7 +87,7 @@ export const groupedGemm: KernelBench = {
             const offsets = bench.numbers(placed.offsets, [E + 1])
             const weights = weightSets[s % weightSets.length]!
             record.push((plan) =>
-              ops.groupedGemm(plan, x, offsets, weights, bench.dtype, { activation }),
+              ops.groupedGemm(plan, { x, offsets, weights, activation, dtype: bench.dtype }),
             )
             bytes += placed.distinct * weightBytes + placed.routed * (K + N) * bench.elementBytes
             flops += 2 * placed.routed * rows * K
@@ -128,70 +125,20 @@ export const linear: KernelBench = {
     ]
     for (const { name, N, K } of sizes) {
       const weightBytes = N * K * bench.elementBytes
-      const weights = await bench.rotating(weightBytes, () =>
-        bench.random([N, K], bench.dtype, 'panels'),
-      )
+      const weights = await bench.rotating(weightBytes, () => bench.weight([N, K]))
       for (const T of name === 'lm_head' ? tokens.filter((t) => t <= 64) : tokens) {
         const x = await bench.random([T, K])
         const dtype = name === 'qkv' ? bench.dtype : 'f32'
         yield {
           ...{ op: this.op, shape: `[${N}, ${K}] ${name}`, tokens: T },
-          bytes: weightBytes + T * (K * bench.elementBytes + N * (dtype === 'f32' ? 4 : 2)),
+          bytes:
+            weightBytes +
+            T * (K * bench.elementBytes + N * (dtype === 'f32' ? 4 : bench.elementBytes)),
           flops: 2 * T * N * K,
-          record: weights.map((weight) => (plan) => ops.linear(plan, x, weight, dtype)),
+          record: weights.map((weight) => (plan) => ops.linear(plan, { x, weight, dtype })),
         }
       }
       bench.release()
     }
-  },
-}
-
-export const normLinear: KernelBench = {
-  op: 'normLinear',
-
-  async check({ hidden: H }, bench) {
-    const [norm, weight] = [
-      randomArray([H], 'f32', 2),
-      randomArray([H, H], bench.dtype, 3, 1 / Math.sqrt(H)),
-    ]
-    for (const T of [3, 40]) {
-      const x = randomArray([T, H], 'f32', 1)
-      const { out } = await kernels.normLinear(
-        { x, normWeight: norm, eps: 1e-6, weight, dtype: bench.dtype },
-        { device: bench.name },
-      )
-      const wrong = sample(bench, out, 2 * H, (t, n) => {
-        const row = (h: number) => at(x, t * H + h)
-        const inverse = 1 / Math.sqrt(dot(H, row, row)[0] / H + 1e-6)
-        return dot(
-          H,
-          (h) => row(h) * inverse * at(norm, h),
-          (h) => at(weight, n * H + h),
-        )
-      })
-      if (wrong) return wrong
-    }
-    return undefined
-  },
-
-  async *make({ shape, tokens }, bench) {
-    const { hidden: H, heads, keyValueHeads, headSize: D } = shape
-    const N = (heads + 2 * keyValueHeads) * D
-    const weightBytes = N * H * bench.elementBytes
-    const weights = await bench.rotating(weightBytes, () =>
-      bench.random([N, H], bench.dtype, 'panels'),
-    )
-    const norm = await bench.random([H], 'f32')
-    for (const T of tokens) {
-      const x = await bench.random([T, H], 'f32')
-      const input = { x, weight: norm, eps: 1e-6, dtype: bench.dtype }
-      yield {
-        ...{ op: this.op, shape: `[${N}, ${H}] qkv`, tokens: T },
-        bytes: weightBytes + T * (H * (4 + bench.elementBytes) + N * bench.elementBytes),
-        flops: 2 * T * N * H,
-        record: weights.map((weight) => (plan) => ops.normLinear(plan, input, weight, bench.dtype)),
-      }
-    }
-    bench.release()
   },
 }

@@ -1,11 +1,11 @@
 import * as ops from '../../ops/index.ts'
 import { kernels } from '../../standalone/kernels.ts'
-import type { KernelBench } from '../bench.ts'
-import { at, dot, randomArray, sample } from '../check.ts'
+import { at, firstDifference, randomArray } from '../check.ts'
 import { chooseIds, type ModelShape, placeSlots } from '../shapes.ts'
+import type { KernelBench } from '../workbench.ts'
 
 /** How a model's router chooses. */
-function choice({ kinds, topK, router }: ModelShape): ops.TopKOptions {
+export function choice({ kinds, topK, router }: ModelShape): Omit<ops.TopKInputs, 'logits'> {
   const gives = kinds.map((kind) => kind === 'zero')
   return {
     ...{ kinds, topK, weights: 'renormalized' },
@@ -40,64 +40,13 @@ export const topK: KernelBench = {
     const E = shape.kinds.length
     for (const T of tokens) {
       const bytes = T * E * 4 + T * shape.topK * 12
-      const logits = await bench.rotating(bytes, () => bench.random([T, E], 'f32'))
-      const record = logits.map(
-        (tensor) => (plan: Parameters<typeof ops.topK>[0]) => ops.topK(plan, tensor, choice(shape)),
-      )
-      yield { op: this.op, shape: `[T, ${E}]`, tokens: T, bytes, flops: 0, record }
+      const inputs = await bench.rotating(bytes, () => bench.random([T, E], 'f32'))
+      yield {
+        ...{ op: this.op, shape: `[T, ${E}]`, tokens: T, bytes, flops: 0 },
+        record: inputs.map((logits) => (plan) => ops.topK(plan, { logits, ...choice(shape) })),
+      }
       bench.release()
     }
-  },
-}
-
-export const route: KernelBench = {
-  op: 'route',
-
-  async check(shape, bench) {
-    if (shape.router === 'attention') return undefined // its logits are checked in the tests
-    const { hidden: H, kinds } = shape
-    const x = randomArray([5, H], 'f32', 1)
-    const normWeight = randomArray([H], 'f32', 2)
-    const weight = randomArray([kinds.length, H], 'f32', 3, 1 / Math.sqrt(H))
-    const { logits } = await kernels.route(
-      { x, normWeight, eps: 1e-6, weight, dtype: bench.dtype, ...choice(shape) },
-      { device: bench.name },
-    )
-    return sample(bench, logits, 2 * H, (t, e) => {
-      const [squares] = dot(
-        H,
-        (h) => at(x, t * H + h),
-        (h) => at(x, t * H + h),
-      )
-      const inverse = 1 / Math.sqrt(squares / H + 1e-6)
-      return dot(
-        H,
-        (h) => at(x, t * H + h) * inverse * at(normWeight, h),
-        (h) => at(weight, e * H + h),
-      )
-    })
-  },
-
-  async *make({ shape, tokens }, bench) {
-    const { hidden: H, kinds, router } = shape
-    const E = kinds.length
-    const P = router === 'attention' ? 3 * E : E
-    const norm = await bench.random([H], 'f32')
-    const weights = await bench.rotating(P * H * bench.elementBytes, () =>
-      bench.random([P, H], bench.dtype, 'panels'),
-    )
-    for (const T of tokens) {
-      const x = await bench.random([T, H], 'f32')
-      const input = { x, weight: norm, eps: 1e-6, dtype: bench.dtype }
-      const options = { ...choice(shape), attention: router === 'attention' }
-      yield {
-        ...{ op: this.op, shape: `[${P}, ${H}]`, tokens: T },
-        bytes: P * H * bench.elementBytes + T * H * (4 + bench.elementBytes) + T * E * 4,
-        flops: 2 * T * P * H,
-        record: weights.map((weight) => (plan) => ops.route(plan, input, weight, options)),
-      }
-    }
-    bench.release()
   },
 }
 
@@ -127,10 +76,10 @@ export const permute: KernelBench = {
         const bytes = (T + placed.routed) * H * bench.elementBytes
         const xs = await bench.rotating(bytes, () => bench.random([T, H]))
         const rows = bench.numbers(placed.rows, [T, K])
-        const record = xs.map(
-          (x) => (plan: Parameters<typeof ops.permute>[0]) => ops.permute(plan, x, rows),
-        )
-        yield { op: this.op, shape: `[T, ${H}]`, tokens: T, routing, bytes, flops: 0, record }
+        yield {
+          ...{ op: this.op, shape: `[T, ${H}]`, tokens: T, routing, bytes, flops: 0 },
+          record: xs.map((x) => (plan) => ops.permute(plan, { x, rows })),
+        }
         bench.release()
       }
   },
@@ -156,7 +105,7 @@ export const combine: KernelBench = {
       },
       { device: bench.name },
     )
-    return sample(bench, out, 8, (t, h) => {
+    return firstDifference(bench, out, 8, (t, h) => {
       let value = at(residual, t * H + h)
       let size = Math.abs(value)
       for (let k = 0; k < K; k++) {
@@ -187,12 +136,11 @@ export const combine: KernelBench = {
         const ids = bench.numbers(chosen, [T, K])
         const constants = C > 0 ? await bench.random([C, H], 'f32') : undefined
         const gates = C > 0 ? await bench.random([C, 2, H], 'f32') : undefined
-        const extra = constants && gates && { constants, gates }
-        const record = outs.map(
-          (expertOut) => (plan: Parameters<typeof ops.combine>[0]) =>
-            ops.combine(plan, { expertOut, rows, ids, weights, residual, kinds, x, ...extra }),
-        )
-        yield { op: this.op, shape: `[T, ${H}]`, tokens: T, routing, bytes, flops: 0, record }
+        const inputs = { rows, ids, weights, residual, kinds, x, constants, gates }
+        yield {
+          ...{ op: this.op, shape: `[T, ${H}]`, tokens: T, routing, bytes, flops: 0 },
+          record: outs.map((expertOut) => (plan) => ops.combine(plan, { expertOut, ...inputs })),
+        }
         bench.release()
       }
   },

@@ -1,8 +1,7 @@
-import type { Plan } from '../../native.ts'
 import * as ops from '../../ops/index.ts'
 import { kernels } from '../../standalone/kernels.ts'
-import type { Bench, KernelBench } from '../bench.ts'
-import { at, dot, randomArray, sample } from '../check.ts'
+import { at, firstDifference, normedRow, randomArray } from '../check.ts'
+import type { Bench, KernelBench } from '../workbench.ts'
 
 const T_ = 20 // tokens of a check
 
@@ -13,13 +12,8 @@ export const rmsNorm: KernelBench = {
     const [x, weight] = [randomArray([T_, H], 'f32', 1), randomArray([H], 'f32', 2)]
     const options = { device: bench.name }
     const { out } = await kernels.rmsNorm({ x, weight, eps: 1e-6, dtype: bench.dtype }, options)
-    return sample(bench, out, H, (t, h) => {
-      const [squares] = dot(
-        H,
-        (i) => at(x, t * H + i),
-        (i) => at(x, t * H + i),
-      )
-      const value = (at(x, t * H + h) / Math.sqrt(squares / H + 1e-6)) * at(weight, h)
+    return firstDifference(bench, out, H, (t, h) => {
+      const value = normedRow(x, weight, 1e-6, t)(h)
       return [value, Math.abs(value)]
     })
   },
@@ -29,8 +23,11 @@ export const rmsNorm: KernelBench = {
       const bytes = T * H * (4 + bench.elementBytes)
       const weight = await bench.random([H], 'f32')
       const xs = await bench.rotating(bytes, () => bench.random([T, H], 'f32'))
-      const record = xs.map((x) => (plan: Plan) => ops.rmsNorm(plan, x, weight, 1e-6, bench.dtype))
-      yield { op: this.op, shape: `[T, ${H}]`, tokens: T, bytes, flops: 0, record }
+      const inputs = { weight, eps: 1e-6, dtype: bench.dtype }
+      yield {
+        ...{ op: this.op, shape: `[T, ${H}]`, tokens: T, bytes, flops: 0 },
+        record: xs.map((x) => (plan) => ops.rmsNorm(plan, { x, ...inputs })),
+      }
       bench.release()
     }
   },
@@ -43,7 +40,7 @@ export const embedding: KernelBench = {
     const table = randomArray([50, H], bench.dtype, 1)
     const ids = { data: Int32Array.from({ length: T_ }, (_, t) => (t * 7) % 50), shape: [T_] }
     const { out } = await kernels.embedding({ table, ids }, { device: bench.name })
-    return sample(bench, out, 0, (t, h) => [at(table, ids.data[t]! * H + h), 0])
+    return firstDifference(bench, out, 0, (t, h) => [at(table, ids.data[t]! * H + h), 0])
   },
 
   async *make({ shape: { hidden: H, vocab }, tokens }, bench) {
@@ -52,9 +49,9 @@ export const embedding: KernelBench = {
       const bytes = T * H * (bench.elementBytes + 4)
       const record: Bench['record'] = []
       for (let s = 0; s < bench.sets(bytes, 0); s++) {
-        const ids = Int32Array.from({ length: T }, (_, t) => ((t + s * T) * 7919) % vocab)
-        const tensor = bench.numbers(ids, [T])
-        record.push((plan) => ops.embedding(plan, table, tensor))
+        const numbers = Int32Array.from({ length: T }, (_, t) => ((t + s * T) * 7919) % vocab)
+        const ids = bench.numbers(numbers, [T])
+        record.push((plan) => ops.embedding(plan, { table, ids }))
       }
       yield { op: this.op, shape: `[${vocab}, ${H}]`, tokens: T, bytes, flops: 0, record }
     }
@@ -92,7 +89,9 @@ export const ropeCache: KernelBench = {
     for (let t = 0; t < T; t++)
       for (let column = 0; column < G * D; column++)
         written.data[t * G * D + column] = key(t, column)
-    return sample(bench, rotated, 2, want(q)) ?? sample(bench, written, 2, want(k))
+    return (
+      firstDifference(bench, rotated, 2, want(q)) ?? firstDifference(bench, written, 2, want(k))
+    )
   },
 
   async *make({ shape: { heads: N, keyValueHeads: G, headSize: D }, tokens }, bench) {
@@ -103,13 +102,13 @@ export const ropeCache: KernelBench = {
         [T],
       )
       const table = await bench.random([T, D], 'f32')
-      const at = { positions: numbers, slots: numbers, table }
+      const places = { positions: numbers, slots: numbers, table }
       const width = (N + 2 * G) * D
       const bytes = T * (2 * width * bench.elementBytes + 4 * D)
       const record: Bench['record'] = []
       for (let s = 0; s < bench.sets(bytes); s++) {
         const qkv = await bench.random([T, width])
-        const parts = {
+        const rows = {
           q: qkv.columns(0, N * D),
           k: qkv.columns(N * D, G * D),
           v: qkv.columns((N + G) * D, G * D),
@@ -118,7 +117,7 @@ export const ropeCache: KernelBench = {
           keys: await bench.random([blocks, G, D, ops.blockTokens]),
           values: await bench.random([blocks, G, ops.blockTokens, D]),
         }
-        record.push((plan) => ops.ropeCache(plan, parts, at, cache))
+        record.push((plan) => ops.ropeCache(plan, { ...rows, ...places, ...cache }))
       }
       yield {
         ...{ op: this.op, shape: `${N} heads, ${G} key heads of ${D}`, tokens: T, record },
@@ -152,13 +151,15 @@ export const sampling: KernelBench = {
       const of = ({ data, shape }: { data: Int32Array | Float32Array; shape: number[] }) =>
         bench.numbers(data, shape)
       const inputs = {
-        ...{ options: of(options), counts: of(counts) },
+        ...{ options: of(options), counts: of(counts), vocabulary: V },
         ...{ history: of(history), historyOffsets: of(historyOffsets) },
       }
       const bytes = S * V * 4
-      const logits = await bench.rotating(bytes, () => bench.random([S, V], 'f32'))
-      const record = logits.map((row) => (plan: Plan) => ops.sample(plan, row, inputs, V, 0))
-      yield { op: this.op, shape: `[S, ${V}] greedy`, tokens: S, bytes, flops: 0, record }
+      const rows = await bench.rotating(bytes, () => bench.random([S, V], 'f32'))
+      yield {
+        ...{ op: this.op, shape: `[S, ${V}] greedy`, tokens: S, bytes, flops: 0 },
+        record: rows.map((logits) => (plan) => ops.sample(plan, { logits, ...inputs })),
+      }
       bench.release()
     }
   },
@@ -167,7 +168,7 @@ export const sampling: KernelBench = {
 /** Inputs of `sample` that take the best token. */
 function greedy(S: number) {
   const defaults: Record<string, number> = { topP: 1, repetition: 1 }
-  const options = ops.sampleOptions.map((name) => defaults[name] ?? 0)
+  const options = ops.sampleOptionNames.map((name) => defaults[name] ?? 0)
   return {
     options: {
       data: Float32Array.from(
@@ -177,8 +178,8 @@ function greedy(S: number) {
       shape: [S, options.length],
     },
     counts: {
-      data: new Int32Array(S * ops.sampleCounts.length),
-      shape: [S, ops.sampleCounts.length],
+      data: new Int32Array(S * ops.sampleCountNames.length),
+      shape: [S, ops.sampleCountNames.length],
     },
     history: { data: new Int32Array(1), shape: [1] },
     historyOffsets: { data: new Int32Array(S + 1), shape: [S + 1] },

@@ -1,11 +1,11 @@
 import type { TextStream } from '../tokenizer/index.ts'
-import type { LayerRouting } from './forward.ts'
+import type { ChunkResult } from './chunk.ts'
 import type { Sampling, SamplingOptions } from './sampling.ts'
-import type { SliceResult } from './slice.ts'
 import { StopStrings } from './stop.ts'
+import type { LayerRouting } from './trace.ts'
 
 export interface GenerateOptions extends SamplingOptions {
-  /** Default 256. */
+  /** Default: what generation_config.json says, else 256. */
   maxNewTokens?: number | undefined
   /** Strings that end the text; they are cut from it. */
   stop?: string | readonly string[] | undefined
@@ -40,8 +40,12 @@ export interface GenerateResult {
   finishReason: 'stop' | 'length'
   /** One entry a token of `ids`. With `logprobs`. */
   logprobs?: (TokenLogprob & { top: TokenLogprob[] })[]
-  /** One a layer, one row a processed token: the prompt and the new tokens but the last. With `routing`. */
-  routing?: LayerRouting[]
+  /**
+   * One a layer, undefined for a layer without a router; one row a token that this call processed: the prompt and
+   * the new tokens but the last. With `routing`.
+   */
+  routing?: (LayerRouting | undefined)[]
+  /** Tokens of this call. */
   usage: { promptTokens: number; completionTokens: number }
   /** Milliseconds, and rates of tokens a second. */
   timings: {
@@ -59,11 +63,12 @@ export interface Limits {
   stops: readonly string[]
   stopIds: ReadonlySet<number>
   top: number
-  room: number
+  /** Tokens that the cache must hold at the end. */
+  reserveTokens: number
 }
 
 /** What one generation has written so far, and whether it goes on. */
-export class Generated {
+export class Completion {
   readonly ids: number[] = []
   readonly #promptTokens: number
   readonly #limits: Limits
@@ -92,7 +97,7 @@ export class Generated {
   }
 
   /** Takes the next token; false when the text has ended. */
-  accept({ id, logprob, top }: NonNullable<SliceResult['drawn']>): boolean {
+  accept({ id, logprob, top }: NonNullable<ChunkResult['sampled']>): boolean {
     this.#firstToken ??= performance.now()
     if (this.#limits.stopIds.has(id)) return this.#end('stop')
     this.ids.push(id)

@@ -2,11 +2,11 @@ import type { Device, DeviceName } from '../device.ts'
 import {
   type ActivationDType,
   type DType,
-  type Layout,
   type NumberArray,
   native,
   type Plan,
   type Tensor,
+  type Weight,
 } from '../native.ts'
 import type { ModelShape, RoutingName } from './shapes.ts'
 
@@ -47,7 +47,7 @@ export class Workbench {
   readonly rotateBytes: number
   /** What all weights of one benchmark may take. */
   readonly budgetBytes: number
-  #tensors: Tensor[] = []
+  #tensors: (Tensor | Weight)[] = []
   #seed = 1
 
   constructor(device: Device, dtype: ActivationDType, small: boolean) {
@@ -75,23 +75,27 @@ export class Workbench {
     return Math.max(1, Math.min(wanted, fit, most))
   }
 
-  /** Several tensors, of which one op touches `bytes`: as many as go past the caches. */
-  async rotating(bytes: number, make: () => Promise<Tensor>): Promise<Tensor[]> {
-    const made: Tensor[] = []
-    for (let s = 0; s < this.sets(bytes); s++) made.push(await make())
+  /** Several inputs, of which one op touches `bytes`: as many as go past the caches. */
+  async rotating<T>(bytes: number, make: () => Promise<T>, most?: number): Promise<T[]> {
+    const made: T[] = []
+    for (let s = 0; s < this.sets(bytes, bytes, most); s++) made.push(await make())
     return made
   }
 
-  async random(
-    shape: number[],
-    dtype: DType = this.dtype,
-    layout: Layout = 'rows',
-  ): Promise<Tensor> {
-    const tensor = native().tensor(shape, dtype, layout, this.device.gpu)
-    this.#tensors.push(tensor)
-    const scale = layout === 'rows' ? 1 : 1 / Math.sqrt(shape[1]!)
-    await native().fillRandom(tensor, 0, scale, this.#seed++ * 2 ** 32)
-    return tensor
+  random(shape: number[], dtype: DType = this.dtype): Promise<Tensor> {
+    return this.#fill(native().tensor(shape, dtype, this.device.gpu), 1)
+  }
+
+  /** Random weights that keep their input's size. */
+  weight(shape: [N: number, K: number], gateUp = false): Promise<Weight> {
+    const weight = new (native().Weight)(shape, this.dtype, gateUp, this.device.gpu)
+    return this.#fill(weight, 1 / Math.sqrt(shape[1]))
+  }
+
+  async #fill<T extends Tensor | Weight>(handle: T, deviation: number): Promise<T> {
+    this.#tensors.push(handle)
+    await native().fillRandom(handle, 0, deviation, this.#seed++ * 2 ** 32)
+    return handle
   }
 
   numbers(data: NumberArray, shape: number[]): Tensor {

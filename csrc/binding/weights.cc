@@ -1,0 +1,176 @@
+#include "binding/weights.h"
+
+#include "core/context.h"
+#include "cpu/isa/select.h"
+#include "weights/copy.h"
+#include "weights/format.h"
+#include "weights/formats/gptq.h"
+#include "weights/pack.h"
+#include "weights/random.h"
+#include "weights/rope_table.h"
+
+namespace moe {
+
+Napi::Function WeightHandle::define(Napi::Env env) {
+  return DefineClass(env, "Weight",
+                     {InstanceAccessor<&WeightHandle::shape>("shape"),
+                      InstanceAccessor<&WeightHandle::format>("format"),
+                      InstanceAccessor<&WeightHandle::bytes>("bytes"),
+                      InstanceMethod<&WeightHandle::release>("release")});
+}
+
+/// Weight([N, K], format, gateUp, device): gets its memory when it is filled.
+WeightHandle::WeightHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  info.This().As<Napi::Object>().TypeTag(&kTag);
+  guarded(info.Env(), [&] {
+    const Shape shape = read_shape(info[0]);
+    if (shape.rank() != 2)
+      fail(Code::shape, "weight: shape must have 2 dimensions, got ", shape.text());
+    weight = make_weight(shape[0], shape[1], read_format(info[1].ToString().Utf8Value()),
+                         info[2].ToBoolean(), read_device(info[3]));
+  });
+}
+
+Napi::Value WeightHandle::shape(const Napi::CallbackInfo& info) {
+  const auto array = Napi::Array::New(info.Env(), 2);
+  array.Set(0u, static_cast<double>(weight.N));
+  array.Set(1u, static_cast<double>(weight.K));
+  return array;
+}
+
+Napi::Value WeightHandle::format(const Napi::CallbackInfo& info) {
+  return Napi::String::New(info.Env(), format_of(weight.format).name);
+}
+
+Napi::Value WeightHandle::bytes(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(weight.bytes()));
+}
+
+/// Frees the memory now. Only after the last run that uses it.
+void WeightHandle::release(const Napi::CallbackInfo&) { weight.slot->buffer->release(); }
+
+Weight read_weight(const Napi::Value& value) {
+  if (value.IsUndefined() || value.IsNull()) return {};
+  return unwrap<WeightHandle>(value, "weight")->weight;
+}
+
+namespace {
+
+Napi::Value nothing(Napi::Env env) { return env.Undefined(); }
+
+CpuContext load_context() { return {kernels(), Pool::get(), Pool::get().size()}; }
+
+/// pack(weight, [source, start, count][], cancel)
+Napi::Value pack_weight(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Weight out = read_weight(info[0]);
+    if (!out) fail(Code::option, "pack: weight must be a weight, got nothing");
+    std::vector<RowRun> runs;
+    const auto list = info[1].As<Napi::Array>();
+    for (uint32_t i = 0; i < list.Length(); ++i) {
+      const auto run = list.Get(i).As<Napi::Array>();
+      runs.push_back({read_tensor(run.Get(0u)), run.Get(1u).ToNumber().Int64Value(),
+                      run.Get(2u).ToNumber().Int64Value()});
+    }
+    const CancelFlag cancel = read_cancel(info[2]);
+    return Channel::of(info.Env())
+        .run(info.Env(), cancel, [out, runs, cancel]() -> Channel::Result {
+          if (cancel && cancel->load()) fail(Code::cancelled, "cancelled");
+          pack(load_context(), out, runs);
+          for (const RowRun& run : runs) release_pages(run.source);
+          return nothing;
+        });
+  });
+}
+
+/// copy(out, source, cancel)
+Napi::Value copy_tensor(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Tensor out = read_tensor(info[0]);
+    const Tensor source = read_tensor(info[1]);
+    const CancelFlag cancel = read_cancel(info[2]);
+    return Channel::of(info.Env())
+        .run(info.Env(), cancel, [out, source, cancel]() mutable -> Channel::Result {
+          if (cancel && cancel->load()) fail(Code::cancelled, "cancelled");
+          copy_rows(source, out);
+          release_pages(source);
+          return nothing;
+        });
+  });
+}
+
+/// copyToF32(out, source, at)
+Napi::Value copy_vector(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Tensor out = read_tensor(info[0]);
+    const Tensor source = read_tensor(info[1]);
+    const int64_t at = info[2].ToNumber().Int64Value();
+    return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
+      copy_to_f32(source, out, at);
+      return nothing;
+    });
+  });
+}
+
+/// dequantizeGptq(qweight, qzeros, scales, gIdx, bits, out)
+Napi::Value dequantize_gptq(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Gptq source{read_tensor(info[0]), read_tensor(info[1]), read_tensor(info[2]),
+                      read_tensor(info[3])};
+    const int bits = info[4].ToNumber().Int32Value();
+    Tensor out = read_tensor(info[5]);
+    return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
+      dequantize(load_context(), source, bits, out);
+      for (const Tensor& t : {source.qweight, source.qzeros, source.scales, source.g_idx})
+        release_pages(t);
+      return nothing;
+    });
+  });
+}
+
+/// ropeTable(out, base, positionScale, 'exact' | 'bf16-frequencies' | 'published')
+Napi::Value make_rope_table(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Tensor out = read_tensor(info[0]);
+    const double base = info[1].ToNumber().DoubleValue(), scale = info[2].ToNumber().DoubleValue();
+    const std::string name = info[3].ToString().Utf8Value();
+    const auto rounding = name == "published"          ? RopeRounding::bf16
+                          : name == "bf16-frequencies" ? RopeRounding::bf16_frequencies
+                                                       : RopeRounding::exact;
+    return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
+      rope_table(out, base, scale, rounding);
+      return nothing;
+    });
+  });
+}
+
+/// fillRandom(tensor | weight, mean, deviation, seed)
+Napi::Value fill(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Tensor out =
+        is_handle<WeightHandle>(info[0]) ? elements_of(read_weight(info[0])) : read_tensor(info[0]);
+    const float mean = info[1].ToNumber().FloatValue(), deviation = info[2].ToNumber().FloatValue();
+    const auto seed = static_cast<uint64_t>(info[3].ToNumber().Int64Value());
+    return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
+      fill_random(load_context(), out, mean, deviation, seed);
+      return nothing;
+    });
+  });
+}
+
+}  // namespace
+
+void define_weights(Napi::Env env, Napi::Object exports) {
+  exports.Set("Weight", WeightHandle::define(env));
+  const auto add = [&](const char* name, auto function) {
+    exports.Set(name, Napi::Function::New(env, function, name));
+  };
+  add("pack", pack_weight);
+  add("copy", copy_tensor);
+  add("copyToF32", copy_vector);
+  add("dequantizeGptq", dequantize_gptq);
+  add("fillRandom", fill);
+  add("ropeTable", make_rope_table);
+}
+
+}  // namespace moe

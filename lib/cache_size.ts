@@ -1,0 +1,44 @@
+import { availableMemory, type Device } from './device.ts'
+import { blockBytes } from './engine/cache.ts'
+import { MoeError } from './errors.ts'
+import type { Architecture } from './models/architecture.ts'
+import type { ActivationDType } from './native.ts'
+import { blockTokens } from './ops/index.ts'
+
+/** How large the cache is, and whether everything fits the memory. */
+export interface CacheSize {
+  numBlocks: number
+  maxTokens: number
+  /** Throws ERR_MOE_OUT_OF_MEMORY when weights of so many bytes do not fit beside the cache. */
+  checkMemory(weightBytes: number): void
+}
+
+/** @param asked tokens; default as `maxTokens` of loadModel says */
+export function resolveCacheSize(
+  where: string,
+  { config, layers }: Pick<Architecture, 'config' | 'layers'>,
+  weightBytes: number,
+  { device, dtype, asked }: { device: Device; dtype: ActivationDType; asked: number | undefined },
+): CacheSize {
+  const free = device.gpu ? device.gpu.freeMemory() : availableMemory()
+  const perBlock = blockBytes(layers, dtype)
+  const defaultTokens = (): number => {
+    const forCache = device.gpu ? 0.9 * (free - weightBytes) : free / 4
+    const affordable = Math.floor(forCache / Math.max(1, perBlock)) * blockTokens
+    const wanted = Math.max(config.maxPositionEmbeddings, 4096)
+    return Math.max(blockTokens, Math.min(wanted, affordable))
+  }
+  const numBlocks = Math.ceil((asked ?? defaultTokens()) / blockTokens)
+  return {
+    numBlocks,
+    maxTokens: numBlocks * blockTokens,
+    checkMemory(bytes) {
+      const needed = numBlocks * perBlock + bytes
+      if (needed > free)
+        throw new MoeError(
+          'ERR_MOE_OUT_OF_MEMORY',
+          `${where}: weights and cache must fit the free memory of ${free} bytes, got ${needed} bytes`,
+        )
+    },
+  }
+}

@@ -1,0 +1,45 @@
+import type { Sampling } from './sampling.ts'
+import type { SequenceState } from './sequence_state.ts'
+import type { LayerRouting } from './trace.ts'
+
+/** Most sequences of one step. */
+export const maxSequences = 64
+/**
+ * Most tokens of one step; longer prompts come in chunks. A GPU reads all experts for each chunk, which pays from
+ * some thousand tokens on; the CPU is busy with fewer, and the next step is not far.
+ */
+export const maxStepTokens = { cpu: 512, gpu: 4096 }
+/** Most alternatives that `logprobs` reports. */
+export const maxLogprobs = 20
+
+/** What a chunk is to give back. */
+export interface ChunkOutputs {
+  /** Tokens, from the last one back, whose logits are wanted as they are. */
+  logitRows: number
+  /** Sample the token that follows the chunk. */
+  sample?: { sampling: Sampling; step: number; promptLength: number; top: number } | undefined
+}
+
+/** One sequence's share of a step: its next `numTokens` tokens. */
+export interface ScheduledChunk extends ChunkOutputs {
+  sequence: SequenceState
+  numTokens: number
+  /** The one token of the chunk is what the step before it samples: its id is not known yet. */
+  ahead: boolean
+}
+
+/** Tokens of a step. */
+export const tokensOf = (chunks: ScheduledChunk[]): number =>
+  chunks.reduce((n, { numTokens }) => n + numTokens, 0)
+
+/** Position of a chunk's first token. */
+export const startOf = ({ sequence, ahead }: ScheduledChunk): number =>
+  ahead ? sequence.ids.length : sequence.cached
+
+/** What a chunk gets back. Arrays are row-major. */
+export interface ChunkResult {
+  logits?: Float32Array
+  hiddenStates?: Float32Array[]
+  routing?: (LayerRouting | undefined)[]
+  sampled?: { id: number; logprob: number; top: { id: number; logprob: number }[] }
+}

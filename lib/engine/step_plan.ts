@@ -1,0 +1,92 @@
+import type { LayerCache, Trace } from '../layers/step.ts'
+import type { Architecture } from '../models/architecture.ts'
+import type { ActivationDType, Plan, Tensor } from '../native.ts'
+import * as ops from '../ops/index.ts'
+import type { ChunkResult, ScheduledChunk } from './chunk.ts'
+import { declareInputs, type InputShape } from './step_inputs.ts'
+import {
+  type Reader,
+  type Results,
+  readHiddenStates,
+  readLogits,
+  readRouting,
+  readSampled,
+} from './step_results.ts'
+
+/** What a plan is recorded for. */
+export interface StepShape extends InputShape {
+  /** Best tokens to report beside each sampled one. */
+  top: number
+  hiddenStates: boolean
+  routing: boolean
+}
+
+/** A step recorded for one shape. */
+export interface StepPlan {
+  plan: Plan
+  /** [chunks that sample] i32 */
+  sampledIds: Tensor | undefined
+  read(results: Results, chunks: ScheduledChunk[]): ChunkResult[]
+}
+
+/** Records the model's forward pass and what is wanted of it. */
+export function recordStep(
+  plan: Plan,
+  model: Architecture,
+  shape: StepShape,
+  of: {
+    caches: LayerCache[]
+    /** Tokens of the cache. */
+    capacity: number
+    dtype: ActivationDType
+    /** Ids at and beyond it are never sampled. */
+    vocabulary: number
+  },
+): StepPlan {
+  const { options, counts, history, historyOffsets, ...inputs } = declareInputs(
+    plan,
+    shape,
+    model.visibility,
+    of.capacity,
+  )
+  const { caches, dtype, vocabulary } = of
+  const trace: Trace = { hiddenStates: [], routing: [] }
+  const logitRows = shape.sampled + shape.logitRows > 0 ? inputs.logitRows : undefined
+  const logits = model.forward({ plan, dtype, caches, trace, ...inputs, logitRows })
+
+  const readers: Reader[] = []
+  let sampledIds: Tensor | undefined
+  if (logits && shape.sampled > 0) {
+    const asked = { options, counts, history, historyOffsets, vocabulary, top: shape.top }
+    const sampled = ops.sample(plan, { logits, ...asked })
+    for (const [name, tensor] of Object.entries(sampled)) plan.output(name, tensor)
+    sampledIds = sampled.ids
+    readers.push(readSampled(shape.top))
+  }
+  if (logits && shape.logitRows > 0) {
+    plan.output('logits', logits)
+    readers.push(readLogits(shape.sampled, model.config.vocabSize))
+  }
+  if (shape.hiddenStates) {
+    for (const [l, hidden] of trace.hiddenStates.entries()) plan.output(`hidden.${l}`, hidden)
+    readers.push(readHiddenStates(trace.hiddenStates.length))
+  }
+  if (shape.routing) {
+    for (const [l, routing] of trace.routing.entries()) {
+      if (!routing) continue
+      plan.output(`expertIds.${l}`, routing.ids)
+      plan.output(`expertWeights.${l}`, routing.weights)
+      plan.output(`routerLogits.${l}`, routing.logits)
+    }
+    readers.push(readRouting(trace.routing.length))
+  }
+  return {
+    plan,
+    sampledIds,
+    read(results, chunks) {
+      const out: ChunkResult[] = chunks.map(() => ({}))
+      for (const read of readers) read(results, chunks, out)
+      return out
+    },
+  }
+}

@@ -1,0 +1,121 @@
+import type { LayerCache } from '../layers/step.ts'
+import type { Architecture } from '../models/architecture.ts'
+import {
+  type ActivationDType,
+  type Arena,
+  type CancelToken,
+  type Gpu,
+  type NumberArray,
+  native,
+  type PlanTime,
+  type Tensor,
+} from '../native.ts'
+import { blockTokens } from '../ops/index.ts'
+import { allocateCaches } from './cache.ts'
+import { type ChunkResult, maxStepTokens, type ScheduledChunk, tokensOf } from './chunk.ts'
+import { PlanCache } from './plan_cache.ts'
+import { stepInputs, tableWidthOf } from './step_inputs.ts'
+import { recordStep, type StepPlan, type StepShape } from './step_plan.ts'
+
+const maxPlans = 64
+
+export interface StepRunnerOptions {
+  dtype: ActivationDType
+  threads: number
+  numBlocks: number
+  /** Ids at and beyond it are never sampled. */
+  vocabulary: number
+  gpu: Gpu | undefined
+  /** On a GPU, one path for any number of rows. */
+  deterministic: boolean
+}
+
+/**
+ * Runs steps of one model: keeps the cache and the recorded plans, turns chunks into the inputs of a plan and
+ * its outputs into results.
+ */
+export class StepRunner {
+  /** Most tokens of one step. */
+  readonly maxTokens: number
+  readonly #model: Architecture
+  readonly #options: StepRunnerOptions
+  readonly #arena: Arena
+  /** Everything allocated here. */
+  readonly #tensors: Tensor[] = []
+  readonly #caches: LayerCache[]
+  readonly #plans = new PlanCache<StepPlan>(maxPlans)
+  #last: StepPlan | undefined
+
+  constructor(model: Architecture, options: StepRunnerOptions) {
+    this.#model = model
+    this.#options = options
+    const { gpu, numBlocks, dtype } = options
+    this.maxTokens = gpu ? maxStepTokens.gpu : maxStepTokens.cpu
+    this.#arena = new (native().Arena)(gpu)
+    try {
+      this.#caches = allocateCaches(model.layers, numBlocks, (shape) => {
+        const tensor = native().tensor(shape, dtype, gpu)
+        this.#tensors.push(tensor)
+        return tensor
+      })
+    } catch (error) {
+      this.dispose() // out of memory leaves nothing behind
+      throw error
+    }
+  }
+
+  /**
+   * Runs one step; `want` is for all chunks, since it is a property of the recorded plan. Steps run in the order
+   * of these calls, so one may be asked for before the one before has ended: chunks that are `ahead` then get
+   * their tokens from what that one samples, and must be its chunks in the same order.
+   */
+  async run(
+    chunks: ScheduledChunk[],
+    want: { hiddenStates: boolean; routing: boolean },
+    cancel: CancelToken,
+  ): Promise<ChunkResult[]> {
+    const { visibility } = this.#model
+    const samples = chunks.flatMap(({ sample }) => sample ?? [])
+    const shape: StepShape = {
+      tokens: tokensOf(chunks),
+      sequences: chunks.length,
+      tableWidth: tableWidthOf(chunks, this.#options.numBlocks),
+      sampled: samples.length,
+      logitRows: chunks.reduce((n, { logitRows }) => n + logitRows, 0),
+      top: Math.max(0, ...samples.map(({ top }) => top)),
+      ...want,
+    }
+    const step = this.#plans.get(JSON.stringify(shape), () => this.#record(shape))
+    const before = this.#last
+    this.#last = step
+    const inputs: { [name: string]: NumberArray | Tensor } = stepInputs(
+      chunks,
+      visibility,
+      shape.tableWidth,
+    )
+    if (chunks[0]!.ahead) inputs.ids = before!.sampledIds!
+    const results = await step.plan.run(inputs, this.#options.threads, cancel)
+    return step.read(results, chunks)
+  }
+
+  /** Runs the last step's plan again and times its ops. */
+  time(iterations: number): Promise<PlanTime> {
+    return this.#last!.plan.time(iterations, this.#options.threads)
+  }
+
+  /** Frees the cache and everything recorded. */
+  dispose(): void {
+    this.#plans.clear()
+    this.#last = undefined
+    this.#arena.release()
+    for (const tensor of this.#tensors) tensor.release()
+  }
+
+  #record(shape: StepShape): StepPlan {
+    const { deterministic, numBlocks, dtype, vocabulary } = this.#options
+    const plan = new (native().Plan)(this.#arena, { deterministic })
+    const capacity = numBlocks * blockTokens
+    const of = { caches: this.#caches, capacity, dtype, vocabulary }
+    return recordStep(plan, this.#model, shape, of)
+  }
+}
