@@ -1,6 +1,6 @@
 #pragma once
-// Every instruction that C++ has no name for, one function each. sim/ptx.cuh has their twins on the
-// host. Names and semantics: PTX ISA 8.x, section 9.7.
+// Every instruction that C++ has no name for, one function each. test/sim/ptx.cuh has their twins
+// on the host. Names and semantics: PTX ISA 8.x, section 9.7.
 
 #include <cuda.h>
 #include <cuda_runtime.h>

@@ -1,6 +1,7 @@
 #pragma once
-// wgmma with A in registers and B in shared memory, for each width that the grouped GEMM uses. An
-// instruction names every accumulator, so there is no shorter way to write them.
+// Made by scripts/generate_wgmma.mjs. wgmma with A in registers and B in shared memory, for each
+// width that the grouped GEMM uses. An instruction names every accumulator, so there is no shorter
+// way to write them.
 
 #include <cuda_runtime.h>
 

@@ -44,7 +44,7 @@ struct alignas(16) float4 {
 inline uint3 threadIdx, blockIdx;
 inline dim3 blockDim, gridDim;
 
-// Collectives of a warp, and barriers: sim/block.cc.
+// Collectives of a warp, and barriers: block.cc.
 void __syncthreads();
 void __syncwarp(unsigned mask = ~0u);
 namespace moe::sim {
@@ -118,7 +118,7 @@ T max(T a, T b) {
   return a < b ? b : a;
 }
 
-// The runtime's functions that the backend calls: sim/runtime.cc.
+// The runtime's functions that the backend calls: runtime.cc.
 enum cudaError_t {
   cudaSuccess = 0,
   cudaErrorInvalidValue = 1,
