@@ -16,7 +16,7 @@ export class Charsmap {
       blob.length > 4 ? new DataView(blob.buffer, blob.byteOffset).getUint32(0, true) : -1
     if (size < 4 || size % 4 !== 0 || 4 + size >= blob.length)
       throw new RangeError('a truncated character map')
-    this.#units = new Uint32Array(blob.slice(4, 4 + size).buffer)
+    this.#units = new Uint32Array(new Uint8Array(blob.subarray(4, 4 + size)).buffer)
     this.#texts = blob.subarray(4 + size)
   }
 

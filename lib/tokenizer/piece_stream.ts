@@ -2,7 +2,8 @@ import { checkId, type TextStream } from './tokenizer.ts'
 
 /** What an id stands for. */
 export type Decoded =
-  | { text: string }
+  /** `spaced`: it starts with a space that encoding may have put there. */
+  | { text: string; spaced: boolean }
   | { byte: number }
   /** Special: left out unless asked for. */
   | { added: string; special: boolean }
@@ -62,7 +63,7 @@ export class PieceStream implements TextStream {
       return unfinished + (shown ? piece.added : '')
     }
     let { text } = piece
-    if (this.#startsText && text.startsWith(' ')) {
+    if (this.#startsText && piece.spaced) {
       text = text.slice(1)
       this.#startsText = this.#options.shrinks && text === ''
     } else if (text !== '') this.#startsText = false

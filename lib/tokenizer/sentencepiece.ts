@@ -127,7 +127,7 @@ export class SentencePieceTokenizer extends CheckedTokenizer {
     const { type, text } = piece
     if (type === pieceType.byte) return { byte: Number.parseInt(text.slice(3, 5), 16) }
     if (type === pieceType.control) return { added: text, special: true }
-    if (type === pieceType.unknown) return { text: this.#model.unknownSurface }
-    return { text: text.replaceAll(spaceSymbol, ' ') }
+    if (type === pieceType.unknown) return { text: this.#model.unknownSurface, spaced: false }
+    return { text: text.replaceAll(spaceSymbol, ' '), spaced: text.startsWith(spaceSymbol) }
   }
 }

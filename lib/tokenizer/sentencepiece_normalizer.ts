@@ -40,12 +40,14 @@ export class SentencePieceNormalizer {
     const dummy = place?.prefix ?? this.#spec.addDummyPrefix
     let afterSpace = shrink && !place?.inside
     let out = ''
+    let onlySpaces = true
     for (let at = 0; at < text.length; ) {
       let part: string
       if (this.#spec.charsmap || this.#fixed) {
         let end = at + window
         const parts: string[] = []
         for (const item of this.#items(text, at, end)) {
+          if (item.text !== ' ') onlySpaces = false
           parts.push(shrink ? shrunk(item.text, afterSpace) : item.text)
           if (parts.at(-1) !== '') afterSpace = shrink && parts.at(-1)!.endsWith(' ')
           end = item.end
@@ -55,6 +57,7 @@ export class SentencePieceNormalizer {
       } else {
         part = text.slice(at, at + window)
         // Here each character is an item of its own.
+        if (onlySpaces && /[^ ]/.test(part)) onlySpaces = false
         if (shrink) part = shrunk(part.replace(/ +/g, ' '), afterSpace)
         if (part !== '') afterSpace = shrink && part.endsWith(' ')
         at += window
@@ -62,8 +65,7 @@ export class SentencePieceNormalizer {
       out += part.replaceAll(' ', space)
       yield
     }
-    // Nothing, or only white space.
-    if (out === '' && !place?.prefix) return ''
+    if (onlySpaces && (shrink || text === '') && !place?.inside) return ''
     if (dummy && (place || !suffix)) out = space + out
     if (shrink) while (out.endsWith(space)) out = out.slice(0, -space.length)
     if (dummy && suffix && !place) out += space

@@ -7,8 +7,6 @@ import { pieceType, type SentencePieceModel } from './sentencepiece_model.ts'
 import type { Trie } from './trie.ts'
 import { Unigram } from './unigram.ts'
 
-const smallestFloat = 2 ** -126
-
 /** The part of a SentencePiece model that cuts normalised text into pieces. */
 export function pieceModelOf(model: SentencePieceModel, fixed: Trie | undefined): PieceModel {
   const texts = new Map<string, number>()
@@ -32,13 +30,12 @@ function unigramOf(
 ): Unigram {
   const scores = pieces.filter(({ type }) => type === pieceType.normal).map(({ score }) => score)
   const lowest = scores.reduce((a, b) => Math.min(a, b), 3.4028234663852886e38)
-  // The original's largest score starts at the smallest positive float, not at the lowest.
-  const highest = scores.reduce((a, b) => Math.max(a, b), smallestFloat)
   const scored = new Map<number, { text: string; score: number }>()
   for (const [text, id] of texts) {
-    const fixed = pieces[id]!.type === pieceType.userDefined
-    const bytes = fixed ? Buffer.byteLength(text) : 0
-    const score = fixed ? Math.fround(bytes * highest) - 0.1 : pieces[id]!.score
+    const { type, score: own } = pieces[id]!
+    // As of SentencePiece 0.2.2; before, the bonus was -0.1 for any length.
+    const bonus = Math.fround(0.1) * (Buffer.byteLength(text) - 1)
+    const score = type === pieceType.userDefined ? Math.fround(bonus) : own
     scored.set(id, { text, score })
   }
   const unknownScore = Math.fround(lowest - 10)

@@ -48,12 +48,11 @@ export class Unigram implements PieceModel {
     const scores = new Float64Array(length + 1)
     scores[0] = scoreBefore
     const offer = (from: number, to: number, id: number, score: number): void => {
-      const exact = score + scores[from]!
-      const sum = id < 0 ? this.#round(exact) : exact // compared as SentencePiece compares
+      const sum = this.#round(score + scores[from]!)
       if (starts[to] !== -1 && sum <= scores[to]!) return
       starts[to] = from
       ids[to] = id
-      scores[to] = this.#round(sum)
+      scores[to] = sum
     }
     const { pieces, unknownScore } = this.#options
     for (let at = 0, pause = chunk; at < length; ) {
