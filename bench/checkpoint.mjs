@@ -1,4 +1,4 @@
-// Random Mixtral-architecture weights, the same numbers as safetensors and as GGUF.
+// Writes checkpoints of Mixtral's architecture with random weights: the same numbers as safetensors and as GGUF.
 import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs'
 import path from 'node:path'
 
@@ -287,7 +287,7 @@ export function activeBytes(c, dtype) {
 }
 
 /** Writes the folder `dir/hf`, and `dir/model.gguf` for the peer. */
-export function writeWeights(dir, c, dtype, { gguf = false } = {}) {
+export function writeCheckpoint(dir, c, dtype, { gguf = false } = {}) {
   const list = tensors(c, dtype)
   writeSafetensors(path.join(dir, 'hf'), c, list, dtype)
   if (gguf) writeGguf(path.join(dir, 'model.gguf'), c, list, dtype)

@@ -6,9 +6,9 @@
 //   node bench/headlines.mjs [experts|models…] [--device cpu|cuda] [--layers N] [--tiny] [--rounds 5] [--json]
 // --layers takes that many layers of each model, where all of them do not fit the memory.
 import { parseArgs } from 'node:util'
-import { Workbench } from '../dist/bench/bench.js'
 import { CeilingProbe } from '../dist/bench/ceilings.js'
 import { drawIds, placeSlots, randomNumbers } from '../dist/bench/shapes.js'
+import { Workbench } from '../dist/bench/workbench.js'
 import { openDevice } from '../dist/device.js'
 import { randomModel } from '../dist/index.js'
 import { native } from '../dist/native.js'
@@ -50,8 +50,8 @@ async function experts() {
   const up = []
   const down = []
   for (let e = 0; e < N; e++) {
-    up.push(await bench.random([2 * I, H], 'bf16', 'gate_up'))
-    down.push(await bench.random([H, I], 'bf16', 'panels'))
+    up.push(await bench.weight([2 * I, H], true))
+    down.push(await bench.weight([H, I]))
   }
   const x = await bench.random([tokens, H])
   const residual = await bench.random([tokens, H], 'f32')
@@ -68,19 +68,14 @@ async function experts() {
     ]
     const ids = bench.numbers(choice, [tokens, 2])
     const record = (plan) => {
-      const hidden = ops.groupedGemm(plan, x, offsets, up, 'bf16', { activation: 'swiglu', rows })
-      const expertOut = ops.groupedGemm(plan, hidden, offsets, down, 'bf16')
+      const permuted = ops.permute(plan, { x, rows }).out
+      const activation = 'swiglu'
+      const gemm = { offsets, dtype: 'bf16' }
+      const hidden = ops.groupedGemm(plan, { x: permuted, weights: up, activation, ...gemm }).out
+      const expertOut = ops.groupedGemm(plan, { x: hidden, weights: down, ...gemm }).out
       const extra = layerKinds.length > N ? { constants, gates } : {}
-      return ops.combine(plan, {
-        expertOut,
-        rows,
-        ids,
-        weights,
-        residual,
-        kinds: layerKinds,
-        x,
-        ...extra,
-      })
+      const chosen = { expertOut, rows, ids, weights, kinds: layerKinds }
+      return ops.combine(plan, { ...chosen, residual, x, ...extra })
     }
     return { record, routed: placed.routed }
   }

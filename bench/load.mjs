@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
 import { loadModel } from '../dist/index.js'
 import { native } from '../dist/native.js'
-import { shapes, writeWeights } from './weights.mjs'
+import { shapes, writeCheckpoint } from './checkpoint.mjs'
 
 const here = fileURLToPath(import.meta.url)
 
@@ -65,7 +65,7 @@ else {
   })
   const folder = path.join(os.tmpdir(), `moe-native-bench-${values.shape}-${values.dtype}`)
   const file = path.join(folder, 'hf', 'model.safetensors')
-  if (!existsSync(file)) writeWeights(folder, shapes[values.shape], values.dtype)
+  if (!existsSync(file)) writeCheckpoint(folder, shapes[values.shape], values.dtype)
   const measure = (task) =>
     Number(execFileSync(process.execPath, [here, task, file, values.dtype], { encoding: 'utf8' }))
   const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1]

@@ -1,4 +1,4 @@
-// What the CPU backend reaches on this machine, as shares of what the machine can do in the same minutes.
+// What a whole model reaches on this machine's CPU, as shares of what the machine can do in the same minutes.
 //   npm run bench:model [-- --shape A|B|tiny] [--dtype bf16|f32] [--activations bf16|f32] [--rounds 5] [--json]
 // Random Mixtral-architecture weights are written to the temporary folder once.
 import { spawn, spawnSync } from 'node:child_process'
@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { devices, loadModel } from '../dist/index.js'
 import { native } from '../dist/native.js'
-import { activeBytes, shapes, writeWeights } from './weights.mjs'
+import { activeBytes, shapes, writeCheckpoint } from './checkpoint.mjs'
 
 const { values } = parseArgs({
   options: {
@@ -25,7 +25,7 @@ const activations = values.activations ?? values.dtype
 const rounds = Number(values.rounds)
 const weights = path.join(os.tmpdir(), `moe-native-bench-${values.shape}-${values.dtype}`)
 const folder = path.join(weights, 'hf')
-if (!existsSync(folder)) writeWeights(weights, shape, values.dtype)
+if (!existsSync(folder)) writeCheckpoint(weights, shape, values.dtype)
 
 const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1]
 const token = (i) => 100 + ((i * 7919 + i * i * 31) % (shape.vocab - 200))
@@ -114,7 +114,7 @@ for (let round = 0; round <= rounds; round++) {
   samples.read.push(read)
   samples.rate.push(rate)
   samples.prefill.push(prefill)
-  samples.block.push((512 * expertFlops) / parts.grouped_gemm / 1e9 / rate)
+  samples.block.push((512 * expertFlops) / parts.groupedGemm / 1e9 / rate)
   samples.decode1.push(one)
   samples.decode8.push(eight)
 }

@@ -27,9 +27,9 @@ endif()
 enable_language(CUDA)
 set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20") # which CMake 3.25 does not know of nvcc 13
 
-file(GLOB MOE_CUDA_SOURCES CONFIGURE_DEPENDS cuda/*.cu cuda/fused/*.cu cuda/gpu/*.cu)
+file(GLOB MOE_CUDA_SOURCES CONFIGURE_DEPENDS cuda/*.cu cuda/*/*.cu)
 add_library(moe_cuda SHARED ${MOE_CUDA_SOURCES})
-target_include_directories(moe_cuda PRIVATE cuda/gpu cuda csrc)
+target_include_directories(moe_cuda PRIVATE cuda/device cuda csrc)
 # The launcher keeps what ptxas says beside each object, for scripts/cuda_gates.mjs. 20012: defaulted
 # functions of host types need no __device__.
 set_target_properties(moe_cuda PROPERTIES CUDA_STANDARD 20 CUDA_EXTENSIONS OFF CUDA_SEPARABLE_COMPILATION OFF CUDA_VISIBILITY_PRESET hidden

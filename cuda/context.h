@@ -17,14 +17,14 @@ struct CudaContext {
   int multiprocessors = 0;
   size_t shared_bytes = 0;  // at most this much a block
   static constexpr int kCounters = GpuLimits::kSampleRows;
-  unsigned* counters = nullptr;  // all 0 between kernels: by them blocks find who comes last
+  unsigned* counters = nullptr;  // zero between kernels; of the last-block-done pattern
 
   static void check(cudaError_t error) {
     if (error != cudaSuccess) fail(Code::device, "cuda: ", cudaGetErrorString(error));
   }
 
   /// Launches `kernel` behind what the stream holds. It may start before the kernel before it has
-  /// ended, so every kernel begins with wait_for_grid().
+  /// ended, so every kernel begins with wait_prior_grid().
   template <class... Parameters, class... Arguments>
   void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
               Arguments&&... arguments) const {

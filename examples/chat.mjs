@@ -7,6 +7,10 @@ const model = await loadModel(process.argv[2] ?? demoModel)
 const terminal = createInterface({ input: process.stdin, output: process.stderr, prompt: '> ' })
 let abort = new AbortController()
 terminal.on('SIGINT', () => abort.abort(new Error('interrupted')))
+let ended = false // input from a pipe ends while its last line is answered
+terminal.once('close', () => {
+  ended = true
+})
 const sequence = model.sequence() // keeps the conversation: each turn processes its own tokens only
 
 terminal.prompt()
@@ -24,6 +28,6 @@ for await (const line of terminal) {
     if (!abort.signal.aborted) throw error // the conversation is as it was before this line
   }
   process.stdout.write('\n')
-  terminal.prompt()
+  if (!ended) terminal.prompt()
 }
 await model.dispose()

@@ -1,8 +1,9 @@
-// The packed tarball on every supported Node with several versions of npm: install, `npm ci`, run; sizes and times.
-//   npm run prebuilds && node scripts/check_install.mjs [--node 20,22,24,26] [--npm 11,12] [--json]
+// The packed tarball on every supported Node with several versions of npm: install, `npm ci`, run, the examples, too;
+// sizes and times.
+//   npm run prebuilds && node scripts/check_install.mjs [--node 20.19,22,24,26] [--npm 11,12] [--json]
 // Needs the npm registry, for the versions and for the sizes of other packages (--peers).
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -11,7 +12,7 @@ import { parseArgs } from 'node:util'
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
 const { values } = parseArgs({
   options: {
-    node: { type: 'string', default: '20,22,24,26' },
+    node: { type: 'string', default: '20.19,22,24,26' },
     npm: { type: 'string', default: '11,12' },
     peers: { type: 'boolean' },
     json: { type: 'boolean' },
@@ -49,6 +50,10 @@ const npms = values.npm.split(',').map((version) => ({
   version,
   cli: path.join(install(`npm-${version}`, `npm@${version}`), 'node_modules/npm/bin/npm-cli.js'),
 }))
+/** All but the server, which does not end. */
+const examples = readdirSync(path.join(root, 'examples')).filter((name) =>
+  /^(?!server).*\.mjs$/.test(name),
+)
 const runs = []
 for (const version of values.node.split(',')) {
   const folder = install(`node-${version}`, `node-linux-${process.arch}@${version}`)
@@ -66,6 +71,10 @@ for (const version of values.node.split(',')) {
     rmSync(path.join(app, 'node_modules'), { recursive: true })
     const clean = call('ci')
     const ran = spawnSync(node, ['run.mjs'], { cwd: app, encoding: 'utf8' })
+    const failed = examples.filter((name) => {
+      cpSync(path.join(root, 'examples', name), path.join(app, name))
+      return spawnSync(node, [name], { cwd: app, input: 'ROMEO:\n' }).status !== 0
+    })
     // What npm says of itself and of the machine's settings is not about this package.
     const warnings = `${installed.stderr}${clean.stderr}`
       .split('\n')
@@ -74,6 +83,7 @@ for (const version of values.node.split(',')) {
           line !== '' &&
           !/^npm notice|Unknown user config|npm v\S+ does not support Node/.test(line),
       )
+      .concat(failed.map((name) => `examples/${name} failed`))
     const ok =
       installed.status === 0 && clean.status === 0 && ran.stdout === '4\n' && warnings.length === 0
     runs.push({

@@ -19,15 +19,15 @@ export const inRegisters =
 
 /** Instructions that a kernel file is written for, in its PTX for an architecture. */
 export const instructions = [
-  ['gemm_warpgroup.cu', 'sm_90a', /wgmma\.mma_async\.sync\.aligned\.m64n256k16/],
-  ['gemm_warpgroup.cu', 'sm_90a', /cp\.async\.bulk\.tensor\.2d/],
-  ['gemm_warpgroup.cu', 'sm_90a', /setmaxnreg\.inc/],
-  ['gemm_warpgroup.cu', 'sm_90a', /stmatrix\.sync\.aligned\.m8n8\.x2\.trans/],
-  ['gemm_warpgroup.cu', 'sm_90a', /griddepcontrol\.wait/],
-  ['gemm_tiles.cu', 'sm_80', /mma\.sync\.aligned\.m16n8k16/],
-  ['gemm_tiles.cu', 'sm_80', /cp\.async\.cg/],
-  ['gemm_few.cu', 'sm_80', /ld\.global\.nc\.L1::no_allocate/],
-  ['attention_runs.cu', 'sm_80', /ldmatrix\.sync\.aligned\.m8n8\.x4\.trans/],
+  ['gemm/gemm_warpgroup.cu', 'sm_90a', /wgmma\.mma_async\.sync\.aligned\.m64n256k16/],
+  ['gemm/gemm_warpgroup.cu', 'sm_90a', /cp\.async\.bulk\.tensor\.2d/],
+  ['gemm/gemm_warpgroup.cu', 'sm_90a', /setmaxnreg\.inc/],
+  ['gemm/gemm_warpgroup.cu', 'sm_90a', /stmatrix\.sync\.aligned\.m8n8\.x2\.trans/],
+  ['gemm/gemm_warpgroup.cu', 'sm_90a', /griddepcontrol\.wait/],
+  ['gemm/gemm_tiles.cu', 'sm_80', /mma\.sync\.aligned\.m16n8k16/],
+  ['gemm/gemm_tiles.cu', 'sm_80', /cp\.async\.cg/],
+  ['gemm/gemm_few.cu', 'sm_80', /ld\.global\.nc\.L1::no_allocate/],
+  ['attention/attention_prefill.cu', 'sm_80', /ldmatrix\.sync\.aligned\.m8n8\.x4\.trans/],
 ]
 
 /** The CUDA compiler of the build; undefined when the backend was not built here. */
@@ -42,7 +42,7 @@ export function compiler() {
 
 /** ptxas's numbers: one entry for each kernel and architecture. */
 export function kernels() {
-  return readdirSync(logs)
+  return readdirSync(logs, { recursive: true })
     .filter((file) => file.endsWith('.cu.o.log'))
     .flatMap((file) =>
       readFileSync(path.join(logs, file), 'utf8')
@@ -60,7 +60,7 @@ export function kernels() {
 
 /** Lines in which the compiler says that it did not do what the source asks for. */
 export function complaints() {
-  return readdirSync(logs)
+  return readdirSync(logs, { recursive: true })
     .filter((file) => file.endsWith('.cu.o.log'))
     .flatMap((file) =>
       readFileSync(path.join(logs, file), 'utf8')
@@ -75,10 +75,10 @@ export function missing() {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'moe-native-ptx-'))
   const ptx = new Map()
   const made = (file, architecture) => {
-    const key = `${file}.${architecture}`
+    const key = `${path.basename(file)}.${architecture}`
     if (!ptx.has(key)) {
       const to = path.join(folder, `${key}.ptx`)
-      const include = ['gpu', '.'].flatMap((dir) => ['-I', path.join(root, 'cuda', dir)])
+      const include = ['device', '.'].flatMap((dir) => ['-I', path.join(root, 'cuda', dir)])
       const flags = ['-std=c++20', '--expt-relaxed-constexpr', '-diag-suppress=20012,177']
       execFileSync(nvcc, [
         ...['-ptx', `-arch=${architecture}`, ...flags, ...include, '-I', path.join(root, 'csrc')],

@@ -1,9 +1,9 @@
 // How much of a grouped GEMM's time is useful, by how rows are cut into tiles: a model of the schedule, no
 // measurement. A tile costs as many rows as its width, at least 48 (its weights have to come) and 16 more (its
 // start and end); blocks take tiles in turn unless said. cuda/gemm_warpgroup.cu has the last way.
-//   node bench/tiles.mjs [--multiprocessors 132]
+//   node bench/estimates/tiles.mjs [--multiprocessors 132]
 import { parseArgs } from 'node:util'
-import { randomNumbers } from '../dist/bench/shapes.js'
+import { randomNumbers } from '../../dist/bench/shapes.js'
 
 const { values } = parseArgs({ options: { multiprocessors: { type: 'string', default: '132' } } })
 const multiprocessors = Number(values.multiprocessors)

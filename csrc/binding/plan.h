@@ -7,7 +7,7 @@ namespace moe {
 
 class ArenaHandle : public Napi::ObjectWrap<ArenaHandle> {
  public:
-  static constexpr napi_type_tag kTag{0x6d6f652d6e617469, 0x76652d6172656e01};
+  static inline const napi_type_tag kTag = random_tag();
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "Arena", {InstanceMethod<&ArenaHandle::release>("release")});
   }
@@ -25,7 +25,7 @@ class ArenaHandle : public Napi::ObjectWrap<ArenaHandle> {
 
 class PlanHandle : public Napi::ObjectWrap<PlanHandle> {
  public:
-  static constexpr napi_type_tag kTag{0x6d6f652d6e617469, 0x76652d706c616e01};
+  static inline const napi_type_tag kTag = random_tag();
   static Napi::Function define(Napi::Env env);
   explicit PlanHandle(const Napi::CallbackInfo& info);
 

@@ -44,7 +44,7 @@ struct MoeBackend {
   const MoeFailure* (*allocate_pinned)(size_t bytes, void** memory);  // host memory for fast copies
 
   // In order on the stream. `upload` is from the host or the GPU, and may return before the copy is
-  // done when `from` is no pageable memory.
+  // done when `from` is pinned.
   const MoeFailure* (*upload)(MoeGpu* gpu, void* to, const void* from, size_t bytes);
   const MoeFailure* (*download)(MoeGpu* gpu, void* to, const void* from, size_t bytes);
   const MoeFailure* (*synchronize)(MoeGpu* gpu);
@@ -66,7 +66,7 @@ typedef const MoeBackend* (*MoeGetBackend)(void);
 namespace moe {
 
 /// Changes with the table and with the layout of any op or tensor.
-constexpr uint32_t kBackendVersion = 6;
+constexpr uint32_t kBackendVersion = 7;
 constexpr const char* kBackendSymbol = "moe_backend";
 
 }  // namespace moe

@@ -1,5 +1,5 @@
 #include "fused/gather_gemm.h"
-#include "gemm.h"
+#include "gemm/gemm.h"
 
 namespace moe {
 

@@ -1,10 +1,10 @@
 // Few tokens: every block combines and norms them for itself, while its first weights are on their
 // way.
 
-#include "combine.cuh"
 #include "fused/norm_linear.h"
-#include "gemm_few.cuh"
-#include "norm.cuh"
+#include "gemm/gemm_few.cuh"
+#include "norm/norm.cuh"
+#include "routing/combine.cuh"
 
 namespace moe {
 namespace {
@@ -26,8 +26,8 @@ __global__ void __launch_bounds__(32 * kFewWarps, 2)
   const Steps piece = warp_steps(args.steps);
   WeightStream<W> stream(weight_tile<W>(args.weights[0], tile, args.steps), piece);
   stream.start();
-  wait_for_grid();
-  release_grid();
+  wait_prior_grid();
+  launch_dependents();
   NormArgs norm = norm_of;
   if constexpr (kCombine) {
     auto* combined = reinterpret_cast<float*>(rows + T * H);  // [T, H]; a thread reads its own only

@@ -1,4 +1,4 @@
-#include "attention.cuh"
+#include "attention/attention.cuh"
 #include "fused/rope_attention.h"
 
 namespace moe {

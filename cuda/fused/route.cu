@@ -3,9 +3,9 @@
 // projection; the last block goes on with the choice.
 
 #include "fused/route.h"
-#include "gemm_few.cuh"
-#include "norm.cuh"
-#include "routing.cuh"
+#include "gemm/gemm_few.cuh"
+#include "norm/norm.cuh"
+#include "routing/routing.cuh"
 
 namespace moe {
 namespace {
@@ -66,8 +66,8 @@ __global__ void __launch_bounds__(32 * kFewWarps, 1)
   WeightStream<W> stream(weight_tile<W>(args.weight, static_cast<int>(blockIdx.x), args.steps),
                          piece);
   stream.start();
-  wait_for_grid();
-  release_grid();
+  wait_prior_grid();
+  launch_dependents();
 
   norm_rows(args.norm, 0, T, sums, [&](int t, int h, const Quad& quad) {
     store_quad(rows + t * H, h, H, args.norm.whole, quad);

@@ -1,20 +1,8 @@
 import type { FileHandle } from 'node:fs/promises'
 import { MoeError } from '../errors.ts'
+import { elementBytes } from '../weights/safetensors.ts'
 import { type PickledTensor, readStateDict } from './pickle.ts'
 import { readAt, readZip } from './zip.ts'
-
-const elementBytes: Record<string, number> = {
-  F64: 8,
-  F32: 4,
-  F16: 2,
-  BF16: 2,
-  I64: 8,
-  I32: 4,
-  I16: 2,
-  I8: 1,
-  U8: 1,
-  BOOL: 1,
-}
 
 /** A tensor and where in the file its bytes are. */
 export interface Source {

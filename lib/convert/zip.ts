@@ -16,20 +16,26 @@ const signature = {
   local: 0x04034b50,
 }
 
-/** Reads `length` bytes at `offset`; a file that ends before is damaged. */
+/** Reads `length` bytes at `offset`; a file that ends before is damaged, and so is one that cannot be read there. */
 export async function readAt(
   file: FileHandle,
   label: string,
   offset: number,
   length: number,
 ): Promise<DataView> {
-  const bytes = new Uint8Array(length)
-  const { bytesRead } = await file.read(bytes, 0, length, offset)
-  if (bytesRead < length)
-    throw new MoeError(
-      'ERR_MOE_CHECKPOINT',
-      `${label}: file must have ${length} bytes at ${offset}, got ${bytesRead}`,
-    )
+  const damaged = (got: unknown, options?: ErrorOptions): never => {
+    const message = `${label}: file must have ${length} bytes at ${offset}, got ${got}`
+    throw new MoeError('ERR_MOE_CHECKPOINT', message, options)
+  }
+  let bytesRead: number
+  let bytes: Uint8Array
+  try {
+    bytes = new Uint8Array(length)
+    bytesRead = (await file.read(bytes, 0, length, offset)).bytesRead
+  } catch (cause) {
+    return damaged(cause, { cause })
+  }
+  if (bytesRead < length) damaged(bytesRead)
   return new DataView(bytes.buffer)
 }
 
@@ -64,8 +70,9 @@ function entryExtent(entry: DataView, extra: number, extraEnd: number): ZipMembe
   let bytes = entry.getUint32(24, true)
   let offset = entry.getUint32(42, true)
   const compressed = entry.getUint32(20, true)
+  const wide = [bytes, compressed, offset].filter((field) => field === 0xffffffff).length
   for (let at = extra; at + 4 <= extraEnd; at += 4 + entry.getUint16(at + 2, true)) {
-    if (entry.getUint16(at, true) !== 1) continue
+    if (entry.getUint16(at, true) !== 1 || at + 4 + 8 * wide > extraEnd) continue
     let field = at + 4
     if (bytes === 0xffffffff) {
       bytes = u64(entry, field)

@@ -1,79 +1,128 @@
-/** A candidate merge of the symbols at `left` and `right`. */
-interface Merge {
-  score: number
-  left: number
-  right: number
-  merged: string
+import type { Cuts } from './cuts.ts'
+import { type Merges, Merging } from './merging.ts'
+import type { Ids, PieceModel } from './piece_model.ts'
+import { runAtOnce, type Steps } from './slices.ts'
+import type { Trie } from './trie.ts'
+
+export interface BpeOptions {
+  merges: Merges
+  cuts: Cuts
+  /** Symbols of single characters, by code point. Others are unknown and never merge. */
+  characters: ReadonlyMap<number, number>
+  /** Symbols below it are ids; those above stand for characters that are in no piece of their own. */
+  numIds: number
+  /** Strings that are one symbol wherever they stand. */
+  fixed?: Trie | undefined
+  /** Whole texts that are an id without merging. */
+  whole?: ReadonlyMap<string, number> | undefined
 }
 
-const before = (a: Merge, b: Merge): boolean =>
-  a.score > b.score || (a.score === b.score && a.left < b.left)
+const longestCached = 64
+const mostCached = 1 << 15
+const workPerStep = 1024
 
-/** Binary heap: the best score first, among equals the leftmost. */
-class MergeQueue {
-  readonly #heap: Merge[] = []
+/** Byte-pair encoding of SentencePiece models and of tokenizer.json. */
+export class Bpe implements PieceModel {
+  readonly #options: BpeOptions
+  /** Characters that are in pieces but are none. */
+  readonly #extra = new Map<number, string>()
+  readonly #short: Merging
+  /** Ids of short texts between cuts: most words come again. */
+  readonly #cache = new Map<string, readonly number[]>()
+  /** Where the characters of a short text start. */
+  readonly #starts = new Int32Array(longestCached)
 
-  push(merge: Merge): void {
-    const heap = this.#heap
-    let i = heap.push(merge) - 1
-    while (i > 0) {
-      const parent = (i - 1) >> 1
-      if (!before(heap[i]!, heap[parent]!)) break
-      ;[heap[i], heap[parent]] = [heap[parent]!, heap[i]!]
-      i = parent
+  constructor(options: BpeOptions) {
+    this.#options = options
+    for (const [code, symbol] of options.characters)
+      if (symbol >= options.numIds) this.#extra.set(symbol, String.fromCodePoint(code))
+    this.#short = new Merging(options.merges)
+  }
+
+  *encode(text: string, out: Ids): Steps<void> {
+    const whole = this.#options.whole?.get(text)
+    if (whole !== undefined) {
+      out.push(whole)
+      return
+    }
+    const { cuts } = this.#options
+    let start = 0
+    let pause = workPerStep
+    for (let at = 1; at <= text.length; at++) {
+      if (at >= pause) {
+        pause = at + workPerStep
+        yield
+      }
+      if (at < text.length && !cuts.allows(text, at)) continue
+      if (at - start > longestCached) yield* this.#encodeLong(text.slice(start, at), out)
+      else this.#encodeShort(text.slice(start, at), out)
+      start = at
     }
   }
 
-  pop(): Merge | undefined {
-    const heap = this.#heap
-    const best = heap[0]
-    const last = heap.pop()
-    if (heap.length === 0 || last === undefined) return best
-    heap[0] = last
-    for (let i = 0; ; ) {
-      let child = 2 * i + 1
-      if (child >= heap.length) return best
-      if (child + 1 < heap.length && before(heap[child + 1]!, heap[child]!)) child++
-      if (!before(heap[child]!, heap[i]!)) return best
-      ;[heap[i], heap[child]] = [heap[child]!, heap[i]!]
-      i = child
+  #encodeShort(text: string, out: Ids): void {
+    let ids = this.#cache.get(text)
+    if (!ids) {
+      const own = out.fresh()
+      const alone = runAtOnce(this.#merge(text, this.#short, this.#starts, own))
+      if (!alone) {
+        // A run of unknown characters may go on in the neighbours.
+        runAtOnce(this.#merge(text, this.#short, this.#starts, out))
+        return
+      }
+      if (this.#cache.size === mostCached) this.#cache.clear()
+      this.#cache.set(text, own.ids)
+      ids = own.ids
     }
+    for (const id of ids) out.push(id)
   }
-}
 
-/**
- * Byte-pair encoding as SentencePiece does it: merge the neighbouring symbols whose union has the best score
- * until none is left.
- *
- * @param symbols the text's symbols; changed
- * @param scoreOf score of a piece; undefined: not a piece
- */
-export function mergePairs(
-  symbols: string[],
-  scoreOf: (piece: string) => number | undefined,
-): string[] {
-  const n = symbols.length
-  const previous = Int32Array.from({ length: n }, (_, i) => i - 1)
-  const next = Int32Array.from({ length: n }, (_, i) => (i + 1 < n ? i + 1 : -1))
-  const queue = new MergeQueue()
-  const offer = (left: number, right: number) => {
-    if (left < 0 || right < 0) return
-    const merged = symbols[left]! + symbols[right]!
-    const score = scoreOf(merged)
-    if (score !== undefined) queue.push({ score, left, right, merged })
+  *#encodeLong(text: string, out: Ids): Steps<void> {
+    const merging = new Merging(this.#options.merges)
+    yield* this.#merge(text, merging, new Int32Array(text.length), out)
   }
-  for (let i = 0; i + 1 < n; i++) offer(i, i + 1)
-  for (let merge = queue.pop(); merge; merge = queue.pop()) {
-    const { left, right, merged } = merge
-    // Stale: one of the two has been merged meanwhile.
-    if (next[left] !== right || symbols[left]! + symbols[right]! !== merged) continue
-    symbols[left] = merged
-    symbols[right] = ''
-    next[left] = next[right]!
-    if (next[right]! >= 0) previous[next[right]!] = left
-    next[right] = -2
-    offer(previous[left]!, left)
-    offer(left, next[left]!)
+
+  /** @returns whether the ids are the same beside any neighbours */
+  *#merge(text: string, merging: Merging, starts: Int32Array, out: Ids): Steps<boolean> {
+    const { characters, fixed } = this.#options
+    merging.begin(text.length)
+    let count = 0
+    for (let at = 0; at < text.length; count++) {
+      starts[count] = at
+      const found = fixed?.longest(text, at)
+      if (found !== undefined && found.length > 0) {
+        merging.add(-2 - found.value) // in no pair
+        at += found.length
+      } else {
+        const code = text.codePointAt(at)!
+        merging.add(characters.get(code) ?? -1)
+        at += code > 0xffff ? 2 : 1
+      }
+      if (count % workPerStep === workPerStep - 1) yield
+    }
+    while (!merging.advance(workPerStep)) yield
+    let alone = true
+    for (let i = 0; i >= 0 && count > 0; i = merging.next[i]!) {
+      const symbol = merging.symbols[i]!
+      if (symbol <= -2) out.push(-2 - symbol)
+      else {
+        const character = String.fromCodePoint(text.codePointAt(starts[i]!)!)
+        alone = this.#emit(symbol, merging, character, out) && alone
+      }
+      if (out.ids.length % workPerStep === 0) yield
+    }
+    return alone
   }
-  return symbols.filter((symbol) => symbol !== '')
+
+  #emit(symbol: number, merging: Merging, character: string, out: Ids): boolean {
+    const parts = merging.parts.get(symbol)
+    if (parts) {
+      const first = this.#emit(parts[0], merging, '', out)
+      return this.#emit(parts[1], merging, '', out) && first
+    }
+    if (symbol < 0 || symbol >= this.#options.numIds)
+      return out.pushUnknown(this.#extra.get(symbol) ?? character)
+    out.push(symbol)
+    return true
+  }
 }

@@ -1,95 +1,152 @@
-import { Tokenizer as Pipeline } from '@huggingface/tokenizers'
+import type { Tokenizer as Pipeline } from '@huggingface/tokenizers'
 import { MoeError } from '../errors.ts'
 import type { Json } from '../weights/json.ts'
-import type { EncodeOptions, TextStream, Tokenizer } from './tokenizer.ts'
+import { type AddedToken, AddedTokenSplitter } from './added_tokens.ts'
+import { libraryParts } from './json_library.ts'
+import { type JsonModel, libraryModel, readJsonModel } from './json_model.ts'
+import { type Normalize, normalizerOf } from './json_normalizer.ts'
+import { type PreTokenize, preTokenizerOf } from './json_pre_tokenizer.ts'
+import { Ids, type PieceModel } from './piece_model.ts'
+import { runAtOnce, type Steps } from './slices.ts'
+import { SuffixStream } from './suffix_stream.ts'
+import { readId, readToken, type TokenFiles } from './token_files.ts'
+import { CheckedTokenizer, type TextStream } from './tokenizer.ts'
 
-interface AddedToken {
-  id: number
-  content: string
-  special: boolean
+/** Added tokens of the file and of those beside it; what has a role is special. */
+function addedTokens(label: string, json: Json, model: JsonModel, files: TokenFiles): AddedToken[] {
+  const added = new Map(files.added.map((token) => [token.content, token]))
+  for (const value of (json.added_tokens ?? []) as Json[]) {
+    const token = readToken(value, false)
+    if (token)
+      added.set(token.content, { ...token, id: readId(label, 'added_tokens.id', value.id) })
+  }
+  for (const token of files.named) {
+    const id = added.get(token.content)?.id ?? model.vocab.get(token.content)
+    if (id !== undefined)
+      added.set(token.content, { ...token, ...added.get(token.content), id, special: true })
+  }
+  return [...added.values()]
 }
 
-/** A `tokenizer.json`, run by @huggingface/tokenizers. */
-export class HuggingFaceTokenizer implements Tokenizer {
+/** The library's decoder would drop U+FEFF when it was spelled in bytes. */
+function keepByteOrderMarks(decoder: unknown): void {
+  const { decoders, text_decoder } = (decoder ?? {}) as Record<string, unknown>
+  if (text_decoder)
+    Object.assign(decoder as object, {
+      text_decoder: new TextDecoder('utf-8', { ignoreBOM: true }),
+    })
+  for (const inner of (decoders ?? []) as unknown[]) keepByteOrderMarks(inner)
+}
+
+/**
+ * A `tokenizer.json`. Decoders, post-processors, patterns and rare kinds are @huggingface/tokenizers'; what
+ * turns text into ids is ours, as that library works on whole texts and leaves out flags of added tokens.
+ */
+export class HuggingFaceTokenizer extends CheckedTokenizer {
   readonly size: number
   readonly bosId: number | undefined
   readonly eosId: number | undefined
   readonly specialIds: ReadonlyMap<string, number>
   readonly #pipeline: Pipeline
+  readonly #model: JsonModel
+  readonly #pieces: PieceModel
+  readonly #normalize: Normalize
+  readonly #preTokenize: PreTokenize
+  readonly #plain: AddedTokenSplitter
+  readonly #normalized: AddedTokenSplitter
+  readonly #tokens: string[] = []
+  readonly #specials: ReadonlySet<number>
+  readonly #before: number[]
+  readonly #behind: number[]
 
-  constructor(
-    label: string,
-    json: Json,
-    config: Json,
-    names: { bos: string | undefined; eos: string | undefined },
-  ) {
+  constructor(label: string, json: Json, files: TokenFiles) {
+    super()
     try {
-      this.#pipeline = new Pipeline(json, config)
+      this.#model = readJsonModel(label, json.model as Json)
+      const { vocab, pieces } = this.#model
+      const added = addedTokens(label, json, this.#model, files)
+      const ids = new Map([...vocab, ...added.map(({ content, id }) => [content, id] as const)])
+      const { model, added_tokens = [], post_processor, decoder } = json
+      const parts = { added_tokens, post_processor, decoder, ...(!pieces && { model }) }
+      this.#pipeline = libraryParts(parts, files.config)
+      keepByteOrderMarks(this.#pipeline.decoder)
+      this.#pieces = pieces ?? libraryModel(this.#pipeline, (token) => ids.get(token))
+      this.#normalize = normalizerOf((json.normalizer ?? null) as Json | null)
+      this.#preTokenize = preTokenizerOf((json.pre_tokenizer ?? null) as Json | null)
+      this.#plain = new AddedTokenSplitter(added.filter(({ normalized }) => !normalized))
+      this.#normalized = new AddedTokenSplitter(
+        added.filter(({ normalized }) => normalized),
+        ({ content }) => runAtOnce(this.#normalize(content)),
+      )
+      for (const [text, id] of ids) this.#tokens[id] = text
+      const special = added.filter((token) => token.special)
+      this.#specials = new Set(special.map(({ id }) => id))
+      this.specialIds = new Map(special.map(({ content, id }) => [content, id]))
+      this.size = [...ids.values()].reduce((size, id) => Math.max(size, id + 1), 0)
+      this.bosId = files.bos === undefined ? undefined : ids.get(files.bos)
+      this.eosId = files.eos === undefined ? undefined : ids.get(files.eos)
+      const marker = '\0'
+      const around = this.#pipeline.post_processor?.post_process([marker], null, true).tokens
+      const at = around?.indexOf(marker) ?? -1
+      const idsOf = (tokens: string[] = []) => tokens.flatMap((token) => ids.get(token) ?? [])
+      this.#before = idsOf(around?.slice(0, at))
+      this.#behind = idsOf(around?.slice(at + 1))
     } catch (cause) {
+      if (cause instanceof MoeError) throw cause
       throw new MoeError('ERR_MOE_CHECKPOINT', `${label}: file must be a tokenizer, got ${cause}`, {
         cause,
       })
     }
-    const added = ((json.added_tokens as AddedToken[] | undefined) ?? []).filter(
-      (token) => token.special,
-    )
-    this.specialIds = new Map(added.map((token) => [token.content, token.id]))
-    const vocabulary = (json.model as Json | undefined)?.vocab
-    const ids = Array.isArray(vocabulary)
-      ? vocabulary.map((_, i) => i)
-      : Object.values((vocabulary ?? {}) as Record<string, number>)
-    this.size = 1 + [...ids, ...this.specialIds.values()].reduce((a, b) => Math.max(a, b), -1)
-    this.bosId = names.bos === undefined ? undefined : this.#pipeline.token_to_id(names.bos)
-    this.eosId = names.eos === undefined ? undefined : this.#pipeline.token_to_id(names.eos)
   }
 
-  encode(text: string, { addSpecialTokens = true }: EncodeOptions = {}): number[] {
-    return this.#pipeline.encode(text, { add_special_tokens: addSpecialTokens }).ids
+  protected *encodeSteps(text: string, addSpecialTokens: boolean): Steps<number[]> {
+    const ids = addSpecialTokens ? [...this.#before] : []
+    let first = true
+    for (const part of this.#plain.split(text)) {
+      if (part === undefined) yield
+      else if (typeof part === 'string') yield* this.#encodePart(part, first, ids)
+      else ids.push(part.id)
+      if (part !== undefined) first = false
+    }
+    if (addSpecialTokens) ids.push(...this.#behind)
+    return ids
   }
 
-  decode(ids: ArrayLike<number>, { special = false }: { special?: boolean } = {}): string {
-    if (ids.length === 0) return ''
-    return this.#pipeline.decode(Array.from(ids), {
-      skip_special_tokens: !special,
-      clean_up_tokenization_spaces: false,
-    })
+  *#encodePart(text: string, first: boolean, ids: number[]): Steps<void> {
+    const normalized = yield* this.#normalize(text)
+    let start = first
+    for (const part of this.#normalized.split(normalized)) {
+      if (part === undefined) yield
+      else {
+        if (typeof part !== 'string') ids.push(part.id)
+        else
+          for (const word of this.#preTokenize(part, start))
+            if (word === undefined) yield
+            else yield* this.#pieces.encode(word, new Ids(ids, this.#model.unknown))
+        start = false
+      }
+    }
   }
 
-  stream(): TextStream {
-    return new SuffixStream((ids) => this.decode(ids))
-  }
-}
-
-/**
- * Streaming over a decoder that only knows whole texts: decode a window of the last tokens with and without
- * the new one; the difference is new. A text that ends in U+FFFD is an unfinished character and waits.
- */
-class SuffixStream implements TextStream {
-  readonly #decode: (ids: number[]) => string
-  readonly #ids: number[] = []
-  /** Tokens before `#start` no longer matter; those before `#done` have been given. */
-  #start = 0
-  #done = 0
-
-  constructor(decode: (ids: number[]) => string) {
-    this.#decode = decode
+  protected decodeIds(ids: readonly number[], special: boolean): string {
+    const tokens = ids
+      .filter((id) => special || !this.#specials.has(id))
+      .flatMap((id) => this.#tokens[id] ?? [])
+    if (tokens.length === 0) return ''
+    return this.#pipeline.decoder?.decode(tokens) ?? tokens.join(' ')
   }
 
-  push(id: number): string {
-    this.#ids.push(id)
-    return this.#take(false)
+  protected streamBehind(previousId: number | undefined): TextStream {
+    return new SuffixStream((ids) => this.decodeIds(ids, false), this.#context(previousId))
   }
 
-  end(): string {
-    return this.#take(true)
-  }
-
-  #take(all: boolean): string {
-    const given = this.#decode(this.#ids.slice(this.#start, this.#done))
-    const text = this.#decode(this.#ids.slice(this.#start))
-    if (!all && text.endsWith('\ufffd')) return ''
-    this.#start = this.#done
-    this.#done = this.#ids.length
-    return text.slice(given.length)
+  /** Tokens that make the decoder treat the next one as it would behind `previousId`. */
+  #context(previousId: number | undefined): number[] {
+    if (previousId === undefined || previousId === this.bosId) return []
+    if (!this.#specials.has(previousId)) return [previousId]
+    // A special token has no text. Behind it is a new text when encoding puts a space there, too.
+    const alone = runAtOnce(this.encodeSteps('a', false))
+    const behind = runAtOnce(this.encodeSteps(`${this.#tokens[previousId]}a`, false))
+    return String(behind.slice(1)) === String(alone) ? [] : alone
   }
 }

@@ -1,97 +1,95 @@
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import type { ModelConfig } from '../models/config.ts'
-import { type Json, readJson } from '../weights/json.ts'
-import { SentencePieceTokenizer } from './sentencepiece.ts'
+import { type CodeTokens, codeTokens } from '../models/yuan_tokens.ts'
+import { readJson } from '../weights/json.ts'
+import type { AddedToken } from './added_tokens.ts'
+import { type SentencePieceOptions, SentencePieceTokenizer } from './sentencepiece.ts'
 import { pieceType, readSentencePiece, type SentencePieceModel } from './sentencepiece_model.ts'
+import { readTokenFiles, type TokenFiles } from './token_files.ts'
 import type { Tokenizer } from './tokenizer.ts'
 
-export type { EncodeOptions, TextStream, Tokenizer } from './tokenizer.ts'
+export type { EncodeAsyncOptions, EncodeOptions, TextStream, Tokenizer } from './tokenizer.ts'
 
-/**
- * The strings that Yuan's authors add at run time (`add_tokens` in their README): in no file. Those that are
- * pieces of the model keep their id, the others are numbered behind the last piece, in this order.
- */
-const yuanTokens = [
-  '<eod>',
-  '<sep>',
-  '<pad>',
-  '<mask>',
-  '<predict>',
-  '<FIM_SUFFIX>',
-  '<FIM_PREFIX>',
-  '<FIM_MIDDLE>',
-  '<commit_before>',
-  '<commit_msg>',
-  '<commit_after>',
-  '<jupyter_start>',
-  '<jupyter_text>',
-  '<jupyter_code>',
-  '<jupyter_output>',
-  '<empty_output>',
-]
+const plainToken = (id: number, content: string): AddedToken => ({
+  ...{ id, content, special: true, normalized: false },
+  ...{ lstrip: false, rstrip: false, singleWord: false },
+})
 
-/** Text of a token that a config names as a string or as { content }. */
-function tokenText(value: unknown): string | undefined {
-  if (typeof value === 'string') return value
-  const content = (value as Json | undefined | null)?.content
-  return typeof content === 'string' ? content : undefined
+/** Added tokens by their text: what the files list, the model's control pieces, and pieces with a role. */
+function addedTokens(files: TokenFiles, model: SentencePieceModel): Map<string, AddedToken> {
+  const added = new Map(files.added.map((token) => [token.content, token]))
+  for (const [id, { text, type }] of model.pieces.entries()) {
+    if (added.has(text)) continue
+    const named = files.named.find(({ content }) => content === text)
+    if (named) added.set(text, { ...named, id })
+    else if (type === pieceType.control) added.set(text, plainToken(id, text))
+  }
+  return added
 }
 
-function addedTokens(dir: string, config: Json, model: SentencePieceModel): Map<string, number> {
-  const special = new Map<string, number>()
-  for (const [id, { text, type }] of model.pieces.entries())
-    if (type === pieceType.control) special.set(text, id)
-  for (const [id, token] of Object.entries(
-    (config.added_tokens_decoder as Json | undefined) ?? {},
-  )) {
-    const text = tokenText(token)
-    if (text !== undefined) special.set(text, Number(id))
+/** T5's sentinels are in no file of old checkpoints: numbered backwards from the end. */
+function addSentinels(added: Map<string, AddedToken>, numPieces: number, count: number): void {
+  for (let i = 0; i < count; i++) {
+    const content = `<extra_id_${i}>`
+    if (!added.has(content)) added.set(content, plainToken(numPieces + count - 1 - i, content))
   }
-  for (const [text, id] of Object.entries(readJson(path.join(dir, 'added_tokens.json')) ?? {}))
-    if (typeof id === 'number') special.set(text, id)
-  return special
+}
+
+function addCodeTokens(
+  added: Map<string, AddedToken>,
+  model: SentencePieceModel,
+  { texts }: CodeTokens,
+  vocabSize: number,
+): void {
+  let next = model.pieces.length
+  for (const text of texts) {
+    const piece = model.pieces.findIndex((one) => one.text === text)
+    const id = added.get(text)?.id ?? (piece >= 0 ? piece : next++)
+    if (id < vocabSize) added.set(text, plainToken(id, text))
+  }
 }
 
 function openSentencePiece(
-  dir: string,
   file: string,
-  config: Json,
+  files: TokenFiles,
   modelConfig: ModelConfig,
-): Tokenizer {
+): SentencePieceTokenizer {
+  const { config } = files
   const model = readSentencePiece(file, readFileSync(file))
-  const specialIds = addedTokens(dir, config, model)
-  const pieceIds = new Map(model.pieces.map(({ text }, id) => [text, id]))
-  const idOf = (text: string | undefined) =>
-    text === undefined ? undefined : (specialIds.get(text) ?? pieceIds.get(text))
-
-  if (modelConfig.architecture === 'yuan') {
-    // The published tokenizer_config.json is wrong for this model: no BOS, no EOS, and <eod> ends a text.
-    let next = model.pieces.length
-    for (const text of yuanTokens) {
-      const id = idOf(text) ?? next++
-      if (id < modelConfig.vocabSize) specialIds.set(text, id)
-    }
-    const eosId = specialIds.get('<eod>')
-    return new SentencePieceTokenizer(model, {
-      specialIds,
-      bosId: undefined,
-      eosId,
-      addBos: false,
-      addEos: false,
-    })
+  const added = addedTokens(files, model)
+  const fromCode = codeTokens(modelConfig)
+  // What T5Tokenizer and LlamaTokenizer do unless they are told.
+  const isT5 = /^T5Tokenizer/.test(String(config.tokenizer_class))
+  const sentinels = config.extra_ids ?? 100
+  if (isT5 && Number.isInteger(sentinels) && (sentinels as number) <= 1000)
+    addSentinels(added, model.pieces.length, sentinels as number)
+  if (fromCode) addCodeTokens(added, model, fromCode, modelConfig.vocabSize)
+  const idOf = (text: string): number | undefined => {
+    const piece = model.pieces.findIndex((one) => one.text === text)
+    return added.get(text)?.id ?? (piece >= 0 ? piece : undefined)
   }
-  return new SentencePieceTokenizer(model, {
-    specialIds,
-    bosId: idOf(tokenText(config.bos_token) ?? '<s>'),
-    eosId: idOf(tokenText(config.eos_token) ?? '</s>'),
-    addBos: config.add_bos_token !== false, // LlamaTokenizer's default
-    addEos: config.add_eos_token === true,
-  })
+  const options: SentencePieceOptions = {
+    added: [...added.values()],
+    bosId: isT5 ? undefined : idOf(files.bos ?? '<s>'),
+    eosId: idOf(files.eos ?? '</s>'),
+    addBos: config.add_bos_token !== false,
+    addEos: isT5 ? config.add_eos_token !== false : config.add_eos_token === true,
+    legacy: config.legacy !== false,
+    addPrefixSpace: config.add_prefix_space !== false,
+  }
+  // The published tokenizer_config.json is wrong for a model whose code adds tokens: neither BOS nor EOS.
+  if (fromCode)
+    Object.assign(options, {
+      ...{ bosId: undefined, addBos: false },
+      ...{ eosId: idOf(fromCode.eos), addEos: false },
+    })
+  return new SentencePieceTokenizer(model, options)
 }
 
 /**
- * The folder's tokenizer: `tokenizer.model` or else `tokenizer.json`; undefined when it has neither.
+ * The folder's tokenizer: `tokenizer.model`, `spiece.model` (T5's name for it) or else `tokenizer.json`;
+ * undefined when it has none.
  *
  * @throws {MoeError} ERR_MOE_CHECKPOINT for a damaged file, ERR_MOE_UNSUPPORTED for a kind that is not read
  */
@@ -99,14 +97,15 @@ export async function openTokenizer(
   dir: string,
   modelConfig: ModelConfig,
 ): Promise<Tokenizer | undefined> {
-  const config = readJson(path.join(dir, 'tokenizer_config.json')) ?? {}
-  const file = path.join(dir, 'tokenizer.model')
-  if (existsSync(file)) return openSentencePiece(dir, file, config, modelConfig)
+  const files = readTokenFiles(dir)
+  for (const name of ['tokenizer.model', 'spiece.model']) {
+    const file = path.join(dir, name)
+    if (existsSync(file)) return openSentencePiece(file, files, modelConfig)
+  }
   const label = path.join(dir, 'tokenizer.json')
   const json = readJson(label)
   if (!json) return undefined
   // Only now: most folders do not need the library.
   const { HuggingFaceTokenizer } = await import('./hugging_face.ts')
-  const names = { bos: tokenText(config.bos_token), eos: tokenText(config.eos_token) }
-  return new HuggingFaceTokenizer(label, json, config, names)
+  return new HuggingFaceTokenizer(label, json, files)
 }

@@ -1,151 +1,133 @@
-import { mergePairs } from './bpe.ts'
+import { type AddedToken, AddedTokenSplitter } from './added_tokens.ts'
+import { Ids, type PieceModel } from './piece_model.ts'
+import { type Decoded, PieceStream } from './piece_stream.ts'
 import { pieceType, type SentencePieceModel } from './sentencepiece_model.ts'
-import type { EncodeOptions, TextStream, Tokenizer } from './tokenizer.ts'
-
-const space = '\u2581'
+import { SentencePieceNormalizer, spaceSymbol } from './sentencepiece_normalizer.ts'
+import { pieceModelOf } from './sentencepiece_pieces.ts'
+import type { Steps } from './slices.ts'
+import { CheckedTokenizer, type TextStream } from './tokenizer.ts'
+import { Trie } from './trie.ts'
 
 export interface SentencePieceOptions {
-  /** Strings that become one id wherever they stand, beyond the model's own pieces. */
-  specialIds: ReadonlyMap<string, number>
+  added: readonly AddedToken[]
   bosId: number | undefined
   eosId: number | undefined
   addBos: boolean
   addEos: boolean
+  /**
+   * Transformers' `legacy: true`: each part between added tokens is a text of its own, with the model's dummy
+   * space. Otherwise only the very start of a text has one.
+   */
+  legacy: boolean
+  /** The very start has a dummy space; asked only without `legacy`. */
+  addPrefixSpace: boolean
 }
 
-const escaped = (text: string): string => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
-
-/** SentencePiece BPE with byte fallback. Special tokens are cut out of the text first. */
-export class SentencePieceTokenizer implements Tokenizer {
+/** A SentencePiece model and the tokens added to it. */
+export class SentencePieceTokenizer extends CheckedTokenizer {
   readonly size: number
   readonly bosId: number | undefined
   readonly eosId: number | undefined
   readonly specialIds: ReadonlyMap<string, number>
   readonly #model: SentencePieceModel
   readonly #options: SentencePieceOptions
-  readonly #ids = new Map<string, number>()
-  readonly #byteIds = new Int32Array(256).fill(-1)
-  readonly #special: Map<number, string>
-  readonly #cut: RegExp | undefined
+  readonly #added: ReadonlyMap<number, AddedToken>
+  readonly #splitter: AddedTokenSplitter
+  readonly #normalizer: SentencePieceNormalizer
+  readonly #pieces: PieceModel
 
   constructor(model: SentencePieceModel, options: SentencePieceOptions) {
+    super()
     this.#model = model
     this.#options = options
     this.bosId = options.bosId
     this.eosId = options.eosId
-    this.specialIds = options.specialIds
-    this.size = Math.max(
-      model.pieces.length,
-      ...[...options.specialIds.values()].map((id) => id + 1),
+    this.specialIds = new Map(
+      options.added.filter(({ special }) => special).map(({ content, id }) => [content, id]),
     )
-    this.#special = new Map([...options.specialIds].map(([text, id]) => [id, text]))
-    const cut: string[] = [...options.specialIds.keys()]
-    for (const [id, { text, type }] of model.pieces.entries()) {
-      if (type === pieceType.byte) this.#byteIds[Number.parseInt(text.slice(3, 5), 16)] = id
-      if (type === pieceType.normal || type === pieceType.userDefined) this.#ids.set(text, id)
-      if (type === pieceType.userDefined) cut.push(text)
-    }
-    cut.sort((a, b) => b.length - a.length) // the longest match wins
-    if (cut.length > 0) this.#cut = new RegExp(`(${cut.map(escaped).join('|')})`)
+    this.size = options.added.reduce((size, { id }) => Math.max(size, id + 1), model.pieces.length)
+    this.#added = new Map(options.added.map((token) => [token.id, token]))
+    this.#splitter = new AddedTokenSplitter(options.added)
+    const userDefined = [...model.pieces.entries()].filter(
+      ([, { type }]) => type === pieceType.userDefined,
+    )
+    const fixed = userDefined.length > 0 ? new Trie() : undefined
+    for (const [id, { text }] of userDefined) fixed!.set(text, id)
+    this.#normalizer = new SentencePieceNormalizer(model.normalizer, fixed)
+    this.#pieces = pieceModelOf(model, fixed)
   }
 
-  encode(text: string, { addSpecialTokens = true }: EncodeOptions = {}): number[] {
-    const { addBos, addEos } = this.#options
+  protected *encodeSteps(text: string, addSpecialTokens: boolean): Steps<number[]> {
+    const { addBos, addEos, legacy, addPrefixSpace } = this.#options
     const ids: number[] = []
     if (addSpecialTokens && addBos && this.bosId !== undefined) ids.push(this.bosId)
-    for (const part of this.#cut ? text.split(this.#cut) : [text]) {
-      const special = this.specialIds.get(part)
-      if (special !== undefined) ids.push(special)
-      else if (part !== '') for (const id of this.#encodePart(part)) ids.push(id)
+    const whole = legacy ? text : text.replaceAll(spaceSymbol, ' ')
+    let start = true
+    for (const part of this.#splitter.split(whole)) {
+      if (part === undefined) yield
+      else if (typeof part === 'string') {
+        const prefix = start && addPrefixSpace
+        yield* this.#encodePart(part, prefix, ids)
+        start = false
+      } else {
+        // The dummy space stands alone before a token, but not before a special one.
+        if (start && !legacy && addPrefixSpace && !part.special)
+          yield* this.#encodePart('', true, ids)
+        ids.push(part.id)
+        start = false
+      }
     }
     if (addSpecialTokens && addEos && this.eosId !== undefined) ids.push(this.eosId)
     return ids
   }
 
-  #encodePart(part: string): number[] {
-    const { pieces, addDummyPrefix, removeExtraWhitespaces, byteFallback, unknownId } = this.#model
-    const known = this.#ids.get(part)
-    if (known !== undefined && pieces[known]!.type === pieceType.userDefined) return [known]
-    let text = removeExtraWhitespaces ? part.replace(/ +/g, ' ').replace(/^ | $/g, '') : part
-    if (text === '') return []
-    if (addDummyPrefix) text = ` ${text}`
-    const scoreOf = (piece: string) => {
-      const id = this.#ids.get(piece)
-      return id === undefined ? undefined : pieces[id]!.score
-    }
-    return mergePairs([...text.replaceAll(' ', space)], scoreOf).flatMap((symbol) => {
-      const id = this.#ids.get(symbol)
-      if (id !== undefined) return [id]
-      if (!byteFallback) return [unknownId]
-      const bytes = Array.from(new TextEncoder().encode(symbol), (byte) => this.#byteIds[byte]!)
-      return bytes.includes(-1) ? [unknownId] : bytes
-    })
+  *#encodePart(text: string, prefix: boolean, ids: number[]): Steps<void> {
+    const { byteIds, unknownId: id } = this.#model
+    const inside = !this.#options.legacy && (prefix || text.startsWith(' '))
+    const place = this.#options.legacy ? undefined : { prefix, inside }
+    const normalized = yield* this.#normalizer.normalize(text, place)
+    yield* this.#pieces.encode(normalized, new Ids(ids, { byteIds, id, fuse: true }))
   }
 
-  decode(ids: ArrayLike<number>, { special = false }: { special?: boolean } = {}): string {
+  protected decodeIds(ids: readonly number[], special: boolean): string {
     const stream = this.#stream(special, true)
-    return Array.from(ids, (id) => stream.push(id)).join('') + stream.end()
+    return ids.map((id) => stream.push(id)).join('') + stream.end()
   }
 
-  stream(previousId?: number): TextStream {
-    return this.#stream(false, previousId === undefined || this.#special.has(previousId))
+  protected streamBehind(previousId: number | undefined): TextStream {
+    return this.#stream(
+      false,
+      previousId === undefined || previousId === this.bosId || this.#restarts(previousId),
+    )
+  }
+
+  #restarts(id: number): boolean {
+    const piece = this.#model.pieces[id]
+    return this.#options.legacy && (this.#added.has(id) || piece?.type === pieceType.control)
   }
 
   #stream(special: boolean, startsText: boolean): PieceStream {
-    return new PieceStream((id) => this.#read(id), this.#model.addDummyPrefix, special, startsText)
+    const { addDummyPrefix, removeExtraWhitespaces: shrinks } = this.#model.normalizer
+    const { legacy, addPrefixSpace } = this.#options
+    const prefixes = (legacy ? addDummyPrefix : addPrefixSpace) || shrinks
+    return new PieceStream({
+      read: (id) => this.#read(id),
+      special,
+      startsText: startsText && prefixes,
+      restarts: (id) => prefixes && this.#restarts(id),
+      shrinks,
+    })
   }
 
-  #read(id: number): Decoded {
-    const name = this.#special.get(id)
-    if (name !== undefined) return { special: name }
+  #read(id: number): Decoded | undefined {
+    const added = this.#added.get(id)
+    if (added) return { added: added.content, special: added.special }
     const piece = this.#model.pieces[id]
-    if (!piece) return { special: '' }
-    if (piece.type === pieceType.byte) return { byte: Number.parseInt(piece.text.slice(3, 5), 16) }
-    if (piece.type === pieceType.control) return { special: piece.text }
-    if (piece.type === pieceType.unknown) return { text: ' \u2047 ' }
-    return { text: piece.text.replaceAll(space, ' ') }
-  }
-}
-
-type Decoded = { text: string } | { byte: number } | { special: string }
-
-class PieceStream implements TextStream {
-  readonly #read: (id: number) => Decoded
-  readonly #dummyPrefix: boolean
-  readonly #special: boolean
-  readonly #decoder = new TextDecoder('utf-8', { ignoreBOM: true })
-  #startsText: boolean
-
-  /** @param startsText encoding put a space before the next piece: at the start and behind special tokens */
-  constructor(
-    read: (id: number) => Decoded,
-    dummyPrefix: boolean,
-    special: boolean,
-    startsText: boolean,
-  ) {
-    this.#read = read
-    this.#dummyPrefix = dummyPrefix
-    this.#special = special
-    this.#startsText = startsText
-  }
-
-  push(id: number): string {
-    const piece = this.#read(id)
-    if ('byte' in piece) {
-      this.#startsText = false
-      return this.#decoder.decode(Uint8Array.of(piece.byte), { stream: true })
-    }
-    const unfinished = this.end()
-    if ('special' in piece) {
-      this.#startsText = true
-      return unfinished + (this.#special ? piece.special : '')
-    }
-    const drop = this.#startsText && this.#dummyPrefix && piece.text.startsWith(' ')
-    this.#startsText = false
-    return unfinished + (drop ? piece.text.slice(1) : piece.text)
-  }
-
-  end(): string {
-    return this.#decoder.decode()
+    if (!piece) return undefined
+    const { type, text } = piece
+    if (type === pieceType.byte) return { byte: Number.parseInt(text.slice(3, 5), 16) }
+    if (type === pieceType.control) return { added: text, special: true }
+    if (type === pieceType.unknown) return { text: this.#model.unknownSurface, spaced: false }
+    return { text: text.replaceAll(spaceSymbol, ' '), spaced: text.startsWith(spaceSymbol) }
   }
 }

@@ -1,4 +1,7 @@
 import { MoeError } from '../errors.ts'
+import { Charsmap } from './charsmap.ts'
+import { bytesOf, numberOf, ProtobufReader } from './protobuf.ts'
+import type { NormalizerSpec } from './sentencepiece_normalizer.ts'
 
 /** Piece types of sentencepiece_model.proto. */
 export const pieceType = {
@@ -18,104 +21,96 @@ export interface Piece {
 
 export interface SentencePieceModel {
   pieces: Piece[]
-  byteFallback: boolean
+  algorithm: 'unigram' | 'bpe'
+  normalizer: NormalizerSpec
   unknownId: number
-  addDummyPrefix: boolean
-  removeExtraWhitespaces: boolean
+  /** What an unknown piece is decoded to. */
+  unknownSurface: string
+  /** Ids of the 256 bytes; undefined without byte fallback. */
+  byteIds: Int32Array | undefined
 }
 
-/** Protobuf wire format, as much of it as the model file needs. */
-class Reader {
-  at = 0
-  readonly #bytes: Uint8Array
-  readonly #view: DataView
-
-  constructor(bytes: Uint8Array) {
-    this.#bytes = bytes
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  }
-
-  varint(): number {
-    let value = 0
-    for (let scale = 1; ; scale *= 128) {
-      const byte = this.#bytes[this.at++]
-      if (byte === undefined || scale > 2 ** 63) throw new RangeError('a truncated number')
-      value += (byte & 127) * scale
-      if (byte < 128) return value
-    }
-  }
-
-  bytes(): Uint8Array {
-    const length = this.varint()
-    const end = this.at + length
-    if (end > this.#bytes.length) throw new RangeError('a truncated field')
-    const slice = this.#bytes.subarray(this.at, end)
-    this.at = end
-    return slice
-  }
-
-  /** Calls `onField` for each field with its value: a number, or the bytes of a length-delimited one. */
-  fields(onField: (field: number, value: number | Uint8Array) => void): void {
-    while (this.at < this.#bytes.length) {
-      const key = this.varint()
-      const field = Math.floor(key / 8)
-      const wire = key % 8
-      if (wire === 0) onField(field, this.varint())
-      else if (wire === 2) onField(field, this.bytes())
-      else if (wire === 5 && this.at + 4 <= this.#bytes.length) {
-        onField(field, this.#view.getFloat32(this.at, true))
-        this.at += 4
-      } else if (wire === 1) this.at += 8
-      else throw new RangeError(`wire type ${wire}`)
-    }
-  }
-}
-
-const text = new TextDecoder()
+// U+FEFF is a piece, not a mark.
+const utf8 = new TextDecoder('utf-8', { ignoreBOM: true })
 
 function readPiece(bytes: Uint8Array): Piece {
   const piece: Piece = { text: '', score: 0, type: pieceType.normal }
-  new Reader(bytes).fields((field, value) => {
-    if (field === 1) piece.text = text.decode(value as Uint8Array)
-    if (field === 2) piece.score = value as number
-    if (field === 3) piece.type = value as number
+  new ProtobufReader(bytes).fields((field, value) => {
+    if (field === 1) piece.text = utf8.decode(bytesOf(value))
+    if (field === 2) piece.score = numberOf(value)
+    if (field === 3) piece.type = numberOf(value)
   })
+  if (piece.text === '') throw new RangeError('an empty piece')
   return piece
 }
 
+/** The fields as they are; defaults are those of the proto file. */
+function readFields(bytes: Uint8Array) {
+  const model = {
+    pieces: [] as Piece[],
+    algorithm: 1,
+    byteFallback: false,
+    unknownSurface: ' \u2047 ',
+    normalizer: {
+      charsmap: undefined,
+      addDummyPrefix: true,
+      removeExtraWhitespaces: true,
+      escapeWhitespaces: true,
+      treatWhitespaceAsSuffix: false,
+    } as NormalizerSpec,
+    denormalizes: false,
+  }
+  const { normalizer } = model
+  new ProtobufReader(bytes).fields((field, value) => {
+    if (field === 1) model.pieces.push(readPiece(bytesOf(value)))
+    if (field === 2)
+      new ProtobufReader(bytesOf(value)).fields((f, v) => {
+        if (f === 3) model.algorithm = numberOf(v)
+        if (f === 24) normalizer.treatWhitespaceAsSuffix = v === 1
+        if (f === 35) model.byteFallback = v === 1
+        if (f === 44) model.unknownSurface = utf8.decode(bytesOf(v))
+      })
+    if (field === 3)
+      new ProtobufReader(bytesOf(value)).fields((f, v) => {
+        if (f === 2 && bytesOf(v).length > 0) normalizer.charsmap = new Charsmap(bytesOf(v))
+        if (f === 3) normalizer.addDummyPrefix = v === 1
+        if (f === 4) normalizer.removeExtraWhitespaces = v === 1
+        if (f === 5) normalizer.escapeWhitespaces = v === 1
+      })
+    if (field === 5)
+      new ProtobufReader(bytesOf(value)).fields((f, v) => {
+        if (f === 2) model.denormalizes = bytesOf(v).length > 0
+      })
+  })
+  return model
+}
+
+function byteIdsOf(pieces: readonly Piece[]): Int32Array {
+  const ids = new Int32Array(256).fill(-1)
+  for (const [id, { text, type }] of pieces.entries()) {
+    if (type !== pieceType.byte) continue
+    const byte = /^<0x([0-9A-F]{2})>$/.exec(text)
+    if (!byte) throw new RangeError(`the byte piece ${JSON.stringify(text)}`)
+    ids[Number.parseInt(byte[1]!, 16)] = id
+  }
+  if (ids.includes(-1)) throw new RangeError('byte_fallback without 256 byte pieces')
+  return ids
+}
+
 /**
- * Reads a `tokenizer.model` file (sentencepiece_model.proto).
+ * Reads a SentencePiece model (sentencepiece_model.proto), unigram or BPE.
  *
- * @throws {MoeError} ERR_MOE_CHECKPOINT when it is damaged, ERR_MOE_UNSUPPORTED for other models than BPE and
- *   other normalisers than identity
+ * @throws {MoeError} ERR_MOE_CHECKPOINT when it is damaged, ERR_MOE_UNSUPPORTED for other kinds
  */
 export function readSentencePiece(label: string, bytes: Uint8Array): SentencePieceModel {
-  const model: SentencePieceModel = {
-    pieces: [],
-    byteFallback: false,
-    unknownId: 0,
-    addDummyPrefix: true,
-    removeExtraWhitespaces: true,
-  }
-  let algorithm = 1
-  let charsmap = 0
+  let fields: ReturnType<typeof readFields>
+  let unknownId: number
+  let byteIds: Int32Array | undefined
   try {
-    new Reader(bytes).fields((field, value) => {
-      if (!(value instanceof Uint8Array)) return
-      if (field === 1) model.pieces.push(readPiece(value))
-      else if (field === 2)
-        new Reader(value).fields((f, v) => {
-          if (f === 3) algorithm = v as number
-          if (f === 35) model.byteFallback = v === 1
-          if (f === 40) model.unknownId = v as number
-        })
-      else if (field === 3)
-        new Reader(value).fields((f, v) => {
-          if (f === 2) charsmap = (v as Uint8Array).length
-          if (f === 3) model.addDummyPrefix = v === 1
-          if (f === 4) model.removeExtraWhitespaces = v === 1
-        })
-    })
+    fields = readFields(bytes)
+    if (fields.pieces.length === 0) throw new RangeError('no pieces')
+    unknownId = fields.pieces.findIndex(({ type }) => type === pieceType.unknown)
+    byteIds = fields.byteFallback ? byteIdsOf(fields.pieces) : undefined
   } catch (cause) {
     throw new MoeError(
       'ERR_MOE_CHECKPOINT',
@@ -123,20 +118,18 @@ export function readSentencePiece(label: string, bytes: Uint8Array): SentencePie
       { cause },
     )
   }
-  if (model.pieces.length === 0)
-    throw new MoeError(
-      'ERR_MOE_CHECKPOINT',
-      `${label}: file must be a SentencePiece model, got no pieces`,
-    )
-  if (algorithm !== 2)
+  const unsupported = (what: string, expected: string, actual: unknown): never => {
     throw new MoeError(
       'ERR_MOE_UNSUPPORTED',
-      `${label}: model type must be BPE (2), got ${algorithm}`,
+      `${label}: ${what} must be ${expected}, got ${actual}`,
     )
-  if (charsmap > 0)
-    throw new MoeError(
-      'ERR_MOE_UNSUPPORTED',
-      `${label}: normalizer must be identity, got a character map`,
-    )
-  return model
+  }
+  if (fields.algorithm !== 1 && fields.algorithm !== 2)
+    unsupported('model_type', 'unigram (1) or BPE (2)', fields.algorithm)
+  if (fields.denormalizes) unsupported('denormalizer_spec', 'empty', 'a character map')
+  if (unknownId < 0)
+    throw new MoeError('ERR_MOE_CHECKPOINT', `${label}: pieces must have an unknown one, got none`)
+  const { pieces, normalizer, unknownSurface } = fields
+  const algorithm = fields.algorithm === 1 ? 'unigram' : 'bpe'
+  return { pieces, algorithm, normalizer, unknownId, unknownSurface, byteIds }
 }

@@ -2,7 +2,7 @@ import { MoeError } from '../errors.ts'
 import { type DType, type MappedFile, native } from '../native.ts'
 
 /** Bytes of the safetensors element types; of these only those in `dtypes` can be computed with. */
-const elementBytes: Record<string, number> = {
+export const elementBytes: Record<string, number> = {
   BOOL: 1,
   U8: 1,
   I8: 1,

@@ -77,6 +77,16 @@ describe('hostile calls throw MoeError and do not crash', () => {
       () => rmsNorm({ x: new Weight([1, 1], 'f32') }),
       'ERR_MOE_OPTION',
     ],
+    [
+      'a tensor where an op expects a weight',
+      () => plan().record('linear', { x: f32(1, 1), weight: f32(1, 1) }),
+      'ERR_MOE_OPTION',
+    ],
+    [
+      'tensors where an op expects weights',
+      () => plan().record('groupedGemm', { x: f32(1, 1), offsets: f32(2), weights: [f32(1, 1)] }),
+      'ERR_MOE_OPTION',
+    ],
     ['a negative size', () => tensor([-1], 'f32'), 'ERR_MOE_SHAPE'],
     ['NaN as size', () => tensor([Number.NaN], 'f32'), 'ERR_MOE_SHAPE'],
     ['five dimensions', () => tensor([1, 1, 1, 1, 1], 'f32'), 'ERR_MOE_SHAPE'],

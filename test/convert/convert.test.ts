@@ -167,6 +167,30 @@ describe('convert', () => {
     expect(error.message).toMatch(message)
   })
 
+  it('sizes that do not fit their zip64 field are a damaged file', async () => {
+    const dir = temporaryFolder()
+    const bytes = Buffer.from(torchFile(plain, { zip64: true }))
+    const entry = bytes.lastIndexOf(Buffer.from([0x50, 0x4b, 0x01, 0x02]))
+    bytes.writeUInt16LE(bytes.readUInt16LE(entry + 30) - 16, entry + 30)
+    writeFileSync(path.join(dir, 'pytorch_model.bin'), bytes)
+    expect(await failure(() => convertCheckpoint(dir, newFolder()))).toMatchObject({
+      name: 'MoeError',
+      code: 'ERR_MOE_CHECKPOINT',
+    })
+  })
+
+  it('a directory beyond what can be addressed is a damaged file', async () => {
+    const dir = temporaryFolder()
+    const bytes = Buffer.from(torchFile(plain, { zip64: true }))
+    const locator = bytes.lastIndexOf(Buffer.from([0x50, 0x4b, 0x06, 0x07]))
+    bytes.writeBigUInt64LE(2n ** 62n, locator + 8)
+    writeFileSync(path.join(dir, 'pytorch_model.bin'), bytes)
+    expect(await failure(() => convertCheckpoint(dir, newFolder()))).toMatchObject({
+      name: 'MoeError',
+      code: 'ERR_MOE_CHECKPOINT',
+    })
+  })
+
   it('refuses a tensor whose storage is too short', async () => {
     const dir = copyCheckpoint(base)
     const short = new Map([['w', { dtype: 'F32', shape: [2, 3], data: new Uint8Array(8) }]])

@@ -107,6 +107,16 @@ for (const [name, op] of Object.entries(moe.ops) as [string, any][])
     () => [copy(setting.ops[name] ?? {}), { device: 'cpu', threads: 1 }],
   )
 addMethods('model', model, async () => [model])
+add(
+  'model.forward of a batch',
+  (args) => (model.forward as (...args: unknown[]) => unknown)(...args),
+  () => [[[1, 2], Int32Array.of(3)], { ...forward }],
+)
+add(
+  'model.generate from ids',
+  (args) => (model.generate as (...args: unknown[]) => unknown)(...args),
+  () => [[1, 2], { maxNewTokens: 2, stopIds: [] }],
+)
 add('model.dispose', async (args) => {
   const other = await moe.loadModel(setting.checkpoint, { device: 'cpu', maxTokens: 32 })
   return (other.dispose as (...args: unknown[]) => unknown)(...args)
@@ -143,20 +153,31 @@ async function outcome(run: () => unknown): Promise<'value' | 'refused' | { wron
 
 async function attack(name: string, { valid, call }: Target): Promise<void> {
   const report = (what: string, error: string) => say({ name, what, error })
+  const attempt = async (what: string, args: unknown[]) => {
+    say({ name, what })
+    const end = await outcome(() => call(args))
+    if (typeof end === 'object') report(what, end.wrong)
+    return end
+  }
   say({ name })
-  const right = await outcome(() => call(valid()))
-  if (right !== 'value') report('right arguments', JSON.stringify(right))
+  if ((await attempt('right arguments', valid())) !== 'value') report('right arguments', 'refused')
 
-  // A value of another type is refused, never read as something else.
   for (const [n, { path, holder, key }] of places(valid(), '').entries()) {
     if (ArrayBuffer.isView(holder)) continue
-    for (const value of otherTypes(holder[key], `${name}${path}`)) {
+    const changed = (value: unknown, later: boolean) => {
       const args = valid()
-      change(places(args, '')[n]!, value, false)
-      const what = `${path} = ${JSON.stringify(value)}`
-      say({ name, what })
-      if ((await outcome(() => call(args))) === 'value') report(what, 'is taken')
+      change(places(args, '')[n]!, value, later)
+      return args
     }
+    // A value of another type is refused, never read as something else.
+    for (const value of otherTypes(holder[key], `${name}${path}`)) {
+      const what = `${path} = ${JSON.stringify(value)}`
+      if ((await attempt(what, changed(value, false))) === 'value') report(what, 'is taken')
+    }
+    // What is checked is what is used: an array may give another number when it is read again.
+    if (typeof holder[key] === 'number')
+      for (const value of [-1, 2 ** 30])
+        await attempt(`${path} later = ${value}`, changed(value, true))
   }
 
   for (const changes of fc.sample(mutations, { seed: setting.seed, numRuns: setting.runs })) {
@@ -167,10 +188,7 @@ async function attack(name: string, { valid, call }: Target): Promise<void> {
       change(at, value, later === 0)
       return `${at.path}${later === 0 ? ' later' : ''} = ${shown}`
     })
-    const what = done.join(', ')
-    say({ name, what })
-    const end = await outcome(() => call(args))
-    if (typeof end === 'object') report(what, end.wrong)
+    await attempt(done.join(', '), args)
   }
 }
 

@@ -8,7 +8,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { devices } from '../../../dist/index.js'
-import { activeBytes, shapes, writeWeights } from '../../weights.mjs'
+import { activeBytes, shapes, writeCheckpoint } from '../../checkpoint.mjs'
 
 const here = path.dirname(fileURLToPath(import.meta.url))
 const { values } = parseArgs({
@@ -36,7 +36,7 @@ if (!existsSync(path.join(here, 'node_modules/node-llama-cpp'))) {
 function folderOf(name, c) {
   const folder = path.join(os.tmpdir(), `moe-native-bench-${name}-${values.dtype}`)
   if (!existsSync(path.join(folder, 'model.gguf')))
-    writeWeights(folder, c, values.dtype, { gguf: true })
+    writeCheckpoint(folder, c, values.dtype, { gguf: true })
   return folder
 }
 

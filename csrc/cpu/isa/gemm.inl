@@ -1,4 +1,4 @@
-// Packed-panel GEMM. See weights/pack.h for the layout and kernels.h for the contract.
+// Packed-panel GEMM. See weights/formats/dense.h for the layout and kernels.h for the contract.
 //
 // Up to four rows are bound by reading the weights: a panel is one stream and sums stay in
 // registers. More rows are bound by the multiply-adds: a block of the panel is widened to f32 once

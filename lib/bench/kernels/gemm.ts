@@ -131,9 +131,7 @@ export const linear: KernelBench = {
         const dtype = name === 'qkv' ? bench.dtype : 'f32'
         yield {
           ...{ op: this.op, shape: `[${N}, ${K}] ${name}`, tokens: T },
-          bytes:
-            weightBytes +
-            T * (K * bench.elementBytes + N * (dtype === 'f32' ? 4 : bench.elementBytes)),
+          bytes: weightBytes + T * (K * bench.elementBytes + N * (dtype === 'f32' ? 4 : 2)),
           flops: 2 * T * N * K,
           record: weights.map((weight) => (plan) => ops.linear(plan, { x, weight, dtype })),
         }

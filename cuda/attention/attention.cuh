@@ -1,0 +1,41 @@
+#pragma once
+// What the two attention kernels share.
+
+#include "device/rows.cuh"
+#include "ops/attention.h"
+#include "ops/rope_cache.h"
+
+namespace moe {
+
+constexpr int kKeys = static_cast<int>(kBlockTokens);  // of a cache block
+
+struct AttentionArgs {
+  const int32_t *starts, *ends, *sequences;
+  Rows<const int32_t> block_table;
+  float scale;
+  int T, N, G, D;
+  int ranges;       // a token has at most, each with a block of its own; 1: one block has them all
+  float* partial;   // [T, N, ranges, D + 2]: sums, then best score and total; unused for one
+  bool runs_apart;  // long runs have a kernel of their own
+};
+
+/// Tokens of one sequence in a row that make it worth a matrix's rows.
+constexpr int kLongRun = 8;
+
+/// Whether token t stands in a long run. It depends on the token's own chunk alone.
+__device__ __forceinline__ bool in_long_run(const AttentionArgs& args, int t) {
+  const int sequence = args.sequences[t];
+  int length = 1;
+  for (int s = t - 1; s >= 0 && length < kLongRun && args.sequences[s] == sequence; --s) ++length;
+  for (int s = t + 1; s < args.T && length < kLongRun && args.sequences[s] == sequence; ++s)
+    ++length;
+  return length >= kLongRun;
+}
+
+/// `rope`: what rotates q and writes the cache in the same launch; null: that was done before.
+void attention_cuda(const CudaContext& cuda, const Attention& op, const RopeCache* rope);
+
+/// Long runs on matrix units, bf16; false where its copies cannot reach the rows.
+bool attention_prefill(const CudaContext& cuda, const Attention& op, const AttentionArgs& args);
+
+}  // namespace moe

@@ -1,0 +1,231 @@
+// Few tokens of a sequence, and any dtype and head size. Bound by the bandwidth of the cache: keys
+// and values go from memory straight into registers, 16 bytes a lane and many loads at a time.
+
+#include "attention_lanes.cuh"
+#include "attention_ranges.cuh"
+#include "rope_cache.cuh"
+
+namespace moe {
+namespace {
+
+constexpr int kWarps = 2, kThreads = 32 * kWarps;  // a warp has every second block of a range
+constexpr int kResident = 4;                       // blocks on a multiprocessor
+constexpr int kMostBlocks = 65535;                 // of a grid's second dimension
+
+/// A warp's blocks of one range: its sums [D], and their softmax. `base_of(block)` is where the
+/// head's keys and values of a cache block begin.
+template <class T, int C, class BaseOf>
+__device__ __forceinline__ Softmax attend_range(const Lanes<T>& lane, const Span& blocks,
+                                                const Span& visible, float scale,
+                                                const float* query, const T* keys, const T* values,
+                                                const BaseOf& base_of, float* warp_sums) {
+  constexpr int kValues = Lanes<T>::kValues;
+  constexpr int kAhead = C <= 4 ? 12 : 8;  // loads at a time: what fits the registers
+  const int D = lane.D, warp = static_cast<int>(threadIdx.x / 32);
+  Softmax softmax;
+  float sums[C][kValues] = {};
+  for (int block = blocks.first + warp; block <= blocks.last; block += kWarps) {
+    const int64_t base = base_of(block);
+    const int count = min(kKeys, visible.last - block * kKeys + 1);
+    const auto load = [&](int j, int c, Chunk<T>& chunk) {
+      const int d = lane.first + 32 * kValues * c;
+      const T* from = values + base + (j + lane.row) * D + d;
+      if (lane.row >= lane.rows || j + lane.row >= count || d >= D)
+        chunk.bits = {};
+      else if (lane.whole)
+        chunk.load(from);
+      else
+        chunk.load_some(from, D - d);
+    };
+    constexpr int kRows = kAhead / C;  // loads of values at a time
+    Chunk<T> chunk[kRows][C];
+#pragma unroll
+    for (int u = 0; u < kRows; ++u)
+#pragma unroll
+      for (int c = 0; c < C; ++c) load(u * lane.rows, c, chunk[u][c]);
+
+    float score = lane.template score<kAhead>(query, keys + base);
+    const int position = block * kKeys + lane.key();
+    score = position < visible.first || position > visible.last ? -INFINITY : score * scale;
+    const float keep = softmax.raise(warp_max(score));
+    const float p = softmax.share(score);
+    softmax.total += warp_sum(p);
+#pragma unroll
+    for (int c = 0; c < C; ++c)
+#pragma unroll
+      for (int i = 0; i < kValues; ++i) sums[c][i] *= keep;
+
+    for (int j = 0; j < count; j += kRows * lane.rows) {
+#pragma unroll
+      for (int u = 0; u < kRows; ++u) {
+        const int from = Lanes<T>::lane_of(min(j + u * lane.rows + lane.row, kKeys - 1));
+        const float weight = __shfl_sync(~0u, p, from);
+#pragma unroll
+        for (int c = 0; c < C; ++c)
+#pragma unroll
+          for (int i = 0; i < kValues; ++i) sums[c][i] += weight * chunk[u][c][i];
+      }
+      if (j + kRows * lane.rows >= count) break;
+#pragma unroll
+      for (int u = 0; u < kRows; ++u)
+#pragma unroll
+        for (int c = 0; c < C; ++c) load(j + (kRows + u) * lane.rows, c, chunk[u][c]);
+    }
+  }
+
+  // The lanes of a load's other rows hold sums of the same columns.
+#pragma unroll
+  for (int c = 0; c < C; ++c)
+#pragma unroll
+    for (int i = 0; i < kValues; ++i) {
+      float sum = sums[c][i];
+      for (int r = 1; r < lane.rows; ++r)
+        sum += __shfl_sync(~0u, sums[c][i], lane.lane + r * lane.chunks);
+      const int d = lane.first + 32 * kValues * c + i;
+      if (lane.row == 0 && d < D) warp_sums[warp * D + d] = sum;
+    }
+  return softmax;
+}
+
+/// Grid: query heads, then ranges of keys, or tokens where a block has all of a token's ranges. The
+/// block that ends the last range of a token merges them all.
+template <class T, int C, class Rope>
+__global__ void __launch_bounds__(kThreads, kResident)
+    attend(const AttentionArgs args, Rows<const T> q, const T* keys, const T* values, Rows<T> out,
+           const Rope rope, unsigned* counters) {
+  constexpr bool kRope = !std::is_same_v<Rope, Nothing>;
+  const int D = args.D, n = static_cast<int>(blockIdx.x), g = n / (args.N / args.G);
+  auto* query = reinterpret_cast<float*>(shared_memory());  // [D]
+  float* warp_sums = query + D;                             // [warps, D]
+  float* merged = warp_sums + kWarps * D;                   // [D]; a thread has its own columns
+  float* factors = merged + D;                              // [4, ranges]
+  auto* softmaxes = reinterpret_cast<Softmax*>(factors + 4 * args.ranges);  // [warps]
+  auto* flag = reinterpret_cast<int*>(softmaxes + kWarps);
+  const int thread = static_cast<int>(threadIdx.x);
+  const Lanes<T> lane(D);
+  wait_prior_grid();
+  launch_dependents();
+
+  for (int index = static_cast<int>(blockIdx.y);; index += static_cast<int>(gridDim.y)) {
+    const Piece piece = find_piece(args, index);
+    const int t = piece.token;
+    if (t < 0) return;
+    if (piece.count == 0) continue;
+    const Visible visible(args, t);
+    const int32_t* table = args.block_table[args.sequences[t]];
+    const auto base_of = [&](int block) {
+      return (int64_t{table[block]} * args.G + g) * D * kKeys;
+    };
+    __syncthreads();  // whoever still reads what the piece before has left
+    for (int d = thread; d < D; d += kThreads) {
+      merged[d] = 0.f;
+      if constexpr (kRope) {
+        query[d] = to_float(rope.query(t, n, d));
+        // Every head of a group writes the same to the cache, and then sees what it wrote.
+        if (piece.last == piece.count) rope.store_key(t, g, d), rope.store_value(t, g, d);
+      } else {
+        query[d] = to_float(q[t][n * D + d]);
+      }
+    }
+    __syncthreads();
+
+    const bool apart = args.ranges > 1 && piece.count > 1;  // from other blocks
+    const Partials partials(args, t, n);
+    Softmax all;
+    for (int range = piece.first; range < piece.last; ++range) {
+      const Softmax own = attend_range<T, C>(lane, visible.blocks(range), visible.positions,
+                                             args.scale, query, keys, values, base_of, warp_sums);
+      if (lane.lane == 0) softmaxes[thread / 32] = own;
+      __syncthreads();
+      Softmax both;
+      float factor[kWarps];
+      for (int w = 0; w < kWarps; ++w) both.best = fmaxf(both.best, softmaxes[w].best);
+      for (int w = 0; w < kWarps; ++w) {
+        factor[w] = both.share(softmaxes[w].best);
+        both.total = fmaf(factor[w], softmaxes[w].total, both.total);
+      }
+      const Factors next = all.add(both);
+      for (int d = thread; d < D; d += kThreads) {
+        float sum = 0.f;
+        for (int w = 0; w < kWarps; ++w) sum = fmaf(factor[w], warp_sums[w * D + d], sum);
+        if (apart)
+          partials.of(range)[d] = sum;
+        else
+          merged[d] = merge(merged[d], next, sum);
+      }
+      if (apart && thread == 0) partials.put(range, both);
+      __syncthreads();  // before the next range's sums
+    }
+
+    if (!apart) {
+      for (int d = thread; d < D; d += kThreads)
+        out[t][n * D + d] = from_f32<T>(merged[d] / all.total);
+    } else if (is_last(counters + t * args.N + n, static_cast<unsigned>(piece.count), flag)) {
+      partials.merge_all(piece.count, factors,
+                         [&](int d, float value) { out[t][n * D + d] = from_f32<T>(value); });
+    }
+  }
+}
+
+template <class T>
+constexpr int kMost = static_cast<int>(Attention::kMaxHeadSize) / (32 * Chunk<T>::kValues);
+
+template <class T>
+void run(const CudaContext& cuda, const Attention& op, const RopeCache* rope) {
+  const auto D = static_cast<int>(op.keys.dim(2)), N = static_cast<int>(op.q.dim(1)) / D;
+  AttentionArgs args{op.starts.as<const int32_t>(),
+                     op.ends.as<const int32_t>(),
+                     op.sequences.as<const int32_t>(),
+                     rows_of<const int32_t>(op.block_table),
+                     op.scale,
+                     static_cast<int>(op.q.dim(0)),
+                     N,
+                     static_cast<int>(op.keys.dim(1)),
+                     D,
+                     static_cast<int>(op.ranges()),
+                     op.scratch.as<float>(),
+                     false};
+  // As many sequences as tokens: there is hardly a run.
+  const bool decode = args.T == op.block_table.dim(0);
+  args.runs_apart = is_bf16<T> && args.T >= kLongRun && !decode && !op.deterministic &&
+                    attention_prefill(cuda, op, args);
+  if (args.runs_apart && op.block_table.dim(0) == 1) return;  // one sequence: one long run
+  // As many blocks as are resident at a time share what ranges there are.
+  auto blocks = static_cast<unsigned>(std::min(args.T, kMostBlocks));
+  if (args.ranges > 1) {
+    const unsigned enough = blocks_for(kResident * cuda.multiprocessors, N);
+    blocks = std::min(blocks * static_cast<unsigned>(args.ranges), std::max(blocks, enough));
+  }
+  const auto launch = [&](auto kernel, const auto& before) {
+    const size_t shared =
+        sizeof(float) * static_cast<size_t>((2 + kWarps) * D + 4 * args.ranges + 2 * kWarps + 1);
+    cuda.launch(kernel, {static_cast<unsigned>(N), blocks}, kThreads, shared, args,
+                rows_of<const T>(op.q), op.keys.as<const T>(), op.values.as<const T>(),
+                rows_of<T>(op.out), before, cuda.counters);
+  };
+  const int chunks = (D + Chunk<T>::kValues - 1) / Chunk<T>::kValues;
+  const auto of_width = [&](const auto& before) {
+    using Rope = std::decay_t<decltype(before)>;
+    if (chunks <= 32)
+      launch(attend<T, 1, Rope>, before);
+    else if (chunks <= 64)
+      launch(attend<T, 2, Rope>, before);
+    else
+      launch(attend<T, kMost<T>, Rope>, before);
+  };
+  if (rope)
+    of_width(rope_args<T>(*rope));
+  else
+    of_width(Nothing{});
+}
+
+}  // namespace
+
+void attention_cuda(const CudaContext& cuda, const Attention& op, const RopeCache* rope) {
+  dispatch_activation(op.keys.dtype, Attention::kName,
+                      [&](auto tag) { run<decltype(tag)>(cuda, op, rope); });
+}
+
+void Attention::run_cuda(const CudaContext& cuda) const { attention_cuda(cuda, *this, nullptr); }
+
+}  // namespace moe

@@ -1,0 +1,66 @@
+#pragma once
+// Rotation and the cache's layout, for the kernel of their own and for decode attention.
+
+#include "device/rows.cuh"
+#include "ops/rope_cache.h"
+
+namespace moe {
+
+template <class T>
+struct RopeArgs {
+  Rows<T> q;
+  Rows<const T> k, v;
+  const int32_t *positions, *slots;
+  Rows<const float> table;
+  int rotary, N, G, D;
+  T *keys, *values;
+
+  /// Value j of a head of token t as it is rotated: half-split pairs over the first `rotary`
+  /// values.
+  __device__ T rotated(const T* head, int t, int j) const {
+    const float* cos_sin = table[positions[t]];
+    const int half = rotary / 2;
+    if (j >= rotary) return head[j];
+    // Without a choice of how products are contracted: two kernels give these bits.
+    const float value =
+        j < half
+            ? fmaf(-to_float(head[j + half]), cos_sin[half + j], to_float(head[j]) * cos_sin[j])
+            : fmaf(to_float(head[j - half]), cos_sin[j], to_float(head[j]) * cos_sin[j - half]);
+    return from_f32<T>(value);
+  }
+
+  __device__ T query(int t, int n, int j) const { return rotated(q[t] + n * D, t, j); }
+
+  /// Where token t's cache block begins for head g, and its column there.
+  __device__ int64_t block_of(int t, int g) const {
+    return (int64_t{slots[t] / static_cast<int>(kBlockTokens)} * G + g) * D * kBlockTokens;
+  }
+  __device__ int column_of(int t) const { return slots[t] % static_cast<int>(kBlockTokens); }
+
+  /// Writes value j of token t's key or value head g to the cache.
+  __device__ void store_key(int t, int g, int j) const {
+    keys[block_of(t, g) + j * kBlockTokens + column_of(t)] = rotated(k[t] + g * D, t, j);
+  }
+  __device__ void store_value(int t, int g, int j) const {
+    values[block_of(t, g) + column_of(t) * D + j] = v[t][g * D + j];
+  }
+};
+
+template <class T>
+RopeArgs<T> rope_args(const RopeCache& op) {
+  const int64_t G = op.keys.dim(1), D = op.keys.dim(2);
+  return {rows_of<T>(op.q),
+          rows_of<const T>(op.k),
+          rows_of<const T>(op.v),
+          op.positions.as<const int32_t>(),
+          op.slots.as<const int32_t>(),
+          rows_of<const float>(op.table),
+          static_cast<int>(op.table.dim(1)),
+          static_cast<int>(op.q.dim(1) / D),
+          static_cast<int>(G),
+          static_cast<int>(D),
+          op.keys.as<T>(),
+          op.values.as<T>()};
+}
+
+}  // namespace moe

@@ -1,0 +1,91 @@
+// Few rows of x: every weight is read once, straight from memory into the registers of the lane
+// that multiplies it, and bandwidth is all that counts. A block owns one tile of 16 weight rows of
+// one group.
+
+#include "gemm_few.cuh"
+
+namespace moe {
+namespace {
+
+/// The `index`-th group that has rows; -1: there are fewer. Whole warps call it.
+__device__ __forceinline__ int group_with_rows(const GemmArgs& args, int index) {
+  for (int first = 0; first < args.groups; first += 32) {
+    const int group = first + static_cast<int>(threadIdx.x % 32);
+    const bool has = group < args.groups && args.offsets[group] < args.offsets[group + 1];
+    uint32_t found = __ballot_sync(~0u, has);
+    for (; found && index > 0; --index) found &= found - 1;
+    if (found) return first + __ffs(static_cast<int>(found)) - 1;
+  }
+  return -1;
+}
+
+/// Grid: weight tiles, as many groups as can have rows, blocks that share a group's rows.
+template <class X, class W, int NT>
+__global__ void __launch_bounds__(32 * kFewWarps, 2)
+    gemm_few_rows(const __grid_constant__ GemmArgs args) {
+  constexpr bool kMatrix = is_bf16<X>;
+  constexpr int kRows = kMatrix ? 8 * NT : 8;              // of x at a time
+  auto* sums = reinterpret_cast<float*>(shared_memory());  // [warps][16][kRows]
+  auto* tokens = reinterpret_cast<int*>(sums + kFewWarps * kTileRows * kRows);  // [kRows]
+  const int tile = static_cast<int>(blockIdx.x);
+  const Steps piece = warp_steps(args.steps);
+  const auto stream_of = [&](int group) {
+    WeightStream<W> stream(weight_tile<W>(args.weights[group], tile, args.steps), piece);
+    stream.start();
+    return stream;
+  };
+  // No kernel writes weights, so the only group's need not wait for the kernel before.
+  WeightStream<W> stream = args.offsets ? WeightStream<W>(nullptr, {0, 0}) : stream_of(0);
+  wait_prior_grid();
+  launch_dependents();
+  int group = 0;
+  if (args.offsets) {
+    group = group_with_rows(args, static_cast<int>(blockIdx.y));
+    if (group < 0) return;
+    stream = stream_of(group);
+  }
+  const RowRange range = group_rows(args, group);
+  const bool whole = args.x_aligned && args.K % kStepK == 0;
+  const int first = range.begin + static_cast<int>(blockIdx.z) * kRows;
+  const int stride = static_cast<int>(gridDim.z) * kRows;
+  for (int begin = first; begin < range.end; begin += stride) {
+    if (begin > first) stream.start();
+    if (args.gather) {
+      for (int slot = static_cast<int>(threadIdx.x); slot < args.rows; slot += 32 * kFewWarps) {
+        const int n = args.gather[slot] - begin;
+        if (n >= 0 && n < kRows) tokens[n] = slot / args.per_token;
+      }
+      __syncthreads();
+    }
+    const auto row_of = [&](int n) {
+      const int64_t row = args.gather ? tokens[n] : begin + n;
+      return static_cast<const X*>(args.x) + row * args.x_stride;
+    };
+    float acc[kMatrix ? NT : 8][4] = {};
+    const int count = min(kRows, range.end - begin);
+    multiply<X, W, NT>(stream, piece.first, args.K, whole, count, row_of, acc);
+    store_sums<kMatrix, kRows>(args, tile, begin, count, acc, sums);
+  }
+}
+
+}  // namespace
+
+void gemm_few(const CudaContext& cuda, const GemmArgs& args, DType x, DType weight) {
+  const auto launch = [&](auto kernel, int rows) {
+    dim3 grid(weight_tiles(args), static_cast<unsigned>(std::min(args.groups, args.rows)));
+    // Few outputs of many rows, as routers have them: as many blocks as fill the GPU.
+    const unsigned enough = blocks_for(4 * cuda.multiprocessors, grid.x);
+    if (args.groups == 1) grid.z = std::min(blocks_for(args.rows, rows), enough);
+    cuda.launch(kernel, grid, 32 * kFewWarps,
+                sizeof(float) * static_cast<size_t>((kFewWarps * kTileRows + 1) * rows), args);
+  };
+  if (x == DType::f32 && weight == DType::f32) return launch(gemm_few_rows<float, float, 1>, 8);
+  if (x == DType::f32) return launch(gemm_few_rows<float, bf16, 1>, 8);
+  if (weight == DType::f32 && args.rows <= 8) return launch(gemm_few_rows<bf16, float, 1>, 8);
+  if (weight == DType::f32) return launch(gemm_few_rows<bf16, float, 4>, 32);
+  if (args.rows <= 8) return launch(gemm_few_rows<bf16, bf16, 1>, 8);
+  if (args.rows <= 16) return launch(gemm_few_rows<bf16, bf16, 2>, 16);
+  launch(gemm_few_rows<bf16, bf16, 4>, 32);
+}
+
+}  // namespace moe

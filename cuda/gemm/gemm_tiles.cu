@@ -1,0 +1,138 @@
+// Many rows, bf16 by bf16, on every GPU from sm_80: mma.sync over tiles of 128 weight rows and 64
+// rows of x, fed by cp.async through four stages. Weights are m, rows of x are n.
+
+#include "gemm.cuh"
+
+namespace moe {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kPanels = 2, kTokens = 64, kSteps = 2, kStages = 4;  // of one block; of one stage
+constexpr int kSlabK = kSteps * kStepK;
+constexpr int kWeightBytes = kPanels * kSteps * 4 * kTileValues * 2;
+constexpr int kRowBytes = kSlabK * 2 + 16;  // 16 more, so that eight rows meet in no bank
+constexpr int kStageBytes = kWeightBytes + kTokens * kRowBytes;
+
+/// A tile of rows of one group.
+struct TokenTile {
+  int group, begin, end;  // begin == end: there is none
+};
+
+/// Tile `index` of all groups' rows in tiles of `height`; every block finds its own.
+__device__ __forceinline__ TokenTile find_tile(const GemmArgs& args, int index, int height) {
+  for (int group = 0; group < args.groups; ++group) {
+    const RowRange rows = group_rows(args, group);
+    const int tiles = (rows.end - rows.begin + height - 1) / height;
+    if (index < tiles) {
+      const int begin = rows.begin + index * height;
+      return {group, begin, min(begin + height, rows.end)};
+    }
+    index -= tiles;
+  }
+  return {0, 0, 0};
+}
+
+/// Stores a lane's sums of a 16-row weight tile and two rows of x: c as mma.m16n8k16 has it.
+/// `tile` counts all tiles of the weight.
+__device__ __forceinline__ void store_fragment(const GemmArgs& args, int tile, int row, int end,
+                                               const float (&c)[4]) {
+  const int g = static_cast<int>(threadIdx.x % 32) / 4;
+  for (int i = 0; i < 2; ++i) {
+    if (row + i >= end) return;
+    if (args.activation == Activation::swiglu) {
+      store_output(args, row + i, tile * (kTileRows / 2) + g, c[i], c[i + 2]);
+    } else {
+      store_output(args, row + i, tile * kTileRows + g, c[i], 0.f);
+      store_output(args, row + i, tile * kTileRows + g + 8, c[i + 2], 0.f);
+    }
+  }
+}
+
+/// Brings slab `slab` of the weights and of x to its stage. K's tail and missing rows are zero.
+__device__ __forceinline__ void load_slab(const GemmArgs& args, const TokenTile& tokens, int panel,
+                                          int slab, unsigned char* stage) {
+  const int thread = static_cast<int>(threadIdx.x);
+  const auto* weights = static_cast<const unsigned char*>(args.weights[tokens.group]);
+  constexpr int kStepBytes = 4 * kTileValues * 2, kPanelBytes = kSteps * kStepBytes;
+  for (int at = 16 * thread; at < kWeightBytes; at += 16 * kThreads) {
+    const int p = panel + at / kPanelBytes, step = slab * kSteps + at % kPanelBytes / kStepBytes;
+    const bool there = p < args.panels && step < args.steps;
+    const int64_t from = (int64_t{p} * args.steps + step) * kStepBytes + at % kStepBytes;
+    cp_async16(stage + at, weights + (there ? from : 0), there ? 16 : 0);
+  }
+  constexpr int kChunks = kSlabK / 8;
+  const int row = tokens.begin + thread / kChunks, k = slab * kSlabK + thread % kChunks * 8;
+  const int values = row < tokens.end ? min(max(args.K - k, 0), 8) : 0;
+  const bf16* from = static_cast<const bf16*>(args.x) + (values ? row * args.x_stride + k : 0);
+  unsigned char* to = stage + kWeightBytes + thread / kChunks * kRowBytes + thread % kChunks * 16;
+  if (args.x_aligned) return cp_async16(to, from, static_cast<unsigned>(2 * values));
+  for (int i = 0; i < 8; ++i) reinterpret_cast<bf16*>(to)[i] = i < values ? from[i] : bf16{};
+}
+
+/// Grid: tiles of rows, then pairs of panels, so that neighbours share weights.
+__global__ void __launch_bounds__(kThreads) gemm_tile(const __grid_constant__ GemmArgs args) {
+  unsigned char* shared = shared_memory();
+  wait_prior_grid();
+  launch_dependents();
+  const TokenTile tokens = find_tile(args, static_cast<int>(blockIdx.x), kTokens);
+  if (tokens.begin == tokens.end) return;
+  const int first_panel = static_cast<int>(blockIdx.y) * kPanels;
+  const int warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32);
+  // A warp has two of the 16-row tiles of a panel and 32 rows of x.
+  const int panel = warp / 2 % 2, tile = warp % 2 * 2, n0 = warp / 4 * 32;
+  const int slabs = (args.steps + kSteps - 1) / kSteps;
+  const auto stage_of = [&](int slab) { return shared + slab % kStages * kStageBytes; };
+  const auto load = [&](int slab) {
+    if (slab < slabs) load_slab(args, tokens, first_panel, slab, stage_of(slab));
+    cp_async_commit();
+  };
+
+  float acc[2][4][4] = {};
+  for (int slab = 0; slab < kStages - 1; ++slab) load(slab);
+  for (int slab = 0; slab < slabs; ++slab) {
+    cp_async_wait<kStages - 2>();
+    __syncthreads();  // the slab is there for all, and nobody still reads the one before it
+    load(slab + kStages - 1);
+    const unsigned char* stage = stage_of(slab);
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+      uint32_t a[2][4], b[4][2];
+#pragma unroll
+      for (int m = 0; m < 2; ++m) {
+        const int at = (panel * kSteps + step) * 4 + tile + m;
+        const uint4 bits = reinterpret_cast<const uint4*>(stage)[at * 32 + lane];
+        a[m][0] = bits.x, a[m][1] = bits.y, a[m][2] = bits.z, a[m][3] = bits.w;
+      }
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int row = n0 + 16 * half + lane / 16 * 8 + lane % 8, k = step * 2 + lane / 8 % 2;
+        uint32_t r[4];
+        ldmatrix_x4(r, stage + kWeightBytes + row * kRowBytes + k * 16);
+        b[2 * half][0] = r[0], b[2 * half][1] = r[1];
+        b[2 * half + 1][0] = r[2], b[2 * half + 1][1] = r[3];
+      }
+#pragma unroll
+      for (int m = 0; m < 2; ++m)
+#pragma unroll
+        for (int n = 0; n < 4; ++n) mma_bf16(acc[m][n], a[m], b[n]);
+    }
+  }
+  cp_async_wait<0>();
+
+  if (first_panel + panel >= args.panels) return;
+#pragma unroll
+  for (int m = 0; m < 2; ++m)
+#pragma unroll
+    for (int n = 0; n < 4; ++n)
+      store_fragment(args, (first_panel + panel) * 4 + tile + m,
+                     tokens.begin + n0 + 8 * n + lane % 4 * 2, tokens.end, acc[m][n]);
+}
+
+}  // namespace
+
+void gemm_tiles(const CudaContext& cuda, const GemmArgs& args) {
+  const dim3 grid(most_tiles(args, kTokens), blocks_for(args.panels, kPanels));
+  cuda.launch(gemm_tile, grid, kThreads, kStages * kStageBytes, args);
+}
+
+}  // namespace moe

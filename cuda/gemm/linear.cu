@@ -1,0 +1,10 @@
+#include "gemm.h"
+#include "ops/linear.h"
+
+namespace moe {
+
+void Linear::run_cuda(const CudaContext& cuda) const {
+  gemm_cuda(cuda, {x, {}, nullptr, &weight, 1, bias, residual, activation, out, deterministic});
+}
+
+}  // namespace moe

@@ -1,0 +1,51 @@
+#pragma once
+// RMSNorm of a few rows by one block, for its own kernel and for those that norm on the way.
+
+#include "device/rows.cuh"
+
+namespace moe {
+
+constexpr int kNormThreads = 256;  // of a block: sums are the same bits in every kernel
+
+struct NormArgs {
+  Rows<const float> x;
+  const float* weight;
+  float eps;
+  int H;
+  bool whole;  // see in_quads()
+};
+
+/// Floats of scratch for `rows` rows.
+constexpr int norm_scratch(int rows) { return rows * kNormThreads / 32; }
+
+/// Norms rows first, ..., first + count - 1 and calls `put(i, h, quad)` for all quads of row
+/// first + i. What it puts into shared memory is visible after the caller's next barrier.
+template <class Put>
+__device__ __forceinline__ void norm_rows(const NormArgs& args, int first, int count,
+                                          float* scratch, const Put& put) {
+  constexpr int kWarps = kNormThreads / 32;
+  const int warp = static_cast<int>(threadIdx.x / 32);
+  for (int i = 0; i < count; ++i) {
+    float squares = 0.f;
+    for_quads(args.H, [&](int h) {
+      const Quad x = load_quad(args.x[first + i], h, args.H, args.whole);
+      for (float v : x.v) squares += v * v;
+    });
+    squares = warp_sum(squares);
+    if (threadIdx.x % 32 == 0) scratch[i * kWarps + warp] = squares;
+  }
+  __syncthreads();
+  for (int i = 0; i < count; ++i) {
+    float total = 0.f;
+    for (int w = 0; w < kWarps; ++w) total += scratch[i * kWarps + w];
+    const float inverse = 1.f / sqrtf(total / static_cast<float>(args.H) + args.eps);
+    for_quads(args.H, [&](int h) {
+      Quad x = load_quad(args.x[first + i], h, args.H, args.whole);
+      const Quad weight = load_quad(args.weight, h, args.H, args.whole);
+      for (int j = 0; j < 4; ++j) x.v[j] = x.v[j] * inverse * weight.v[j];
+      put(i, h, x);
+    });
+  }
+}
+
+}  // namespace moe

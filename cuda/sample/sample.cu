@@ -1,0 +1,157 @@
+#include "draw.cuh"
+
+namespace moe {
+namespace {
+
+__device__ void apply_penalties(const Inputs& in, int s, float* z, int32_t* seen) {
+  const float* options = in.options[s];
+  const float repetition = at(options, SampleOption::repetition),
+              presence = at(options, SampleOption::presence);
+  const float frequency = at(options, SampleOption::frequency);
+  const int begin = in.history_offsets[s], end = in.history_offsets[s + 1];
+  // Counts are integers: the order of the additions does not show.
+  const auto count = [&](int from) {
+    __syncthreads();
+    for (int v = threadIdx.x; v < in.vocabulary; v += kThreads) seen[v] = 0;
+    __syncthreads();
+    for (int i = from + static_cast<int>(threadIdx.x); i < end; i += static_cast<int>(kThreads))
+      if (in.history[i] < in.vocabulary) atomicAdd(&seen[in.history[i]], 1);
+    __syncthreads();
+  };
+  if (begin == end) return;
+  if (repetition != 1.f) {
+    count(begin);
+    for (int v = threadIdx.x; v < in.vocabulary; v += kThreads)
+      if (seen[v]) z[v] = z[v] > 0 ? z[v] / repetition : z[v] * repetition;
+  }
+  if (presence != 0.f || frequency != 0.f) {
+    count(begin + at(in.counts[s], SampleCount::prompt_length));
+    for (int v = threadIdx.x; v < in.vocabulary; v += kThreads)
+      if (seen[v]) z[v] -= presence + frequency * static_cast<float>(seen[v]);
+  }
+  __syncthreads();
+}
+
+/// What one part of a row's logits is: its softmax as if it were alone, and its best id.
+struct Part {
+  float top, total;
+  Best best;
+};
+
+constexpr int kPerThread = 4, kPartLogits = kPerThread * static_cast<int>(kThreads);
+
+__device__ Part read_part(const Inputs& in, int s, int part, unsigned char* shared) {
+  auto* floats = reinterpret_cast<float*>(shared);
+  auto* bests = reinterpret_cast<Best*>(shared + 256);
+  float logit[kPerThread];
+  float top = -INFINITY;
+  Best own{-INFINITY, in.vocabulary};
+  for (int i = 0; i < kPerThread; ++i) {
+    const int v =
+        part * kPartLogits + i * static_cast<int>(kThreads) + static_cast<int>(threadIdx.x);
+    logit[i] = v < in.V ? in.logits[s][v] : -INFINITY;
+    if (isnan(logit[i])) logit[i] = -INFINITY;
+    top = fmaxf(top, logit[i]);
+    const Best candidate{logit[i], v};
+    if (v < in.vocabulary && (own.id == in.vocabulary || better(candidate, own))) own = candidate;
+  }
+  top = block_max(top, floats);
+  float total = 0.f;
+  for (float value : logit)
+    if (value != -INFINITY) total += expf(value - top);
+  total = block_sum(total, floats);
+  return {top, total, block_best(own, bests)};
+}
+
+/// Grid: parts of a row, rows. The last block of a row merges its parts, which is all there is to
+/// the best token; anything else it does alone.
+__global__ void __launch_bounds__(kThreads, 1) sample(const __grid_constant__ Inputs in) {
+  unsigned char* shared = shared_memory();
+  auto* flag = reinterpret_cast<int*>(shared + 512);
+  auto* bests = reinterpret_cast<Best*>(shared + 256);
+  wait_prior_grid();
+  launch_dependents();
+  const int s = static_cast<int>(blockIdx.y), V = in.V, parts = static_cast<int>(gridDim.x);
+  float* z = in.scratch + int64_t{2} * s * V;
+  auto* seen = reinterpret_cast<int32_t*>(z + V);
+  Part* written = in.parts + int64_t{s} * parts;
+  const Part own = read_part(in, s, static_cast<int>(blockIdx.x), shared);
+  if (threadIdx.x == 0) written[blockIdx.x] = own;
+  if (!is_last(in.counters + s, gridDim.x, flag)) return;
+
+  auto* all = reinterpret_cast<Part*>(shared + 1024);
+  for (int p = static_cast<int>(threadIdx.x); p < parts; p += static_cast<int>(kThreads))
+    all[p] = {load_coherent(&written[p].top),
+              load_coherent(&written[p].total),
+              {load_coherent(&written[p].best.value), load_coherent(&written[p].best.id)}};
+  __syncthreads();
+  // In order, so that the bits are the same in every run.
+  float top = -INFINITY, total = 0.f;
+  Best best{-INFINITY, in.vocabulary};
+  for (int p = 0; p < parts; ++p) top = fmaxf(top, all[p].top);
+  for (int p = 0; p < parts; ++p) {
+    const Part& part = all[p];
+    if (part.top != -INFINITY) total += part.total * expf(part.top - top);
+    if (part.best.id < in.vocabulary && (best.id == in.vocabulary || better(part.best, best)))
+      best = part.best;
+  }
+  __syncthreads();  // the place is others' now
+  const float log_total = top + logf(total);
+
+  const bool draws = at(in.options[s], SampleOption::temperature) != 0.f;
+  const bool changes = in.history_offsets[s] != in.history_offsets[s + 1];
+  if (draws || changes || in.top > 0) {
+    for (int v = threadIdx.x; v < V; v += kThreads) {
+      const float logit = in.logits[s][v];
+      z[v] = isnan(logit) ? -INFINITY : logit;
+    }
+    __syncthreads();
+  }
+  Best last{INFINITY, -1};
+  for (int i = 0; i < in.top; ++i) {
+    last = best_after(z, in.vocabulary, &last, bests);
+    if (threadIdx.x == 0) {
+      in.top_ids[s][i] = last.id;
+      in.top_logprobs[s][i] = z[last.id] - log_total;
+    }
+  }
+  __syncthreads();  // what follows changes z
+  if (changes) {
+    apply_penalties(in, s, z, seen);
+    best = best_after(z, in.vocabulary, nullptr, bests);
+  }
+  int id = best.id;
+  if (draws && isfinite(best.value)) id = draw(in, s, z, best, shared);
+  if (threadIdx.x == 0) {
+    in.ids[s] = id;
+    in.logprobs[s] = in.logits[s][id] - log_total;
+  }
+}
+
+}  // namespace
+
+void Sample::run_cuda(const CudaContext& cuda) const {
+  const auto S = static_cast<unsigned>(ids.dim(0));
+  const int64_t V = logits.dim(1);
+  constexpr size_t kShared = kThreads * (sizeof(double) + sizeof(int));
+  static_assert(GpuLimits::kSampleWidth / kPartLogits * sizeof(Part) <= kShared - 1024);
+  auto* parts = reinterpret_cast<Part*>(scratch.as<float>() + int64_t{2} * S * V);
+  const Inputs in{rows_of<const float>(logits),
+                  rows_of<const float>(options),
+                  rows_of<const int32_t>(counts),
+                  history.as<const int32_t>(),
+                  history_offsets.as<const int32_t>(),
+                  ids.as<int32_t>(),
+                  logprobs.as<float>(),
+                  rows_of<int32_t>(top_ids),
+                  rows_of<float>(top_logprobs),
+                  static_cast<int>(V),
+                  static_cast<int>(vocabulary),
+                  top_ids ? static_cast<int>(top_ids.dim(1)) : 0,
+                  scratch.as<float>(),
+                  parts,
+                  cuda.counters};
+  cuda.launch(sample, {blocks_for(V, kPartLogits), S}, kThreads, kShared, in);
+}
+
+}  // namespace moe

@@ -1,0 +1,249 @@
+#pragma once
+// The host twins of cuda/device/ptx.cuh: same names, same meaning, checked where hardware would
+// fault.
+
+#include <cuda_runtime.h>
+
+#include "block.h"
+#include "core/dtype.h"
+
+namespace moe {
+
+inline unsigned char* shared_memory() { return sim::Block::current().shared(); }
+
+inline void wait_prior_grid() { sim::Block::current().waited_for_grid = true; }
+inline void launch_dependents() {}
+
+inline bf16 narrow(float value) { return to_bf16(value); }
+inline uint32_t narrow2(float low, float high) {
+  return to_bf16(low).bits | uint32_t{to_bf16(high).bits} << 16;
+}
+
+template <class T>
+T load_stream(const T* from) {
+  return *from;
+}
+
+inline uint4 load_once(const uint4* from) {
+  if (!sim::Block::current().waited_for_grid)
+    sim::Block::current().fail("read before the kernel before has ended");
+  return *from;
+}
+
+template <class T>
+T load_coherent(const T* from) {
+  return *from;
+}
+
+// ---- cp.async
+
+inline void cp_async16(void* to, const void* from, unsigned bytes) {
+  sim::Block& block = sim::Block::current();
+  if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 16)
+    block.fail("cp.async needs 16-byte alignment");
+  auto& copies = block.self().copies;
+  if (copies.empty()) copies.emplace_back();
+  if (block.schedule().late) return copies.back().push_back({to, from, bytes});
+  std::memset(to, 0, 16);
+  std::memcpy(to, from, bytes);
+}
+
+inline void cp_async_commit() {
+  auto& copies = sim::Block::current().self().copies;
+  if (copies.empty()) copies.emplace_back();
+  copies.emplace_back();
+}
+
+template <int N>
+void cp_async_wait() {
+  auto& copies = sim::Block::current().self().copies;
+  while (static_cast<int>(copies.size()) - 1 > N) {
+    for (const sim::Copy& copy : copies.front()) {
+      std::memset(copy.to, 0, 16);
+      std::memcpy(copy.to, copy.from, copy.bytes);
+    }
+    copies.pop_front();
+  }
+}
+
+// ---- matrices of a warp
+
+namespace sim {
+
+/// Every lane hands over four words; `complete`, if any, runs once with all of them.
+inline WarpSlot* hand_over(uint64_t a, uint64_t b = 0, uint64_t c = 0, uint64_t d = 0) {
+  Block& block = Block::current();
+  WarpSlot* slots = block.warp().slots[block.warp().generation % 2];
+  slots[lane()] = {{a, b, c, d}};
+  return slots;
+}
+
+/// acc += A B for one warp's m16 x nN x k16: lane registers as in the PTX ISA's figures for
+/// mma.m16n8k16. `b(n, k)` gives an element of B.
+template <class B>
+void matrix_multiply(WarpSlot* slots, int n_tiles, const B& b) {
+  float rows[16][16];
+  for (int l = 0; l < 32; ++l) {
+    const auto* a = reinterpret_cast<const uint32_t*>(slots[l].word[0]);
+    for (int r = 0; r < 4; ++r)
+      for (int h = 0; h < 2; ++h)
+        rows[l / 4 + 8 * (r & 1)][2 * (l % 4) + h + 8 * (r >> 1)] =
+            to_float(bf16{static_cast<uint16_t>(a[r] >> (16 * h))});
+  }
+  for (int tile = 0; tile < n_tiles; ++tile) {
+    float columns[16][8];
+    for (int k = 0; k < 16; ++k)
+      for (int n = 0; n < 8; ++n) columns[k][n] = b(8 * tile + n, k);
+    for (int m = 0; m < 16; ++m) {
+      float sums[8] = {};
+      for (int k = 0; k < 16; ++k)
+        for (int n = 0; n < 8; ++n) sums[n] += rows[m][k] * columns[k][n];
+      for (int n = 0; n < 8; ++n) {
+        auto* acc = reinterpret_cast<float*>(slots[m % 8 * 4 + n / 2].word[1]);
+        acc[4 * tile + n % 2 + 2 * (m / 8)] += sums[n];
+      }
+    }
+  }
+}
+
+}  // namespace sim
+
+namespace sim {
+
+/// Lane 8i + r hands over row r of the 8x8 matrix i.
+inline const WarpSlot* matrix_rows(const void* row) {
+  if (reinterpret_cast<uintptr_t>(row) % 16)
+    Block::current().fail("ldmatrix needs 16-byte alignment");
+  const WarpSlot* slots = hand_over(reinterpret_cast<uint64_t>(row));
+  Block::current().collect(~0u);
+  return slots;
+}
+
+/// Value `column` of row `row` of matrix i.
+inline uint16_t matrix_value(const WarpSlot* slots, unsigned i, unsigned row, unsigned column) {
+  uint16_t value;
+  std::memcpy(&value, reinterpret_cast<const char*>(slots[8 * i + row].word[0]) + 2 * column, 2);
+  return value;
+}
+
+}  // namespace sim
+
+inline void ldmatrix_x4(uint32_t (&r)[4], const void* row) {
+  const sim::WarpSlot* slots = sim::matrix_rows(row);
+  const unsigned g = sim::lane() / 4, t = sim::lane() % 4;
+  for (unsigned i = 0; i < 4; ++i)
+    r[i] = sim::matrix_value(slots, i, g, 2 * t) |
+           uint32_t{sim::matrix_value(slots, i, g, 2 * t + 1)} << 16;
+}
+
+inline void ldmatrix_x4_trans(uint32_t (&r)[4], const void* row) {
+  const sim::WarpSlot* slots = sim::matrix_rows(row);
+  const unsigned g = sim::lane() / 4, t = sim::lane() % 4;
+  for (unsigned i = 0; i < 4; ++i)
+    r[i] = sim::matrix_value(slots, i, 2 * t, g) |
+           uint32_t{sim::matrix_value(slots, i, 2 * t + 1, g)} << 16;
+}
+
+inline void stmatrix_x2_trans(void* row, uint32_t first, uint32_t second) {
+  if (reinterpret_cast<uintptr_t>(row) % 16)
+    sim::Block::current().fail("stmatrix needs 16-byte alignment");
+  const sim::WarpSlot* slots = sim::hand_over(reinterpret_cast<uint64_t>(row));
+  sim::Block::current().collect(~0u);
+  const uint32_t values[2] = {first, second};
+  for (unsigned i = 0; i < 2; ++i)
+    for (unsigned h = 0; h < 2; ++h) {
+      const auto value = static_cast<uint16_t>(values[i] >> 16 * h);
+      auto* to = reinterpret_cast<char*>(slots[8 * i + 2 * (sim::lane() % 4) + h].word[0]);
+      std::memcpy(to + 2 * (sim::lane() / 4), &value, 2);
+    }
+}
+
+inline void named_barrier(int id, int threads) {
+  sim::Block::current().barrier(static_cast<unsigned>(id), static_cast<unsigned>(threads));
+}
+
+inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  sim::WarpSlot* slots = sim::hand_over(
+      reinterpret_cast<uint64_t>(a), reinterpret_cast<uint64_t>(d), reinterpret_cast<uint64_t>(b));
+  sim::Block::current().collect(~0u, [slots] {
+    sim::matrix_multiply(slots, 1, [slots](int n, int k) {
+      const auto* b = reinterpret_cast<const uint32_t*>(slots[4 * n + k % 8 / 2].word[2]);
+      return to_float(bf16{static_cast<uint16_t>(b[k / 8] >> (16 * (k % 2)))});
+    });
+  });
+}
+
+// ---- mbarrier and bulk copies
+
+inline void mbarrier_init(uint64_t* bar, unsigned arrivals) {
+  sim::Block::current().make_mbarrier(bar, arrivals);
+}
+inline void fence_mbarrier_init() {}
+
+inline void mbarrier_arrive(uint64_t* bar) {
+  sim::Block& block = sim::Block::current();
+  sim::Mbarrier& state = block.mbarrier(bar);
+  if (--state.pending < 0) block.fail("more arrivals at an mbarrier than it counts");
+  state.settle();
+}
+
+inline void mbarrier_arrive_expect(uint64_t* bar, unsigned bytes) {
+  sim::Block::current().mbarrier(bar).bytes += bytes;
+  mbarrier_arrive(bar);
+}
+
+/// Waits for the end of the phase of this parity.
+inline void mbarrier_wait(uint64_t* bar, unsigned parity) {
+  sim::Block& block = sim::Block::current();
+  const sim::Mbarrier& state = block.mbarrier(bar);
+  while ((state.phase & 1) == parity) block.wait(state.phase, state.phase);
+}
+
+inline void bulk_copy(void* to, const void* from, unsigned bytes, uint64_t* bar) {
+  sim::Block& block = sim::Block::current();
+  if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from) | bytes) % 16)
+    block.fail("a bulk copy needs 16-byte alignment");
+  block.later([=, state = &block.mbarrier(bar)] {
+    std::memcpy(to, from, bytes);
+    state->bytes -= bytes;
+    state->settle();
+  });
+}
+
+/// A [rows, columns] bf16 matrix whose boxes of [box_rows, 64] a tensor copy brings to shared
+/// memory.
+struct TensorMap {
+  const std::byte* base;
+  int64_t rows, columns, stride_bytes;
+  int box_rows;
+};
+
+inline TensorMap make_tensor_map(const void* base, int64_t rows, int64_t columns,
+                                 int64_t stride_bytes, int box_rows) {
+  return {static_cast<const std::byte*>(base), rows, columns, stride_bytes, box_rows};
+}
+
+/// Rows of 128 bytes, 128-byte swizzle; what lies outside the matrix is zero.
+inline void tensor_copy(void* to, const TensorMap* at, int column, int row, uint64_t* bar) {
+  sim::Block& block = sim::Block::current();
+  if (reinterpret_cast<uintptr_t>(to) % 1024)
+    block.fail("a swizzled tensor copy needs 1024-byte alignment");
+  // The map is the kernel's argument, which here ends with its thread.
+  block.later([=, map = *at, state = &block.mbarrier(bar)] {
+    for (int r = 0; r < map.box_rows; ++r) {
+      for (int c = 0; c < 64; ++c) {
+        uint16_t value = 0;
+        if (row + r < map.rows && column + c < map.columns)
+          std::memcpy(&value, map.base + (row + r) * map.stride_bytes + 2 * (column + c), 2);
+        auto* line = static_cast<std::byte*>(to) + 128 * r;
+        std::memcpy(line + ((c / 8) ^ (r & 7)) * 16 + 2 * (c % 8), &value, 2);
+      }
+    }
+    state->bytes -= int64_t{128} * map.box_rows;
+    state->settle();
+  });
+}
+
+}  // namespace moe
+
+#include "wgmma.cuh"

@@ -1,0 +1,67 @@
+#pragma once
+// wgmma as ptx.cuh of the simulator has the rest: a warpgroup's four warps do their 16 rows each.
+
+#include "ptx.cuh"
+
+namespace moe {
+
+inline uint64_t wgmma_descriptor(const void* tile) {
+  const auto offset = static_cast<uint64_t>(static_cast<const unsigned char*>(tile) -
+                                            sim::Block::current().shared());
+  return offset >> 4;
+}
+
+inline void wgmma_fence() {}
+
+template <int N>
+void wgmma(float (&acc)[N / 2], const uint32_t (&a)[4], uint64_t descriptor) {
+  sim::WarpSlot* slots =
+      sim::hand_over(reinterpret_cast<uint64_t>(a), reinterpret_cast<uint64_t>(acc));
+  sim::Block& block = sim::Block::current();
+  block.collect(~0u, [&] {
+    const unsigned char* shared = block.shared();
+    std::array<sim::WarpSlot, 32> lanes;
+    std::copy_n(slots, 32, lanes.begin());
+    auto work = [lanes, shared, descriptor]() mutable {
+      sim::matrix_multiply(lanes.data(), N / 8, [&](int n, int k) {
+        uint64_t at = (descriptor << 4) + static_cast<uint64_t>(n / 8 * 1024 + n % 8 * 128 + 2 * k);
+        at ^= (at >> 7 & 7) << 4;
+        uint16_t bits;
+        std::memcpy(&bits, shared + at, 2);
+        return to_float(bf16{bits});
+      });
+    };
+    if (!block.schedule().late) return work();
+    auto& groups = block.warp().matrix_groups;
+    if (groups.empty()) groups.emplace_back();
+    groups.back().push_back(std::move(work));
+  });
+}
+
+inline void wgmma_commit() {
+  sim::Block& block = sim::Block::current();
+  block.collect(~0u, [&] {
+    auto& groups = block.warp().matrix_groups;
+    if (groups.empty()) groups.emplace_back();
+    groups.emplace_back();
+  });
+}
+
+template <int N>
+void wgmma_wait() {
+  sim::Block& block = sim::Block::current();
+  block.collect(~0u, [&] {
+    auto& groups = block.warp().matrix_groups;
+    while (static_cast<int>(groups.size()) - 1 > N) {
+      for (const auto& work : groups.front()) work();
+      groups.pop_front();
+    }
+  });
+}
+
+template <int N>
+void more_registers() {}
+template <int N>
+void fewer_registers() {}
+
+}  // namespace moe
