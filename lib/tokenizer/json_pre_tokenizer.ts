@@ -90,7 +90,7 @@ function metaspace(json: Json): PreTokenize {
   const scheme = json.prepend_scheme ?? (json.add_prefix_space === false ? 'never' : 'always')
   const words = splitAt(new RegExp(`${code}?[^${code}]+|${code}`, 'gu'), 'matches')
   return function* (text, first) {
-    let spelled = text.replaceAll(' ', symbol)
+    let spelled = text.replace(/ /g, () => symbol)
     const prepends = scheme === 'always' || (scheme === 'first' && first)
     if (prepends && !spelled.startsWith(symbol)) spelled = symbol + spelled
     if (json.split === false) yield spelled
