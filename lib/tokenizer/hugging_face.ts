@@ -79,6 +79,8 @@ export class HuggingFaceTokenizer extends CheckedTokenizer {
         ({ content }) => runAtOnce(this.#normalize(content)),
       )
       for (const [text, id] of ids) this.#tokens[id] = text
+      for (const { id, content, normalized } of added)
+        if (normalized) this.#tokens[id] = runAtOnce(this.#normalize(content))
       const special = added.filter((token) => token.special)
       this.#specials = new Set(special.map(({ id }) => id))
       this.specialIds = new Map(special.map(({ content, id }) => [content, id]))

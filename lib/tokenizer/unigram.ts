@@ -7,6 +7,8 @@ export interface UnigramOptions {
   /** Text and score of the pieces a text can have, by id. */
   pieces: ReadonlyMap<number, { text: string; score: number }>
   unknownScore: number
+  /** A piece that counts as unknown characters, but where it stands alone. */
+  unknown?: { id: number; text: string } | undefined
   cuts: Cuts
   /** Sums are rounded to 32 bits, as SentencePiece's are: near ties in a long text depend on it. */
   rounded: boolean
@@ -19,6 +21,8 @@ class Best {
   scores = new Float64Array(0)
   /** End of the piece that starts there. */
   next = new Int32Array(0)
+  /** Unknown characters that have come one after the other. */
+  run = ''
 
   begin(length: number, score: number): void {
     if (this.starts.length <= length) {
@@ -65,6 +69,14 @@ export class Unigram implements PieceModel {
       start = end
       yield
     }
+    this.#endRun(best, out)
+  }
+
+  #endRun(best: Best, out: Ids): void {
+    const { unknown } = this.#options
+    if (best.run !== '' && best.run === unknown?.text) out.push(unknown.id)
+    else if (best.run !== '') out.pushUnknown(best.run)
+    best.run = ''
   }
 
   /** @returns the sum of scores with this chunk */
@@ -80,8 +92,12 @@ export class Unigram implements PieceModel {
     for (let end = length; end > 0; end = best.starts[end]!) next[best.starts[end]!] = end
     for (let at = 0; at < length; at = next[at]!) {
       const id = best.ids[next[at]!]!
-      if (id >= 0) out.push(id)
-      else out.pushUnknown(text.slice(at, next[at]))
+      const unknown = id < 0 || id === this.#options.unknown?.id
+      if (unknown) best.run += text.slice(at, next[at])
+      else {
+        this.#endRun(best, out)
+        out.push(id)
+      }
     }
     return best.scores[length]!
   }
