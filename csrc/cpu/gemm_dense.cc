@@ -12,6 +12,7 @@
 namespace moe {
 namespace {
 
+constexpr int64_t kTileRows = 6;       // of Kernels::gemm_tiles and gemm_dot
 constexpr int64_t kFewRows = 4;        // of Kernels::gemm_few
 constexpr int64_t kMinTiledRows = 13;  // widening a panel pays from here on
 
@@ -26,7 +27,8 @@ enum class RowForm {
 
 class DenseRows final : public GemmRows {
  public:
-  DenseRows(const Kernels& kernels, const GemmCall& call) : GemmRows(call), kernels_(kernels) {
+  DenseRows(const Kernels& kernels, const GemmCall& call)
+      : GemmRows(call, kTileRows), kernels_(kernels) {
     const Tensor& x = call.x;
     const DType weight = dense_dtype(call.weights[0].format);
     const bool bf16_rows = x.dtype == DType::bf16;

@@ -12,7 +12,8 @@ class GemmRows {
  public:
   static constexpr int64_t kMostRows = 96;  // of one product: sums stay in the second-level cache
 
-  explicit GemmRows(const GemmCall& call) : call_(call) {}
+  /// `tile_rows`: rows of a tile at most.
+  GemmRows(const GemmCall& call, int64_t tile_rows) : call_(call), tile_rows_(tile_rows) {}
   virtual ~GemmRows() = default;
 
   int64_t group_rows(int64_t g) const { return call_.offsets[g + 1] - call_.offsets[g]; }
@@ -27,14 +28,16 @@ class GemmRows {
                         float* out) const = 0;
 
  protected:
-  static constexpr int64_t kTileRows = 6;  // of kernels for many rows
   /// Rows of a tile of group g: all tiles but the last alike, so that none is much smaller.
   int64_t height(int64_t g) const {
-    const int64_t n = group_rows(g), tiles = (n + kTileRows - 1) / kTileRows;
+    const int64_t n = group_rows(g), tiles = (n + tile_rows_ - 1) / tile_rows_;
     return (n + tiles - 1) / tiles;
   }
 
   const GemmCall& call_;
+
+ private:
+  int64_t tile_rows_;
 };
 
 /// How the CPU multiplies with weights of one format.
