@@ -42,8 +42,8 @@ const release = ({ tensors }: WeightList): void => {
 }
 
 /**
- * Learns from the graph what its cache takes, with a rotary table as long as most are. Handles have no memory of
- * their own before they are filled, and are let go at once.
+ * Learns from the graph what its cache takes, with a rotary table as long as most are. Large handles take no memory
+ * before they are filled, and all are let go at once.
  */
 function cacheSize<W extends WeightList>(
   where: string,

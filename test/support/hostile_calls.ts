@@ -45,6 +45,19 @@ const config = {
 let folders = 0
 const model = await moe.loadModel(setting.checkpoint, { device: 'cpu', maxTokens: 512 })
 
+const generation = () => [
+  'ab',
+  {
+    maxNewTokens: 2,
+    stop: ['x'],
+    stopIds: [1],
+    routing: true,
+    ...sampling,
+    ...penalties,
+    signal,
+  },
+]
+
 /** Arguments that are right, by the names of the parameters that a function has. */
 const valid: Record<string, () => unknown[]> = {
   loadModel: () => [setting.checkpoint, { ...load, ropeTable: 'exact', onProgress() {}, signal }],
@@ -55,18 +68,8 @@ const valid: Record<string, () => unknown[]> = {
     { onProgress() {}, signal },
   ],
   'model.forward': () => [[1, 2, 3], { ...forward }],
-  'model.generate': () => [
-    'ab',
-    {
-      maxNewTokens: 2,
-      stop: ['x'],
-      stopIds: [1],
-      routing: true,
-      ...sampling,
-      ...penalties,
-      signal,
-    },
-  ],
+  'model.generate': generation,
+  'sequence.generate': generation,
   'sequence.forward': () => [[1, 2, 3], { ...forward }],
   'sequence.truncate': () => [1],
   'tokenizer.encode': () => ['a b', { addSpecialTokens: true }],
