@@ -11,25 +11,22 @@ let ended = false // input from a pipe ends while its last line is answered
 terminal.once('close', () => {
   ended = true
 })
-let transcript = ''
+const sequence = model.sequence() // keeps the conversation: each turn processes its own tokens only
 
 terminal.prompt()
 for await (const line of terminal) {
-  transcript += `${line}\n`
   abort = new AbortController()
   try {
-    const answer = model.generate(transcript, {
+    const answer = sequence.generate(`${line}\n`, {
       maxNewTokens: 60,
       temperature: 0.7,
       stop: '\n\n',
       signal: abort.signal,
     })
     for await (const { text } of answer) process.stdout.write(text)
-    transcript += (await answer).text
   } catch (error) {
-    if (!abort.signal.aborted) throw error
+    if (!abort.signal.aborted) throw error // the conversation is as it was before this line
   }
-  transcript += '\n'
   process.stdout.write('\n')
   if (!ended) terminal.prompt()
 }

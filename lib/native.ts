@@ -77,7 +77,7 @@ export interface Plan {
   /** Each run resolves to a copy of `tensor` under this name. */
   output(name: string, tensor: Tensor): void
   /**
-   * Checks and appends an op and returns its outputs by name. `lib/ops/generated.ts` has a typed function for each.
+   * Checks and appends an op and returns its outputs by name. `lib/ops` has a typed function for each.
    *
    * @throws {MoeError} ERR_MOE_OPTION, ERR_MOE_SHAPE, ERR_MOE_DTYPE, ERR_MOE_DEVICE, ERR_MOE_UNSUPPORTED
    */
@@ -153,7 +153,7 @@ export interface Native {
     kind: 'read' | 'fresh' | 'f32' | 'bf16_dot',
     threads: number,
   ): Promise<{ work: number; seconds: number }>
-  /** What lib/ops/generated.ts is made of. */
+  /** What lib/ops is made of. */
   describeOps(): unknown
   ropeTable(out: Tensor, base: number, positionScale: number, rounding: string): Promise<void>
 }

@@ -1,13 +1,13 @@
 #!/usr/bin/env node
-// Writes lib/ops/generated.ts: a typed function for each op, from the fields that the addon declares and the comments of
-// csrc/ops/*.h. Run by `npm run build`; --check writes nothing and fails when the file is another.
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+// Writes lib/ops: a typed function for each op, from the fields that the addon declares and the comments of csrc/ops/*.h.
+// Run by `npm run build`; --check writes nothing and fails where a file is another.
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
-const file = path.join(root, 'lib/ops/generated.ts')
+const folder = path.join(root, 'lib/ops')
 
 /** The comments of a header: the text above `Struct`, and of `Struct.inputs.name` and `Struct.outputs.name`. */
 function comments(source) {
@@ -34,63 +34,124 @@ const indented = (text, margin) => [
   `${margin} */`,
 ]
 
-function describe() {
-  const { ops, enums, blockTokens } = createRequire(import.meta.url)('node-gyp-build')(
-    root,
-  ).describeOps()
-  const docs = new Map(
-    readdirSync(path.join(root, 'csrc/ops'))
-      .filter((name) => name.endsWith('.h'))
-      .flatMap((name) => [...comments(readFileSync(path.join(root, 'csrc/ops', name), 'utf8'))]),
+const stemOf = (name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+const structOf = (name) => `${name[0].toUpperCase()}${name.slice(1)}`
+
+/** The file of an op. */
+function opFile({ name, fields }, enums) {
+  const source = `csrc/ops/${stemOf(name)}.h`
+  const docs = comments(readFileSync(path.join(root, source), 'utf8'))
+  const struct = structOf(name)
+  const member = (field) => {
+    const text = docs.get(`${struct}.${isMade(field) ? 'outputs' : 'inputs'}.${field.name}`)
+    const optional = ['optional', 'setting', 'extra'].includes(field.role)
+    return [
+      ...(text ? [`  /** ${text} */`] : []),
+      `  ${field.name}${optional ? '?' : ''}: ${field.type}${optional ? ' | undefined' : ''}`,
+    ]
+  }
+  const types = new Set(fields.map(({ type }) => type.replace(/^readonly |\[\]$/g, '')))
+  const handles = ['DType', 'Plan', 'Tensor', 'Weight'].filter(
+    (type) => type === 'Plan' || types.has(type),
   )
-  const lines = [
-    '// Made of csrc/ops/*.h by scripts/generate_ops.mjs, which `npm run build` runs.',
+  const names = Object.keys(enums).filter((type) => types.has(type) && type !== 'DType')
+  const made = fields.filter(isMade)
+  const result = made.length > 0 ? `${struct}Outputs` : 'void'
+  return [
+    `// Made of ${source} by scripts/generate_ops.mjs.`,
     '',
-    "import type { DType, Plan, Tensor, Weight } from '../native.ts'",
+    `import type { ${handles.join(', ')} } from '../native.ts'`,
+    ...(names.length > 0 ? [`import type { ${names.join(', ')} } from './names.ts'`] : []),
+    '',
+    `export interface ${struct}Inputs {`,
+    ...fields.filter((field) => !isMade(field)).flatMap(member),
+    '}',
+    '',
+    ...(made.length > 0
+      ? [`export interface ${struct}Outputs {`, ...made.flatMap(member), '}', '']
+      : []),
+    ...indented(docs.get(struct) ?? name, ''),
+    `export function ${name}(plan: Plan, inputs: ${struct}Inputs): ${result} {`,
+    made.length > 0
+      ? `  return plan.record('${name}', inputs) as ${result}`
+      : `  plan.record('${name}', inputs)`,
+    '}',
+    '',
+  ].join('\n')
+}
+
+/** What values of fields may be called. */
+function namesFile(enums, blockTokens) {
+  const lines = [
+    '// Made of csrc/ops/*.h by scripts/generate_ops.mjs.',
     '',
     '/** Tokens of one block of the key/value cache. */',
     `export const blockTokens = ${blockTokens}`,
-    '',
   ]
   for (const [type, names] of Object.entries(enums)) {
     if (type === 'DType') continue // of every tensor: lib/native.ts
     const list = `${type[0].toLowerCase()}${type.slice(1)}Names`
-    lines.push(`export const ${list} = [${names.map((name) => `'${name}'`).join(', ')}] as const`)
-    lines.push(`export type ${type} = (typeof ${list})[number]`, '')
-  }
-  for (const { name, fields } of ops) {
-    const struct = `${name[0].toUpperCase()}${name.slice(1)}`
-    const member = (field) => {
-      const text = docs.get(`${struct}.${isMade(field) ? 'outputs' : 'inputs'}.${field.name}`)
-      const optional = ['optional', 'setting', 'extra'].includes(field.role)
-      return [
-        ...(text ? [`  /** ${text} */`] : []),
-        `  ${field.name}${optional ? '?' : ''}: ${field.type}${optional ? ' | undefined' : ''}`,
-      ]
-    }
-    const made = fields.filter(isMade)
-    lines.push(`export interface ${struct}Inputs {`)
-    lines.push(...fields.filter((field) => !isMade(field)).flatMap(member), '}', '')
-    if (made.length > 0)
-      lines.push(`export interface ${struct}Outputs {`, ...made.flatMap(member), '}', '')
-    const result = made.length > 0 ? `${struct}Outputs` : 'void'
-    lines.push(...indented(docs.get(struct) ?? name, ''))
-    lines.push(`export function ${name}(plan: Plan, inputs: ${struct}Inputs): ${result} {`)
     lines.push(
-      made.length > 0
-        ? `  return plan.record('${name}', inputs) as ${result}`
-        : `  plan.record('${name}', inputs)`,
-      '}',
       '',
+      `export const ${list} = [${names.map((name) => `'${name}'`).join(', ')}] as const`,
     )
+    lines.push(`export type ${type} = (typeof ${list})[number]`)
   }
-  return lines.join('\n')
+  return `${lines.join('\n')}\n`
 }
 
-const text = describe()
+/** Every op by name, and which of its fields are weights. */
+function indexFile(ops) {
+  const weights = ({ fields }) =>
+    fields.filter(({ type }) => /Weight\b/.test(type)).map((field) => `'${field.name}'`)
+  return [
+    '// Made of csrc/ops/*.h by scripts/generate_ops.mjs.',
+    '',
+    ...ops.map(({ name }) => `import { ${name} } from './${stemOf(name)}.ts'`),
+    '',
+    ...[...ops.map(({ name }) => stemOf(name)), 'names'].map(
+      (stem) => `export * from './${stem}.ts'`,
+    ),
+    '',
+    'export const all = {',
+    ...ops.map(({ name }) => `  ${name},`),
+    '}',
+    '',
+    'export const weightFields: { readonly [op: string]: readonly string[] } = {',
+    ...ops
+      .filter((op) => weights(op).length > 0)
+      .map((op) => `  ${op.name}: [${weights(op).join(', ')}],`),
+    '}',
+    '',
+  ].join('\n')
+}
+
+function files() {
+  const { ops, enums, blockTokens } = createRequire(import.meta.url)('node-gyp-build')(
+    root,
+  ).describeOps()
+  return new Map([
+    ...ops.map((op) => [`${stemOf(op.name)}.ts`, opFile(op, enums)]),
+    ['names.ts', namesFile(enums, blockTokens)],
+    ['index.ts', indexFile(ops)],
+  ])
+}
+
+const wanted = files()
+mkdirSync(folder, { recursive: true })
+const there = readdirSync(folder)
+const wrong = [
+  ...there.filter((name) => !wanted.has(name)),
+  ...[...wanted].flatMap(([name, text]) => {
+    const file = path.join(folder, name)
+    return existsSync(file) && readFileSync(file, 'utf8') === text ? [] : [name]
+  }),
+]
 if (process.argv.includes('--check')) {
-  if (readFileSync(file, 'utf8') === text) process.exit(0)
-  console.error('lib/ops/generated.ts is not what csrc/ops/*.h says: npm run build')
+  if (wrong.length === 0) process.exit(0)
+  console.error(`lib/ops is not what csrc/ops/*.h says (${wrong.join(', ')}): npm run build`)
   process.exit(1)
 }
-if (readFileSync(file, { encoding: 'utf8', flag: 'a+' }) !== text) writeFileSync(file, text)
+for (const name of wrong)
+  if (wanted.has(name)) writeFileSync(path.join(folder, name), wanted.get(name))
+  else rmSync(path.join(folder, name))

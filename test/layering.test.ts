@@ -21,6 +21,12 @@ const imports = (file: string): string[] =>
 /** The folders of csrc; a file includes its own and those above it. */
 const rooms = ['core', 'weights', 'ops', 'fused', 'cpu', 'binding']
 
+/** The folders of lib, likewise. */
+const libRooms = [
+  ...['ops', 'weights', 'routers', 'layers', 'models', 'tokenizer', 'engine'],
+  ...['standalone', 'convert', 'bench', 'cli'],
+]
+
 /** Files under `folder` that refer to something that `matches`. */
 const offenders = (folder: string, refers: (file: string) => string[], matches: RegExp): string[] =>
   files(folder).filter((file) => refers(file).some((target) => matches.test(target)))
@@ -39,10 +45,16 @@ describe('layers', () => {
       [],
     )
   })
-  it('ops know neither layers nor models', () => {
-    expect(offenders('lib/ops', imports, /^lib\/(layers|models|routers|engine|weights)/)).toEqual(
-      [],
+  it('every folder of lib is a room', () => {
+    const folders = files('lib').map((file) => file.split(path.sep))
+    expect(new Set(folders.filter(({ length }) => length > 2).map(([, room]) => room))).toEqual(
+      new Set(libRooms),
     )
+  })
+  it.each(libRooms)('lib/%s imports nothing below it', (room) => {
+    const below = libRooms.slice(libRooms.indexOf(room) + 1)
+    const matches = new RegExp(`^lib/(${below.join('|')})/`)
+    expect(below.length === 0 ? [] : offenders(`lib/${room}`, imports, matches)).toEqual([])
   })
   it('every folder of csrc is a room', () =>
     expect(new Set(files('csrc').map((file) => file.split(path.sep)[1]))).toEqual(new Set(rooms)))

@@ -28,27 +28,27 @@ std::string one_of() {
 
 // One overload for each type of field, with its name in TypeScript.
 
-const char* type_of(const Tensor&) { return "Tensor"; }
+std::string type_of(const Tensor&) { return "Tensor"; }
 void read_field(const Napi::Value& value, Tensor& field, Place place) {
   if (!is_handle<TensorHandle>(value)) place.must("a tensor", value);
   field = read_tensor(value);
   if (!field) place.must("a tensor", value);
 }
 
-const char* type_of(const Weight&) { return "Weight"; }
+std::string type_of(const Weight&) { return "Weight"; }
 void read_field(const Napi::Value& value, Weight& field, Place place) {
   if (!is_handle<WeightHandle>(value)) place.must("a weight", value);
   field = read_weight(value);
 }
 
-const char* type_of(float) { return "number"; }
+std::string type_of(float) { return "number"; }
 void read_field(const Napi::Value& value, float& field, Place place) {
   if (!value.IsNumber() || !std::isfinite(value.As<Napi::Number>().DoubleValue()))
     place.must("a finite number", value);
   field = value.As<Napi::Number>().FloatValue();
 }
 
-const char* type_of(int64_t) { return "number"; }
+std::string type_of(int64_t) { return "number"; }
 void read_field(const Napi::Value& value, int64_t& field, Place place) {
   const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : NAN;
   if (!(std::abs(number) <= 0x1p53) || number != std::trunc(number))
@@ -56,7 +56,7 @@ void read_field(const Napi::Value& value, int64_t& field, Place place) {
   field = static_cast<int64_t>(number);
 }
 
-const char* type_of(bool) { return "boolean"; }
+std::string type_of(bool) { return "boolean"; }
 void read_field(const Napi::Value& value, bool& field, Place place) {
   if (!value.IsBoolean()) place.must("true or false", value);
   field = value.As<Napi::Boolean>();
@@ -64,7 +64,7 @@ void read_field(const Napi::Value& value, bool& field, Place place) {
 
 template <class Enum>
   requires std::is_enum_v<Enum>
-const char* type_of(Enum) {
+std::string type_of(Enum) {
   return EnumNames<Enum>::type;
 }
 template <class Enum>
@@ -77,15 +77,17 @@ void read_field(const Napi::Value& value, Enum& field, Place place) {
 }
 
 /// Flags.
-const char* type_of(const std::vector<uint8_t>&) { return "readonly boolean[]"; }
+std::string type_of(const std::vector<uint8_t>&) { return "readonly boolean[]"; }
 void read_field(const Napi::Value& value, uint8_t& field, Place place) {
   bool flag = false;
   read_field(value, flag, place);
   field = flag;
 }
 
-const char* type_of(const std::vector<Weight>&) { return "readonly Weight[]"; }
-const char* type_of(const std::vector<ExpertKind>&) { return "readonly ExpertKind[]"; }
+template <class Item>
+std::string type_of(const std::vector<Item>&) {
+  return "readonly " + type_of(Item{}) + "[]";
+}
 template <class Item>
 void read_field(const Napi::Value& value, std::vector<Item>& field, Place place) {
   if (!value.IsArray()) place.must("a list", value);
@@ -128,11 +130,18 @@ const char* role_name(Role role) {
   return names[static_cast<int>(role)];
 }
 
-template <class Enum>
-void describe_enum(Napi::Env env, Napi::Object enums) {
-  const auto names = Napi::Array::New(env);
-  for (const char* name : EnumNames<Enum>::names) names.Set(names.Length(), name);
-  enums.Set(EnumNames<Enum>::type, names);
+/// Adds the names of an enum that a field may have.
+template <class Type>
+void describe_type(Napi::Object enums, const Type&) {
+  if constexpr (std::is_enum_v<Type>) {
+    const auto names = Napi::Array::New(enums.Env());
+    for (const char* name : EnumNames<Type>::names) names.Set(names.Length(), name);
+    enums.Set(EnumNames<Type>::type, names);
+  }
+}
+template <class Item>
+void describe_type(Napi::Object enums, const std::vector<Item>&) {
+  describe_type(enums, Item{});
 }
 
 }  // namespace
@@ -154,6 +163,9 @@ Napi::Value record_op(Napi::Env env, Plan& plan, const Napi::Value& name,
 Napi::Value describe_ops(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto ops = Napi::Array::New(env);
+  const auto enums = Napi::Object::New(env);
+  describe_type(enums, SampleOption{});  // of columns
+  describe_type(enums, SampleCount{});
   AllOps::for_each([&]<class Op>(Op*) {
     const auto fields = Napi::Array::New(env);
     for_each_field<Op>([&](const auto& field) {
@@ -162,20 +174,13 @@ Napi::Value describe_ops(const Napi::CallbackInfo& info) {
       one.Set("role", role_name(field.role));
       one.Set("type", type_of(Op{}.*field.member));
       fields.Set(fields.Length(), one);
+      describe_type(enums, Op{}.*field.member);
     });
     const auto op = Napi::Object::New(env);
     op.Set("name", Op::kName);
     op.Set("fields", fields);
     ops.Set(ops.Length(), op);
   });
-  const auto enums = Napi::Object::New(env);
-  describe_enum<Activation>(env, enums);
-  describe_enum<DType>(env, enums);
-  describe_enum<ExpertKind>(env, enums);
-  describe_enum<ProbeKind>(env, enums);
-  describe_enum<SampleCount>(env, enums);
-  describe_enum<SampleOption>(env, enums);
-  describe_enum<TopKWeights>(env, enums);
   const auto result = Napi::Object::New(env);
   result.Set("ops", ops);
   result.Set("enums", enums);

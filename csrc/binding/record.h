@@ -12,7 +12,7 @@ namespace moe {
 Napi::Value record_op(Napi::Env env, Plan& plan, const Napi::Value& name, const Napi::Value& given);
 
 /// { ops: { name, fields: { name, role, type }[] }[], enums: { [type]: names }, blockTokens }: what
-/// lib/ops/generated.ts is made of.
+/// lib/ops is made of.
 Napi::Value describe_ops(const Napi::CallbackInfo& info);
 
 /// A value in an error's words.

@@ -13,7 +13,7 @@ namespace moe {
 ///     return std::tuple(input("x", &Linear::x), optional("bias", &Linear::bias), ...);
 ///   }
 ///
-/// The recorder reads them, a plan's lifetimes follow from them, and lib/ops/generated.ts is made
+/// The recorder reads them, a plan's lifetimes follow from them, and lib/ops is made
 /// of them.
 enum class Role {
   input,     // a tensor or weight that must be given

@@ -14,6 +14,7 @@ namespace moe {
 class Shape {
  public:
   static constexpr int kMaxRank = 4;
+  static constexpr int64_t kMaxCount = int64_t{1} << 48;
   Shape() = default;
   Shape(std::initializer_list<int64_t> dims) {
     for (int64_t dim : dims) push(dim);
@@ -21,6 +22,9 @@ class Shape {
   void push(int64_t dim) {
     if (rank_ == kMaxRank) fail(Code::shape, "tensor: shape must have at most 4 dimensions");
     dims_[rank_++] = dim;
+    // Sizes in bytes then fit 64 bits, also where another dimension is 0.
+    if (__builtin_mul_overflow(size_, std::max<int64_t>(dim, 1), &size_) || size_ > kMaxCount)
+      fail(Code::shape, "tensor: shape must be of at most 2^48 elements, got ", text());
   }
   int rank() const { return rank_; }
   int64_t operator[](int i) const { return dims_[i]; }
@@ -38,6 +42,7 @@ class Shape {
  private:
   std::array<int64_t, kMaxRank> dims_{};
   int rank_ = 0;
+  int64_t size_ = 1;  // of all dimensions that are not 0
 };
 
 /// Where a tensor's bytes are. Activations move when a plan is laid out, so tensors refer to a

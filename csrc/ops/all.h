@@ -26,7 +26,7 @@ struct OpList {
   }
 };
 
-/// Every op there is. The recorder, the GPU backend and lib/ops/generated.ts are made of this list.
+/// Every op there is. The recorder, the GPU backend and lib/ops are made of this list.
 using AllOps = OpList<Attention, AttentionRouter, CausalPair, Combine, Embedding, GatherRows,
                       GroupedGemm, Linear, Permute, Probe, RmsNorm, RopeCache, Sample, TopK>;
 

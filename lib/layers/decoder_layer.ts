@@ -1,4 +1,3 @@
-import type { ModelConfig } from '../models/config.ts'
 import type { Tensor } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import type { Routing } from '../routers/router.ts'
@@ -20,6 +19,14 @@ export function runLayers(step: Step, x: Tensor, layers: Layer[]): Tensor {
   return x
 }
 
+export interface DecoderShape {
+  hiddenSize: number
+  numHeads: number
+  numKeyValueHeads: number
+  headSize: number
+  rmsNormEps: number
+}
+
 /** Pre-norm decoder layer with grouped-query attention and an MoE block. */
 export class DecoderLayer implements Layer {
   readonly caches: CacheSpecs<'keys' | 'values'>
@@ -34,7 +41,7 @@ export class DecoderLayer implements Layer {
   constructor(
     weights: Weights,
     prefix: string,
-    c: ModelConfig,
+    c: DecoderShape,
     { ropeTable, rule, moe }: { ropeTable: Tensor; rule: string; moe: MoeLayer },
   ) {
     const { hiddenSize: hidden, numHeads: heads, numKeyValueHeads: keyValueHeads, headSize } = c

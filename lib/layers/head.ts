@@ -1,8 +1,14 @@
-import type { ModelConfig } from '../models/config.ts'
 import type { Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
 import type { Step } from './step.ts'
+
+export interface VocabularyShape {
+  vocabSize: number
+  hiddenSize: number
+  tieWordEmbeddings: boolean
+  rmsNormEps: number
+}
 
 /** Token embedding, final norm and output head, tied or not. */
 export class Vocabulary {
@@ -11,7 +17,7 @@ export class Vocabulary {
   readonly #head: Weight
   readonly #eps: number
 
-  constructor(weights: Weights, config: ModelConfig) {
+  constructor(weights: Weights, config: VocabularyShape) {
     const shape = [config.vocabSize, config.hiddenSize]
     const tied = config.tieWordEmbeddings
     const table = 'model.embed_tokens.weight'

@@ -1,1 +1,54 @@
-export * from './generated.ts'
+// Made of csrc/ops/*.h by scripts/generate_ops.mjs.
+
+import { attention } from './attention.ts'
+import { attentionRouter } from './attention_router.ts'
+import { causalPair } from './causal_pair.ts'
+import { combine } from './combine.ts'
+import { embedding } from './embedding.ts'
+import { gatherRows } from './gather_rows.ts'
+import { groupedGemm } from './grouped_gemm.ts'
+import { linear } from './linear.ts'
+import { permute } from './permute.ts'
+import { probe } from './probe.ts'
+import { rmsNorm } from './rms_norm.ts'
+import { ropeCache } from './rope_cache.ts'
+import { sample } from './sample.ts'
+import { topK } from './top_k.ts'
+
+export * from './attention.ts'
+export * from './attention_router.ts'
+export * from './causal_pair.ts'
+export * from './combine.ts'
+export * from './embedding.ts'
+export * from './gather_rows.ts'
+export * from './grouped_gemm.ts'
+export * from './linear.ts'
+export * from './permute.ts'
+export * from './probe.ts'
+export * from './rms_norm.ts'
+export * from './rope_cache.ts'
+export * from './sample.ts'
+export * from './top_k.ts'
+export * from './names.ts'
+
+export const all = {
+  attention,
+  attentionRouter,
+  causalPair,
+  combine,
+  embedding,
+  gatherRows,
+  groupedGemm,
+  linear,
+  permute,
+  probe,
+  rmsNorm,
+  ropeCache,
+  sample,
+  topK,
+}
+
+export const weightFields: { readonly [op: string]: readonly string[] } = {
+  groupedGemm: ['weights'],
+  linear: ['weight'],
+}

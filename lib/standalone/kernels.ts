@@ -21,8 +21,6 @@ interface Rules<Inputs> {
   check?(op: OneOp, inputs: Inputs): void
   /** Tensors that are written in place, returned as they are afterwards. */
   updated?: readonly string[]
-  /** Weights, row-major as they are given. */
-  packed?: readonly string[]
 }
 
 /** Tensors of the op's fields; those called `packed` become weights. */
@@ -44,14 +42,14 @@ async function tensorsOf(op: OneOp, given: Fields, packed: readonly string[]): P
 /** An op as a function on arrays. */
 function alone<Inputs, Outputs, Given = Arrays<Inputs>>(
   record: (plan: Plan, inputs: Inputs) => Outputs,
-  { check, updated = [], packed = [] }: Rules<Given> = {},
+  { check, updated = [] }: Rules<Given> = {},
 ): (inputs: Given, options?: KernelOptions) => Promise<Arrays<Outputs>> {
   return async (inputs, options) => {
     if (typeof inputs !== 'object' || inputs === null)
       badOption(record.name, 'inputs', 'an object of tensors and numbers', inputs)
     const op = new OneOp(record.name, options)
     const given = op.snapshot(inputs)
-    const fields = await tensorsOf(op, given, packed)
+    const fields = await tensorsOf(op, given, ops.weightFields[record.name] ?? [])
     op.output(record(op.plan, fields as Inputs) ?? {}) // checks fields and shapes
     check?.(op, given as Given)
     op.output(Object.fromEntries(updated.map((name) => [name, fields[name]])))
@@ -83,6 +81,18 @@ interface GroupedGemmInputs extends Arrays<ops.GroupedGemmInputs> {
   scale?: number | undefined
 }
 
+type Alone<Op> = Op extends (plan: Plan, inputs: infer Inputs) => infer Outputs
+  ? (inputs: Arrays<Inputs>, options?: KernelOptions) => Promise<Arrays<Outputs>>
+  : never
+type Ops = Omit<typeof ops.all, 'probe'> // which is of the benchmarks
+
+/** Ops of which nothing more is known than their fields. */
+const plain = Object.fromEntries(
+  Object.values(ops.all)
+    .filter((record) => record !== ops.probe)
+    .map((record) => [record.name, alone(record as never)]),
+) as unknown as { [K in keyof Ops]: Alone<Ops[K]> }
+
 /**
  * Every op alone: a plan of one op on typed arrays, for learning, tests and microbenchmarks. Each takes its fields by name
  * and `{ device, threads }`, and resolves to its outputs by name.
@@ -90,16 +100,12 @@ interface GroupedGemmInputs extends Arrays<ops.GroupedGemmInputs> {
  * @throws {MoeError} ERR_MOE_SHAPE, ERR_MOE_DTYPE, ERR_MOE_OPTION, before anything runs
  */
 export const kernels = {
+  ...plain,
+
   /** Rows of a table, as f32: `out[t] = table[ids[t]]`. */
   embedding: alone(ops.embedding, {
     check: (op, i) => op.indices('ids', i.ids, i.table.shape[0] ?? 0),
   }),
-
-  /** `out = x / sqrt(mean(x^2) + eps) * weight`. */
-  rmsNorm: alone(ops.rmsNorm),
-
-  /** `out = activation(x weight^T + bias) + residual`; for `swiglu` weight and bias have gate rows, then up rows. */
-  linear: alone(ops.linear, { packed: ['weight'] }),
 
   /** Rotary positions on q and k, and keys and values into the cache. Returns q and the caches. */
   ropeCache: alone<ops.RopeCacheInputs, Pick<ops.RopeCacheInputs, 'q' | 'keys' | 'values'>>(
@@ -149,12 +155,6 @@ export const kernels = {
     },
   ),
 
-  /** Yuan's router: `logits_i = sum_j softmax_j(q_i k_j) v_j` for each token. */
-  attentionRouter: alone(ops.attentionRouter),
-
-  /** Fused top-k routing: the best experts of each token, their weights, and each slot's row when grouped by expert. */
-  topK: alone(ops.topK),
-
   /** Token rows grouped by expert: `out[rows[t, k]] = scale * x[t]`. */
   permute: alone(ops.permute, {
     check: (op, i) => op.indices('rows', i.rows, i.rows.data.length, -1),
@@ -170,7 +170,6 @@ export const kernels = {
       return ops.groupedGemm(plan, { ...inputs, x })
     },
     {
-      packed: ['weights'],
       check(op, i) {
         const count = i.rows?.data.length ?? i.x.shape[0] ?? 0
         op.offsets('offsets', i.offsets, count)

@@ -34,6 +34,9 @@ export function arrayDType({ data, dtype }: ArrayTensor): DType {
   return data instanceof Uint16Array ? 'bf16' : 'u8'
 }
 
+/** Items of a list of experts or weights. */
+const maxList = 4096
+
 /** A plan of few ops on arrays: turns arrays into tensors, and checks what kernels trust. */
 export class OneOp {
   readonly plan: Plan
@@ -63,19 +66,22 @@ export class OneOp {
   snapshot(inputs: object): { [name: string]: unknown } {
     const one = (name: string, value: unknown) =>
       isArrayTensor(value) ? this.#read(name, value) : value
+    const list = (name: string, values: unknown[]) => {
+      if (values.length > maxList)
+        badOption(this.#where, name, `a list of at most ${maxList}`, `${values.length} items`)
+      return Array.from(values, (item, i) => one(`${name}[${i}]`, item))
+    }
     return Object.fromEntries(
       Object.entries(inputs).map(([name, value]) => [
         name,
-        Array.isArray(value)
-          ? Array.from(value, (item, i) => one(`${name}[${i}]`, item))
-          : one(name, value),
+        Array.isArray(value) ? list(name, value) : one(name, value),
       ]),
     )
   }
 
   #read(name: string, array: ArrayTensor): ArrayTensor {
     const { data, shape: given, dtype } = array
-    if (!ArrayBuffer.isView(data) || !Array.isArray(given))
+    if (!ArrayBuffer.isView(data) || !Array.isArray(given) || given.length > 8)
       badOption(this.#where, name, '{ data: typed array, shape }', array)
     const shape = Array.from(given)
     if (!shape.every((dim) => Number.isSafeInteger(dim) && dim >= 0))

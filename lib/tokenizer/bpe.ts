@@ -71,8 +71,8 @@ export class Bpe implements PieceModel {
         return
       }
       if (this.#cache.size === mostCached) this.#cache.clear()
-      this.#cache.set(text, own.ids)
-      ids = own.ids
+      ids = own.toArray()
+      this.#cache.set(text, ids)
     }
     for (const id of ids) out.push(id)
   }
@@ -109,7 +109,7 @@ export class Bpe implements PieceModel {
         const character = String.fromCodePoint(text.codePointAt(starts[i]!)!)
         alone = this.#emit(symbol, merging, character, out) && alone
       }
-      if (out.ids.length % workPerStep === 0) yield
+      if (out.length % workPerStep === 0) yield
     }
     return alone
   }

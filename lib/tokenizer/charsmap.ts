@@ -1,5 +1,12 @@
-const utf8 = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
+
+const offsetOf = (unit: number): number => (unit >>> 10) << ((unit & 0x200) >>> 6)
+
+/** What `length` units of a text become. */
+interface Rule {
+  text: string
+  length: number
+}
 
 /**
  * SentencePiece's `precompiled_charsmap`: the size of a double-array trie (Darts-clone), the trie over UTF-8,
@@ -9,6 +16,8 @@ export class Charsmap {
   readonly #units: Uint32Array
   readonly #texts: Uint8Array
   readonly #decoded = new Map<number, string>()
+  /** A rule ends where the last step went. */
+  #hasLeaf = false
 
   /** Throws RangeError when the blob is damaged. */
   constructor(blob: Uint8Array) {
@@ -20,38 +29,52 @@ export class Charsmap {
     this.#texts = blob.subarray(4 + size)
   }
 
-  /** The longest rule for what `bytes` have at `at`; undefined: none. */
-  longest(bytes: Uint8Array, at: number): { length: number; text: string } | undefined {
-    return this.#find(bytes, at, false)
+  /** The longest rule for what `text` has at `at`, and how many units it is for; undefined: none. */
+  longest(text: string, at: number): Rule | undefined {
+    return this.#find(text, at, false)
   }
 
-  /** What the shortest rule makes of `bytes`; undefined: none. */
-  shortest(bytes: Uint8Array): string | undefined {
-    return this.#find(bytes, 0, true)?.text
+  /** The shortest one. */
+  shortest(text: string, at: number): Rule | undefined {
+    return this.#find(text, at, true)
   }
 
-  #find(
-    bytes: Uint8Array,
-    at: number,
-    shortest: boolean,
-  ): { length: number; text: string } | undefined {
-    const units = this.#units
-    const offset = (unit: number) => (unit >>> 10) << ((unit & 0x200) >>> 6)
+  #find(text: string, at: number, shortest: boolean): Rule | undefined {
+    let value = -1
     let length = 0
-    let value = 0
-    let node = offset(units[0]!)
-    for (let i = at; i < bytes.length; ) {
-      const byte = bytes[i++]!
-      node ^= byte
-      const unit = units[node]
-      if (unit === undefined || (unit & 0x800000ff) !== byte) break
-      node ^= offset(unit)
-      if ((unit & 0x100) === 0) continue
+    let node = offsetOf(this.#units[0]!)
+    for (let i = at; i < text.length; ) {
+      const code = text.codePointAt(i)!
+      i += code > 0xffff ? 2 : 1
+      if (code < 0x80) node = this.#step(node, code)
+      else {
+        if (code < 0x800) node = this.#step(node, 0xc0 | (code >> 6))
+        else {
+          if (code < 0x10000) node = this.#step(node, 0xe0 | (code >> 12))
+          else {
+            node = this.#step(node, 0xf0 | (code >> 18))
+            node = this.#step(node, 0x80 | ((code >> 12) & 63))
+          }
+          node = this.#step(node, 0x80 | ((code >> 6) & 63))
+        }
+        node = this.#step(node, 0x80 | (code & 63))
+      }
+      if (node < 0) break
+      if (!this.#hasLeaf) continue
+      value = this.#units[node]! & 0x7fffffff
       length = i - at
-      value = units[node]! & 0x7fffffff
       if (shortest) break
     }
-    return length > 0 ? { length, text: this.#text(value) } : undefined
+    return length > 0 ? { text: this.#text(value), length } : undefined
+  }
+
+  /** The place behind one more byte; -1: no rule goes on like that. */
+  #step(node: number, byte: number): number {
+    if (node < 0) return -1
+    const unit = this.#units[node ^ byte]
+    if (unit === undefined || (unit & 0x800000ff) !== byte) return -1
+    this.#hasLeaf = (unit & 0x100) !== 0
+    return node ^ byte ^ offsetOf(unit)
   }
 
   #text(at: number): string {
@@ -64,52 +87,3 @@ export class Charsmap {
     return text
   }
 }
-
-/** Text with the rules applied from left to right, longest first; `at` moves on by `length` units. */
-export class CharsmapReader {
-  readonly #map: Charsmap
-  readonly #text: string
-  /** UTF-8 of the text from `#start`, as far as it has been looked at. */
-  #bytes = new Uint8Array(0)
-  #start = 0
-  #end = 0
-  #byteAt = 0
-
-  constructor(map: Charsmap, text: string) {
-    this.#map = map
-    this.#text = text
-  }
-
-  next(at: number): { length: number; text: string } {
-    // Rules are short: a window of some characters always holds a whole one.
-    if (at + 256 > this.#end && this.#end < this.#text.length) this.#fill(at)
-    else if (at !== this.#start) this.#fill(at)
-    const rule = this.#map.longest(this.#bytes, this.#byteAt)
-    const code = this.#text.codePointAt(at)!
-    if (!rule) {
-      const width = code > 0xffff ? 2 : 1
-      this.#move(width, utf8Length(code))
-      return { length: width, text: this.#text.slice(at, at + width) }
-    }
-    const length = decoder.decode(
-      this.#bytes.subarray(this.#byteAt, this.#byteAt + rule.length),
-    ).length
-    this.#move(length, rule.length)
-    return { length, text: rule.text }
-  }
-
-  #move(units: number, bytes: number): void {
-    this.#start += units
-    this.#byteAt += bytes
-  }
-
-  #fill(at: number): void {
-    this.#start = at
-    this.#end = Math.min(this.#text.length, at + 4096)
-    this.#bytes = utf8.encode(this.#text.slice(at, this.#end))
-    this.#byteAt = 0
-  }
-}
-
-const utf8Length = (code: number): number =>
-  code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4

@@ -79,6 +79,8 @@ export class HuggingFaceTokenizer extends CheckedTokenizer {
         ({ content }) => runAtOnce(this.#normalize(content)),
       )
       for (const [text, id] of ids) this.#tokens[id] = text
+      for (const { id, content, normalized } of added)
+        if (normalized) this.#tokens[id] = runAtOnce(this.#normalize(content))
       const special = added.filter((token) => token.special)
       this.#specials = new Set(special.map(({ id }) => id))
       this.specialIds = new Map(special.map(({ content, id }) => [content, id]))
@@ -100,7 +102,8 @@ export class HuggingFaceTokenizer extends CheckedTokenizer {
   }
 
   protected *encodeSteps(text: string, addSpecialTokens: boolean): Steps<number[]> {
-    const ids = addSpecialTokens ? [...this.#before] : []
+    const ids = new Ids(this.#model.unknown)
+    if (addSpecialTokens) for (const id of this.#before) ids.push(id)
     let first = true
     for (const part of this.#plain.split(text)) {
       if (part === undefined) yield
@@ -108,11 +111,11 @@ export class HuggingFaceTokenizer extends CheckedTokenizer {
       else ids.push(part.id)
       if (part !== undefined) first = false
     }
-    if (addSpecialTokens) ids.push(...this.#behind)
-    return ids
+    if (addSpecialTokens) for (const id of this.#behind) ids.push(id)
+    return ids.toArray()
   }
 
-  *#encodePart(text: string, first: boolean, ids: number[]): Steps<void> {
+  *#encodePart(text: string, first: boolean, ids: Ids): Steps<void> {
     const normalized = yield* this.#normalize(text)
     let start = first
     for (const part of this.#normalized.split(normalized)) {
@@ -122,7 +125,10 @@ export class HuggingFaceTokenizer extends CheckedTokenizer {
         else
           for (const word of this.#preTokenize(part, start))
             if (word === undefined) yield
-            else yield* this.#pieces.encode(word, new Ids(ids, this.#model.unknown))
+            else {
+              ids.separate()
+              yield* this.#pieces.encode(word, ids)
+            }
         start = false
       }
     }

@@ -52,10 +52,12 @@ function bpeOf(model: Json, vocab: ReadonlyMap<string, number>): Bpe {
 function unigramOf(model: Json, vocab: ReadonlyMap<string, number>): Unigram {
   const scores = (model.vocab as [string, number][]).map(([, score]) => score)
   const pieces = [...vocab].filter(([text]) => text !== '')
+  const unknown = pieces.find(([, id]) => id === model.unk_id)
   return new Unigram({
     pieces: new Map(pieces.map(([text, id]) => [id, { text, score: scores[id]! }])),
     unknownScore: scores.reduce((a, b) => Math.min(a, b), Number.MAX_VALUE) - 10,
     cuts: new Cuts([...vocab.keys()]),
+    unknown: unknown && { id: unknown[1], text: unknown[0] },
     rounded: false,
   })
 }

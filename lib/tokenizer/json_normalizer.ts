@@ -22,7 +22,6 @@ const windowed = (change: (part: string) => string, before: (unit: number) => bo
   }
 
 const isAscii = (unit: number): boolean => unit < 0x80
-const utf8 = new TextEncoder()
 const graphemes = new Intl.Segmenter('und', { granularity: 'grapheme' })
 
 /**
@@ -30,7 +29,7 @@ const graphemes = new Intl.Segmenter('und', { granularity: 'grapheme' })
  * characters, and takes the shortest rule: not what SentencePiece does.
  */
 function precompiled(map: Charsmap): Normalize {
-  const rule = (text: string) => map.shortest(utf8.encode(text))
+  const rule = (text: string) => map.shortest(text, 0)?.text
   const change = (part: string): string =>
     // biome-ignore lint/suspicious/noControlCharactersInRegex: ASCII
     (/^[\x00-\x7f]*$/.test(part)
@@ -38,7 +37,7 @@ function precompiled(map: Charsmap): Normalize {
       : Array.from(graphemes.segment(part), ({ segment }) => segment)
     )
       .map((grapheme) => {
-        const whole = utf8.encode(grapheme).length < 6 ? rule(grapheme) : undefined
+        const whole = Buffer.byteLength(grapheme) < 6 ? rule(grapheme) : undefined
         return whole ?? [...grapheme].map((character) => rule(character) ?? character).join('')
       })
       .join('')

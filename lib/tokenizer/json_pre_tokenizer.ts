@@ -39,6 +39,7 @@ const splitAt = (pattern: RegExp, behavior: Behavior): PreTokenize =>
         if (run > given) yield text.slice(given, run)
         given = Math.max(given, run)
         if (start > given && behavior !== 'matches') yield text.slice(given, start)
+        if (behavior === 'contiguous') [given, run] = [start, end]
         if (end > start && (behavior === 'isolated' || behavior === 'matches'))
           yield text.slice(start, end)
       }
@@ -47,10 +48,7 @@ const splitAt = (pattern: RegExp, behavior: Behavior): PreTokenize =>
         return
       }
       if (behavior === 'mergedwithnext') given = start
-      else if (behavior === 'contiguous') {
-        if (given < start) given = start
-        run = end
-      } else given = end
+      else if (behavior !== 'contiguous') given = end
       at = end > start ? end : end + ((text.codePointAt(end) ?? 0) > 0xffff ? 2 : 1)
       if (count % pauseEvery === 0) yield
     }
@@ -63,7 +61,12 @@ const byteLetters = ((): string[] => {
   return Array.from({ length: 256 }, (_, b) => String.fromCharCode(printable(b) ? b : next++))
 })()
 
-const gpt2 = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu
+// White space is Unicode's here, where JavaScript's \s has U+FEFF and lacks U+0085.
+const gpt2 =
+  /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu
+const whitespace = /\p{White_Space}+/gu
+const wordsOrSigns =
+  /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}\p{White_Space}]+/gu
 
 function byteLevel(json: Json): PreTokenize {
   const parts = json.use_regex === false ? undefined : splitAt(gpt2, 'isolated')
@@ -90,7 +93,7 @@ function metaspace(json: Json): PreTokenize {
   const scheme = json.prepend_scheme ?? (json.add_prefix_space === false ? 'never' : 'always')
   const words = splitAt(new RegExp(`${code}?[^${code}]+|${code}`, 'gu'), 'matches')
   return function* (text, first) {
-    let spelled = text.replaceAll(' ', symbol)
+    let spelled = text.replace(/ /g, () => symbol)
     const prepends = scheme === 'always' || (scheme === 'first' && first)
     if (prepends && !spelled.startsWith(symbol)) spelled = symbol + spelled
     if (json.split === false) yield spelled
@@ -127,6 +130,10 @@ export function preTokenizerOf(json: Json | null): PreTokenize {
       return metaspace(json)
     case 'Digits':
       return splitAt(json.individual_digits === true ? /\p{N}/gu : /\p{N}+/gu, 'isolated')
+    case 'WhitespaceSplit':
+      return splitAt(whitespace, 'removed')
+    case 'Whitespace':
+      return splitAt(wordsOrSigns, 'matches')
     case 'Split': {
       const name = String(json.behavior ?? 'isolated').toLowerCase()
       const behavior = behaviors.find((one) => one === name)

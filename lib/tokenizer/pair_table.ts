@@ -5,52 +5,50 @@
 export class PairTable {
   #size = 0
   #mask: number
-  #first: Int32Array
-  #second: Int32Array
-  /** -1: the slot is free. */
-  #value: Int32Array
+  /** Four numbers a slot, to be in one line of the cache: both keys, the value plus one (0: free), nothing. */
+  #slots: Int32Array
 
   constructor(expected = 16) {
     const capacity = 2 ** Math.ceil(Math.log2(Math.max(16, 2 * expected)))
     this.#mask = capacity - 1
-    this.#first = new Int32Array(capacity)
-    this.#second = new Int32Array(capacity)
-    this.#value = new Int32Array(capacity).fill(-1)
+    this.#slots = new Int32Array(4 * capacity)
   }
 
-  #slot(first: number, second: number): number {
+  #find(first: number, second: number): number {
+    const slots = this.#slots
+    const mask = this.#mask
     let hash = Math.imul(first, 0x9e3779b1) ^ Math.imul(second, 0x85ebca6b)
     hash ^= hash >>> 15
-    for (let i = hash & this.#mask; ; i = (i + 1) & this.#mask)
-      if (this.#value[i] === -1 || (this.#first[i] === first && this.#second[i] === second))
-        return i
+    for (let i = hash & mask; ; i = (i + 1) & mask) {
+      const at = 4 * i
+      if (slots[at + 2] === 0 || (slots[at] === first && slots[at + 1] === second)) return at
+    }
   }
 
   /** -1 when there is none. */
   get(first: number, second: number): number {
-    return this.#value[this.#slot(first, second)]!
+    return this.#slots[this.#find(first, second) + 2]! - 1
   }
 
   set(first: number, second: number, value: number): void {
-    const slot = this.#slot(first, second)
-    if (this.#value[slot] === -1 && ++this.#size > this.#mask / 2) {
+    const at = this.#find(first, second)
+    if (this.#slots[at + 2] === 0 && ++this.#size > this.#mask / 2) {
       this.#grow()
       this.set(first, second, value)
       return
     }
-    this.#first[slot] = first
-    this.#second[slot] = second
-    this.#value[slot] = value
+    this.#slots[at] = first
+    this.#slots[at + 1] = second
+    this.#slots[at + 2] = value + 1
   }
 
   #grow(): void {
     const larger = new PairTable(this.#mask + 1)
-    for (let i = 0; i <= this.#mask; i++)
-      if (this.#value[i] !== -1) larger.set(this.#first[i]!, this.#second[i]!, this.#value[i]!)
+    const slots = this.#slots
+    for (let at = 0; at < slots.length; at += 4)
+      if (slots[at + 2] !== 0) larger.set(slots[at]!, slots[at + 1]!, slots[at + 2]! - 1)
     this.#size = larger.#size
     this.#mask = larger.#mask
-    this.#first = larger.#first
-    this.#second = larger.#second
-    this.#value = larger.#value
+    this.#slots = larger.#slots
   }
 }

@@ -15,33 +15,50 @@ export interface Unknown {
   id: number | undefined
   /** A run of unknown characters is one id. */
   fuse: boolean
+  /** What a space stands for. */
+  space?: string | undefined
 }
 
-/** Ids of a text as they come. */
+/** Ids of a text as they come; not on the heap, where a long list would be copied again and again. */
 export class Ids {
-  readonly ids: number[]
+  length = 0
+  #ids = new Int32Array(64)
   readonly #unknown: Unknown
   #inUnknown = false
 
-  constructor(ids: number[], unknown: Unknown) {
-    this.ids = ids
+  constructor(unknown: Unknown) {
     this.#unknown = unknown
+  }
+
+  toArray(): number[] {
+    return Array.from(this.#ids.subarray(0, this.length))
   }
 
   /** An empty list that treats unknown characters alike. */
   fresh(): Ids {
-    return new Ids([], this.#unknown)
+    return new Ids(this.#unknown)
+  }
+
+  /** What comes now has nothing to do with what came. */
+  separate(): void {
+    this.#inUnknown = false
   }
 
   push(id: number): void {
+    if (this.length === this.#ids.length) {
+      const larger = new Int32Array(2 * this.length)
+      larger.set(this.#ids)
+      this.#ids = larger
+    }
     this.#inUnknown = false
-    this.ids.push(id)
+    this.#ids[this.length++] = id
   }
 
   /** @returns whether what it becomes is the same beside any neighbours */
   pushUnknown(character: string): boolean {
-    const { byteIds, id, fuse } = this.#unknown
-    const bytes = byteIds && Array.from(utf8.encode(character), (byte) => byteIds[byte]!)
+    const { byteIds, id, fuse, space } = this.#unknown
+    const spelled = character === ' ' ? (space ?? character) : character
+    const bytes = byteIds && Array.from(utf8.encode(spelled), (byte) => byteIds[byte]!)
     if (bytes && !bytes.includes(-1)) {
       for (const byte of bytes) this.push(byte)
       return true

@@ -54,12 +54,14 @@ export class SentencePieceTokenizer extends CheckedTokenizer {
     const fixed = userDefined.length > 0 ? new Trie() : undefined
     for (const [id, { text }] of userDefined) fixed!.set(text, id)
     this.#normalizer = new SentencePieceNormalizer(model.normalizer, fixed)
-    this.#pieces = pieceModelOf(model, fixed)
+    this.#pieces = pieceModelOf(model)
   }
 
   protected *encodeSteps(text: string, addSpecialTokens: boolean): Steps<number[]> {
     const { addBos, addEos, legacy, addPrefixSpace } = this.#options
-    const ids: number[] = []
+    const { byteIds, unknownId: id, normalizer } = this.#model
+    const space = normalizer.escapeWhitespaces ? spaceSymbol : undefined
+    const ids = new Ids({ byteIds, id, fuse: true, space })
     if (addSpecialTokens && addBos && this.bosId !== undefined) ids.push(this.bosId)
     const whole = legacy ? text : text.replaceAll(spaceSymbol, ' ')
     let start = true
@@ -78,15 +80,15 @@ export class SentencePieceTokenizer extends CheckedTokenizer {
       }
     }
     if (addSpecialTokens && addEos && this.eosId !== undefined) ids.push(this.eosId)
-    return ids
+    return ids.toArray()
   }
 
-  *#encodePart(text: string, prefix: boolean, ids: number[]): Steps<void> {
-    const { byteIds, unknownId: id } = this.#model
+  *#encodePart(text: string, prefix: boolean, ids: Ids): Steps<void> {
     const inside = !this.#options.legacy && (prefix || text.startsWith(' '))
     const place = this.#options.legacy ? undefined : { prefix, inside }
     const normalized = yield* this.#normalizer.normalize(text, place)
-    yield* this.#pieces.encode(normalized, new Ids(ids, { byteIds, id, fuse: true }))
+    ids.separate()
+    yield* this.#pieces.encode(normalized, ids)
   }
 
   protected decodeIds(ids: readonly number[], special: boolean): string {

@@ -1,4 +1,4 @@
-import { type Charsmap, CharsmapReader } from './charsmap.ts'
+import type { Charsmap } from './charsmap.ts'
 import type { Steps } from './slices.ts'
 import type { Trie } from './trie.ts'
 
@@ -23,20 +23,22 @@ export interface Place {
 
 const window = 1 << 14
 
-/** SentencePiece's normalizer.cc. */
+/** SentencePiece's normalizer.cc, but that a space stays one: U+2581 becomes one where they are the same. */
 export class SentencePieceNormalizer {
   readonly #spec: NormalizerSpec
   readonly #fixed: Trie | undefined
+  readonly #plain: Uint8Array
 
   /** @param fixed user-defined pieces, which rules leave alone */
   constructor(spec: NormalizerSpec, fixed: Trie | undefined) {
     this.#spec = spec
     this.#fixed = fixed
+    this.#plain = plainAscii(spec.charsmap, fixed)
   }
 
   *normalize(text: string, place?: Place): Steps<string> {
-    const { removeExtraWhitespaces: shrink, treatWhitespaceAsSuffix: suffix } = this.#spec
-    const space = this.#spec.escapeWhitespaces ? spaceSymbol : ' '
+    const { escapeWhitespaces, treatWhitespaceAsSuffix: suffix } = this.#spec
+    const shrink = this.#spec.removeExtraWhitespaces
     const dummy = place?.prefix ?? this.#spec.addDummyPrefix
     let afterSpace = shrink && !place?.inside
     let out = ''
@@ -47,8 +49,11 @@ export class SentencePieceNormalizer {
         let end = at + window
         const parts: string[] = []
         for (const item of this.#items(text, at, end)) {
-          if (item.text !== ' ') onlySpaces = false
-          parts.push(shrink ? shrunk(item.text, afterSpace) : item.text)
+          if (onlySpaces && !(item.plain ? /^ *$/.test(item.text) : item.text === ' '))
+            onlySpaces = false
+          const many = shrink && item.plain && item.text.includes('  ')
+          const spaced = many ? item.text.replace(/ +/g, ' ') : item.text
+          parts.push(shrink ? shrunk(spaced, afterSpace) : spaced)
           if (parts.at(-1) !== '') afterSpace = shrink && parts.at(-1)!.endsWith(' ')
           end = item.end
         }
@@ -62,36 +67,66 @@ export class SentencePieceNormalizer {
         if (part !== '') afterSpace = shrink && part.endsWith(' ')
         at += window
       }
-      out += part.replaceAll(' ', space)
+      out += escapeWhitespaces ? part.replaceAll(spaceSymbol, ' ') : part
       yield
     }
     if (onlySpaces && (shrink || text === '') && !place?.inside) return ''
-    if (dummy && (place || !suffix)) out = space + out
-    if (shrink) while (out.endsWith(space)) out = out.slice(0, -space.length)
-    if (dummy && suffix && !place) out += space
+    if (dummy && (place || !suffix)) out = ` ${out}`
+    if (shrink) {
+      let end = out.length
+      while (out[end - 1] === ' ') end--
+      out = out.slice(0, end)
+    }
+    if (dummy && suffix && !place) out += ' '
     return out
   }
 
   /** What the text becomes, rule by rule, up to the first place behind `end`. */
-  *#items(text: string, from: number, end: number): Generator<{ text: string; end: number }> {
-    const reader = this.#spec.charsmap && new CharsmapReader(this.#spec.charsmap, text)
+  *#items(text: string, from: number, end: number): Generator<Item> {
     for (let at = from; at < end && at < text.length; ) {
+      const start = at
+      while (at < end && this.#isPlain(text, at)) at++
+      if (at > start) {
+        yield { text: text.slice(start, at), end: at, plain: true }
+        continue
+      }
       const fixed = this.#fixed?.longest(text, at).length ?? 0
       if (fixed > 0) {
-        yield { text: text.slice(at, at + fixed), end: at + fixed }
         at += fixed
-      } else if (reader) {
-        const rule = reader.next(at)
-        yield { text: rule.text, end: at + rule.length }
-        at += rule.length
-      } else {
-        const width = text.codePointAt(at)! > 0xffff ? 2 : 1
-        yield { text: text.slice(at, at + width), end: at + width }
-        at += width
+        yield { text: text.slice(start, at), end: at, plain: false }
+        continue
       }
+      const rule = this.#spec.charsmap?.longest(text, at)
+      at += rule?.length ?? (text.codePointAt(at)! > 0xffff ? 2 : 1)
+      yield { text: rule?.text ?? text.slice(start, at), end: at, plain: false }
     }
+  }
+
+  /** No rule and no user-defined piece starts here: those for letters go on with accents. */
+  #isPlain(text: string, at: number): boolean {
+    const unit = text.charCodeAt(at)
+    const next = text.charCodeAt(at + 1)
+    return unit < 128 && this.#plain[unit] === 1 && !(next >= 128)
   }
 }
 
+/** One step of normalisation. In plain text each character is a step. */
+interface Item {
+  text: string
+  end: number
+  plain: boolean
+}
+
+/** 1 for ASCII characters that stay as they are before other ASCII. */
+function plainAscii(charsmap: Charsmap | undefined, fixed: Trie | undefined): Uint8Array {
+  const plain = new Uint8Array(128)
+  for (let unit = 0; unit < 128; unit++) {
+    if (fixed && fixed.child(0, unit) >= 0) continue
+    const before = (next: number) => charsmap?.longest(String.fromCharCode(unit, next), 0)
+    plain[unit] = Number(Array.from(plain.keys()).every((next) => before(next) === undefined))
+  }
+  return plain
+}
+
 const shrunk = (text: string, afterSpace: boolean): string =>
-  afterSpace ? text.replace(/^ +/, '') : text
+  afterSpace && text.startsWith(' ') ? text.replace(/^ +/, '') : text

@@ -4,22 +4,32 @@ import type { Merges } from './merging.ts'
 import { PairTable } from './pair_table.ts'
 import type { PieceModel } from './piece_model.ts'
 import { pieceType, type SentencePieceModel } from './sentencepiece_model.ts'
-import type { Trie } from './trie.ts'
+import { spaceSymbol } from './sentencepiece_normalizer.ts'
+import { Trie } from './trie.ts'
 import { Unigram } from './unigram.ts'
 
-/** The part of a SentencePiece model that cuts normalised text into pieces. */
-export function pieceModelOf(model: SentencePieceModel, fixed: Trie | undefined): PieceModel {
+/**
+ * The part of a SentencePiece model that cuts normalised text into pieces. Where the model spells spaces as
+ * U+2581 its pieces are turned back, which leaves the text as it is.
+ */
+export function pieceModelOf(model: SentencePieceModel): PieceModel {
+  const escapes = model.normalizer.escapeWhitespaces
   const texts = new Map<string, number>()
-  for (const [id, { text, type }] of model.pieces.entries())
-    if (
-      type === pieceType.normal ||
-      type === pieceType.userDefined ||
-      (type === pieceType.unused && model.algorithm === 'bpe')
-    )
-      texts.set(text, id)
+  const fixed = new Trie()
+  let anyFixed = false
+  for (const [id, { text, type }] of model.pieces.entries()) {
+    const unused = type === pieceType.unused && model.algorithm === 'bpe'
+    if (type !== pieceType.normal && type !== pieceType.userDefined && !unused) continue
+    if (escapes && text.includes(' ')) continue // such a piece is in no escaped text
+    const spelled = escapes ? text.replaceAll(spaceSymbol, ' ') : text
+    texts.set(spelled, id)
+    if (type !== pieceType.userDefined) continue
+    fixed.set(spelled, id)
+    anyFixed = true
+  }
   const cuts = new Cuts([...texts.keys()])
   return model.algorithm === 'bpe'
-    ? bpeOf(model, texts, { cuts, fixed })
+    ? bpeOf(model, texts, { cuts, fixed: anyFixed ? fixed : undefined })
     : unigramOf(model, texts, cuts)
 }
 
@@ -34,7 +44,7 @@ function unigramOf(
   for (const [text, id] of texts) {
     const { type, score: own } = pieces[id]!
     // As of SentencePiece 0.2.2; before, the bonus was -0.1 for any length.
-    const bonus = Math.fround(0.1) * (Buffer.byteLength(text) - 1)
+    const bonus = Math.fround(0.1) * (Buffer.byteLength(pieces[id]!.text) - 1)
     const score = type === pieceType.userDefined ? Math.fround(bonus) : own
     scored.set(id, { text, score })
   }
@@ -65,16 +75,15 @@ function bpeOf(
       ? (characters.get(code) ?? -1)
       : (texts.get(text) ?? -1)
   }
-  const byScore = [...texts.values()].sort((a, b) => pieces[b]!.score - pieces[a]!.score)
+  const byScore = [...texts].sort(([, a], [, b]) => pieces[b]!.score - pieces[a]!.score)
   const pairs = new PairTable()
   const ranks: number[] = []
   const merged: number[] = []
   let rank = -1
   let score: number | undefined
-  for (const id of byScore) {
+  for (const [text, id] of byScore) {
     if (pieces[id]!.score !== score) rank++
     score = pieces[id]!.score
-    const { text } = pieces[id]!
     for (let cut = 1; cut < text.length; cut++) {
       const left = symbolOf(text.slice(0, cut))
       const right = left < 0 ? -1 : symbolOf(text.slice(cut))
@@ -83,7 +92,7 @@ function bpeOf(
       merged.push(id)
     }
   }
-  const unused = new Set(byScore.filter((id) => pieces[id]!.type === pieceType.unused))
+  const unused = new Set([...texts.values()].filter((id) => pieces[id]!.type === pieceType.unused))
   const merges: Merges = {
     pairs,
     ranks: Int32Array.from(ranks),

@@ -32,7 +32,8 @@ export class SuffixStream implements TextStream {
     const given = this.#decode(this.#ids.slice(this.#start, this.#done))
     const text = this.#decode(this.#ids.slice(this.#start))
     if (!all && text.endsWith('\ufffd')) return ''
-    this.#start = this.#done
+    // A token without text, such as a special one, tells the decoder nothing of what stands before.
+    if (text.length > given.length) this.#start = this.#done
     this.#done = this.#ids.length
     return text.slice(given.length)
   }

@@ -1,4 +1,5 @@
-import { badOption, checkOptions } from '../errors.ts'
+import { badOption } from '../errors.ts'
+import { checkOptions } from '../options.ts'
 import { runAtOnce, runInSlices, type Steps } from './slices.ts'
 
 /** Turns ids into text piece by piece, without ever giving half a character. */

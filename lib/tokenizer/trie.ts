@@ -4,6 +4,8 @@ import { PairTable } from './pair_table.ts'
 export class Trie {
   readonly #children = new PairTable()
   readonly #values: number[] = [-1]
+  /** Children of the root by their unit, where most searches end. */
+  readonly #first = new Int32Array(1 << 16).fill(-1)
 
   set(key: string, value: number): void {
     let node = 0
@@ -11,7 +13,8 @@ export class Trie {
       let child = this.child(node, key.charCodeAt(i))
       if (child < 0) {
         child = this.#values.push(-1) - 1
-        this.#children.set(node, key.charCodeAt(i), child)
+        if (node === 0) this.#first[key.charCodeAt(i)] = child
+        else this.#children.set(node, key.charCodeAt(i), child)
       }
       node = child
     }
@@ -20,7 +23,7 @@ export class Trie {
 
   /** The root is node 0; -1: no key goes on like that. */
   child(node: number, unit: number): number {
-    return this.#children.get(node, unit)
+    return node === 0 ? this.#first[unit]! : this.#children.get(node, unit)
   }
 
   /** -1: no key ends here. */

@@ -7,9 +7,33 @@ export interface UnigramOptions {
   /** Text and score of the pieces a text can have, by id. */
   pieces: ReadonlyMap<number, { text: string; score: number }>
   unknownScore: number
+  /** A piece that counts as unknown characters, but where it stands alone. */
+  unknown?: { id: number; text: string } | undefined
   cuts: Cuts
   /** Sums are rounded to 32 bits, as SentencePiece's are: near ties in a long text depend on it. */
   rounded: boolean
+}
+
+/** The best piece that ends at each place: where it starts, its id (-1: unknown), the sum with it. */
+class Best {
+  starts = new Int32Array(0)
+  ids = new Int32Array(0)
+  scores = new Float64Array(0)
+  /** End of the piece that starts there. */
+  next = new Int32Array(0)
+  /** Unknown characters that have come one after the other. */
+  run = ''
+
+  begin(length: number, score: number): void {
+    if (this.starts.length <= length) {
+      this.starts = new Int32Array(2 * length + 2)
+      this.ids = new Int32Array(2 * length + 2)
+      this.scores = new Float64Array(2 * length + 2)
+      this.next = new Int32Array(2 * length + 2)
+    }
+    this.starts.fill(-1, 0, length + 1)
+    this.scores[0] = score
+  }
 }
 
 /** At least so many units go through the search at once, and it pauses as often. */
@@ -19,65 +43,101 @@ const chunk = 1024
 export class Unigram implements PieceModel {
   readonly #trie = new Trie()
   readonly #options: UnigramOptions
-  readonly #round: (value: number) => number
+  readonly #rounded: boolean
+  readonly #scores: Float64Array
 
   constructor(options: UnigramOptions) {
     this.#options = options
-    this.#round = options.rounded ? Math.fround : (value) => value
-    for (const [id, { text }] of options.pieces) this.#trie.set(text, id)
+    this.#rounded = options.rounded
+    this.#scores = new Float64Array(
+      [...options.pieces.keys()].reduce((a, b) => Math.max(a, b + 1), 0),
+    )
+    for (const [id, { text, score }] of options.pieces) {
+      this.#trie.set(text, id)
+      this.#scores[id] = score
+    }
   }
 
   *encode(text: string, out: Ids): Steps<void> {
+    const best = new Best()
     let score = 0
     for (let start = 0; start < text.length; ) {
       let end = Math.min(text.length, start + chunk)
       while (end < text.length && !this.#options.cuts.allows(text, end))
         if (++end % chunk === 0) yield
-      score = yield* this.#encodeChunk(text.slice(start, end), score, out)
+      score = yield* this.#encodeChunk(text.slice(start, end), score, best, out)
       start = end
       yield
     }
+    this.#endRun(best, out)
+  }
+
+  #endRun(best: Best, out: Ids): void {
+    const { unknown } = this.#options
+    if (best.run !== '' && best.run === unknown?.text) out.push(unknown.id)
+    else if (best.run !== '') out.pushUnknown(best.run)
+    best.run = ''
   }
 
   /** @returns the sum of scores with this chunk */
-  *#encodeChunk(text: string, scoreBefore: number, out: Ids): Steps<number> {
+  *#encodeChunk(text: string, scoreBefore: number, best: Best, out: Ids): Steps<number> {
     const { length } = text
-    // The best piece that ends at each place: where it starts, its id, the sum with it.
-    const starts = new Int32Array(length + 1).fill(-1)
-    const ids = new Int32Array(length + 1)
-    const scores = new Float64Array(length + 1)
-    scores[0] = scoreBefore
-    const offer = (from: number, to: number, id: number, score: number): void => {
-      const sum = this.#round(score + scores[from]!)
-      if (starts[to] !== -1 && sum <= scores[to]!) return
-      starts[to] = from
-      ids[to] = id
-      scores[to] = sum
+    best.begin(length, scoreBefore)
+    for (let at = 0; at < length; ) {
+      const end = Math.min(length, at + chunk)
+      while (at < end) at += this.#offerFrom(text, at, best)
+      yield
     }
-    const { pieces, unknownScore } = this.#options
-    for (let at = 0, pause = chunk; at < length; ) {
-      const width = text.codePointAt(at)! > 0xffff ? 2 : 1
-      let single = false
-      for (let i = at, node = 0; i < length; ) {
-        node = this.#trie.child(node, text.charCodeAt(i++))
-        if (node < 0) break
-        const id = this.#trie.value(node)
-        if (id < 0) continue
-        offer(at, i, id, pieces.get(id)!.score)
-        if (i - at === width) single = true
-      }
-      if (!single) offer(at, at + width, -1, unknownScore)
-      at += width
-      if (at >= pause) {
-        pause = at + chunk
-        yield
+    const { next } = best
+    for (let end = length; end > 0; end = best.starts[end]!) next[best.starts[end]!] = end
+    for (let at = 0; at < length; at = next[at]!) {
+      const id = best.ids[next[at]!]!
+      const unknown = id < 0 || id === this.#options.unknown?.id
+      if (unknown) best.run += text.slice(at, next[at])
+      else {
+        this.#endRun(best, out)
+        out.push(id)
       }
     }
-    const ends: number[] = []
-    for (let end = length; end > 0; end = starts[end]!) ends.push(end)
-    for (const end of ends.reverse())
-      if (ids[end]! >= 0) out.push(ids[end]!)
-      else out.pushUnknown(text.slice(starts[end], end))
-    return scores[length]!
+    return best.scores[length]!
+  }
+
+  /**
+   * Tries every piece that starts at `at`.
+   *
+   * @returns width of the character there
+   */
+  #offerFrom(text: string, at: number, { starts, ids, scores }: Best): number {
+    const trie = this.#trie
+    const { length } = text
+    const before = scores[at]!
+    const width = (text.charCodeAt(at) & 0xfc00) === 0xd800 ? 2 : 1
+    let single = false
+    let node = 0
+    for (let end = at; end < length; ) {
+      node = trie.child(node, text.charCodeAt(end++))
+      if (node < 0) break
+      const id = trie.value(node)
+      if (id < 0) continue
+      const sum = this.#rounded
+        ? Math.fround(this.#scores[id]! + before)
+        : this.#scores[id]! + before
+      if (starts[end] === -1 || sum > scores[end]!) {
+        starts[end] = at
+        ids[end] = id
+        scores[end] = sum
+      }
+      if (end - at === width) single = true
+    }
+    if (single) return width
+    const { unknownScore } = this.#options
+    const sum = this.#rounded ? Math.fround(unknownScore + before) : unknownScore + before
+    const end = at + width
+    if (starts[end] === -1 || sum > scores[end]!) {
+      starts[end] = at
+      ids[end] = -1
+      scores[end] = sum
+    }
+    return width
   }
 }

@@ -137,6 +137,13 @@ describe('concurrent calls', () => {
     expect(parts[2]!.logits).toEqual((await model().forward(ids)).logits)
   })
 
+  it('passes that do not fit the cache together wait their turn', async () => {
+    await using small = await loadModel(`${root}/demo/moepp-tiny`, { device: 'cpu', maxTokens: 64 })
+    const ids = text(40, 1)
+    const all = await Promise.all(range(4).map(() => small.forward(ids)))
+    for (const { logits } of all) expect(logits).toEqual(all[0]!.logits)
+  })
+
   it('more work than the cache holds at once waits its turn', async () => {
     await using small = await loadModel(`${root}/demo/moepp-tiny`, {
       device: 'cpu',

@@ -1,0 +1,22 @@
+// Made of csrc/ops/embedding.h by scripts/generate_ops.mjs.
+
+import type { Plan, Tensor } from '../native.ts'
+
+export interface EmbeddingInputs {
+  /** [V, H] f32 | bf16 | f16 */
+  table: Tensor
+  /** [T] i32, in [0, V) */
+  ids: Tensor
+}
+
+export interface EmbeddingOutputs {
+  /** [T, H] f32 */
+  out: Tensor
+}
+
+/**
+ * Rows of the embedding table: out[t, :] = table[ids[t], :].
+ */
+export function embedding(plan: Plan, inputs: EmbeddingInputs): EmbeddingOutputs {
+  return plan.record('embedding', inputs) as EmbeddingOutputs
+}

@@ -1,0 +1,33 @@
+// Made of csrc/ops/grouped_gemm.h by scripts/generate_ops.mjs.
+
+import type { DType, Plan, Tensor, Weight } from '../native.ts'
+import type { Activation } from './names.ts'
+
+export interface GroupedGemmInputs {
+  /** [R, K] f32 | bf16 */
+  x: Tensor
+  /** [G + 1] i32 */
+  offsets: Tensor
+  /** G times [N, K] of one format; gate_up for swiglu */
+  weights: readonly Weight[]
+  activation?: Activation | undefined
+  /** f32 | bf16 */
+  dtype?: DType | undefined
+}
+
+export interface GroupedGemmOutputs {
+  /** [R, N] ([R, N / 2] for swiglu) dtype */
+  out: Tensor
+}
+
+/**
+ * One GEMM per expert over rows grouped by expert (Shazeer et al. 2017, arXiv:1701.06538).
+ *
+ *   out[r, :] = activation(x[r, :] W_g^T)  for offsets[g] <= r < offsets[g + 1]
+ *
+ * Weights come one per expert, so that they can live anywhere. Sums in f32. Rows at and beyond
+ * offsets[G] are not touched.
+ */
+export function groupedGemm(plan: Plan, inputs: GroupedGemmInputs): GroupedGemmOutputs {
+  return plan.record('groupedGemm', inputs) as GroupedGemmOutputs
+}

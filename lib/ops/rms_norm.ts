@@ -1,0 +1,33 @@
+// Made of csrc/ops/rms_norm.h by scripts/generate_ops.mjs.
+
+import type { DType, Plan, Tensor } from '../native.ts'
+
+export interface RmsNormInputs {
+  /** [T, H] f32 */
+  x: Tensor
+  /** [H] f32 */
+  weight: Tensor
+  eps: number
+  /** f32 | bf16 */
+  dtype?: DType | undefined
+  keepF32?: boolean | undefined
+}
+
+export interface RmsNormOutputs {
+  /** [T, H] dtype */
+  out: Tensor
+  /** [T, H] f32, with keepF32 where out is rounded */
+  exact?: Tensor | undefined
+}
+
+/**
+ * Root mean square norm (Zhang & Sennrich 2019, arXiv:1910.07467, eq. 4).
+ *
+ *   out[t, h] = x[t, h] / sqrt(mean_h(x[t, h]^2) + eps) * weight[h]
+ *
+ * Statistics and product in f32; rounded once, to `dtype`. With `keepF32` also without rounding,
+ * for who reads both.
+ */
+export function rmsNorm(plan: Plan, inputs: RmsNormInputs): RmsNormOutputs {
+  return plan.record('rmsNorm', inputs) as RmsNormOutputs
+}

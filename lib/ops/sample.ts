@@ -1,0 +1,45 @@
+// Made of csrc/ops/sample.h by scripts/generate_ops.mjs.
+
+import type { Plan, Tensor } from '../native.ts'
+
+export interface SampleInputs {
+  /** [>= S, V] f32; the first S rows are sampled */
+  logits: Tensor
+  /** [S, 6] f32: SampleOption */
+  options: Tensor
+  /** [S, 5] i32: SampleCount */
+  counts: Tensor
+  /** [*] i32: the rows' tokens so far, one after the other */
+  history: Tensor
+  /** [S + 1] i32; an empty range where no penalty is used */
+  historyOffsets: Tensor
+  /** ids at and beyond it are never drawn */
+  vocabulary: number
+  /** N, best ids to report */
+  top?: number | undefined
+}
+
+export interface SampleOutputs {
+  /** [S] i32 */
+  ids: Tensor
+  /** [S] f32 */
+  logprobs: Tensor
+  /** [S, N] i32, best first; with top */
+  topIds?: Tensor | undefined
+  /** [S, N] f32; with top */
+  topLogprobs?: Tensor | undefined
+}
+
+/**
+ * One next token per row of logits.
+ *
+ * In this order, as transformers does: repetition penalty on prompt and new tokens (Keskar et al.
+ * 2019, arXiv:1909.05858, eq. 2: positive logits divided, negative multiplied), frequency and
+ * presence penalty on new tokens (OpenAI), temperature, top-k, top-p (Holtzman et al. 2019,
+ * arXiv:1904.09751: the smallest set whose mass reaches p), min-p (arXiv:2407.01082), one draw.
+ * Temperature 0 takes the best, the lowest id among equals. NaN logits count as minus infinity.
+ * `logprobs` are natural logs of the softmax of the unmodified logits.
+ */
+export function sample(plan: Plan, inputs: SampleInputs): SampleOutputs {
+  return plan.record('sample', inputs) as SampleOutputs
+}
