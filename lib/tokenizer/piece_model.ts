@@ -30,6 +30,10 @@ export class Ids {
     this.#unknown = unknown
   }
 
+  get last(): number | undefined {
+    return this.length > 0 ? this.#ids[this.length - 1] : undefined
+  }
+
   toArray(): number[] {
     return Array.from(this.#ids.subarray(0, this.length))
   }

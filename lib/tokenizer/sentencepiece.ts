@@ -14,6 +14,8 @@ export interface SentencePieceOptions {
   eosId: number | undefined
   addBos: boolean
   addEos: boolean
+  /** A text that ends in EOS gets no other. */
+  eosOnce: boolean
   /**
    * Transformers' `legacy: true`: each part between added tokens is a text of its own, with the model's dummy
    * space. Otherwise only the very start of a text has one.
@@ -68,7 +70,7 @@ export class SentencePieceTokenizer extends CheckedTokenizer {
     for (const part of this.#splitter.split(whole)) {
       if (part === undefined) yield
       else if (typeof part === 'string') {
-        const prefix = start && addPrefixSpace
+        const prefix = start && !legacy && addPrefixSpace
         yield* this.#encodePart(part, prefix, ids)
         start = false
       } else {
@@ -79,14 +81,15 @@ export class SentencePieceTokenizer extends CheckedTokenizer {
         start = false
       }
     }
-    if (addSpecialTokens && addEos && this.eosId !== undefined) ids.push(this.eosId)
+    const ended = this.#options.eosOnce && ids.last === this.eosId
+    if (addSpecialTokens && addEos && this.eosId !== undefined && !ended) ids.push(this.eosId)
     return ids.toArray()
   }
 
   *#encodePart(text: string, prefix: boolean, ids: Ids): Steps<void> {
-    const inside = !this.#options.legacy && (prefix || text.startsWith(' '))
-    const place = this.#options.legacy ? undefined : { prefix, inside }
-    const normalized = yield* this.#normalizer.normalize(text, place)
+    const spelled = prefix ? spaceSymbol + text : text
+    const place = this.#options.legacy ? undefined : { inside: /^[ \u2581]/.test(spelled) }
+    const normalized = yield* this.#normalizer.normalize(spelled, place)
     ids.separate()
     yield* this.#pieces.encode(normalized, ids)
   }

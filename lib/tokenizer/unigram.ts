@@ -23,6 +23,8 @@ class Best {
   next = new Int32Array(0)
   /** Unknown characters that have come one after the other. */
   run = ''
+  /** The run is longer than a piece, and `run` what has not been given of it. */
+  longRun = false
 
   begin(length: number, score: number): void {
     if (this.starts.length <= length) {
@@ -72,11 +74,20 @@ export class Unigram implements PieceModel {
     this.#endRun(best, out)
   }
 
+  #addUnknown(text: string, best: Best, out: Ids): void {
+    best.run += text
+    if (!best.longRun && best.run.length <= (this.#options.unknown?.text.length ?? 0)) return
+    best.longRun = true
+    out.pushUnknown(best.run)
+    best.run = ''
+  }
+
   #endRun(best: Best, out: Ids): void {
     const { unknown } = this.#options
     if (best.run !== '' && best.run === unknown?.text) out.push(unknown.id)
     else if (best.run !== '') out.pushUnknown(best.run)
     best.run = ''
+    best.longRun = false
   }
 
   /** @returns the sum of scores with this chunk */
@@ -93,7 +104,7 @@ export class Unigram implements PieceModel {
     for (let at = 0; at < length; at = next[at]!) {
       const id = best.ids[next[at]!]!
       const unknown = id < 0 || id === this.#options.unknown?.id
-      if (unknown) best.run += text.slice(at, next[at])
+      if (unknown) this.#addUnknown(text.slice(at, next[at]), best, out)
       else {
         this.#endRun(best, out)
         out.push(id)
