@@ -34,8 +34,14 @@ export class Ids {
     return this.length > 0 ? this.#ids[this.length - 1] : undefined
   }
 
-  toArray(): number[] {
-    return Array.from(this.#ids.subarray(0, this.length))
+  *toArray(): Steps<number[]> {
+    const out: number[] = []
+    for (let start = 0; start < this.length; start += 8192) {
+      const end = Math.min(this.length, start + 8192)
+      for (let i = start; i < end; i++) out.push(this.#ids[i]!)
+      yield
+    }
+    return out
   }
 
   /** An empty list that treats unknown characters alike. */

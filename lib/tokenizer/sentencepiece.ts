@@ -83,7 +83,7 @@ export class SentencePieceTokenizer extends CheckedTokenizer {
     }
     const ended = this.#options.eosOnce && ids.last === this.eosId
     if (addSpecialTokens && addEos && this.eosId !== undefined && !ended) ids.push(this.eosId)
-    return ids.toArray()
+    return yield* ids.toArray()
   }
 
   *#encodePart(text: string, prefix: boolean, ids: Ids): Steps<void> {

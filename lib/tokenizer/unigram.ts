@@ -69,7 +69,7 @@ export class Unigram implements PieceModel {
         if (++end % chunk === 0) yield
       score = yield* this.#encodeChunk(text.slice(start, end), score, best, out)
       start = end
-      yield
+      if (end < text.length) yield
     }
     this.#endRun(best, out)
   }
@@ -97,7 +97,7 @@ export class Unigram implements PieceModel {
     for (let at = 0; at < length; ) {
       const end = Math.min(length, at + chunk)
       while (at < end) at += this.#offerFrom(text, at, best)
-      yield
+      if (at < length) yield
     }
     const { next } = best
     for (let end = length; end > 0; end = best.starts[end]!) next[best.starts[end]!] = end
