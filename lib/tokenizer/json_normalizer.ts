@@ -80,7 +80,7 @@ const replaced = (pattern: RegExp, content: string): Normalize =>
       if (!match) return out + text.slice(at)
       const end = match.index + match[0].length
       out += text.slice(at, match.index) + content
-      if (end === match.index) return out + text.slice(end).replaceAll(pattern, () => content)
+      if (end === match.index) return out + text.slice(end).replace(pattern, () => content)
       at = end
       if (count % 64 === 0) yield
     }
@@ -112,7 +112,7 @@ export function normalizerOf(json: Json | null): Normalize {
       const content = String(json.content ?? '')
       if (typeof from === 'string' && from.length === 1)
         return windowed(
-          (part) => part.replaceAll(from, () => content),
+          (part) => part.split(from).join(content), // replaceAll would build a rope
           () => true,
         )
       // The library turns an Oniguruma pattern into one of JavaScript.

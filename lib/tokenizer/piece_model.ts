@@ -35,10 +35,10 @@ export class Ids {
   }
 
   *toArray(): Steps<number[]> {
-    const out: number[] = []
+    const out = new Array<number>(this.length)
     for (let start = 0; start < this.length; start += 8192) {
       const end = Math.min(this.length, start + 8192)
-      for (let i = start; i < end; i++) out.push(this.#ids[i]!)
+      for (let i = start; i < end; i++) out[i] = this.#ids[i]!
       yield
     }
     return out

@@ -53,9 +53,11 @@ export class SentencePieceTokenizer extends CheckedTokenizer {
     const userDefined = [...model.pieces.entries()].filter(
       ([, { type }]) => type === pieceType.userDefined,
     )
-    const fixed = userDefined.length > 0 ? new Trie() : undefined
-    for (const [id, { text }] of userDefined) fixed!.set(text, id)
-    this.#normalizer = new SentencePieceNormalizer(model.normalizer, fixed)
+    const fixed = new Map(userDefined.map(([id, { text }]) => [text, id]))
+    this.#normalizer = new SentencePieceNormalizer(
+      model.normalizer,
+      fixed.size > 0 ? new Trie(fixed) : undefined,
+    )
     this.#pieces = pieceModelOf(model)
   }
 

@@ -43,7 +43,7 @@ const chunk = 1024
 
 /** The path of pieces with the largest sum of scores. */
 export class Unigram implements PieceModel {
-  readonly #trie = new Trie()
+  readonly #trie: Trie
   readonly #options: UnigramOptions
   readonly #rounded: boolean
   readonly #scores: Float64Array
@@ -54,10 +54,8 @@ export class Unigram implements PieceModel {
     this.#scores = new Float64Array(
       [...options.pieces.keys()].reduce((a, b) => Math.max(a, b + 1), 0),
     )
-    for (const [id, { text, score }] of options.pieces) {
-      this.#trie.set(text, id)
-      this.#scores[id] = score
-    }
+    for (const [id, { score }] of options.pieces) this.#scores[id] = score
+    this.#trie = new Trie(new Map([...options.pieces].map(([id, { text }]) => [text, id])))
   }
 
   *encode(text: string, out: Ids): Steps<void> {
