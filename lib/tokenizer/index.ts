@@ -9,7 +9,13 @@ import { pieceType, readSentencePiece, type SentencePieceModel } from './sentenc
 import { readTokenFiles, type TokenFiles } from './token_files.ts'
 import type { Tokenizer } from './tokenizer.ts'
 
-export type { EncodeAsyncOptions, EncodeOptions, TextStream, Tokenizer } from './tokenizer.ts'
+export type {
+  DecodeOptions,
+  EncodeAsyncOptions,
+  EncodeOptions,
+  TextStream,
+  Tokenizer,
+} from './tokenizer.ts'
 
 const plainToken = (id: number, content: string): AddedToken => ({
   ...{ id, content, special: true, normalized: false },

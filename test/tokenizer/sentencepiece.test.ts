@@ -133,6 +133,12 @@ describe('files that are no SentencePiece model', () => {
       'ERR_MOE_UNSUPPORTED',
     ],
     ['no unknown piece', Uint8Array.of(10, 3, 10, 1, 97, 18, 2, 24, 1), 'ERR_MOE_CHECKPOINT'],
+    ['a piece twice', Uint8Array.of(10, 3, 10, 1, 97, 10, 3, 10, 1, 97), 'ERR_MOE_CHECKPOINT'],
+    [
+      'a score that is no number',
+      Uint8Array.of(10, 8, 10, 1, 97, 21, 0, 0, 192, 127),
+      'ERR_MOE_CHECKPOINT',
+    ],
     ['an empty piece', Uint8Array.of(10, 2, 24, 2), 'ERR_MOE_CHECKPOINT'],
     // A normalizer whose character map is two bytes long.
     [
