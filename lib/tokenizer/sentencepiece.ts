@@ -5,7 +5,7 @@ import { pieceType, type SentencePieceModel } from './sentencepiece_model.ts'
 import { SentencePieceNormalizer, spaceSymbol } from './sentencepiece_normalizer.ts'
 import { pieceModelOf } from './sentencepiece_pieces.ts'
 import type { Steps } from './slices.ts'
-import { CheckedTokenizer, type TextStream } from './tokenizer.ts'
+import type { TextStream, TokenizerCore } from './tokenizer.ts'
 import { Trie } from './trie.ts'
 
 export interface SentencePieceOptions {
@@ -26,7 +26,7 @@ export interface SentencePieceOptions {
 }
 
 /** A SentencePiece model and the tokens added to it. */
-export class SentencePieceTokenizer extends CheckedTokenizer {
+export class SentencePieceTokenizer implements TokenizerCore {
   readonly size: number
   readonly bosId: number | undefined
   readonly eosId: number | undefined
@@ -39,7 +39,6 @@ export class SentencePieceTokenizer extends CheckedTokenizer {
   readonly #pieces: PieceModel
 
   constructor(model: SentencePieceModel, options: SentencePieceOptions) {
-    super()
     this.#model = model
     this.#options = options
     this.bosId = options.bosId
@@ -61,7 +60,7 @@ export class SentencePieceTokenizer extends CheckedTokenizer {
     this.#pieces = pieceModelOf(model)
   }
 
-  protected *encodeSteps(text: string, addSpecialTokens: boolean): Steps<number[]> {
+  *encodeSteps(text: string, addSpecialTokens: boolean): Steps<number[]> {
     const { addBos, addEos, legacy, addPrefixSpace } = this.#options
     const { byteIds, unknownId: id, normalizer } = this.#model
     const space = normalizer.escapeWhitespaces ? spaceSymbol : undefined
@@ -96,12 +95,12 @@ export class SentencePieceTokenizer extends CheckedTokenizer {
     yield* this.#pieces.encode(normalized, ids)
   }
 
-  protected decodeIds(ids: readonly number[], special: boolean): string {
+  decodeIds(ids: readonly number[], special: boolean): string {
     const stream = this.#stream(special, true)
     return ids.map((id) => stream.push(id)).join('') + stream.end()
   }
 
-  protected streamBehind(previousId: number | undefined): TextStream {
+  streamBehind(previousId: number | undefined): TextStream {
     return this.#stream(
       false,
       previousId === undefined || previousId === this.bosId || this.#restarts(previousId),

@@ -15,17 +15,20 @@ export const anyConfig = describeModel({
   num_attention_heads: 2,
 }).config
 
-/** Opens a tokenizer file as a folder of its own with these files beside it. */
-export async function openAlone(
-  file: string,
-  beside: Record<string, unknown> = {},
-): Promise<Tokenizer> {
+/** A folder of this tokenizer file and these files. */
+export function tokenizerFolder(file: string, beside: Record<string, unknown> = {}): string {
   const dir = temporaryFolder()
   copyFileSync(file, path.join(dir, `tokenizer${path.extname(file)}`))
   for (const [name, json] of Object.entries(beside))
     writeFileSync(path.join(dir, name), JSON.stringify(json))
-  return (await openTokenizer(dir, anyConfig))!
+  return dir
 }
+
+/** Opens a tokenizer file as a folder of its own with these files beside it. */
+export const openAlone = async (
+  file: string,
+  beside: Record<string, unknown> = {},
+): Promise<Tokenizer> => (await openTokenizer(tokenizerFolder(file, beside), anyConfig))!
 
 export const noBos = { 'tokenizer_config.json': { add_bos_token: false } }
 

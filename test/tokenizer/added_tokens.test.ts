@@ -8,7 +8,7 @@ import { fixture, root } from '../support/golden.ts'
 import { tokenizerJsonOf } from '../support/tokenizer_json.ts'
 import { anyConfig, openAlone } from '../support/tokenizers.ts'
 
-const tiny = `${root}/models/mixtral-tiny`
+const tiny = `${root}/demo/mixtral-tiny`
 const plain = {
   special: false,
   lstrip: false,

@@ -51,7 +51,7 @@ describe('random texts', () => {
   )
 
   it('SentencePiece and ours agree on the tiny model', async () => {
-    const file = `${root}/models/mixtral-tiny/tokenizer.model`
+    const file = `${root}/demo/mixtral-tiny/tokenizer.model`
     const tokenizer = await openAlone(file, noBos)
     const oracle = new SentencePieceProcessor()
     await oracle.load(file)
@@ -66,7 +66,7 @@ describe('random texts', () => {
 
   it('slices give the same ids', async () => {
     const tokenizers = await Promise.all([
-      openAlone(`${root}/models/mixtral-tiny/tokenizer.model`),
+      openAlone(`${root}/demo/mixtral-tiny/tokenizer.model`),
       openAlone(fixture('tokenizer/unigram.model')),
       openAlone(fixture('tokenizer/llama3.json')),
       openAlone(fixture('tokenizer/t5.json')),
