@@ -37,34 +37,21 @@ struct Field {
   }
 };
 
-template <class Op, class Type>
-constexpr Field<Op, Type> input(const char* name, Type Op::*member) {
-  return {name, member, Role::input};
-}
-template <class Op, class Type>
-constexpr Field<Op, Type> optional(const char* name, Type Op::*member) {
-  return {name, member, Role::optional};
-}
-template <class Op, class Type>
-constexpr Field<Op, Type> update(const char* name, Type Op::*member) {
-  return {name, member, Role::update};
-}
-template <class Op, class Type>
-constexpr Field<Op, Type> output(const char* name, Type Op::*member) {
-  return {name, member, Role::output};
-}
-template <class Op, class Type>
-constexpr Field<Op, Type> extra(const char* name, Type Op::*member) {
-  return {name, member, Role::extra};
-}
-template <class Op, class Type>
-constexpr Field<Op, Type> value(const char* name, Type Op::*member) {
-  return {name, member, Role::value};
-}
-template <class Op, class Type>
-constexpr Field<Op, Type> setting(const char* name, Type Op::*member) {
-  return {name, member, Role::setting};
-}
+/// Makes a field of one role.
+template <Role role>
+struct FieldOf {
+  template <class Op, class Type>
+  constexpr Field<Op, Type> operator()(const char* name, Type Op::*member) const {
+    return {name, member, role};
+  }
+};
+inline constexpr FieldOf<Role::input> input;
+inline constexpr FieldOf<Role::optional> optional;
+inline constexpr FieldOf<Role::update> update;
+inline constexpr FieldOf<Role::output> output;
+inline constexpr FieldOf<Role::extra> extra;
+inline constexpr FieldOf<Role::value> value;
+inline constexpr FieldOf<Role::setting> setting;
 
 template <class Op, class Body>
 constexpr void for_each_field(const Body& body) {
