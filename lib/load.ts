@@ -5,7 +5,8 @@ import { badOption } from './errors.ts'
 import { type LoadModelOptions, type LoadRequest, resolveLoadOptions } from './load_options.ts'
 import { Model, type ModelParts } from './model.ts'
 import type { Architecture } from './models/architecture.ts'
-import { ConfigReader, type ModelConfig } from './models/config.ts'
+import type { ModelConfig } from './models/config.ts'
+import { checkGenerationConfig } from './models/generation_config.ts'
 import { describeModel } from './models/index.ts'
 import type { ActivationDType, Gpu } from './native.ts'
 import { nameOption, numberOption } from './options.ts'
@@ -117,7 +118,7 @@ export async function loadModel(dir: string, options: LoadModelOptions = {}): Pr
 }
 
 function stopIds({ generationConfig }: Checkpoint, config: ModelConfig): number[] {
-  const ids = new ConfigReader(generationConfig, 'generation_config.json').ids('eos_token_id')
+  const ids = checkGenerationConfig(generationConfig, config.vocabSize)
   return ids.length > 0 ? ids : config.eosIds
 }
 
