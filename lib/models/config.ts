@@ -38,7 +38,7 @@ export const limits = {
   size: 2 ** 24,
   headSize: 1024,
   positions: 2 ** 30,
-  theta: 1e15,
+  theta: 1e12,
   factor: 1e6,
 } as const
 
