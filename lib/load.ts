@@ -5,8 +5,7 @@ import { badOption } from './errors.ts'
 import { type LoadModelOptions, type LoadRequest, resolveLoadOptions } from './load_options.ts'
 import { Model, type ModelParts } from './model.ts'
 import type { Architecture } from './models/architecture.ts'
-import type { ModelConfig } from './models/config.ts'
-import { checkGenerationConfig } from './models/generation_config.ts'
+import { ConfigReader, type ModelConfig } from './models/config.ts'
 import { describeModel } from './models/index.ts'
 import type { ActivationDType, Gpu } from './native.ts'
 import { nameOption, numberOption } from './options.ts'
@@ -118,8 +117,10 @@ export async function loadModel(dir: string, options: LoadModelOptions = {}): Pr
 }
 
 function stopIds({ generationConfig }: Checkpoint, config: ModelConfig): number[] {
-  const ids = checkGenerationConfig(generationConfig, config.vocabSize)
-  return ids.length > 0 ? ids : config.eosIds
+  const { vocabSize, eosIds } = config
+  const c = new ConfigReader(generationConfig, 'generation_config.json')
+  const ids = c.ids('eos_token_id', vocabSize)
+  return ids.length > 0 ? ids : eosIds
 }
 
 export interface RandomModelOptions extends Omit<LoadModelOptions, 'onProgress'> {

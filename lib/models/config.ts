@@ -84,7 +84,8 @@ export class ConfigReader<Key extends string = string> {
   /** A whole number. */
   int(key: Key, fallback?: number, { min = 1, max = limits.size as number } = {}): number {
     const value = this.#json[key] ?? fallback
-    const expected = `a whole number of at ${(value as number) > max ? `most ${max}` : `least ${min}`}`
+    const tooLarge = typeof value === 'number' && value > max
+    const expected = `a whole number of at ${tooLarge ? `most ${max}` : `least ${min}`}`
     const ok = (v: unknown) =>
       Number.isSafeInteger(v) && (v as number) >= min && (v as number) <= max
     return this.#read(key, fallback, expected, ok)

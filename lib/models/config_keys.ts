@@ -52,6 +52,7 @@ export const commonKeys = configKeys({
     'training only': [
       ...['initializer_range', 'router_aux_loss_coef', 'router_z_loss_coef'],
       ...['attention_dropout', 'dropout', 'hidden_dropout', 'embd_pdrop', 'resid_pdrop'],
+      ...['hidden_dropout_prob', 'attention_probs_dropout_prob'],
       ...['finetuning_task', 'task_specific_params', 'problem_type', 'num_labels', 'id2label'],
       ...['label2id', 'classifier_dropout', 'summary_type'],
     ],

@@ -19,16 +19,23 @@ export interface MoePlusPlusConfig extends ModelConfig {
 /** The published MoeConfig class. */
 export const moePlusPlusKeys = configKeys({
   used: [
-    ...(['vocab_size', 'hidden_size', 'intermediate_size', 'num_hidden_layers'] as const),
-    ...(['num_attention_heads', 'num_key_value_heads', 'max_position_embeddings'] as const),
-    ...(['rms_norm_eps', 'tie_word_embeddings', 'bos_token_id', 'eos_token_id'] as const),
-    ...([
-      'num_experts',
-      'moe_use_mixtral_gating',
-      'moe_2layer_gate',
-      'moe_use_logits_norm',
-    ] as const),
-    ...(['moe_gate_norm_std', 'moe_feature_no_mul_topk'] as const),
+    'vocab_size',
+    'hidden_size',
+    'intermediate_size',
+    'num_hidden_layers',
+    'num_attention_heads',
+    'num_key_value_heads',
+    'max_position_embeddings',
+    'rms_norm_eps',
+    'tie_word_embeddings',
+    'bos_token_id',
+    'eos_token_id',
+    'num_experts',
+    'moe_use_mixtral_gating',
+    'moe_2layer_gate',
+    'moe_use_logits_norm',
+    'moe_gate_norm_std',
+    'moe_feature_no_mul_topk',
     ...ropeKeys,
   ],
   only: {

@@ -16,16 +16,23 @@ export interface YuanConfig extends ModelConfig {
 /** The published YuanConfig class, the file it is published with, and what the authors' other code reads. */
 export const yuanKeys = configKeys({
   used: [
-    ...(['vocab_size', 'hidden_size', 'num_hidden_layers', 'num_attention_heads'] as const),
-    ...([
-      'num_key_value_heads',
-      'attention_projection_size',
-      'moe_config',
-      'rms_norm_eps',
-    ] as const),
-    ...(['max_position_embeddings', 'tie_word_embeddings', 'eod_token', 'eos_token_id'] as const),
-    ...(['use_flash_attention', 'reset_attention_mask', 'reset_position_ids'] as const),
-    ...(['rotary_base', ...ropeKeys] as const),
+    'vocab_size',
+    'hidden_size',
+    'num_hidden_layers',
+    'num_attention_heads',
+    'num_key_value_heads',
+    'attention_projection_size',
+    'moe_config',
+    'rms_norm_eps',
+    'max_position_embeddings',
+    'tie_word_embeddings',
+    'eod_token',
+    'eos_token_id',
+    'use_flash_attention',
+    'reset_attention_mask',
+    'reset_position_ids',
+    'rotary_base',
+    ...ropeKeys,
   ],
   only: {
     hidden_act: ['silu'],
@@ -45,10 +52,7 @@ export const yuanKeys = configKeys({
 })
 
 const moeKeys = configKeys({
-  used: [
-    ...(['moe_num_experts', 'moe_top_k', 'ffn_hidden_size'] as const),
-    ...(['norm_topk_prob', 'gated_linear_unit'] as const),
-  ],
+  used: ['moe_num_experts', 'moe_top_k', 'ffn_hidden_size', 'norm_topk_prob', 'gated_linear_unit'],
   only: { per_layer_experts_blocks: [] },
 })
 type Key = (typeof yuanKeys)['used'][number]
