@@ -66,7 +66,7 @@ function readExperts(c: ConfigReader<Key>): number {
   return count
 }
 
-/** Defaults are those of transformers' MixtralConfig. */
+/** Defaults are those of transformers' MixtralConfig, but for its ids. */
 export function readMixtralConfig(c: ConfigReader<Key>): MixtralConfig {
   const vocabSize = c.int('vocab_size')
   const hiddenSize = c.int('hidden_size')
@@ -99,8 +99,9 @@ export function readMixtralConfig(c: ConfigReader<Key>): MixtralConfig {
     topK,
     maxPositionEmbeddings: maxPositions,
     tieWordEmbeddings: c.flag('tie_word_embeddings', false),
-    bosId: c.ids('bos_token_id', vocabSize, [1])[0],
-    eosIds: c.ids('eos_token_id', vocabSize, [2]),
+    bosId: c.ids('bos_token_id', vocabSize)[0],
+    // Absent: the tokenizer's, which need not be the class's default.
+    eosIds: c.ids('eos_token_id', vocabSize),
     slidingWindow,
   }
 }

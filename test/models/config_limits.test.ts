@@ -82,19 +82,17 @@ it('experts of all layers are bounded, too', async () => {
   })
 })
 
-describe('defaults of a class are not given ids', () => {
-  it.each(['MoE++', 'mixtral'] as const)('%s', (type) => {
-    const ids = (json: object) => {
-      const { bosId, eosIds } = describeModel({ ...bases[type], ...json }).config
-      return { bosId, eosIds }
-    }
-    expect(ids({})).toEqual({ bosId: 1, eosIds: [2] })
-    expect(ids({ bos_token_id: null, eos_token_id: null })).toEqual({
-      bosId: undefined,
-      eosIds: [],
-    })
-    expect(ids({ vocab_size: 1 })).toEqual({ bosId: undefined, eosIds: [] })
-  })
+it.each<[keyof typeof bases, number | undefined, number[]]>([
+  ['MoE++', 1, [2]],
+  ['mixtral', undefined, []],
+])('ids of %s that are absent, null, or beyond the vocabulary', (type, bosId, eosIds) => {
+  const ids = (json: object) => {
+    const { config } = describeModel({ ...bases[type], ...json })
+    return { bosId: config.bosId, eosIds: config.eosIds }
+  }
+  expect(ids({})).toEqual({ bosId, eosIds })
+  expect(ids({ bos_token_id: null, eos_token_id: null })).toEqual({ bosId: undefined, eosIds: [] })
+  expect(ids({ vocab_size: 1 })).toEqual({ bosId: undefined, eosIds: [] })
 })
 
 describe('generation_config.json', () => {
