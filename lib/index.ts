@@ -27,6 +27,12 @@ export {
   type KernelOptions,
   kernels as ops,
 } from './standalone/kernels.ts'
-export type { EncodeOptions, TextStream, Tokenizer } from './tokenizer/index.ts'
+export type {
+  DecodeOptions,
+  EncodeAsyncOptions,
+  EncodeOptions,
+  TextStream,
+  Tokenizer,
+} from './tokenizer/index.ts'
 export type { LoadProgress } from './weights/checkpoint_weights.ts'
 export type { RopeRounding } from './weights/weights.ts'

@@ -10,7 +10,7 @@ import { describeModel } from './models/index.ts'
 import type { ActivationDType, Gpu } from './native.ts'
 import { nameOption, numberOption } from './options.ts'
 import { countParameters } from './parameters.ts'
-import { openTokenizer } from './tokenizer/index.ts'
+import { openTokenizer, type Tokenizer } from './tokenizer/index.ts'
 import { type Checkpoint, openCheckpoint } from './weights/checkpoint.ts'
 import { CheckpointWeights } from './weights/checkpoint_weights.ts'
 import { RandomWeights } from './weights/random_weights.ts'
@@ -109,18 +109,27 @@ export async function loadModel(dir: string, options: LoadModelOptions = {}): Pr
   const { config } = describeModel(checkpoint.config)
   const build: Build<CheckpointWeights> = (maxTokens, gpu) =>
     buildModel(checkpoint, dtype, { ...request, maxTokens }, gpu)
+  const tokenizer = await openTokenizer(dir, config)
   return assemble('loadModel', device, request, build, (weights) => weights.load(request), {
-    tokenizer: await openTokenizer(dir, config),
-    stopIds: stopIds(checkpoint, config),
+    tokenizer,
+    stopIds: stopIds(checkpoint, config, tokenizer),
     checkpointDefaults: checkpointDefaults(checkpoint.generationConfig),
   })
 }
 
-function stopIds({ generationConfig }: Checkpoint, config: ModelConfig): number[] {
-  const { vocabSize, eosIds } = config
-  const c = new ConfigReader(generationConfig, 'generation_config.json')
-  const ids = c.ids('eos_token_id', vocabSize)
-  return ids.length > 0 ? ids : eosIds
+/** The ids that end a text: of generation_config.json, else of config.json, else of the tokenizer's files. */
+function stopIds(
+  { generationConfig }: Checkpoint,
+  { eosIds, vocabSize }: ModelConfig,
+  tokenizer: Tokenizer | undefined,
+): number[] {
+  const ids = new ConfigReader(generationConfig, 'generation_config.json').ids(
+    'eos_token_id',
+    vocabSize,
+  )
+  if (ids.length > 0 || eosIds.length > 0) return ids.length > 0 ? ids : eosIds
+  const eosId = tokenizer?.eosId
+  return eosId !== undefined && eosId < vocabSize ? [eosId] : []
 }
 
 export interface RandomModelOptions extends Omit<LoadModelOptions, 'onProgress'> {

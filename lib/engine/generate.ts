@@ -100,14 +100,15 @@ export function readPrompt(
   return prompt
 }
 
-/** The prompt's ids; a text that continues another one gets no BOS. */
-function encode(
-  prompt: string | number[],
+/** A text's ids; one that continues another gets no BOS. A long text does not block this thread. */
+async function encode(
+  prompt: string,
   continues: boolean,
   { tokenizer, vocabSize }: GenerateContext,
-): number[] {
-  if (typeof prompt !== 'string') return prompt
-  const ids = tokenizer!.encode(prompt, { addSpecialTokens: !continues })
+  signals: AbortSignal[],
+): Promise<number[]> {
+  const signal = AbortSignal.any(signals)
+  const ids = await tokenizer!.encodeAsync(prompt, { addSpecialTokens: !continues, signal })
   if (ids.length === 0) badOption('generate', 'prompt', 'at least one token', prompt)
   return readIds('generate', ids, vocabSize)
 }
@@ -118,7 +119,7 @@ function encode(
  * @param left  aborts, too
  * @param close called once, in the turn in which the work ends
  */
-export function runGenerate(
+export async function runGenerate(
   context: GenerateContext,
   sequence: SequenceState,
   prompt: string | number[],
@@ -127,17 +128,18 @@ export function runGenerate(
   left: AbortSignal,
   close: (failed: boolean) => void,
 ): Promise<GenerateResult> {
+  const { scheduler } = context
+  const { routing, signal } = request
+  const signals = signal ? [signal, left] : [left]
+  const before = sequence.ids.length
+  const from = sequence.processed
+  for (const signal of signals) signal.throwIfAborted()
+  const ids =
+    typeof prompt === 'string' ? await encode(prompt, before > 0, context, signals) : prompt
+  for (const signal of signals) signal.throwIfAborted()
   return new Promise((resolve, reject) => {
-    const { scheduler } = context
-    const { routing, signal } = request
-    const before = sequence.ids.length
-    const from = sequence.processed
-    const ids = encode(prompt, before > 0, context)
     const limits = fitLimits(request, before, ids.length, scheduler.capacity)
     const { sampling, top, reserveTokens } = limits
-    const signals = signal ? [signal, left] : [left]
-    for (const signal of signals) signal.throwIfAborted()
-
     sequence.append(ids)
     const promptLength = sequence.ids.length
     const stream = context.tokenizer?.stream(ids.at(-1)!)

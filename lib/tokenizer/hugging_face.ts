@@ -10,7 +10,7 @@ import { Ids, type PieceModel } from './piece_model.ts'
 import { runAtOnce, type Steps } from './slices.ts'
 import { SuffixStream } from './suffix_stream.ts'
 import { readId, readToken, type TokenFiles } from './token_files.ts'
-import { CheckedTokenizer, type TextStream } from './tokenizer.ts'
+import type { TextStream, TokenizerCore } from './tokenizer.ts'
 
 /** Added tokens of the file and of those beside it; what has a role is special. */
 function addedTokens(label: string, json: Json, model: JsonModel, files: TokenFiles): AddedToken[] {
@@ -42,7 +42,7 @@ function keepByteOrderMarks(decoder: unknown): void {
  * A `tokenizer.json`. Decoders, post-processors, patterns and rare kinds are @huggingface/tokenizers'; what
  * turns text into ids is ours, as that library works on whole texts and leaves out flags of added tokens.
  */
-export class HuggingFaceTokenizer extends CheckedTokenizer {
+export class HuggingFaceTokenizer implements TokenizerCore {
   readonly size: number
   readonly bosId: number | undefined
   readonly eosId: number | undefined
@@ -60,7 +60,6 @@ export class HuggingFaceTokenizer extends CheckedTokenizer {
   readonly #behind: number[]
 
   constructor(label: string, json: Json, files: TokenFiles) {
-    super()
     try {
       this.#model = readJsonModel(label, json.model as Json)
       const { vocab, pieces } = this.#model
@@ -101,7 +100,7 @@ export class HuggingFaceTokenizer extends CheckedTokenizer {
     }
   }
 
-  protected *encodeSteps(text: string, addSpecialTokens: boolean): Steps<number[]> {
+  *encodeSteps(text: string, addSpecialTokens: boolean): Steps<number[]> {
     const ids = new Ids(this.#model.unknown)
     if (addSpecialTokens) for (const id of this.#before) ids.push(id)
     let first = true
@@ -112,7 +111,7 @@ export class HuggingFaceTokenizer extends CheckedTokenizer {
       if (part !== undefined) first = false
     }
     if (addSpecialTokens) for (const id of this.#behind) ids.push(id)
-    return ids.toArray()
+    return yield* ids.toArray()
   }
 
   *#encodePart(text: string, first: boolean, ids: Ids): Steps<void> {
@@ -134,7 +133,7 @@ export class HuggingFaceTokenizer extends CheckedTokenizer {
     }
   }
 
-  protected decodeIds(ids: readonly number[], special: boolean): string {
+  decodeIds(ids: readonly number[], special: boolean): string {
     const tokens = ids
       .filter((id) => special || !this.#specials.has(id))
       .flatMap((id) => this.#tokens[id] ?? [])
@@ -142,7 +141,7 @@ export class HuggingFaceTokenizer extends CheckedTokenizer {
     return this.#pipeline.decoder?.decode(tokens) ?? tokens.join(' ')
   }
 
-  protected streamBehind(previousId: number | undefined): TextStream {
+  streamBehind(previousId: number | undefined): TextStream {
     return new SuffixStream((ids) => this.decodeIds(ids, false), this.#context(previousId))
   }
 

@@ -7,9 +7,15 @@ import type { AddedToken } from './added_tokens.ts'
 import { type SentencePieceOptions, SentencePieceTokenizer } from './sentencepiece.ts'
 import { pieceType, readSentencePiece, type SentencePieceModel } from './sentencepiece_model.ts'
 import { readTokenFiles, type TokenFiles } from './token_files.ts'
-import type { Tokenizer } from './tokenizer.ts'
+import { CheckedTokenizer, type Tokenizer, type TokenizerCore } from './tokenizer.ts'
 
-export type { EncodeAsyncOptions, EncodeOptions, TextStream, Tokenizer } from './tokenizer.ts'
+export type {
+  DecodeOptions,
+  EncodeAsyncOptions,
+  EncodeOptions,
+  TextStream,
+  Tokenizer,
+} from './tokenizer.ts'
 
 const plainToken = (id: number, content: string): AddedToken => ({
   ...{ id, content, special: true, normalized: false },
@@ -32,7 +38,8 @@ function addedTokens(files: TokenFiles, model: SentencePieceModel): Map<string, 
 function addSentinels(added: Map<string, AddedToken>, numPieces: number, count: number): void {
   for (let i = 0; i < count; i++) {
     const content = `<extra_id_${i}>`
-    if (!added.has(content)) added.set(content, plainToken(numPieces + count - 1 - i, content))
+    const token = plainToken(numPieces + count - 1 - i, content)
+    if (!added.has(content)) added.set(content, { ...token, lstrip: true, rstrip: true })
   }
 }
 
@@ -75,6 +82,7 @@ function openSentencePiece(
     eosId: idOf(files.eos ?? '</s>'),
     addBos: config.add_bos_token !== false,
     addEos: isT5 ? config.add_eos_token !== false : config.add_eos_token === true,
+    eosOnce: isT5,
     legacy: config.legacy !== false,
     addPrefixSpace: config.add_prefix_space !== false,
   }
@@ -87,16 +95,11 @@ function openSentencePiece(
   return new SentencePieceTokenizer(model, options)
 }
 
-/**
- * The folder's tokenizer: `tokenizer.model`, `spiece.model` (T5's name for it) or else `tokenizer.json`;
- * undefined when it has none.
- *
- * @throws {MoeError} ERR_MOE_CHECKPOINT for a damaged file, ERR_MOE_UNSUPPORTED for a kind that is not read
- */
-export async function openTokenizer(
+/** The folder's tokenizer with unchecked arguments. */
+export async function openCore(
   dir: string,
   modelConfig: ModelConfig,
-): Promise<Tokenizer | undefined> {
+): Promise<TokenizerCore | undefined> {
   const files = readTokenFiles(dir)
   for (const name of ['tokenizer.model', 'spiece.model']) {
     const file = path.join(dir, name)
@@ -108,4 +111,18 @@ export async function openTokenizer(
   // Only now: most folders do not need the library.
   const { HuggingFaceTokenizer } = await import('./hugging_face.ts')
   return new HuggingFaceTokenizer(label, json, files)
+}
+
+/**
+ * The folder's tokenizer: `tokenizer.model`, `spiece.model` (T5's name for it) or else `tokenizer.json`;
+ * undefined when it has none.
+ *
+ * @throws {MoeError} ERR_MOE_CHECKPOINT for a damaged file, ERR_MOE_UNSUPPORTED for a kind that is not read
+ */
+export async function openTokenizer(
+  dir: string,
+  modelConfig: ModelConfig,
+): Promise<Tokenizer | undefined> {
+  const core = await openCore(dir, modelConfig)
+  return core && new CheckedTokenizer(core)
 }

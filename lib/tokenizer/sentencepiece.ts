@@ -5,7 +5,7 @@ import { pieceType, type SentencePieceModel } from './sentencepiece_model.ts'
 import { SentencePieceNormalizer, spaceSymbol } from './sentencepiece_normalizer.ts'
 import { pieceModelOf } from './sentencepiece_pieces.ts'
 import type { Steps } from './slices.ts'
-import { CheckedTokenizer, type TextStream } from './tokenizer.ts'
+import type { TextStream, TokenizerCore } from './tokenizer.ts'
 import { Trie } from './trie.ts'
 
 export interface SentencePieceOptions {
@@ -14,6 +14,8 @@ export interface SentencePieceOptions {
   eosId: number | undefined
   addBos: boolean
   addEos: boolean
+  /** A text that ends in EOS gets no other. */
+  eosOnce: boolean
   /**
    * Transformers' `legacy: true`: each part between added tokens is a text of its own, with the model's dummy
    * space. Otherwise only the very start of a text has one.
@@ -24,7 +26,7 @@ export interface SentencePieceOptions {
 }
 
 /** A SentencePiece model and the tokens added to it. */
-export class SentencePieceTokenizer extends CheckedTokenizer {
+export class SentencePieceTokenizer implements TokenizerCore {
   readonly size: number
   readonly bosId: number | undefined
   readonly eosId: number | undefined
@@ -37,7 +39,6 @@ export class SentencePieceTokenizer extends CheckedTokenizer {
   readonly #pieces: PieceModel
 
   constructor(model: SentencePieceModel, options: SentencePieceOptions) {
-    super()
     this.#model = model
     this.#options = options
     this.bosId = options.bosId
@@ -51,13 +52,15 @@ export class SentencePieceTokenizer extends CheckedTokenizer {
     const userDefined = [...model.pieces.entries()].filter(
       ([, { type }]) => type === pieceType.userDefined,
     )
-    const fixed = userDefined.length > 0 ? new Trie() : undefined
-    for (const [id, { text }] of userDefined) fixed!.set(text, id)
-    this.#normalizer = new SentencePieceNormalizer(model.normalizer, fixed)
+    const fixed = new Map(userDefined.map(([id, { text }]) => [text, id]))
+    this.#normalizer = new SentencePieceNormalizer(
+      model.normalizer,
+      fixed.size > 0 ? new Trie(fixed) : undefined,
+    )
     this.#pieces = pieceModelOf(model)
   }
 
-  protected *encodeSteps(text: string, addSpecialTokens: boolean): Steps<number[]> {
+  *encodeSteps(text: string, addSpecialTokens: boolean): Steps<number[]> {
     const { addBos, addEos, legacy, addPrefixSpace } = this.#options
     const { byteIds, unknownId: id, normalizer } = this.#model
     const space = normalizer.escapeWhitespaces ? spaceSymbol : undefined
@@ -68,7 +71,7 @@ export class SentencePieceTokenizer extends CheckedTokenizer {
     for (const part of this.#splitter.split(whole)) {
       if (part === undefined) yield
       else if (typeof part === 'string') {
-        const prefix = start && addPrefixSpace
+        const prefix = start && !legacy && addPrefixSpace
         yield* this.#encodePart(part, prefix, ids)
         start = false
       } else {
@@ -79,24 +82,25 @@ export class SentencePieceTokenizer extends CheckedTokenizer {
         start = false
       }
     }
-    if (addSpecialTokens && addEos && this.eosId !== undefined) ids.push(this.eosId)
-    return ids.toArray()
+    const ended = this.#options.eosOnce && ids.last === this.eosId
+    if (addSpecialTokens && addEos && this.eosId !== undefined && !ended) ids.push(this.eosId)
+    return yield* ids.toArray()
   }
 
   *#encodePart(text: string, prefix: boolean, ids: Ids): Steps<void> {
-    const inside = !this.#options.legacy && (prefix || text.startsWith(' '))
-    const place = this.#options.legacy ? undefined : { prefix, inside }
-    const normalized = yield* this.#normalizer.normalize(text, place)
+    const spelled = prefix ? spaceSymbol + text : text
+    const place = this.#options.legacy ? undefined : { inside: /^[ \u2581]/.test(spelled) }
+    const normalized = yield* this.#normalizer.normalize(spelled, place)
     ids.separate()
     yield* this.#pieces.encode(normalized, ids)
   }
 
-  protected decodeIds(ids: readonly number[], special: boolean): string {
+  decodeIds(ids: readonly number[], special: boolean): string {
     const stream = this.#stream(special, true)
     return ids.map((id) => stream.push(id)).join('') + stream.end()
   }
 
-  protected streamBehind(previousId: number | undefined): TextStream {
+  streamBehind(previousId: number | undefined): TextStream {
     return this.#stream(
       false,
       previousId === undefined || previousId === this.bosId || this.#restarts(previousId),

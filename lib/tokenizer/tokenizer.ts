@@ -1,5 +1,5 @@
 import { badOption } from '../errors.ts'
-import { checkOptions } from '../options.ts'
+import { checkOptions, flagOption, signalOption } from '../options.ts'
 import { runAtOnce, runInSlices, type Steps } from './slices.ts'
 
 /** Turns ids into text piece by piece, without ever giving half a character. */
@@ -55,61 +55,73 @@ export interface Tokenizer {
 
 /** Texts up to so many units are encoded at once also by encodeAsync. */
 const shortText = 1024
-
-const flag = (where: string, name: string, value: unknown): boolean => {
-  if (typeof value !== 'boolean') badOption(where, name, 'true or false', value)
-  return value
-}
+/** More ids than any text has. */
+const maxIds = 2 ** 28
 
 export function checkId(where: string, id: unknown): void {
   if (!Number.isInteger(id)) badOption(where, 'id', 'a token id', id)
 }
 
-/** What the kinds share: checked arguments, and encoding at once or in slices. */
-export abstract class CheckedTokenizer implements Tokenizer {
-  abstract readonly size: number
-  abstract readonly bosId: number | undefined
-  abstract readonly eosId: number | undefined
-  abstract readonly specialIds: ReadonlyMap<string, number>
-
+/** One kind of tokenizer. Its arguments are right. */
+export interface TokenizerCore extends Pick<Tokenizer, 'size' | 'bosId' | 'eosId' | 'specialIds'> {
   /** @param text has no lone surrogates */
-  protected abstract encodeSteps(text: string, addSpecialTokens: boolean): Steps<number[]>
-  protected abstract decodeIds(ids: readonly number[], special: boolean): string
-  protected abstract streamBehind(previousId: number | undefined): TextStream
+  encodeSteps(text: string, addSpecialTokens: boolean): Steps<number[]>
+  decodeIds(ids: readonly number[], special: boolean): string
+  streamBehind(previousId: number | undefined): TextStream
+}
+
+/** What the kinds share: checked arguments, and encoding at once or in slices. */
+export class CheckedTokenizer implements Tokenizer {
+  readonly size: number
+  readonly bosId: number | undefined
+  readonly eosId: number | undefined
+  readonly specialIds: ReadonlyMap<string, number>
+  readonly #core: TokenizerCore
+
+  constructor(core: TokenizerCore) {
+    this.#core = core
+    this.size = core.size
+    this.bosId = core.bosId
+    this.eosId = core.eosId
+    this.specialIds = core.specialIds
+  }
 
   encode(text: string, options: EncodeOptions = {}): number[] {
-    return runAtOnce(this.#steps('encode', text, options))
+    checkOptions('encode', options)
+    return runAtOnce(this.#steps('encode', text, options.addSpecialTokens))
   }
 
   async encodeAsync(text: string, options: EncodeAsyncOptions = {}): Promise<number[]> {
-    const steps = this.#steps('encodeAsync', text, options)
-    options.signal?.throwIfAborted()
-    return text.length <= shortText ? runAtOnce(steps) : runInSlices(steps, options.signal)
+    checkOptions('encodeAsync', options)
+    const { addSpecialTokens, signal: given } = options
+    const signal = signalOption('encodeAsync', given)
+    const steps = this.#steps('encodeAsync', text, addSpecialTokens)
+    signal?.throwIfAborted()
+    return text.length <= shortText ? runAtOnce(steps) : runInSlices(steps, signal)
   }
 
-  #steps(where: string, text: string, options: EncodeAsyncOptions): Steps<number[]> {
+  #steps(where: string, text: string, addSpecialTokens: boolean | undefined): Steps<number[]> {
     if (typeof text !== 'string') badOption(where, 'text', 'a string', text)
-    checkOptions(where, options)
-    const { addSpecialTokens = true } = options
-    flag(where, 'addSpecialTokens', addSpecialTokens)
+    const add = flagOption(where, 'addSpecialTokens', addSpecialTokens ?? true)
     // As UTF-8 has it: a lone surrogate is U+FFFD.
     const wellFormed = (text as string & { toWellFormed(): string }).toWellFormed()
-    return this.encodeSteps(wellFormed, addSpecialTokens)
+    return this.#core.encodeSteps(wellFormed, add)
   }
 
   decode(ids: ArrayLike<number>, options: DecodeOptions = {}): string {
-    if (typeof ids !== 'object' || ids === null || !Number.isInteger(ids.length))
-      badOption('decode', 'ids', 'a list of token ids', ids)
-    checkOptions('decode', options as object)
-    const special = flag('decode', 'special', options.special ?? false)
-    const list = Array.from(ids)
+    const length = typeof ids === 'object' && ids !== null ? ids.length : undefined
+    if (!Number.isInteger(length) || length! < 0 || length! > maxIds)
+      badOption('decode', 'ids', `a list of at most ${maxIds} token ids`, ids)
+    checkOptions('decode', options)
+    const special = flagOption('decode', 'special', options.special)
+    const list = Array.from({ length: length! }, (_, i) => ids[i]!)
     const bad = list.findIndex((id) => !Number.isInteger(id))
     if (bad >= 0) badOption('decode', `ids[${bad}]`, 'a token id', list[bad])
-    return this.decodeIds(list, special)
+    return this.#core.decodeIds(list, special)
   }
 
   stream(previousId?: number): TextStream {
     if (previousId !== undefined) checkId('stream', previousId)
-    return this.streamBehind(previousId)
+    return this.#core.streamBehind(previousId)
   }
 }

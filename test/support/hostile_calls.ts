@@ -73,6 +73,7 @@ const valid: Record<string, () => unknown[]> = {
   'sequence.forward': () => [[1, 2, 3], { ...forward }],
   'sequence.truncate': () => [1],
   'tokenizer.encode': () => ['a b', { addSpecialTokens: true }],
+  'tokenizer.encodeAsync': () => ['a b', { addSpecialTokens: true, signal }],
   'tokenizer.decode': () => [[5, 6], { special: true }],
   'tokenizer.stream': () => [5],
   'stream.push': () => [5],
