@@ -163,6 +163,10 @@ describe.each(Object.entries(samples))('keys of %s', (type, { base, used, agreei
 it('keys inside moe_config are known ones, too', async () => {
   const { base } = samples.yuan!
   const moe = base.moe_config as Json
+  const used = { moe_num_experts: 9, moe_top_k: 3, ffn_hidden_size: 16 }
+  const flags = { norm_topk_prob: false, gated_linear_unit: false }
+  for (const [key, value] of Object.entries({ ...used, ...flags }))
+    expect(read({ ...base, moe_config: { ...moe, [key]: value } })).not.toEqual(read(base))
   for (const [key, value] of Object.entries({ moe_topk: 2, per_layer_experts_blocks: [1] })) {
     const error = await failure(() => read({ ...base, moe_config: { ...moe, [key]: value } }))
     expect(error).toMatchObject({ code: 'ERR_MOE_UNSUPPORTED' })
