@@ -123,7 +123,10 @@ function stopIds(
   { eosIds, vocabSize }: ModelConfig,
   tokenizer: Tokenizer | undefined,
 ): number[] {
-  const ids = new ConfigReader(generationConfig, 'generation_config.json').ids('eos_token_id')
+  const ids = new ConfigReader(generationConfig, 'generation_config.json').ids(
+    'eos_token_id',
+    vocabSize,
+  )
   if (ids.length > 0 || eosIds.length > 0) return ids.length > 0 ? ids : eosIds
   const eosId = tokenizer?.eosId
   return eosId !== undefined && eosId < vocabSize ? [eosId] : []

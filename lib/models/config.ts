@@ -1,6 +1,7 @@
 import { MoeError, shown } from '../errors.ts'
 import type { ExpertKind } from '../ops/index.ts'
 import type { Json } from '../weights/json.ts'
+import { type ConfigKeys, checkKeys } from './config_keys.ts'
 
 /** What every architecture's config.json is turned into. */
 export interface ModelConfig {
@@ -27,91 +28,133 @@ export interface ModelConfig {
   eosIds: number[]
 }
 
-/** Reads config.json values; an absent or null key takes the default, a key without default must be there. */
-export class ConfigReader {
+/** The largest there are, many times over: a number in a file never decides how long a load takes. */
+export const limits = {
+  /** Layers, heads, experts of a layer: each is an object. */
+  count: 1024,
+  /** Experts of all layers. */
+  experts: 65536,
+  /** Widths and the vocabulary. */
+  size: 2 ** 24,
+  headSize: 1024,
+  positions: 2 ** 30,
+  theta: 1e12,
+  factor: 1e6,
+} as const
+
+/**
+ * Reads config.json values; an absent or null key takes the default, a key without default must be there.
+ * With a table, keys that it lacks are refused.
+ */
+export class ConfigReader<Key extends string = string> {
   readonly #json: Json
   readonly #where: string
 
-  constructor(json: Json, where = 'config.json') {
+  constructor(json: Json, where = 'config.json', tables?: readonly ConfigKeys[]) {
     this.#json = json
     this.#where = where
+    if (tables) checkKeys(json, tables, where)
   }
 
   #read<T>(
-    key: string,
+    key: Key,
     fallback: T | undefined,
     expected: string,
     ok: (value: unknown) => boolean,
   ): T {
     const value = this.#json[key] ?? fallback
-    if (!ok(value))
-      throw new MoeError(
-        'ERR_MOE_CHECKPOINT',
-        `${this.#where}: ${key} must be ${expected}, got ${shown(value)}`,
-      )
+    if (!ok(value)) this.#fail('ERR_MOE_CHECKPOINT', key, expected, value)
     return value as T
   }
 
-  /** How many there are of something that takes memory for each: layers, experts. */
-  count(key: string, fallback?: number): number {
+  #fail(
+    code: 'ERR_MOE_CHECKPOINT' | 'ERR_MOE_UNSUPPORTED',
+    key: string,
+    expected: string,
+    value: unknown = this.#json[key],
+  ): never {
+    throw new MoeError(code, `${this.#where}: ${key} must be ${expected}, got ${shown(value)}`)
+  }
+
+  /** How many there are of something that takes memory for each: layers, heads, experts. */
+  count(key: Key, fallback?: number): number {
+    return this.int(key, fallback, { max: limits.count })
+  }
+
+  /** A whole number. */
+  int(key: Key, fallback?: number, { min = 1, max = limits.size as number } = {}): number {
+    const value = this.#json[key] ?? fallback
+    const tooLarge = typeof value === 'number' && value > max
+    const expected = `a whole number of at ${tooLarge ? `most ${max}` : `least ${min}`}`
     const ok = (v: unknown) =>
-      Number.isSafeInteger(v) && (v as number) >= 1 && (v as number) <= 4096
-    return this.#read(key, fallback, 'a whole number from 1 to 4096', ok)
+      Number.isSafeInteger(v) && (v as number) >= min && (v as number) <= max
+    return this.#read(key, fallback, expected, ok)
   }
 
-  /** A whole number of at least `min`. */
-  int(key: string, fallback?: number, min = 1): number {
-    const ok = (v: unknown) => Number.isSafeInteger(v) && (v as number) >= min
-    return this.#read(key, fallback, `a whole number of at least ${min}`, ok)
+  /** A number from `min` to `max`. */
+  number(key: Key, fallback: number | undefined, min: number, max: number): number {
+    const ok = (v: unknown) => typeof v === 'number' && v >= min && v <= max
+    return this.#read(key, fallback, `a number from ${min} to ${max}`, ok)
   }
 
-  positive(key: string, fallback?: number): number {
-    const ok = (v: unknown) => typeof v === 'number' && Number.isFinite(v) && v > 0
-    return this.#read(key, fallback, 'a number above 0', ok)
+  /** What keeps a norm from dividing by zero: representable in f32, and small. */
+  epsilon(key: Key, fallback: number): number {
+    return this.number(key, fallback, 1e-30, 1)
   }
 
-  flag(key: string, fallback?: boolean): boolean {
+  flag(key: Key, fallback?: boolean): boolean {
     return this.#read(key, fallback, 'true or false', (v) => typeof v === 'boolean')
   }
 
-  /** Token ids given as one id, a list, or not at all. */
-  ids(key: string): number[] {
-    const value = this.#json[key] ?? []
-    const list = Array.isArray(value) ? value : [value]
-    const ok = () => list.every((id) => Number.isSafeInteger(id) && id >= 0)
-    this.#read(key, list, 'a token id or a list of them', ok)
+  /** Ids of the vocabulary, given as one or a list. Absent: the fallback, as far as it is in it; null: none. */
+  ids(key: Key, vocabSize: number, fallback: number[] = []): number[] {
+    const value = this.#json[key]
+    if (value === undefined) return fallback.filter((id) => id < vocabSize)
+    const list: unknown[] = Array.isArray(value) ? value : value === null ? [] : [value]
+    const ok = (id: unknown) =>
+      Number.isSafeInteger(id) && (id as number) >= 0 && (id as number) < vocabSize
+    const expected = `a token id from 0 to ${vocabSize - 1} or a list of them`
+    if (!list.every(ok)) this.#fail('ERR_MOE_CHECKPOINT', key, expected)
     return list as number[]
   }
 
-  object(key: string): ConfigReader {
-    const ok = (v: unknown) => typeof v === 'object' && v !== null && !Array.isArray(v)
-    return new ConfigReader(
-      this.#read<Json>(key, undefined, 'an object', ok),
-      `${this.#where}: ${key}`,
-    )
+  /** Numbers above 0. */
+  numbers(key: Key): number[] {
+    const positive = (v: unknown) => typeof v === 'number' && v > 0 && v <= limits.factor
+    const ok = (v: unknown) => Array.isArray(v) && v.length > 0 && v.every(positive)
+    return this.#read<number[]>(key, undefined, 'a list of numbers above 0', ok)
   }
 
-  get(key: string): unknown {
+  /** The object at a key, whose own keys are in `table`. */
+  object<Inner extends string>(key: Key, table: ConfigKeys<Inner>): ConfigReader<Inner> {
+    return this.within(key, this.dictionary(key) ?? {}, table)
+  }
+
+  /** A reader of what stands at `path` of this one. */
+  within<Inner extends string>(
+    path: string,
+    json: Json,
+    table: ConfigKeys<Inner>,
+  ): ConfigReader<Inner> {
+    return new ConfigReader<Inner>(json, `${this.#where}: ${path}`, [table])
+  }
+
+  /** The object at a key as it is. */
+  dictionary(key: Key): Json | undefined {
+    const ok = (v: unknown) =>
+      v === undefined || (typeof v === 'object' && v !== null && !Array.isArray(v))
+    return this.#read<Json | undefined>(key, undefined, 'an object', ok)
+  }
+
+  get(key: Key): unknown {
     return this.#json[key] ?? undefined
   }
 
-  /** Refuses, by name, a switch that is not at the one value that works. */
-  only(key: string, allowed: unknown): void {
-    const value = this.#json[key] ?? allowed
-    if (value !== allowed) this.unsupported(key, shown(allowed))
+  unsupported(key: Key, expected: string): never {
+    return this.#fail('ERR_MOE_UNSUPPORTED', key, expected)
   }
 
-  unsupported(key: string, expected: string): never {
-    throw new MoeError(
-      'ERR_MOE_UNSUPPORTED',
-      `${this.#where}: ${key} must be ${expected}, got ${shown(this.#json[key])}`,
-    )
-  }
-
-  invalid(key: string, expected: string): never {
-    throw new MoeError(
-      'ERR_MOE_CHECKPOINT',
-      `${this.#where}: ${key} must be ${expected}, got ${shown(this.#json[key])}`,
-    )
+  invalid(key: Key, expected: string): never {
+    return this.#fail('ERR_MOE_CHECKPOINT', key, expected)
   }
 }

@@ -2,44 +2,68 @@ import { MoeError, shown } from '../errors.ts'
 import type { Json } from '../weights/json.ts'
 import type { Weights } from '../weights/weights.ts'
 import type { Architecture, GraphOptions } from './architecture.ts'
-import { ConfigReader, type ModelConfig } from './config.ts'
-import { Mixtral, readMixtralConfig } from './mixtral.ts'
-import { MoePlusPlus, readMoePlusPlusConfig } from './moepp.ts'
-import { readYuanConfig, Yuan } from './yuan.ts'
+import { ConfigReader, limits, type ModelConfig } from './config.ts'
+import { type ConfigKeys, commonKeys } from './config_keys.ts'
+import { Mixtral } from './mixtral.ts'
+import { mixtralKeys, readMixtralConfig } from './mixtral_config.ts'
+import { MoePlusPlus } from './moepp.ts'
+import { moePlusPlusKeys, readMoePlusPlusConfig } from './moepp_config.ts'
+import { Yuan } from './yuan.ts'
+import { readYuanConfig, yuanKeys } from './yuan_config.ts'
 
-interface Family<Config extends ModelConfig> {
-  read(config: ConfigReader): Config
-  build: new (config: Config, weights: Weights, options: GraphOptions) => Architecture
+interface Described {
+  config: ModelConfig
+  build(weights: Weights, options: GraphOptions): Architecture
 }
 
-const family = <Config extends ModelConfig>(
-  read: Family<Config>['read'],
-  build: Family<Config>['build'],
-): ((json: Json) => { config: Config; build: (w: Weights, o: GraphOptions) => Architecture }) => {
-  return (json) => {
-    const config = read(new ConfigReader(json))
+interface Family {
+  /** The published class, for files without `model_type`. */
+  name: string
+  keys: ConfigKeys
+  describe(json: Json): Described
+}
+
+function family<Key extends string, Config extends ModelConfig>(
+  name: string,
+  keys: ConfigKeys<Key>,
+  read: (config: ConfigReader<Key>) => Config,
+  build: new (config: Config, weights: Weights, options: GraphOptions) => Architecture,
+): Family {
+  const describe = (json: Json): Described => {
+    const config = read(new ConfigReader<Key>(json, 'config.json', [commonKeys, keys]))
     return { config, build: (weights, options) => new build(config, weights, options) }
   }
+  return { name, keys, describe }
 }
 
-/** Architectures by the `model_type` of config.json; `architectures` is too generic to tell them apart. */
-const families = {
-  yuan: family(readYuanConfig, Yuan),
-  'MoE++': family(readMoePlusPlusConfig, MoePlusPlus),
-  mixtral: family(readMixtralConfig, Mixtral),
+/** Architectures by the `model_type` of config.json. */
+export const families: Readonly<Record<string, Family>> = {
+  yuan: family('YuanForCausalLM', yuanKeys, readYuanConfig, Yuan),
+  // A generic name; but this one has keys and tensors that no other has.
+  'MoE++': family('MoeForCausalLM', moePlusPlusKeys, readMoePlusPlusConfig, MoePlusPlus),
+  mixtral: family('MixtralForCausalLM', mixtralKeys, readMixtralConfig, Mixtral),
+}
+
+function familyOf({ model_type: type, architectures }: Json): Family {
+  const known = Object.keys(families)
+  if (typeof type === 'string' && known.includes(type)) return families[type]!
+  const named = Array.isArray(architectures) ? architectures : []
+  const byName = Object.values(families).find(({ name }) => named.includes(name))
+  if ((type ?? undefined) === undefined && byName) return byName
+  throw new MoeError(
+    'ERR_MOE_UNSUPPORTED',
+    `config.json: model_type must be one of ${known.join(', ')}, got ${shown(type)}`,
+  )
 }
 
 /** Chooses the architecture and validates its configuration. */
-export function describeModel(json: Json): {
-  config: ModelConfig
-  build: (weights: Weights, options: GraphOptions) => Architecture
-} {
-  const type = json.model_type
-  const known = Object.keys(families)
-  if (typeof type !== 'string' || !known.includes(type))
+export function describeModel(json: Json): Described {
+  const described = familyOf(json).describe(json)
+  const { numLayers, experts } = described.config
+  if (numLayers * experts.length > limits.experts)
     throw new MoeError(
       'ERR_MOE_UNSUPPORTED',
-      `config.json: model_type must be one of ${known.join(', ')}, got ${shown(type)}`,
+      `config.json: num_hidden_layers must be at most ${Math.floor(limits.experts / experts.length)} for ${experts.length} experts, got ${numLayers}`,
     )
-  return families[type as keyof typeof families](json)
+  return described
 }

@@ -5,70 +5,37 @@ import type { Step } from '../layers/step.ts'
 import { causal, slidingWindow, type VisibilityRules } from '../layers/visibility.ts'
 import type { Tensor } from '../native.ts'
 import { SoftmaxTopK } from '../routers/softmax_top_k.ts'
-import { rowsOf, type Weights } from '../weights/weights.ts'
+import { rowsOf, slabOf, type Weights } from '../weights/weights.ts'
 import type { Architecture, GraphOptions } from './architecture.ts'
-import type { ConfigReader, ModelConfig } from './config.ts'
+import type { MixtralConfig } from './mixtral_config.ts'
 
-/** Mixtral: plain sparse MoE (arXiv:2401.04088). */
-export interface MixtralConfig extends ModelConfig {
-  architecture: 'mixtral'
-  /** A token sees this many positions, its own included; undefined: all. */
-  slidingWindow: number | undefined
-}
-
-/** Defaults are those of transformers' MixtralConfig. */
-export function readMixtralConfig(c: ConfigReader): MixtralConfig {
-  c.only('hidden_act', 'silu')
-  c.only('rope_scaling', null)
-  c.only('attention_bias', false)
-  const hiddenSize = c.int('hidden_size')
-  const numHeads = c.int('num_attention_heads')
-  const headSize = c.int('head_dim', hiddenSize / numHeads)
-  const numKeyValueHeads = c.int('num_key_value_heads', numHeads)
-  const numExperts = c.count('num_local_experts', 8)
-  const topK = c.int('num_experts_per_tok', 2)
-  if (numHeads % numKeyValueHeads !== 0)
-    c.invalid('num_key_value_heads', 'a divisor of num_attention_heads')
-  if (headSize % 2 !== 0) c.invalid('head_dim', 'even')
-  if (topK > numExperts) c.invalid('num_experts_per_tok', 'at most num_local_experts')
-  return {
-    architecture: 'mixtral',
-    vocabSize: c.int('vocab_size'),
-    hiddenSize,
-    numLayers: c.count('num_hidden_layers'),
-    numHeads,
-    numKeyValueHeads,
-    headSize,
-    rotaryDim: headSize,
-    ropeTheta: c.positive('rope_theta', 1e6),
-    rmsNormEps: c.positive('rms_norm_eps', 1e-5),
-    expertSize: c.int('intermediate_size'),
-    experts: Array<'ffn'>(numExperts).fill('ffn'),
+/**
+ * One layer's block, as either major version of transformers saves it: 4 has matrices for each expert under
+ * `block_sparse_moe`, 5 has those of all experts in two tensors under `mlp`.
+ */
+function moeLayer(weights: Weights, c: MixtralConfig, layer: string): MoeLayer {
+  const { hiddenSize: H, expertSize: I, experts: kinds, topK } = c
+  const E = kinds.length
+  const block = weights.has(`${layer}.mlp.gate.weight`) ? 'mlp' : 'block_sparse_moe'
+  const experts = `${layer}.${block}.experts`
+  const [gateUp, down] = ['gate_up_proj', 'down_proj'].map((name) => `${experts}.${name}`)
+  const one = (e: number, w: string, shape: number[]) =>
+    rowsOf(`${experts}.${e}.${w}.weight`, shape)
+  const rows = weights.has(gateUp!)
+    ? {
+        gateUp: (e: number) => [slabOf(gateUp!, [E, 2 * I, H], e)],
+        down: (e: number) => [slabOf(down!, [E, H, I], e)],
+      }
+    : {
+        gateUp: (e: number) => [one(e, 'w1', [I, H]), one(e, 'w3', [I, H])],
+        down: (e: number) => [one(e, 'w2', [H, I])],
+      }
+  const router = { kinds, hidden: H, topK }
+  return new MoeLayer(new SoftmaxTopK(weights, `${layer}.${block}.gate.weight`, router), {
+    kinds,
     topK,
-    maxPositionEmbeddings: c.int('max_position_embeddings', 131072),
-    tieWordEmbeddings: c.flag('tie_word_embeddings', false),
-    bosId: c.ids('bos_token_id')[0],
-    eosIds: c.ids('eos_token_id'),
-    slidingWindow: c.get('sliding_window') === undefined ? undefined : c.int('sliding_window'),
-  }
-}
-
-function moeLayer(weights: Weights, c: MixtralConfig, prefix: string): MoeLayer {
-  const { hiddenSize: H, expertSize: I, experts, topK } = c
-  const name = (e: number, w: string) => `${prefix}.experts.${e}.${w}.weight`
-  const router = { kinds: experts, hidden: H, topK }
-  return new MoeLayer(new SoftmaxTopK(weights, `${prefix}.gate.weight`, router), {
-    kinds: experts,
-    topK,
-    gateUp: experts.map((_, e) =>
-      weights.matrix([rowsOf(name(e, 'w1'), [I, H]), rowsOf(name(e, 'w3'), [I, H])], {
-        gateUp: true,
-        share: 'expert',
-      }),
-    ),
-    down: experts.map((_, e) =>
-      weights.matrix([rowsOf(name(e, 'w2'), [H, I])], { share: 'expert' }),
-    ),
+    gateUp: kinds.map((_, e) => weights.matrix(rows.gateUp(e), { gateUp: true, share: 'expert' })),
+    down: kinds.map((_, e) => weights.matrix(rows.down(e), { share: 'expert' })),
     activation: 'swiglu',
   })
 }
@@ -91,7 +58,7 @@ export class Mixtral implements Architecture {
     this.#vocabulary = new Vocabulary(weights, config)
     this.layers = Array.from({ length: config.numLayers }, (_, l) => {
       const prefix = `model.layers.${l}`
-      const moe = moeLayer(weights, config, `${prefix}.block_sparse_moe`)
+      const moe = moeLayer(weights, config, prefix)
       return new DecoderLayer(weights, prefix, config, { ropeTable: table, rule: 'self', moe })
     })
   }

@@ -11,70 +11,7 @@ import { AttentionRouter } from '../routers/attention_router.ts'
 import type { Routing } from '../routers/router.ts'
 import { type Rows, rowsOf, type Weights } from '../weights/weights.ts'
 import type { Architecture, GraphOptions } from './architecture.ts'
-import type { ConfigReader, ModelConfig } from './config.ts'
-
-/** Yuan 2.0-M32 (arXiv:2405.17976 and the published modelling file). */
-export interface YuanConfig extends ModelConfig {
-  architecture: 'yuan'
-  /** The chosen probabilities are renormalised. */
-  normTopkProb: boolean
-  /** SwiGLU experts; otherwise plain SiLU. */
-  gatedExperts: boolean
-  /** Nothing at or before this id is visible after it; undefined: plain causal. */
-  resetAfterId: number | undefined
-}
-
-/** The rotary base is in no published config: the code has it fixed. */
-const publishedTheta = 10000
-
-/** Defaults are those of the published YuanConfig class, except where it does not describe the model. */
-export function readYuanConfig(c: ConfigReader): YuanConfig {
-  if (c.get('moe_config') === undefined)
-    c.unsupported('moe_config', 'there: dense Yuan models are another architecture')
-  c.only('hidden_act', 'silu')
-  c.only('use_shareqk', false)
-  c.only('rope_scaling', null)
-  c.only('use_yarn', false)
-  const m = c.object('moe_config')
-  m.only('per_layer_experts_blocks', null)
-  const hiddenSize = c.int('hidden_size')
-  const numHeads = c.int('num_attention_heads')
-  const projection = c.int('attention_projection_size', hiddenSize)
-  const numExperts = m.count('moe_num_experts')
-  const topK = m.int('moe_top_k', 2)
-  if (hiddenSize % (2 * numHeads) !== 0)
-    c.invalid('hidden_size', 'an even multiple of num_attention_heads')
-  if (projection % (2 * numHeads) !== 0)
-    c.invalid('attention_projection_size', 'an even multiple of num_attention_heads')
-  if (topK > numExperts) m.invalid('moe_top_k', 'at most moe_num_experts')
-  // The published flash path ignores the reset, and so does `reset_position_ids: false`: plain causal.
-  const resets =
-    c.flag('reset_attention_mask', false) &&
-    c.flag('reset_position_ids', false) &&
-    !c.flag('use_flash_attention', false)
-  return {
-    architecture: 'yuan',
-    vocabSize: c.int('vocab_size'),
-    hiddenSize,
-    numLayers: c.count('num_hidden_layers'),
-    numHeads,
-    numKeyValueHeads: numHeads,
-    headSize: projection / numHeads,
-    rotaryDim: Math.min(hiddenSize, projection) / numHeads,
-    ropeTheta: c.positive('rotary_base', publishedTheta),
-    rmsNormEps: c.positive('rms_norm_eps', 1e-6),
-    expertSize: m.int('ffn_hidden_size'),
-    experts: Array<'ffn'>(numExperts).fill('ffn'),
-    topK,
-    maxPositionEmbeddings: c.int('max_position_embeddings', 4096),
-    tieWordEmbeddings: c.flag('tie_word_embeddings', true),
-    bosId: undefined,
-    eosIds: c.ids('eod_token').length > 0 ? c.ids('eod_token') : c.ids('eos_token_id'),
-    normTopkProb: m.flag('norm_topk_prob', true),
-    gatedExperts: m.flag('gated_linear_unit', true),
-    resetAfterId: resets ? c.ids('eod_token')[0] : undefined,
-  }
-}
+import type { YuanConfig } from './yuan_config.ts'
 
 /**
  * Rows of the query (half 0) or key (half 1) matrix. The checkpoint's q_proj and k_proj are the two halves of

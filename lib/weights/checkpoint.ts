@@ -31,7 +31,7 @@ function listFolder(dir: string): string[] {
 
 function openIndex(dir: string, indexFile: string, files: string[]): Map<string, Entry> {
   const label = path.join(dir, indexFile)
-  const map = readJson(label)!.weight_map
+  const map = readJson(label)?.weight_map
   if (typeof map !== 'object' || map === null)
     bad(`${label}: weight_map must be an object, got ${shown(map)}`)
   const weightMap = Object.entries(map as Json)

@@ -12,7 +12,7 @@ import {
 import type { Checkpoint } from './checkpoint.ts'
 import { dequantize, type GptqConfig, parseGptq, quantizedLayer, quantizedNames } from './gptq.ts'
 import { type Entry, entryDType } from './safetensors.ts'
-import { count, type Rows, type Share, WeightList } from './weights.ts'
+import { count, type Rows, type Share, sourceShape, WeightList } from './weights.ts'
 
 /** How far loading has come, over all files. */
 export interface LoadProgress {
@@ -55,6 +55,11 @@ export class CheckpointWeights extends WeightList {
     this.#dtype = dtype
   }
 
+  override has(name: string): boolean {
+    const { entries } = this.#checkpoint
+    return entries.has(name) || quantizedLayer(name, entries) !== undefined
+  }
+
   ignore(pattern: RegExp): void {
     this.#ignored.push(pattern)
   }
@@ -67,28 +72,24 @@ export class CheckpointWeights extends WeightList {
       return source
     }
     const out = this.rows(shape, source.dtype)
-    this.#add(name, [name], (cancel) => native().copy(out, source, cancel))
+    this.#add(name, this.#bytes({ name }), (cancel) => native().copy(out, source, cancel))
     return out
   }
 
   protected loadVector(name: string, shape: number[], out: Tensor, at: number): void {
     const source = this.#tensor(name, shape)
-    this.#add(name, [name], async () => native().copyToF32(out, source, at))
+    this.#add(name, this.#bytes({ name }), async () => native().copyToF32(out, source, at))
   }
 
   protected loadMatrix(rows: Rows[], out: Weight): void {
-    const names = [...new Set(rows.map((run) => run.name))]
-    const sources = new Map(
-      names.map((name) => [name, this.#source(rows.find((r) => r.name === name)!)]),
-    )
-    const files = names.flatMap((name) => {
-      const layer = quantizedLayer(name, this.#checkpoint.entries)
-      return layer ? quantizedNames(layer) : [name]
-    })
-    this.#add(names[0]!, files, async (cancel) => {
+    const id = ({ name, slab }: Rows) => `${name} ${slab}`
+    const matrices = new Map(rows.map((run) => [id(run), run]))
+    const sources = [...matrices].map(([key, run]) => [key, this.#source(run)] as const)
+    const bytes = [...matrices.values()].reduce((n, run) => n + this.#bytes(run), 0)
+    this.#add(rows[0]!.name, bytes, async (cancel) => {
       const loaded = new Map<string, Tensor>()
-      for (const [name, source] of sources) loaded.set(name, await source())
-      const runs: RowRun[] = rows.map(({ name, start, count }) => [loaded.get(name)!, start, count])
+      for (const [key, source] of sources) loaded.set(key, await source())
+      const runs: RowRun[] = rows.map((run) => [loaded.get(id(run))!, run.start, run.count])
       await native().pack(out, runs, cancel)
     })
   }
@@ -107,11 +108,12 @@ export class CheckpointWeights extends WeightList {
   }
 
   /** A function that gives the rows' tensor as [N, K], unpacked if it is quantised. Shapes are checked now. */
-  #source({ name, shape }: Rows): () => Promise<Tensor> {
+  #source(run: Rows): () => Promise<Tensor> {
+    const { name, shape, slab } = run
     const { entries } = this.#checkpoint
-    const layer = quantizedLayer(name, entries)
+    const layer = slab === undefined ? quantizedLayer(name, entries) : undefined
     if (!layer) {
-      const tensor = this.#tensor(name, shape, [shape[0]!, count(shape.slice(1))])
+      const tensor = this.#tensor(name, shape, { view: sourceShape(run), slab })
       return () => Promise.resolve(tensor)
     }
     if (!this.#gptq)
@@ -136,7 +138,12 @@ export class CheckpointWeights extends WeightList {
     return entry
   }
 
-  #tensor(name: string, shape: number[], view = shape): Tensor {
+  /** Of several slabs, only that one: its pages are let go when it has been read. */
+  #tensor(
+    name: string,
+    shape: number[],
+    { view = shape, slab = 0 }: { view?: number[]; slab?: number | undefined } = {},
+  ): Tensor {
     const entry = this.#entry(name)
     const same =
       entry.shape.length === shape.length && entry.shape.every((dim, i) => dim === shape[i])
@@ -145,11 +152,21 @@ export class CheckpointWeights extends WeightList {
         'ERR_MOE_CHECKPOINT',
         `${entry.label}: tensor ${name} must be [${shape.join(', ')}], got [${entry.shape.join(', ')}]`,
       )
-    return entry.file.tensor(entry.offset, view, entryDType(entry))
+    const dtype = entryDType(entry)
+    const offset = (entry.bytes / count(shape)) * count(view) * slab
+    return entry.file.tensor(entry.offset + offset, view, dtype)
   }
 
-  #add(name: string, files: string[], run: Task['run']): void {
-    const bytes = files.reduce((n, file) => n + (this.#checkpoint.entries.get(file)?.bytes ?? 0), 0)
+  /** What loading a tensor, or one matrix of it, reads. */
+  #bytes({ name, shape, slab }: Pick<Rows, 'name'> & Partial<Rows>): number {
+    const { entries } = this.#checkpoint
+    const layer = quantizedLayer(name, entries)
+    const files = layer ? quantizedNames(layer) : [name]
+    const bytes = files.reduce((n, file) => n + (entries.get(file)?.bytes ?? 0), 0)
+    return slab === undefined ? bytes : bytes / shape![0]!
+  }
+
+  #add(name: string, bytes: number, run: Task['run']): void {
     this.#tasks.push({ name, bytes, run })
   }
 

@@ -12,6 +12,8 @@ import {
 export interface Rows {
   name: string
   shape: number[]
+  /** For a tensor that holds several matrices: which one of them. */
+  slab?: number
   start: number
   count: number
 }
@@ -24,6 +26,21 @@ export const rowsOf = (name: string, shape: number[]): Rows => ({
   count: shape[0]!,
 })
 
+/** All rows of one matrix of a tensor [matrices, rows, ...row]. */
+export const slabOf = (name: string, shape: number[], slab: number): Rows => ({
+  name,
+  shape,
+  slab,
+  start: 0,
+  count: shape[1]!,
+})
+
+/** Shape of the matrix that rows are taken from, with everything behind its rows as one width. */
+export function sourceShape({ shape, slab }: Rows): [rows: number, width: number] {
+  const [rows, ...row] = slab === undefined ? shape : shape.slice(1)
+  return [rows!, count(row)]
+}
+
 /**
  * How a tensor counts in `model.parameters`: a token uses a few of the FFN experts and one row of the
  * embedding table; `none` was counted already.
@@ -35,6 +52,8 @@ export type Share = 'dense' | 'expert' | 'embedding' | 'none'
  * a handle; the bytes come when everything has been asked for and `load` runs.
  */
 export interface Weights {
+  /** Whether there is a tensor of that name, where files differ in their names. */
+  has(name: string): boolean
   /** A vector or small matrix, widened to f32. */
   vector(name: string, shape: number[]): Tensor
   /** Tensors of one shape, widened to f32 and stacked: [names, ...shape]. */
@@ -74,6 +93,11 @@ export abstract class WeightList implements Weights {
   /** @param gpu where the weights go; undefined: host memory */
   constructor(gpu?: Gpu) {
     this.gpu = gpu
+  }
+
+  /** Without a file every name is the architecture's own. */
+  has(_name: string): boolean {
+    return false
   }
 
   abstract ignore(pattern: RegExp): void
@@ -134,7 +158,7 @@ export abstract class WeightList implements Weights {
 export const count = (shape: number[]): number => shape.reduce((n, dim) => n * dim, 1)
 
 function matrixShape(rows: Rows[]): [N: number, K: number] {
-  const widths = rows.map(({ shape }) => count(shape.slice(1)))
+  const widths = rows.map((run) => sourceShape(run)[1])
   if (new Set(widths).size !== 1)
     throw new MoeError(
       'ERR_MOE_SHAPE',
