@@ -18,12 +18,16 @@ export type { LoadModelOptions } from './load_options.ts'
 export type { Model } from './model.ts'
 export type { ModelConfig } from './models/config.ts'
 export type { ActivationDType, DType, NumberArray } from './native.ts'
-export type { Activation, ExpertKind } from './ops/index.ts'
+export type * from './ops/types.ts'
 export type { TokenIds } from './options.ts'
 export type { Parameters } from './parameters.ts'
 export {
+  type Alone,
   type Arrays,
   type ArrayTensor,
+  type AsArray,
+  type AttentionArrays,
+  type GroupedGemmArrays,
   type KernelOptions,
   kernels as ops,
 } from './standalone/kernels.ts'

@@ -91,11 +91,9 @@ function namesFile(enums, blockTokens) {
   for (const [type, names] of Object.entries(enums)) {
     if (type === 'DType') continue // of every tensor: lib/native.ts
     const list = `${type[0].toLowerCase()}${type.slice(1)}Names`
-    lines.push(
-      '',
-      `export const ${list} = [${names.map((name) => `'${name}'`).join(', ')}] as const`,
-    )
-    lines.push(`export type ${type} = (typeof ${list})[number]`)
+    const quoted = names.map((name) => `'${name}'`)
+    lines.push('', `export type ${type} = ${quoted.join(' | ')}`)
+    lines.push(`export const ${list}: readonly ${type}[] = [${quoted.join(', ')}]`)
   }
   return `${lines.join('\n')}\n`
 }
@@ -126,6 +124,21 @@ function indexFile(ops) {
   ].join('\n')
 }
 
+/** The types of ops, for the API reference. */
+function typesFile(ops, enums) {
+  const of = ({ name, fields }) =>
+    ['Inputs', ...(fields.some(isMade) ? ['Outputs'] : [])].map((end) => structOf(name) + end)
+  return [
+    '// Made of csrc/ops/*.h by scripts/generate_ops.mjs.',
+    '',
+    ...ops.map((op) => `export type { ${of(op).join(', ')} } from './${stemOf(op.name)}.ts'`),
+    `export type { ${Object.keys(enums)
+      .filter((type) => type !== 'DType')
+      .join(', ')} } from './names.ts'`,
+    '',
+  ].join('\n')
+}
+
 function files() {
   const { ops, enums, blockTokens } = createRequire(import.meta.url)('node-gyp-build')(
     root,
@@ -134,6 +147,7 @@ function files() {
     ...ops.map((op) => [`${stemOf(op.name)}.ts`, opFile(op, enums)]),
     ['names.ts', namesFile(enums, blockTokens)],
     ['index.ts', indexFile(ops)],
+    ['types.ts', typesFile(ops, enums)],
   ])
 }
 

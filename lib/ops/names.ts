@@ -3,20 +3,20 @@
 /** Tokens of one block of the key/value cache. */
 export const blockTokens = 32
 
-export const sampleOptionNames = ['temperature', 'topP', 'minP', 'repetition', 'presence', 'frequency'] as const
-export type SampleOption = (typeof sampleOptionNames)[number]
+export type SampleOption = 'temperature' | 'topP' | 'minP' | 'repetition' | 'presence' | 'frequency'
+export const sampleOptionNames: readonly SampleOption[] = ['temperature', 'topP', 'minP', 'repetition', 'presence', 'frequency']
 
-export const sampleCountNames = ['topK', 'seedLow', 'seedHigh', 'step', 'promptLength'] as const
-export type SampleCount = (typeof sampleCountNames)[number]
+export type SampleCount = 'topK' | 'seedLow' | 'seedHigh' | 'step' | 'promptLength'
+export const sampleCountNames: readonly SampleCount[] = ['topK', 'seedLow', 'seedHigh', 'step', 'promptLength']
 
-export const expertKindNames = ['ffn', 'zero', 'copy', 'constant'] as const
-export type ExpertKind = (typeof expertKindNames)[number]
+export type ExpertKind = 'ffn' | 'zero' | 'copy' | 'constant'
+export const expertKindNames: readonly ExpertKind[] = ['ffn', 'zero', 'copy', 'constant']
 
-export const activationNames = ['none', 'silu', 'swiglu', 'tanh'] as const
-export type Activation = (typeof activationNames)[number]
+export type Activation = 'none' | 'silu' | 'swiglu' | 'tanh'
+export const activationNames: readonly Activation[] = ['none', 'silu', 'swiglu', 'tanh']
 
-export const probeKindNames = ['read', 'copy', 'empty'] as const
-export type ProbeKind = (typeof probeKindNames)[number]
+export type ProbeKind = 'read' | 'copy' | 'empty'
+export const probeKindNames: readonly ProbeKind[] = ['read', 'copy', 'empty']
 
-export const topKWeightsNames = ['renormalized', 'softmax'] as const
-export type TopKWeights = (typeof topKWeightsNames)[number]
+export type TopKWeights = 'renormalized' | 'softmax'
+export const topKWeightsNames: readonly TopKWeights[] = ['renormalized', 'softmax']

@@ -5,7 +5,8 @@ import { type ArrayTensor, isArrayTensor, type KernelOptions, OneOp } from './on
 
 export { type ArrayTensor, arrayDType, type KernelOptions } from './one_op.ts'
 
-type AsArray<T> = T extends Tensor | Weight
+/** An op's tensor or weight as an array. */
+export type AsArray<T> = T extends Tensor | Weight
   ? ArrayTensor
   : T extends readonly Weight[]
     ? ArrayTensor[]
@@ -67,21 +68,24 @@ function checkPlaces(op: OneOp, { positions, sequences, blockTable }: At, blocks
   op.indices('blockTable', blockTable, blocks)
 }
 
-interface AttentionInputs extends Omit<Arrays<ops.AttentionInputs>, 'ends'> {
+/** Inputs of `ops.attention`. */
+export interface AttentionArrays extends Omit<Arrays<ops.AttentionInputs>, 'ends'> {
   /** [T] i32 */
   positions: ArrayTensor
   /** [T] i32, the last position that each token sees; default its own. */
   ends?: ArrayTensor | undefined
 }
 
-interface GroupedGemmInputs extends Arrays<ops.GroupedGemmInputs> {
+/** Inputs of `ops.groupedGemm`. */
+export interface GroupedGemmArrays extends Arrays<ops.GroupedGemmInputs> {
   /** [T, k] i32 as `topK` gives them: x [T, K] is in token order and permuted first. */
   rows?: ArrayTensor | undefined
   /** Factor of x, with `rows`. */
   scale?: number | undefined
 }
 
-type Alone<Op> = Op extends (plan: Plan, inputs: infer Inputs) => infer Outputs
+/** An op that takes and gives arrays. */
+export type Alone<Op> = Op extends (plan: Plan, inputs: infer Inputs) => infer Outputs
   ? (inputs: Arrays<Inputs>, options?: KernelOptions) => Promise<Arrays<Outputs>>
   : never
 type Ops = Omit<typeof ops.all, 'probe'> // which is of the benchmarks
@@ -120,7 +124,7 @@ export const kernels = {
   ),
 
   /** Attention over a block-table cache: token t sees positions starts[t] to ends[t] of its sequence. */
-  attention: alone<ops.AttentionInputs, ops.AttentionOutputs, AttentionInputs>(
+  attention: alone<ops.AttentionInputs, ops.AttentionOutputs, AttentionArrays>(
     function attention(
       plan,
       { positions, ...inputs }: ops.AttentionInputs & { positions?: Tensor },
@@ -161,7 +165,7 @@ export const kernels = {
   }),
 
   /** One matrix product for each expert: rows offsets[e] to offsets[e + 1] of x times weights[e]. */
-  groupedGemm: alone<ops.GroupedGemmInputs, ops.GroupedGemmOutputs, GroupedGemmInputs>(
+  groupedGemm: alone<ops.GroupedGemmInputs, ops.GroupedGemmOutputs, GroupedGemmArrays>(
     function groupedGemm(
       plan,
       { rows, scale, ...inputs }: ops.GroupedGemmInputs & { rows?: Tensor; scale?: number },

@@ -1,0 +1,17 @@
+// Made of csrc/ops/*.h by scripts/generate_ops.mjs.
+
+export type { AttentionInputs, AttentionOutputs } from './attention.ts'
+export type { AttentionRouterInputs, AttentionRouterOutputs } from './attention_router.ts'
+export type { CausalPairInputs, CausalPairOutputs } from './causal_pair.ts'
+export type { CombineInputs, CombineOutputs } from './combine.ts'
+export type { EmbeddingInputs, EmbeddingOutputs } from './embedding.ts'
+export type { GatherRowsInputs, GatherRowsOutputs } from './gather_rows.ts'
+export type { GroupedGemmInputs, GroupedGemmOutputs } from './grouped_gemm.ts'
+export type { LinearInputs, LinearOutputs } from './linear.ts'
+export type { PermuteInputs, PermuteOutputs } from './permute.ts'
+export type { ProbeInputs } from './probe.ts'
+export type { RmsNormInputs, RmsNormOutputs } from './rms_norm.ts'
+export type { RopeCacheInputs } from './rope_cache.ts'
+export type { SampleInputs, SampleOutputs } from './sample.ts'
+export type { TopKInputs, TopKOutputs } from './top_k.ts'
+export type { SampleOption, SampleCount, ExpertKind, Activation, ProbeKind, TopKWeights } from './names.ts'
