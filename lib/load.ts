@@ -2,12 +2,18 @@ import { type CacheSize, resolveCacheSize } from './cache_size.ts'
 import { type Device, openDevice } from './device.ts'
 import { checkpointDefaults } from './engine/sampling.ts'
 import { badOption } from './errors.ts'
-import { type LoadModelOptions, type LoadRequest, resolveLoadOptions } from './load_options.ts'
+import {
+  type LoadModelOptions,
+  type LoadRequest,
+  loadOptionNames,
+  resolveLoadOptions,
+} from './load_options.ts'
 import { Model, type ModelParts } from './model.ts'
 import type { Architecture } from './models/architecture.ts'
 import { ConfigReader, type ModelConfig } from './models/config.ts'
 import { describeModel } from './models/index.ts'
 import type { ActivationDType, Gpu } from './native.ts'
+import type { OptionNames } from './option_names.ts'
 import { nameOption, numberOption } from './options.ts'
 import { countParameters } from './parameters.ts'
 import { openTokenizer } from './tokenizer/index.ts'
@@ -101,7 +107,7 @@ async function assemble<W extends WeightList>(
 export async function loadModel(dir: string, options: LoadModelOptions = {}): Promise<Model> {
   if (typeof dir !== 'string' || dir === '' || dir.includes('\0'))
     badOption('loadModel', 'dir', 'a path of a folder', dir)
-  const request = resolveLoadOptions('loadModel', options)
+  const request = resolveLoadOptions('loadModel', options, loadOptionNames)
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)
   const dtype = activationDType(request, device)
@@ -128,6 +134,9 @@ export interface RandomModelOptions extends Omit<LoadModelOptions, 'onProgress'>
   seed?: number | undefined
 }
 
+const { onProgress: _, ...shared } = loadOptionNames
+const randomOptionNames: OptionNames<RandomModelOptions> = { ...shared, weights: true, seed: true }
+
 /**
  * A model of full size with random weights, made in memory: for benchmarks where no checkpoint is at hand.
  *
@@ -141,7 +150,7 @@ export async function randomModel(
   const where = 'randomModel'
   if (typeof config !== 'object' || config === null || Array.isArray(config))
     badOption(where, 'config', 'the contents of a config.json', config)
-  const request = resolveLoadOptions(where, options)
+  const request = resolveLoadOptions(where, options, randomOptionNames)
   const { weights: asked = 'bf16', seed: given } = options
   const dtype = nameOption(where, 'weights', asked, ['f32', 'bf16'])
   const seed = numberOption('seed', given ?? 1, { min: 0, max: 2 ** 20, whole: true, where })

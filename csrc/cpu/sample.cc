@@ -1,6 +1,7 @@
 #include "ops/sample.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numeric>
 
@@ -34,7 +35,8 @@ void apply_penalties(const Row& row) {
               frequency = row.option(SampleOption::frequency);
   // Sorted by id, so that each id is met once together with its count. The candidates' array is
   // free.
-  const int64_t prompt = row.count(SampleCount::prompt_length);
+  const int64_t prompt = std::clamp<int64_t>(row.count(SampleCount::prompt_length), 0,
+                                             row.history_end - row.history);
   const auto for_each_id = [&](const int32_t* begin, const int32_t* end, auto&& body) {
     std::vector<int32_t> ids(begin, end);
     std::sort(ids.begin(), ids.end());
@@ -51,6 +53,17 @@ void apply_penalties(const Row& row) {
   if (presence != 0.f || frequency != 0.f)
     for_each_id(row.history + prompt, row.history_end,
                 [&](float& z, float count) { z -= presence + frequency * count; });
+}
+
+/// The first of `n` values that is NaN or infinite; -1: none is.
+int32_t first_non_finite(const float* z, int64_t n) {
+  constexpr uint32_t kExponent = 0x7f800000;
+  uint32_t any = 0;
+  for (int64_t v = 0; v < n; ++v)
+    any |= (std::bit_cast<uint32_t>(z[v]) & kExponent) == kExponent ? 1u : 0u;
+  if (!any) return -1;
+  return static_cast<int32_t>(std::find_if_not(z, z + n, [](float x) { return std::isfinite(x); }) -
+                              z);
 }
 
 int32_t best_id(const Kernels& kernels, const float* z, int64_t V) {
@@ -91,14 +104,14 @@ int32_t draw(const Kernels& kernels, const Row& row) {
     double sum = 0;
     // The nucleus is usually small: order a little, and more only when that does not reach p.
     int64_t ordered = 0, kept = 0;
-    while (kept < size && sum < p * total) {
+    do {
       if (kept == ordered) {
         ordered = std::min(size, std::max<int64_t>(64, 4 * ordered));
         order_first(row, ordered, size);
       }
       sum += row.z[row.order[kept++]];
-    }
-    size = std::max<int64_t>(kept, 1);
+    } while (kept < size && sum < p * total);
+    size = kept;
   }
   if (const float p = row.option(SampleOption::min_p); p > 0.f)
     size = std::partition(row.order, row.order + size, [&](int32_t id) { return row.z[id] >= p; }) -
@@ -133,6 +146,7 @@ void Sample::run_cpu(const CpuContext& cpu) const {
                     order,
                     vocabulary};
 
+      non_finite.as<int32_t>()[s] = first_non_finite(logits.row<float>(s), V);
       // The softmax of the unmodified logits, over the whole vocabulary.
       cpu.kernels.nan_to_minus_inf(logits.row<float>(s), V, z);
       const float top = cpu.kernels.max_value(z, V);

@@ -163,7 +163,7 @@ export async function convertCheckpoint(
 ): Promise<void> {
   checkPath('dir', dir)
   checkPath('out', out)
-  checkOptions('convertCheckpoint', options)
+  checkOptions('convertCheckpoint', options, { onProgress: true, signal: true })
   const { onProgress, signal: given } = options
   const signal = signalOption('convertCheckpoint', given)
   if (onProgress !== undefined && typeof onProgress !== 'function')
