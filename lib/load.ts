@@ -19,6 +19,7 @@ import { countParameters } from './parameters.ts'
 import { openTokenizer } from './tokenizer/index.ts'
 import { type Checkpoint, openCheckpoint } from './weights/checkpoint.ts'
 import { CheckpointWeights } from './weights/checkpoint_weights.ts'
+import { checkpointFolder } from './weights/mistakes.ts'
 import { RandomWeights } from './weights/random_weights.ts'
 import type { WeightList } from './weights/weights.ts'
 
@@ -100,23 +101,22 @@ async function assemble<W extends WeightList>(
  * Loads a checkpoint folder in the published Hugging Face layout: config.json, safetensors weights, and where
  * there is one a tokenizer.
  *
- * @param dir the folder
+ * @param dir the folder: a path or a `file:` URL
  * @throws {MoeError} ERR_MOE_CHECKPOINT, ERR_MOE_UNSUPPORTED, ERR_MOE_OPTION, ERR_MOE_DTYPE,
  *   ERR_MOE_OUT_OF_MEMORY, ERR_MOE_CUDA_UNAVAILABLE, ERR_MOE_NATIVE_LOAD
  */
-export async function loadModel(dir: string, options: LoadModelOptions = {}): Promise<Model> {
-  if (typeof dir !== 'string' || dir === '' || dir.includes('\0'))
-    badOption('loadModel', 'dir', 'a path of a folder', dir)
+export async function loadModel(dir: string | URL, options: LoadModelOptions = {}): Promise<Model> {
+  const folder = checkpointFolder('loadModel', dir)
   const request = resolveLoadOptions('loadModel', options, loadOptionNames)
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)
   const dtype = activationDType(request, device)
-  const checkpoint = openCheckpoint(dir)
+  const checkpoint = openCheckpoint(folder)
   const { config } = describeModel(checkpoint.config)
   const build: Build<CheckpointWeights> = (maxTokens, gpu) =>
     buildModel(checkpoint, dtype, { ...request, maxTokens }, gpu)
   return assemble('loadModel', device, request, build, (weights) => weights.load(request), {
-    tokenizer: await openTokenizer(dir, config),
+    tokenizer: await openTokenizer(folder, config),
     stopIds: stopIds(checkpoint, config),
     checkpointDefaults: checkpointDefaults(checkpoint.generationConfig),
   })
