@@ -35,8 +35,7 @@ void apply_penalties(const Row& row) {
               frequency = row.option(SampleOption::frequency);
   // Sorted by id, so that each id is met once together with its count. The candidates' array is
   // free.
-  const int64_t prompt =
-      std::clamp<int64_t>(row.count(SampleCount::prompt_length), 0, row.history_end - row.history);
+  const int64_t prompt = row.count(SampleCount::prompt_length);
   const auto for_each_id = [&](const int32_t* begin, const int32_t* end, auto&& body) {
     std::vector<int32_t> ids(begin, end);
     std::sort(ids.begin(), ids.end());

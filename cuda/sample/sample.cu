@@ -25,7 +25,7 @@ __device__ void apply_penalties(const Inputs& in, int s, float* z, int32_t* seen
       if (seen[v]) z[v] = z[v] > 0 ? z[v] / repetition : z[v] * repetition;
   }
   if (presence != 0.f || frequency != 0.f) {
-    count(begin + min(max(at(in.counts[s], SampleCount::prompt_length), 0), end - begin));
+    count(begin + at(in.counts[s], SampleCount::prompt_length));
     for (int v = threadIdx.x; v < in.vocabulary; v += kThreads)
       if (seen[v]) z[v] -= presence + frequency * static_cast<float>(seen[v]);
   }

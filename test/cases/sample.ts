@@ -42,8 +42,6 @@ export const sample: OpCase<Shape> = {
       rows: [
         { presence: 0.7, frequency: 0.4, history: [1, 5, 5, 6], prompt: 1 },
         { frequency: -2, history: [7, 7], prompt: 0 },
-        { presence: 2, history: [3, 3], prompt: 300 }, //                  lengths that no history has
-        { presence: 2, history: [3, 3], prompt: -300 },
       ],
     },
     { V: 20, rows: [{}, {}], vocabulary: 4 }, //                             padded vocabulary
@@ -129,7 +127,7 @@ export const sample: OpCase<Shape> = {
         if (row.repetition)
           changed[id] =
             changed[id]! > 0 ? changed[id]! / row.repetition : changed[id]! * row.repetition
-      const added = history.slice(Math.max(0, row.prompt ?? 0))
+      const added = history.slice(row.prompt ?? 0)
       for (const id of new Set(added))
         changed[id] =
           changed[id]! -
