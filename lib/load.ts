@@ -106,11 +106,11 @@ async function assemble<W extends WeightList>(
  *   ERR_MOE_OUT_OF_MEMORY, ERR_MOE_CUDA_UNAVAILABLE, ERR_MOE_NATIVE_LOAD
  */
 export async function loadModel(dir: string | URL, options: LoadModelOptions = {}): Promise<Model> {
-  const folder = checkpointFolder('loadModel', dir)
   const request = resolveLoadOptions('loadModel', options, loadOptionNames)
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)
   const dtype = activationDType(request, device)
+  const folder = checkpointFolder('loadModel', dir)
   const checkpoint = openCheckpoint(folder)
   const { config } = describeModel(checkpoint.config)
   const build: Build<CheckpointWeights> = (maxTokens, gpu) =>
