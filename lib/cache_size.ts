@@ -13,6 +13,8 @@ export interface CacheSize {
   checkMemory(weightBytes: number): void
 }
 
+const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(bytes < 1e8 ? 3 : 1)} GB`
+
 /** @param asked tokens; default as `maxTokens` of loadModel says */
 export function resolveCacheSize(
   where: string,
@@ -34,11 +36,19 @@ export function resolveCacheSize(
     maxTokens: numBlocks * blockTokens,
     checkMemory(bytes) {
       const needed = numBlocks * perBlock + bytes
-      if (needed > free)
-        throw new MoeError(
-          'ERR_MOE_OUT_OF_MEMORY',
-          `${where}: weights and cache must fit the free memory of ${free} bytes, got ${needed} bytes`,
-        )
+      if (needed <= free) return
+      const tokens = Math.floor((free - weightBytes) / Math.max(1, perBlock)) * blockTokens
+      const fits =
+        tokens > 0
+          ? `maxTokens ${tokens} would fit`
+          : `${gigabytes(0.9 * free)} of weights would, which is a model of ` +
+            `${(0.45e-9 * free).toFixed(1)} billion parameters in bf16`
+      throw new MoeError(
+        'ERR_MOE_OUT_OF_MEMORY',
+        `${where}: weights and cache must fit the free memory of ${gigabytes(free)}, got ` +
+          `${gigabytes(weightBytes)} of weights and ${gigabytes(numBlocks * perBlock)} of cache for ` +
+          `${numBlocks * blockTokens} tokens; ${fits}`,
+      )
     },
   }
 }

@@ -7,6 +7,7 @@ export type MoeErrorCode =
   | 'ERR_MOE_CHECKPOINT'
   | 'ERR_MOE_UNSUPPORTED'
   | 'ERR_MOE_CONTEXT_FULL'
+  | 'ERR_MOE_NUMERIC'
   | 'ERR_MOE_OUT_OF_MEMORY'
   | 'ERR_MOE_DISPOSED'
   | 'ERR_MOE_NATIVE_LOAD'
@@ -71,4 +72,12 @@ export function badShape(
 /** Throws ERR_MOE_DISPOSED. */
 export function disposed(what: string): never {
   throw new MoeError('ERR_MOE_DISPOSED', `${what}: must not be used after dispose()`)
+}
+
+/** Throws ERR_MOE_NUMERIC `<where>: <what> must be finite, got <actual>`. */
+export function notFinite(where: string, what: string, actual: string): never {
+  throw new MoeError(
+    'ERR_MOE_NUMERIC',
+    `${where}: ${what} must be finite, got ${actual}; a weight may be damaged, or activations may overflow`,
+  )
 }

@@ -2,17 +2,24 @@ import { type CacheSize, resolveCacheSize } from './cache_size.ts'
 import { type Device, openDevice } from './device.ts'
 import { checkpointDefaults } from './engine/sampling.ts'
 import { badOption } from './errors.ts'
-import { type LoadModelOptions, type LoadRequest, resolveLoadOptions } from './load_options.ts'
+import {
+  type LoadModelOptions,
+  type LoadRequest,
+  loadOptionNames,
+  resolveLoadOptions,
+} from './load_options.ts'
 import { Model, type ModelParts } from './model.ts'
 import type { Architecture } from './models/architecture.ts'
 import { ConfigReader, type ModelConfig } from './models/config.ts'
 import { describeModel } from './models/index.ts'
 import type { ActivationDType, Gpu } from './native.ts'
+import type { OptionNames } from './option_names.ts'
 import { nameOption, numberOption } from './options.ts'
 import { countParameters } from './parameters.ts'
 import { openTokenizer, type Tokenizer } from './tokenizer/index.ts'
 import { type Checkpoint, openCheckpoint } from './weights/checkpoint.ts'
 import { CheckpointWeights } from './weights/checkpoint_weights.ts'
+import { checkpointFolder } from './weights/mistakes.ts'
 import { RandomWeights } from './weights/random_weights.ts'
 import type { WeightList } from './weights/weights.ts'
 
@@ -94,22 +101,21 @@ async function assemble<W extends WeightList>(
  * Loads a checkpoint folder in the published Hugging Face layout: config.json, safetensors weights, and where
  * there is one a tokenizer.
  *
- * @param dir the folder
+ * @param dir the folder: a path or a `file:` URL
  * @throws {MoeError} ERR_MOE_CHECKPOINT, ERR_MOE_UNSUPPORTED, ERR_MOE_OPTION, ERR_MOE_DTYPE,
  *   ERR_MOE_OUT_OF_MEMORY, ERR_MOE_CUDA_UNAVAILABLE, ERR_MOE_NATIVE_LOAD
  */
-export async function loadModel(dir: string, options: LoadModelOptions = {}): Promise<Model> {
-  if (typeof dir !== 'string' || dir === '' || dir.includes('\0'))
-    badOption('loadModel', 'dir', 'a path of a folder', dir)
-  const request = resolveLoadOptions('loadModel', options)
+export async function loadModel(dir: string | URL, options: LoadModelOptions = {}): Promise<Model> {
+  const request = resolveLoadOptions('loadModel', options, loadOptionNames)
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)
   const dtype = activationDType(request, device)
-  const checkpoint = openCheckpoint(dir)
+  const folder = checkpointFolder('loadModel', dir)
+  const checkpoint = openCheckpoint(folder)
   const { config } = describeModel(checkpoint.config)
   const build: Build<CheckpointWeights> = (maxTokens, gpu) =>
     buildModel(checkpoint, dtype, { ...request, maxTokens }, gpu)
-  const tokenizer = await openTokenizer(dir, config)
+  const tokenizer = await openTokenizer(folder, config)
   return assemble('loadModel', device, request, build, (weights) => weights.load(request), {
     tokenizer,
     stopIds: stopIds(checkpoint, config, tokenizer),
@@ -139,6 +145,9 @@ export interface RandomModelOptions extends Omit<LoadModelOptions, 'onProgress'>
   seed?: number | undefined
 }
 
+const { onProgress: _, ...shared } = loadOptionNames
+const randomOptionNames: OptionNames<RandomModelOptions> = { ...shared, weights: true, seed: true }
+
 /**
  * A model of full size with random weights, made in memory: for benchmarks where no checkpoint is at hand.
  *
@@ -152,7 +161,7 @@ export async function randomModel(
   const where = 'randomModel'
   if (typeof config !== 'object' || config === null || Array.isArray(config))
     badOption(where, 'config', 'the contents of a config.json', config)
-  const request = resolveLoadOptions(where, options)
+  const request = resolveLoadOptions(where, options, randomOptionNames)
   const { weights: asked = 'bf16', seed: given } = options
   const dtype = nameOption(where, 'weights', asked, ['f32', 'bf16'])
   const seed = numberOption('seed', given ?? 1, { min: 0, max: 2 ** 20, whole: true, where })

@@ -1,6 +1,7 @@
 import type { DeviceName } from './device.ts'
 import { badOption } from './errors.ts'
 import type { ActivationDType } from './native.ts'
+import type { OptionNames } from './option_names.ts'
 import { checkOptions, flagOption, nameOption, numberOption, signalOption } from './options.ts'
 import type { LoadProgress } from './weights/checkpoint_weights.ts'
 import type { RopeRounding } from './weights/weights.ts'
@@ -40,9 +41,25 @@ export interface LoadRequest extends Omit<LoadModelOptions, 'dtype' | 'determini
   deterministic: boolean
 }
 
-/** Checks the options of a load; `openDevice` checks the device. */
-export function resolveLoadOptions(where: string, options: LoadModelOptions): LoadRequest {
-  checkOptions(where, options)
+export const loadOptionNames: OptionNames<LoadModelOptions> = {
+  device: true,
+  dtype: true,
+  threads: true,
+  maxTokens: true,
+  deterministic: true,
+  ropeTheta: true,
+  ropeTable: true,
+  onProgress: true,
+  signal: true,
+}
+
+/** Checks the values of a load's options; `openDevice` checks the device. */
+export function resolveLoadOptions<Options extends LoadModelOptions>(
+  where: string,
+  options: Options,
+  names: OptionNames<Options>,
+): LoadRequest {
+  checkOptions(where, options, names)
   const { device, dtype = 'auto', threads, maxTokens, deterministic } = options
   const { ropeTheta, ropeTable, onProgress, signal } = options
   const whole = (name: string, value: unknown, max: number) =>

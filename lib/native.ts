@@ -2,6 +2,7 @@ import { createRequire } from 'node:module'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { MoeError } from './errors.ts'
+import { loadAdvice } from './load_failure.ts'
 
 /** Element type of a tensor. */
 export type DType = 'f32' | 'bf16' | 'f16' | 'i32' | 'u8'
@@ -158,22 +159,24 @@ export interface Native {
   ropeTable(out: Tensor, base: number, positionScale: number, rounding: string): Promise<void>
 }
 
-const require = createRequire(import.meta.url)
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
 let loaded: Native | undefined
 
 /** The addon. Loaded on first use, so that importing this package never fails. */
 export function native(): Native {
   if (loaded) return loaded
   let addon: Native
+  let root = process.cwd()
   try {
+    const here: string | undefined = import.meta.url // absent in a bundle of CommonJS
+    if (here) root = path.resolve(path.dirname(fileURLToPath(here)), '..')
+    const require = createRequire(here ?? path.join(root, 'index.js'))
     addon = (require('node-gyp-build') as (dir: string) => Native)(root)
   } catch (cause) {
+    const [line] = (cause as Error).message.split('\n')
     throw new MoeError(
       'ERR_MOE_NATIVE_LOAD',
       `native: a binary for ${process.platform}-${process.arch} must be under ${root}, got none that loads ` +
-        `(${(cause as Error).message.split('\n')[0]}). Build it in a clone of the repository: ` +
-        '`npm install && npm run build` (CMake >= 3.20 and a C++20 compiler).',
+        `(${line}). ${loadAdvice(root, (cause as Error).message)}.`,
       { cause },
     )
   }

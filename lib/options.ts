@@ -1,14 +1,20 @@
 import { badOption } from './errors.ts'
+import { checkNames, type OptionNames } from './option_names.ts'
 
 /** Token ids as callers may give them. */
 export type TokenIds = readonly number[] | Int32Array | Uint32Array
 
 // Whoever reads a caller's object reads each property once: what was checked then is what is used.
 
-/** Checks that options are an object. */
-export function checkOptions(where: string, options: unknown): void {
+/** Checks that options are an object, and that it has no other names than `known`. */
+export function checkOptions<Options extends object>(
+  where: string,
+  options: Options,
+  known?: OptionNames<Options>,
+): void {
   if (typeof options !== 'object' || options === null || Array.isArray(options))
     badOption(where, 'options', 'an object', options)
+  if (known) checkNames(where, options, known)
 }
 
 export function signalOption(where: string, signal: unknown): AbortSignal | undefined {

@@ -21,8 +21,8 @@ function firstWrong(got: ArrayTensor, want: Expected, terms: number): string | u
   const u = unitRoundoff[arrayDType(got) as 'f32' | 'bf16']
   for (const [i, value] of numbers.entries()) {
     const bound = u * Math.abs(want.value[i]!) + (terms + 1) * unitRoundoff.f32 * want.magnitude[i]!
-    // Not `>`: NaN is wrong too.
-    if (!(Math.abs(value - want.value[i]!) <= bound) && value !== want.value[i])
+    // Not `>`: NaN is wrong too, where it is not wanted.
+    if (!(Math.abs(value - want.value[i]!) <= bound) && !Object.is(value, want.value[i]))
       return `at ${i}: ${value}, want ${want.value[i]} +- ${bound}`
   }
   return undefined

@@ -19,6 +19,8 @@ const char* code_name(Code code) {
       return "ERR_MOE_CHECKPOINT";
     case Code::unsupported:
       return "ERR_MOE_UNSUPPORTED";
+    case Code::numeric:
+      return "ERR_MOE_NUMERIC";
     case Code::out_of_memory:
       return "ERR_MOE_OUT_OF_MEMORY";
     case Code::cuda_unavailable:

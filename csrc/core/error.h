@@ -14,6 +14,7 @@ enum class Code {
   option,            // an argument is out of range or of another type
   checkpoint,        // a file is missing, truncated or inconsistent
   unsupported,       // valid, but not implemented
+  numeric,           // a number that must be finite is not
   out_of_memory,     // an allocation failed
   cuda_unavailable,  // no backend library, no driver, no GPU, or one that is too old
   cancelled,  // internal: the caller gave up; JavaScript turns it into the signal's own reason

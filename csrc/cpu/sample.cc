@@ -1,6 +1,7 @@
 #include "ops/sample.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numeric>
 
@@ -53,6 +54,17 @@ void apply_penalties(const Row& row) {
                 [&](float& z, float count) { z -= presence + frequency * count; });
 }
 
+/// The first of `n` values that is NaN or infinite; -1: none is.
+int32_t first_non_finite(const float* z, int64_t n) {
+  constexpr uint32_t kExponent = 0x7f800000;
+  uint32_t any = 0;
+  for (int64_t v = 0; v < n; ++v)
+    any |= (std::bit_cast<uint32_t>(z[v]) & kExponent) == kExponent ? 1u : 0u;
+  if (!any) return -1;
+  return static_cast<int32_t>(std::find_if_not(z, z + n, [](float x) { return std::isfinite(x); }) -
+                              z);
+}
+
 int32_t best_id(const Kernels& kernels, const float* z, int64_t V) {
   return static_cast<int32_t>(std::find(z, z + V, kernels.max_value(z, V)) - z);  // first of equals
 }
@@ -91,14 +103,14 @@ int32_t draw(const Kernels& kernels, const Row& row) {
     double sum = 0;
     // The nucleus is usually small: order a little, and more only when that does not reach p.
     int64_t ordered = 0, kept = 0;
-    while (kept < size && sum < p * total) {
+    do {
       if (kept == ordered) {
         ordered = std::min(size, std::max<int64_t>(64, 4 * ordered));
         order_first(row, ordered, size);
       }
       sum += row.z[row.order[kept++]];
-    }
-    size = std::max<int64_t>(kept, 1);
+    } while (kept < size && sum < p * total);
+    size = kept;
   }
   if (const float p = row.option(SampleOption::min_p); p > 0.f)
     size = std::partition(row.order, row.order + size, [&](int32_t id) { return row.z[id] >= p; }) -
@@ -133,6 +145,7 @@ void Sample::run_cpu(const CpuContext& cpu) const {
                     order,
                     vocabulary};
 
+      non_finite.as<int32_t>()[s] = first_non_finite(logits.row<float>(s), V);
       // The softmax of the unmodified logits, over the whole vocabulary.
       cpu.kernels.nan_to_minus_inf(logits.row<float>(s), V, z);
       const float top = cpu.kernels.max_value(z, V);

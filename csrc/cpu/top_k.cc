@@ -45,7 +45,9 @@ void TopK::run_cpu(const CpuContext& cpu) const {
     for (int64_t t = begin; t < end; ++t) {
       const float* row = logits.row<float>(t);
       const float factor = norm_factor(row, E, norm_std);
+      bool defined = true;
       for (int64_t e = 0; e < E; ++e) {
+        defined &= row[e] < INFINITY;  // and not NaN
         z[e] = std::isnan(row[e]) ? -INFINITY : row[e] * factor;
         taken[e] = false;
       }
@@ -79,6 +81,7 @@ void TopK::run_cpu(const CpuContext& cpu) const {
         while (heir < K && gives_share[chosen[heir]]) ++heir;
         if (heir < K) weight[heir] = total = 1.f;
       }
+      if (!defined) std::fill_n(weight, K, NAN);
       for (int64_t k = 0; k < K && total > 0.f; ++k) weight[k] /= total;
     }
   });

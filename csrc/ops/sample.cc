@@ -33,6 +33,7 @@ void Sample::make_outputs(const Make& make) {
   const int64_t S = options.dim(0);
   ids = make({S}, DType::i32);
   logprobs = make({S}, DType::f32);
+  non_finite = make({S}, DType::i32);
   if (top == 0) return;
   top_ids = make({S, top}, DType::i32);
   top_logprobs = make({S, top}, DType::f32);

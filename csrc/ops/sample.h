@@ -27,8 +27,9 @@ struct EnumNames<SampleCount> {
 /// 2019, arXiv:1909.05858, eq. 2: positive logits divided, negative multiplied), frequency and
 /// presence penalty on new tokens (OpenAI), temperature, top-k, top-p (Holtzman et al. 2019,
 /// arXiv:1904.09751: the smallest set whose mass reaches p), min-p (arXiv:2407.01082), one draw.
-/// Temperature 0 takes the best, the lowest id among equals. NaN logits count as minus infinity.
-/// `logprobs` are natural logs of the softmax of the unmodified logits.
+/// Temperature 0 takes the best, the lowest id among equals; so does top-p 0. `logprobs` are
+/// natural logs of the softmax of the unmodified logits. NaN logits count as minus infinity, so
+/// that ids are always valid; whether a row means anything is what `nonFinite` says.
 struct Sample {
   static constexpr const char* kName = "sample";
 
@@ -41,6 +42,7 @@ struct Sample {
   int64_t top = 0;         // N, best ids to report
   Tensor ids;              // [S] i32
   Tensor logprobs;         // [S] f32
+  Tensor non_finite;       // [S] i32: the lowest id whose logit is NaN or infinite; -1: none is
   Tensor top_ids;          // [S, N] i32, best first; with top
   Tensor top_logprobs;     // [S, N] f32; with top
   Tensor scratch;
@@ -51,16 +53,16 @@ struct Sample {
                       input("historyOffsets", &Sample::history_offsets),
                       value("vocabulary", &Sample::vocabulary), setting("top", &Sample::top),
                       output("ids", &Sample::ids), output("logprobs", &Sample::logprobs),
-                      extra("topIds", &Sample::top_ids),
+                      output("nonFinite", &Sample::non_finite), extra("topIds", &Sample::top_ids),
                       extra("topLogprobs", &Sample::top_logprobs));
   }
   void check() const;
   void check_gpu() const;
   void make_outputs(const Make& make);
   size_t scratch_bytes(const Device*) const {
-    // Eight bytes a logit; on a GPU sixteen more for each 4096 of them.
+    // Eight bytes a logit; on a GPU twenty more for each 4096 of them.
     const auto rows = static_cast<size_t>(ids.dim(0)), width = static_cast<size_t>(logits.dim(1));
-    return rows * (8 * width + 16 * (width / 4096 + 1));
+    return rows * (8 * width + 20 * (width / 4096 + 1));
   }
   void run_cpu(const CpuContext&) const;
   void run_cuda(const CudaContext&) const;

@@ -65,8 +65,10 @@ __device__ void choose(const TopKArgs& args, int t, const float* row) {
   int32_t* ids = args.ids[t];
   float* weights = args.weights[t];
   float z[V];
+  bool defined = true;
   for (int i = 0; i < V; ++i) {
     const int e = lane + 32 * i;
+    if (e < E) defined &= row[e] < INFINITY;  // and not NaN
     z[i] = e < E && !isnan(row[e]) ? row[e] * factor : -INFINITY;
   }
 
@@ -98,7 +100,9 @@ __device__ void choose(const TopKArgs& args, int t, const float* row) {
       weights[k] = weight;
     }
   }
-  if (args.full_softmax) {
+  if (__ballot_sync(~0u, defined) != ~0u) {
+    total = NAN;  // no softmax: the weights show it
+  } else if (args.full_softmax) {
     total = 0.f;
     for (int i = 0; i < V; ++i)
       if (lane + 32 * i < E) total += share(z[i], top);
@@ -109,7 +113,7 @@ __device__ void choose(const TopKArgs& args, int t, const float* row) {
     total = 1.f;
   }
   __syncwarp();
-  if (total > 0.f)
+  if (total != 0.f)
     for (int k = lane; k < args.K; k += 32) weights[k] /= total;
 }
 

@@ -36,6 +36,7 @@ __device__ void apply_penalties(const Inputs& in, int s, float* z, int32_t* seen
 struct Part {
   float top, total;
   Best best;
+  int non_finite;  // the first id whose logit is; V: none
 };
 
 constexpr int kPerThread = 4, kPartLogits = kPerThread * static_cast<int>(kThreads);
@@ -45,11 +46,12 @@ __device__ Part read_part(const Inputs& in, int s, int part, unsigned char* shar
   auto* bests = reinterpret_cast<Best*>(shared + 256);
   float logit[kPerThread];
   float top = -INFINITY;
-  Best own{-INFINITY, in.vocabulary};
+  Best own{-INFINITY, in.vocabulary}, odd{0.f, in.V};
   for (int i = 0; i < kPerThread; ++i) {
     const int v =
         part * kPartLogits + i * static_cast<int>(kThreads) + static_cast<int>(threadIdx.x);
     logit[i] = v < in.V ? in.logits[s][v] : -INFINITY;
+    if (v < in.V && odd.id == in.V && !isfinite(logit[i])) odd = {1.f, v};
     if (isnan(logit[i])) logit[i] = -INFINITY;
     top = fmaxf(top, logit[i]);
     const Best candidate{logit[i], v};
@@ -60,7 +62,7 @@ __device__ Part read_part(const Inputs& in, int s, int part, unsigned char* shar
   for (float value : logit)
     if (value != -INFINITY) total += expf(value - top);
   total = block_sum(total, floats);
-  return {top, total, block_best(own, bests)};
+  return {top, total, block_best(own, bests), block_best(odd, bests).id};
 }
 
 /// Grid: parts of a row, rows. The last block of a row merges its parts, which is all there is to
@@ -83,14 +85,17 @@ __global__ void __launch_bounds__(kThreads, 1) sample(const __grid_constant__ In
   for (int p = static_cast<int>(threadIdx.x); p < parts; p += static_cast<int>(kThreads))
     all[p] = {load_coherent(&written[p].top),
               load_coherent(&written[p].total),
-              {load_coherent(&written[p].best.value), load_coherent(&written[p].best.id)}};
+              {load_coherent(&written[p].best.value), load_coherent(&written[p].best.id)},
+              load_coherent(&written[p].non_finite)};
   __syncthreads();
   // In order, so that the bits are the same in every run.
   float top = -INFINITY, total = 0.f;
   Best best{-INFINITY, in.vocabulary};
+  int non_finite = V;
   for (int p = 0; p < parts; ++p) top = fmaxf(top, all[p].top);
   for (int p = 0; p < parts; ++p) {
     const Part& part = all[p];
+    non_finite = min(non_finite, part.non_finite);
     if (part.top != -INFINITY) total += part.total * expf(part.top - top);
     if (part.best.id < in.vocabulary && (best.id == in.vocabulary || better(part.best, best)))
       best = part.best;
@@ -125,6 +130,7 @@ __global__ void __launch_bounds__(kThreads, 1) sample(const __grid_constant__ In
   if (threadIdx.x == 0) {
     in.ids[s] = id;
     in.logprobs[s] = in.logits[s][id] - log_total;
+    in.non_finite[s] = non_finite < V ? non_finite : -1;
   }
 }
 
@@ -133,8 +139,9 @@ __global__ void __launch_bounds__(kThreads, 1) sample(const __grid_constant__ In
 void Sample::run_cuda(const CudaContext& cuda) const {
   const auto S = static_cast<unsigned>(ids.dim(0));
   const int64_t V = logits.dim(1);
-  constexpr size_t kShared = kThreads * (sizeof(double) + sizeof(int));
-  static_assert(GpuLimits::kSampleWidth / kPartLogits * sizeof(Part) <= kShared - 1024);
+  // A draw's sums and counts, or the parts of the widest row.
+  constexpr size_t kShared = std::max(kThreads * (sizeof(double) + sizeof(int)),
+                                      1024 + GpuLimits::kSampleWidth / kPartLogits * sizeof(Part));
   auto* parts = reinterpret_cast<Part*>(scratch.as<float>() + int64_t{2} * S * V);
   const Inputs in{rows_of<const float>(logits),
                   rows_of<const float>(options),
@@ -143,6 +150,7 @@ void Sample::run_cuda(const CudaContext& cuda) const {
                   history_offsets.as<const int32_t>(),
                   ids.as<int32_t>(),
                   logprobs.as<float>(),
+                  non_finite.as<int32_t>(),
                   rows_of<int32_t>(top_ids),
                   rows_of<float>(top_logprobs),
                   static_cast<int>(V),

@@ -17,6 +17,7 @@ struct Inputs {
   const int32_t *history, *history_offsets;
   int32_t* ids;
   float* logprobs;
+  int32_t* non_finite;
   Rows<int32_t> top_ids;
   Rows<float> top_logprobs;
   int V, vocabulary, top;

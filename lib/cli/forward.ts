@@ -44,6 +44,7 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
     logits: choice(values, 'logits', ['all', 'last', 'none']),
     hiddenStates: values['hidden-states'] === true,
     routing: values.routing === true,
+    checkNumerics: true, // JSON has no NaN
     signal,
   })
   const { vocabSize } = model.config

@@ -1,3 +1,4 @@
+import { resolveMaxNewTokens, resolveSampling } from '../engine/sampling.ts'
 import type { GenerateOptions, TokenIds } from '../index.ts'
 import { deviceText } from './device.ts'
 import { loadWithBar } from './load.ts'
@@ -95,9 +96,12 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   const { values } = parse(args, options)
   if (values.help) return void process.stdout.write(`${help}\n`)
   const prompt = promptOf(values)
+  const asked = generateOptions(values)
+  resolveSampling(asked, {}) // what can be wrong without a model is wrong before one is loaded
+  resolveMaxNewTokens(asked.maxNewTokens, {})
   const json = values.json === true
   await using model = await loadWithBar(modelDir(values), { ...loadOptions(values), signal }, json)
-  const generation = model.generate(prompt, { ...generateOptions(values), signal })
+  const generation = model.generate(prompt, { ...asked, signal })
   if (json) return printJson(await generation)
 
   let lead = typeof prompt === 'string' ? prompt : ''

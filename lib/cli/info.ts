@@ -4,6 +4,7 @@ import { buildModel } from '../load.ts'
 import { blockTokens } from '../ops/index.ts'
 import { countParameters } from '../parameters.ts'
 import { openCheckpoint } from '../weights/checkpoint.ts'
+import { checkpointFolder } from '../weights/mistakes.ts'
 import { loadOptions, modelDir, modelHelp, modelOptions, parse, printJson } from './options.ts'
 import { size } from './progress.ts'
 
@@ -20,7 +21,7 @@ const billions = (n: number): string =>
 export async function run(args: string[]): Promise<void> {
   const { values } = parse(args, modelOptions)
   if (values.help) return void process.stdout.write(`${help}\n`)
-  const dir = modelDir(values)
+  const dir = checkpointFolder('info', modelDir(values))
   const { device, dtype = 'auto', maxTokens: asked, ...rope } = loadOptions(values)
   const { info: chosen, gpu } = openDevice(device)
   const activations = dtype === 'auto' ? (gpu ? 'bf16' : 'f32') : dtype

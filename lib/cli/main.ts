@@ -1,5 +1,7 @@
 #!/usr/bin/env node
-import { describe, printJson, UsageError } from './options.ts'
+import { readFileSync } from 'node:fs'
+import { nearest } from '../option_names.ts'
+import { asUsage, describe, printJson, UsageError } from './options.ts'
 
 // Each is loaded when it is asked for: all of them take some 20 ms, and the first token 150.
 const commands = {
@@ -17,26 +19,56 @@ const help = `moe-native: Mixture-of-Experts language models from TypeScript
   moe-native info     [--model DIR]                 what a checkpoint is and needs
   moe-native convert  DIR OUT                       PyTorch files to safetensors
   moe-native bench    [op…]                         kernels at the sizes of real models
+  moe-native help     COMMAND                       what a command takes
+  moe-native --version
 
 Without --model the bundled demo checkpoint runs. Every command has --help and --json.`
 
-async function main([name, ...args]: string[]): Promise<void> {
-  if (name === undefined || name === '--help' || name === '-h')
-    return void process.stdout.write(`${help}\n`)
-  if (!Object.hasOwn(commands, name))
-    throw new UsageError(`unknown command '${name}'; there are ${Object.keys(commands).join(', ')}`)
-  const interrupt = new AbortController()
-  process.once('SIGINT', () => interrupt.abort(new Error('interrupted')))
-  const { run } = await commands[name as keyof typeof commands]()
-  await run(args, interrupt.signal)
+function version(): string {
+  const file = new URL('../../package.json', import.meta.url)
+  return JSON.parse(readFileSync(file, 'utf8')).version
 }
 
+function commandOf(name: string): keyof typeof commands {
+  if (Object.hasOwn(commands, name)) return name as keyof typeof commands
+  const known = Object.keys(commands)
+  const near = nearest(name, known)
+  const hint = near ? `did you mean ${near}?` : `there are ${known.join(', ')}`
+  throw new UsageError(`unknown command '${name}'; ${hint}`)
+}
+
+const interrupt = new AbortController()
+
+async function main([name, ...args]: string[]): Promise<void> {
+  const say = (text: string) => void process.stdout.write(`${text}\n`)
+  if (name === '--version' || name === '-v') return say(version())
+  const asksHelp = name === 'help'
+  if (name === undefined || name === '--help' || name === '-h') return say(help)
+  if (asksHelp && args[0] === undefined) return say(help)
+  const { run } = await commands[commandOf(asksHelp ? args[0]! : name)]()
+  process.once('SIGINT', () => interrupt.abort(new Error('interrupted')))
+  await run(asksHelp ? ['--help'] : args, interrupt.signal)
+}
+
+// Whoever reads may leave early, as `head` does.
+process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => {
+  if (code === 'EPIPE') process.exit(0)
+  process.stderr.write(`moe-native: standard output must be writable, got ${code}\n`)
+  process.exit(1)
+})
+process.stderr.on('error', () => {})
+
 const argv = process.argv.slice(2)
-main(argv).catch((error: unknown) => {
+try {
+  await main(argv)
+} catch (thrown) {
+  const error = asUsage(thrown)
+  const isUsage = error instanceof UsageError
   const code = (error as { code?: string }).code
-  if (argv.includes('--json'))
+  if (argv.includes('--json') && !isUsage && !interrupt.signal.aborted)
     printJson({ error: { code, message: error instanceof Error ? error.message : String(error) } })
   process.stderr.write(`moe-native: ${describe(error)}\n`)
-  if (error instanceof UsageError) process.stderr.write('moe-native: see moe-native --help\n')
-  process.exitCode = error instanceof UsageError ? 2 : 1
-})
+  if (isUsage) process.stderr.write('moe-native: see moe-native --help\n')
+  process.exitCode = isUsage ? 2 : 1
+}
+if (interrupt.signal.aborted) process.exitCode = 130 // as the shell says of a command that SIGINT ended

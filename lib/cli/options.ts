@@ -2,6 +2,7 @@ import { type ParseArgsConfig, parseArgs } from 'node:util'
 import { demoModel } from '../demo.ts'
 import { MoeError } from '../errors.ts'
 import type { LoadModelOptions } from '../load_options.ts'
+import { nearest } from '../option_names.ts'
 
 export type Options = NonNullable<ParseArgsConfig['options']>
 export type Values = Record<string, string | boolean | (string | boolean)[] | undefined>
@@ -41,8 +42,36 @@ export function parse(
     const parsed = parseArgs({ args, options, allowPositionals: positionals, strict: true })
     return { values: parsed.values as Values, rest: parsed.positionals }
   } catch (error) {
-    throw new UsageError((error as Error).message)
+    const { code, message } = error as NodeJS.ErrnoException
+    const flag = code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION' && /'(-[^']*)'/.exec(message)?.[1]
+    if (!flag) throw new UsageError(message)
+    const near = nearest(flag, Object.keys(options))
+    throw new UsageError(`unknown option '${flag}'${near ? `; did you mean --${near}?` : ''}`)
   }
+}
+
+/** Options of the library that come from a flag of another name, or from no flag. */
+const otherFlags: Readonly<Record<string, string>> = {
+  dir: '--model',
+  model: '--models',
+  routing: '--routings',
+  op: 'op',
+}
+const flags = new Set([
+  ...['--device', '--dtype', '--threads', '--max-tokens', '--rope-theta', '--rope-table'],
+  ...['--prompt', '--ids', '--max-new-tokens', '--stop', '--stop-ids', '--temperature', '--top-k'],
+  ...['--top-p', '--min-p', '--repetition-penalty', '--presence-penalty', '--frequency-penalty'],
+  ...['--seed', '--logprobs', ...Object.values(otherFlags)],
+])
+
+/** What the library refuses of a command line, in the words of the command line; anything else as it is. */
+export function asUsage(error: unknown): unknown {
+  if (!(error instanceof MoeError) || error.code !== 'ERR_MOE_OPTION') return error
+  const [, name, rest] = /^\w+: (\w+)(?:\[\d+\])? (must .*)$/s.exec(error.message) ?? []
+  if (name === undefined) return error
+  const kebab = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+  const flag = otherFlags[name] ?? `--${kebab}`
+  return flags.has(flag) ? new UsageError(`${flag} ${rest}`) : error
 }
 
 export function number(
@@ -54,7 +83,7 @@ export function number(
   if (text === undefined) return undefined
   const value = Number(text)
   const range = Number.isFinite(least) ? ` of at least ${least}` : ''
-  if (text === '' || !(value >= least))
+  if (String(text).trim() === '' || !(value >= least))
     throw new UsageError(`--${name} must be a number${range}, got '${text}'`)
   return value
 }

@@ -2,6 +2,7 @@ import { copyFile, mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/p
 import path from 'node:path'
 import { badOption, MoeError } from '../errors.ts'
 import { checkOptions, signalOption } from '../options.ts'
+import { checkpointFolder } from '../weights/mistakes.ts'
 import { readPyTorch, type Source } from './pytorch.ts'
 import { readAt } from './zip.ts'
 
@@ -151,19 +152,19 @@ function checkPath(name: string, value: unknown): void {
  * Turns a PyTorch checkpoint (`pytorch_model*.bin`) into safetensors, tensor by tensor, without executing
  * anything of the pickle. Configuration and tokenizer files are copied.
  *
- * @param dir the folder of the checkpoint
+ * @param from the folder of the checkpoint
  * @param out a folder that does not exist or is empty
  * @throws {MoeError} ERR_MOE_CHECKPOINT for files that are damaged or cannot be read, ERR_MOE_UNSUPPORTED for
  *   pickles of anything but tensors, ERR_MOE_OPTION when `out` has files or cannot be written
  */
 export async function convertCheckpoint(
-  dir: string,
+  from: string | URL,
   out: string,
   options: ConvertOptions = {},
 ): Promise<void> {
-  checkPath('dir', dir)
+  const dir = checkpointFolder('convertCheckpoint', from)
   checkPath('out', out)
-  checkOptions('convertCheckpoint', options)
+  checkOptions('convertCheckpoint', options, { onProgress: true, signal: true })
   const { onProgress, signal: given } = options
   const signal = signalOption('convertCheckpoint', given)
   if (onProgress !== undefined && typeof onProgress !== 'function')

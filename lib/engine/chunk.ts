@@ -41,5 +41,11 @@ export interface ChunkResult {
   logits?: Float32Array
   hiddenStates?: Float32Array[]
   routing?: (LayerRouting | undefined)[]
-  sampled?: { id: number; logprob: number; top: { id: number; logprob: number }[] }
+  sampled?: {
+    id: number
+    logprob: number
+    top: { id: number; logprob: number }[]
+    /** The lowest id whose logit is NaN or infinite, so that the rest means nothing; -1: none is. */
+    nonFinite: number
+  }
 }

@@ -9,7 +9,7 @@ export interface GenerateOptions extends SamplingOptions {
   maxNewTokens?: number | undefined
   /** Strings that end the text; they are cut from it. */
   stop?: string | readonly string[] | undefined
-  /** Ids that end the text. Default: the model's end-of-text ids; [] for none. */
+  /** Ids that end the text, instead of the model's end-of-text ids; [] for none. */
   stopIds?: readonly number[] | undefined
   /** Report this many best tokens beside each one, at most 20. */
   logprobs?: number | undefined
@@ -38,6 +38,8 @@ export interface GenerateResult {
   ids: number[]
   /** `stop`: a stop id or string; `length`: maxNewTokens, or the cache is full. */
   finishReason: 'stop' | 'length'
+  /** The stop string or id that ended the text; absent where none did. */
+  stopReason?: string | number
   /** One entry a token of `ids`. With `logprobs`. */
   logprobs?: (TokenLogprob & { top: TokenLogprob[] })[]
   /**
@@ -79,7 +81,7 @@ export class Completion {
   readonly #started = performance.now()
   #firstToken: number | undefined
   #text = ''
-  #finishReason: GenerateResult['finishReason'] = 'length'
+  #stopReason: string | number | undefined
   /** Chunks whose text is held back in whole or part: it may become a stop string or is half a character. */
   #waiting: GenerateChunk[] = []
 
@@ -99,19 +101,19 @@ export class Completion {
   /** Takes the next token; false when the text has ended. */
   accept({ id, logprob, top }: NonNullable<ChunkResult['sampled']>): boolean {
     this.#firstToken ??= performance.now()
-    if (this.#limits.stopIds.has(id)) return this.#end('stop')
+    if (this.#limits.stopIds.has(id)) return this.#end(id)
     this.ids.push(id)
     const wanted = top.slice(0, this.#limits.top)
     if (this.#limits.top > 0) this.#logprobs.push({ id, logprob, top: wanted })
     this.#waiting.push({ id, logprob, text: '', ...(this.#limits.top > 0 && { top: wanted }) })
-    const { text, held, stopped } = this.#stops.push(this.#stream?.push(id) ?? '')
+    const { text, held, stop } = this.#stops.push(this.#stream?.push(id) ?? '')
     this.#show(text)
-    if (stopped) {
-      this.#finishReason = 'stop'
+    if (stop !== undefined) {
+      this.#stopReason = stop
       this.#flush()
       return false
     }
-    if (this.ids.length === this.#limits.maxNewTokens) return this.#end('length')
+    if (this.ids.length === this.#limits.maxNewTokens) return this.#end()
     if (!held) this.#flush()
     return true
   }
@@ -127,10 +129,9 @@ export class Completion {
     this.#waiting = []
   }
 
-  #end(reason: GenerateResult['finishReason']): false {
-    this.#finishReason = reason
-    const { text, stopped } = this.#stops.push(this.#stream?.end() ?? '')
-    if (stopped) this.#finishReason = 'stop'
+  #end(stopId?: number): false {
+    const { text, stop } = this.#stops.push(this.#stream?.end() ?? '')
+    this.#stopReason = stopId ?? stop
     const rest = text + this.#stops.end()
     // The token that the rest belongs to may have been shown already: half a character at the very end.
     if (rest !== '' && this.#waiting.length === 0) this.#text += rest
@@ -147,7 +148,8 @@ export class Completion {
     return {
       text: this.#text,
       ids: this.ids,
-      finishReason: this.#finishReason,
+      finishReason: this.#stopReason === undefined ? 'length' : 'stop',
+      ...(this.#stopReason !== undefined && { stopReason: this.#stopReason }),
       ...(this.#limits.top > 0 && { logprobs: this.#logprobs }),
       usage: { promptTokens: this.#promptTokens, completionTokens },
       timings: {

@@ -1,4 +1,6 @@
+import { notFinite } from '../errors.ts'
 import type { ModelConfig } from '../models/config.ts'
+import type { OptionNames } from '../option_names.ts'
 import { checkOptions, flagOption, nameOption, signalOption } from '../options.ts'
 import type { ChunkResult } from './chunk.ts'
 import type { Job, Scheduler } from './scheduler.ts'
@@ -13,6 +15,11 @@ export interface ForwardOptions {
   hiddenStates?: boolean | undefined
   /** Also every layer's expert choice. */
   routing?: boolean | undefined
+  /**
+   * Rejects with ERR_MOE_NUMERIC, naming the position, where a logit or hidden state that is returned is NaN or
+   * infinite; with `logits: 'none'`, also where one of the last position's logits is. Default false.
+   */
+  checkNumerics?: boolean | undefined
   /** Aborts the pass; the call rejects with the signal's reason. */
   signal?: AbortSignal | undefined
 }
@@ -38,17 +45,24 @@ export interface ForwardRequest {
   logits: 'all' | 'last' | 'none'
   hiddenStates: boolean
   routing: boolean
+  checkNumerics: boolean
   signal: AbortSignal | undefined
+}
+
+const optionNames: OptionNames<ForwardOptions> = {
+  ...{ logits: true, hiddenStates: true, routing: true },
+  ...{ checkNumerics: true, signal: true },
 }
 
 /** Checks the options of a forward pass and fills in the defaults. */
 export function resolveForwardOptions(options: ForwardOptions): ForwardRequest {
-  checkOptions('forward', options)
-  const { logits = 'last', hiddenStates, routing, signal } = options
+  checkOptions('forward', options, optionNames)
+  const { logits = 'last', hiddenStates, routing, checkNumerics, signal } = options
   return {
     logits: nameOption('forward', 'logits', logits, ['all', 'last', 'none']),
     hiddenStates: flagOption('forward', 'hiddenStates', hiddenStates),
     routing: flagOption('forward', 'routing', routing),
+    checkNumerics: flagOption('forward', 'checkNumerics', checkNumerics),
     signal: signalOption('forward', signal),
   }
 }
@@ -76,12 +90,19 @@ export function runForward(
   close: (failed: boolean) => void,
 ): Promise<ForwardResult> {
   return new Promise((resolve, reject) => {
-    const { logits, hiddenStates, routing, signal } = request
+    const { logits, hiddenStates, routing, checkNumerics, signal } = request
+    const readsLast = logits === 'last' || (logits === 'none' && checkNumerics)
     const rows = new Rows()
     const trace = new TraceRows(config.numLayers)
     const end = (failed: boolean) => {
       signal?.removeEventListener('abort', onAbort)
       close(failed)
+    }
+    const checkFinite = (result: ChunkResult, numTokens: number) => {
+      const last = sequence.cached - 1
+      for (const [l, states] of (hiddenStates ? (result.hiddenStates ?? []) : []).entries())
+        checkRows(`hidden states of layer ${l}`, states, numTokens, last)
+      if (result.logits) checkRows('logits', result.logits, logits === 'all' ? numTokens : 1, last)
     }
     const job: Job = {
       sequence,
@@ -92,11 +113,12 @@ export function runForward(
       routing,
       maxTokens: maxTokensOfStep(config, request),
       outputs: (numTokens, last) => ({
-        logitRows: logits === 'all' ? numTokens : logits === 'last' && last ? 1 : 0,
+        logitRows: logits === 'all' ? numTokens : readsLast && last ? 1 : 0,
       }),
       onResult(result, numTokens) {
         const first = sequence.cached - numTokens
         const skip = Math.min(numTokens, Math.max(0, from - first))
+        if (checkNumerics) checkFinite(result, numTokens)
         if (result.logits && logits === 'all') rows.add('logits', result.logits, skip, numTokens)
         if (result.logits && logits === 'last') rows.add('logits', result.logits, 0, 1)
         trace.add(pickTrace(result, hiddenStates, routing), skip, numTokens)
@@ -123,6 +145,15 @@ export function runForward(
       job.onError(error)
     }
   })
+}
+
+/** The rows of `values` are those of the positions that end with `last`. */
+function checkRows(what: string, values: Float32Array, rows: number, last: number): void {
+  const at = values.findIndex((value) => !Number.isFinite(value))
+  if (at < 0) return
+  const width = values.length / rows
+  const position = last + 1 - rows + Math.floor(at / width)
+  notFinite('forward', `${what} at position ${position}`, `${values[at]} at index ${at % width}`)
 }
 
 /** Other jobs of the step may have asked for more than this one. */

@@ -1,4 +1,5 @@
-import { badOption, MoeError } from '../errors.ts'
+import { badOption, MoeError, notFinite } from '../errors.ts'
+import type { OptionNames } from '../option_names.ts'
 import {
   checkOptions,
   flagOption,
@@ -16,7 +17,12 @@ import {
   type GenerateResult,
   type Limits,
 } from './completion.ts'
-import { type CheckpointDefaults, resolveSampling, usesHistory } from './sampling.ts'
+import {
+  type CheckpointDefaults,
+  resolveMaxNewTokens,
+  resolveSampling,
+  usesHistory,
+} from './sampling.ts'
 import type { Job, Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
 import { TraceRows } from './trace.ts'
@@ -52,17 +58,28 @@ function readStopIds(stopIds: unknown, vocabSize: number): ReadonlySet<number> {
   return new Set(readList(stopIds, (id) => numberOption('stopIds', id, range), bad))
 }
 
+const optionNames: OptionNames<GenerateOptions> = {
+  maxNewTokens: true,
+  stop: true,
+  stopIds: true,
+  ...{ temperature: true, topK: true, topP: true, minP: true },
+  ...{ repetitionPenalty: true, presencePenalty: true, frequencyPenalty: true },
+  seed: true,
+  logprobs: true,
+  routing: true,
+  signal: true,
+}
+
 /** Checks the options of a generation and fills in the defaults. */
 export function resolveGenerateOptions(
   options: GenerateOptions,
   { checkpointDefaults: defaults, tokenizer, stopIds: modelStopIds, vocabSize }: GenerateContext,
 ): GenerateRequest {
-  checkOptions('generate', options)
+  checkOptions('generate', options, optionNames)
   const { maxNewTokens, logprobs, stop, stopIds, routing, signal } = options
-  const length = maxNewTokens ?? defaults.maxNewTokens ?? 256
   return {
     sampling: resolveSampling(options, defaults),
-    maxNewTokens: numberOption('maxNewTokens', length, { min: 1, whole: true }),
+    maxNewTokens: resolveMaxNewTokens(maxNewTokens, defaults),
     stops: readStops(stop ?? [], tokenizer !== undefined),
     stopIds: readStopIds(stopIds ?? modelStopIds, vocabSize),
     top: numberOption('logprobs', logprobs ?? 0, { min: 0, max: maxLogprobs, whole: true }),
@@ -165,6 +182,12 @@ export async function runGenerate(
         const skip = Math.min(numTokens, Math.max(0, from - (sequence.cached - numTokens)))
         if (routing) trace.add({ routing: result.routing ?? [] }, skip, numTokens)
         if (!result.sampled) return true
+        const { nonFinite } = result.sampled
+        if (nonFinite >= 0) {
+          const position = sequence.ids.length - 1
+          const what = `logits at position ${position}`
+          notFinite('generate', what, `NaN or infinity for token id ${nonFinite}`)
+        }
         const more = completion.accept(result.sampled)
         sequence.append(completion.ids.slice(sequence.ids.length - promptLength))
         if (more) return true

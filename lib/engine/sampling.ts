@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto'
+import { MoeError } from '../errors.ts'
 import { numberOption } from '../options.ts'
 import type { Json } from '../weights/json.ts'
 
@@ -39,49 +40,78 @@ export interface CheckpointDefaults extends SamplingOptions {
   maxNewTokens?: number | undefined
 }
 
-/** The defaults in generation_config.json; sampling values count only with do_sample. */
+interface Range {
+  min: number
+  max?: number
+  whole?: boolean
+}
+type Name = Exclude<keyof CheckpointDefaults, 'seed'>
+
+const penalty = { min: -1e3, max: 1e3 }
+const share = { min: 0, max: 1 }
+const ranges: { readonly [name in Name]: Range } = {
+  maxNewTokens: { min: 1, whole: true },
+  temperature: { min: 0, max: 1e4 },
+  topK: { min: 0, max: 0x7fffffff, whole: true },
+  topP: share,
+  minP: share,
+  repetitionPenalty: { min: 1e-3, max: 1e3 },
+  presencePenalty: penalty,
+  frequencyPenalty: penalty,
+}
+
+/**
+ * The defaults in generation_config.json; sampling values count only with do_sample.
+ *
+ * @throws {MoeError} ERR_MOE_CHECKPOINT naming the key, so that no caller is blamed for it
+ */
 export function checkpointDefaults(json: Json): CheckpointDefaults {
-  const number = (key: string) =>
-    typeof json[key] === 'number' ? (json[key] as number) : undefined
+  const read = (key: string, name: Name): number | undefined => {
+    const value = json[key] ?? undefined
+    if (value === undefined) return undefined
+    try {
+      return numberOption(key, value, { ...ranges[name], where: 'generation_config.json' })
+    } catch (cause) {
+      throw new MoeError('ERR_MOE_CHECKPOINT', (cause as Error).message, { cause })
+    }
+  }
   const always = {
-    maxNewTokens: number('max_new_tokens'),
-    repetitionPenalty: number('repetition_penalty'),
+    maxNewTokens: read('max_new_tokens', 'maxNewTokens'),
+    repetitionPenalty: read('repetition_penalty', 'repetitionPenalty'),
   }
   if (json.do_sample !== true) return always
   return {
     ...always,
-    temperature: number('temperature') ?? 1,
-    topK: number('top_k'),
-    topP: number('top_p'),
-    minP: number('min_p'),
+    temperature: read('temperature', 'temperature') ?? 1,
+    topK: read('top_k', 'topK'),
+    topP: read('top_p', 'topP'),
+    minP: read('min_p', 'minP'),
   }
 }
+
+/** How many tokens to write at most. */
+export const resolveMaxNewTokens = (asked: unknown, defaults: CheckpointDefaults): number =>
+  numberOption('maxNewTokens', asked ?? defaults.maxNewTokens ?? 256, ranges.maxNewTokens)
 
 /** Validates the caller's options over the checkpoint's. */
 export function resolveSampling(options: SamplingOptions, defaults: SamplingOptions): Sampling {
   const { temperature, topK, topP, minP, seed } = options
   const { repetitionPenalty, presencePenalty, frequencyPenalty } = options
-  const number = (
-    name: Exclude<keyof SamplingOptions, 'seed'>,
-    value: unknown,
-    fallback: number,
-    range: { min: number; max: number; whole?: boolean },
-  ) => numberOption(name, value ?? defaults[name] ?? fallback, range)
-  const penalty = { min: -1e3, max: 1e3 }
-  const share = { min: 0, max: 1 }
+  const number = (name: Exclude<Name, 'maxNewTokens'>, value: unknown, fallback: number) =>
+    numberOption(name, value ?? defaults[name] ?? fallback, ranges[name])
   const restriction = {
-    topK: number('topK', topK, 0, { min: 0, max: 0x7fffffff, whole: true }),
-    topP: number('topP', topP, 1, share),
-    minP: number('minP', minP, 0, share),
+    topK: number('topK', topK, 0),
+    topP: number('topP', topP, 1),
+    minP: number('minP', minP, 0),
   }
   // The caller's own: a checkpoint that restricts says its temperature, too.
   const restricted = (topK ?? 0) > 0 || (topP ?? 1) < 1 || (minP ?? 0) > 0
   return {
     ...restriction,
-    temperature: number('temperature', temperature, restricted ? 1 : 0, { min: 0, max: 1e4 }),
-    repetition: number('repetitionPenalty', repetitionPenalty, 1, { min: 1e-3, max: 1e3 }),
-    presence: number('presencePenalty', presencePenalty, 0, penalty),
-    frequency: number('frequencyPenalty', frequencyPenalty, 0, penalty),
+    temperature: number('temperature', temperature, restricted ? 1 : 0),
+    repetition: number('repetitionPenalty', repetitionPenalty, 1),
+    presence: number('presencePenalty', presencePenalty, 0),
+    frequency: number('frequencyPenalty', frequencyPenalty, 0),
     seed: numberOption('seed', seed ?? randomInt(2 ** 47), { min: 0, whole: true }),
   }
 }

@@ -11,7 +11,7 @@ export type Reader = (results: Results, chunks: ScheduledChunk[], out: ChunkResu
 /** Row i of `ids` and `logprobs` belongs to the i-th chunk that samples. */
 export const readSampled =
   (width: number): Reader =>
-  ({ ids, logprobs, topIds, topLogprobs }, chunks, out) => {
+  ({ ids, logprobs, topIds, topLogprobs, nonFinite }, chunks, out) => {
     let row = 0
     for (const [c, { sample }] of chunks.entries()) {
       if (!sample) continue
@@ -19,7 +19,10 @@ export const readSampled =
         id: topIds![row * width + i]!,
         logprob: topLogprobs![row * width + i]!,
       }))
-      out[c]!.sampled = { id: ids![row]!, logprob: logprobs![row]!, top }
+      out[c]!.sampled = {
+        ...{ id: ids![row]!, logprob: logprobs![row]!, top },
+        nonFinite: nonFinite![row]!,
+      }
       row++
     }
   }

@@ -7,17 +7,22 @@ export class StopStrings {
     this.#stops = stops
   }
 
-  /** `text` is safe to show now; `held` may still turn out to be the start of a stop string. */
-  push(text: string): { text: string; held: boolean; stopped: boolean } {
+  /**
+   * `text` is safe to show now; `held`: there is more, which may still turn out to be the start of a stop string.
+   * `stop` is the one that came first.
+   */
+  push(text: string): { text: string; held: boolean; stop?: string } {
     const all = this.#held + text
-    const found = this.#stops.map((stop) => all.indexOf(stop)).filter((at) => at >= 0)
-    if (found.length > 0) {
-      this.#held = ''
-      return { text: all.slice(0, Math.min(...found)), held: false, stopped: true }
+    let first: { at: number; stop: string } | undefined
+    let keep = 0
+    for (const stop of this.#stops) {
+      const at = all.indexOf(stop)
+      if (at >= 0 && at < (first?.at ?? all.length)) first = { at, stop }
+      keep = Math.max(keep, overlap(all, stop))
     }
-    const keep = Math.max(0, ...this.#stops.map((stop) => overlap(all, stop)))
-    this.#held = all.slice(all.length - keep)
-    return { text: all.slice(0, all.length - keep), held: keep > 0, stopped: false }
+    this.#held = first ? '' : all.slice(all.length - keep)
+    if (first) return { text: all.slice(0, first.at), held: false, stop: first.stop }
+    return { text: all.slice(0, all.length - keep), held: keep > 0 }
   }
 
   /** What was held back and did not become a stop string. */

@@ -24,6 +24,8 @@ export interface SampleOutputs {
   ids: Tensor
   /** [S] f32 */
   logprobs: Tensor
+  /** [S] i32: the lowest id whose logit is NaN or infinite; -1: none is */
+  nonFinite: Tensor
   /** [S, N] i32, best first; with top */
   topIds?: Tensor | undefined
   /** [S, N] f32; with top */
@@ -37,8 +39,9 @@ export interface SampleOutputs {
  * 2019, arXiv:1909.05858, eq. 2: positive logits divided, negative multiplied), frequency and
  * presence penalty on new tokens (OpenAI), temperature, top-k, top-p (Holtzman et al. 2019,
  * arXiv:1904.09751: the smallest set whose mass reaches p), min-p (arXiv:2407.01082), one draw.
- * Temperature 0 takes the best, the lowest id among equals. NaN logits count as minus infinity.
- * `logprobs` are natural logs of the softmax of the unmodified logits.
+ * Temperature 0 takes the best, the lowest id among equals; so does top-p 0. `logprobs` are
+ * natural logs of the softmax of the unmodified logits. NaN logits count as minus infinity, so
+ * that ids are always valid; whether a row means anything is what `nonFinite` says.
  */
 export function sample(plan: Plan, inputs: SampleInputs): SampleOutputs {
   return plan.record('sample', inputs) as SampleOutputs

@@ -39,8 +39,11 @@ export interface TopKOutputs {
  * Optionally the logits are first divided by their unbiased standard deviation and multiplied by
  * `normStd` (MoE++'s logits norm; published code, from Skywork-MoE). Experts marked in
  * `givesShare` (MoE++'s zero expert in standard gating) may be chosen, then weigh 0, and the
- * others share the 1. Equal logits go to the lowest expert id. NaN counts as minus infinity, so
- * ids stay distinct and weights finite; equal logits have no spread and are not normalised.
+ * others share the 1. Equal logits go to the lowest expert id, and have no spread to normalise.
+ *
+ * NaN counts as minus infinity, so ids are always distinct and valid. A row with NaN or plus
+ * infinity has no softmax, as in the published codes: its weights are NaN, so that it shows in the
+ * logits. Minus infinity is an expert that is never chosen.
  */
 export function topK(plan: Plan, inputs: TopKInputs): TopKOutputs {
   return plan.record('topK', inputs) as TopKOutputs

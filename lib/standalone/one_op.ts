@@ -9,6 +9,8 @@ import {
   type Tensor,
   type Weight,
 } from '../native.ts'
+import type { OptionNames } from '../option_names.ts'
+import { checkOptions } from '../options.ts'
 
 /** A tensor as plain data, row-major. bf16 and f16 are bit patterns in a Uint16Array. */
 export interface ArrayTensor {
@@ -21,6 +23,11 @@ export interface ArrayTensor {
 export interface KernelOptions {
   device?: DeviceName | undefined
   threads?: number | undefined
+}
+
+const optionNames: OptionNames<KernelOptions & PlanOptions> = {
+  ...{ device: true, threads: true },
+  ...{ fuse: true, deterministic: true },
 }
 
 export const isArrayTensor = (value: unknown): value is ArrayTensor =>
@@ -46,8 +53,7 @@ export class OneOp {
   readonly #outputs: { [name: string]: Tensor } = {}
 
   constructor(where: string, options: KernelOptions & PlanOptions = {}) {
-    if (typeof options !== 'object' || options === null)
-      badOption(where, 'options', 'an object', options)
+    checkOptions(where, options, optionNames)
     const { device = 'cpu', threads, ...planOptions } = options
     if (threads !== undefined && !(Number.isInteger(threads) && threads > 0))
       badOption(where, 'threads', 'a whole number of at least 1', threads)

@@ -87,12 +87,12 @@ export class CheckedTokenizer implements Tokenizer {
   }
 
   encode(text: string, options: EncodeOptions = {}): number[] {
-    checkOptions('encode', options)
+    checkOptions('encode', options, { addSpecialTokens: true })
     return runAtOnce(this.#steps('encode', text, options.addSpecialTokens))
   }
 
   async encodeAsync(text: string, options: EncodeAsyncOptions = {}): Promise<number[]> {
-    checkOptions('encodeAsync', options)
+    checkOptions('encodeAsync', options, { addSpecialTokens: true, signal: true })
     const { addSpecialTokens, signal: given } = options
     const signal = signalOption('encodeAsync', given)
     const steps = this.#steps('encodeAsync', text, addSpecialTokens)
@@ -112,7 +112,7 @@ export class CheckedTokenizer implements Tokenizer {
     const length = typeof ids === 'object' && ids !== null ? ids.length : undefined
     if (!Number.isInteger(length) || length! < 0 || length! > maxIds)
       badOption('decode', 'ids', `a list of at most ${maxIds} token ids`, ids)
-    checkOptions('decode', options)
+    checkOptions('decode', options, { special: true })
     const special = flagOption('decode', 'special', options.special)
     const list = Array.from({ length: length! }, (_, i) => ids[i]!)
     const bad = list.findIndex((id) => !Number.isInteger(id))

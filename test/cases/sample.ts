@@ -9,9 +9,19 @@ type Row = {
   history?: number[]
   prompt?: number
   topK?: number
+  topP?: number
+  minP?: number
   temperature?: number
 }
-type Shape = { V: number; rows: Row[]; top?: number; vocabulary?: number; values?: number[] }
+type Shape = {
+  V: number
+  rows: Row[]
+  top?: number
+  vocabulary?: number
+  values?: number[]
+  /** A logit that is NaN. */
+  damaged?: number
+}
 
 export const sample: OpCase<Shape> = {
   op: 'sample',
@@ -36,17 +46,42 @@ export const sample: OpCase<Shape> = {
     },
     { V: 20, rows: [{}, {}], vocabulary: 4 }, //                             padded vocabulary
     { V: 4, rows: [{}, {}, {}], values: [2, 5, 5, 1, Number.NaN, 1, Number.NaN, 0, 3, 3, 3, 3] }, // ties, NaN
+    // The ends of the ranges that leave the best token alone, also the first of two.
+    {
+      V: 5000,
+      rows: [
+        { temperature: 1, topP: 0 },
+        { temperature: 5, topP: 1e-45 },
+        { temperature: 1, topP: 0, topK: 7 },
+        { temperature: 5, topP: 0, minP: 0.1 },
+        { temperature: 1e4, minP: 1 },
+        { temperature: 1e-40 },
+      ],
+    },
+    { V: 4, rows: [{ temperature: 1, topP: 0 }, {}], values: [1, 5, 5, 0, 5, 5, 1, 0] },
+    // Logits that are not finite, in the vocabulary and beyond it.
+    {
+      V: 4,
+      rows: [{}, { temperature: 1, topP: 0 }, { temperature: 1 }],
+      values: [
+        ...[1, Number.POSITIVE_INFINITY, 2, Number.NaN],
+        ...[Number.NEGATIVE_INFINITY, 1, 2, 0],
+        ...[Number.NaN, Number.NaN, Number.NaN, Number.NaN],
+      ],
+    },
+    { V: 9001, rows: [{}, {}, {}], damaged: 9001 + 8995, vocabulary: 8990, top: 1 },
     { V: 4, rows: [] },
   ],
-  inputs({ V, rows, top = 0, vocabulary = V, values }, random) {
+  inputs({ V, rows, top = 0, vocabulary = V, values, damaged }, random) {
     const logits = random.tensor([rows.length, V], 'f32', 2)
     if (values) logits.data = Float32Array.from(values)
+    if (damaged !== undefined) logits.data[damaged] = Number.NaN
     const history = rows.flatMap((row) => row.history ?? [])
     const ends = rows.reduce((all, row) => [...all, all.at(-1)! + (row.history?.length ?? 0)], [0])
     const options = rows.flatMap((r) => [
       r.temperature ?? 0,
-      1,
-      0,
+      r.topP ?? 1,
+      r.minP ?? 0,
       r.repetition ?? 1,
       r.presence ?? 0,
       r.frequency ?? 0,
@@ -69,6 +104,10 @@ export const sample: OpCase<Shape> = {
     const logprobs: number[] = []
     const topIds: number[] = []
     const topLogprobs: number[] = []
+    const given = toF64(logits)
+    const nonFinite = rows.map((_, s) =>
+      given.subarray(s * V, s * V + V).findIndex((z) => !Number.isFinite(z)),
+    )
     for (const [s, row] of rows.entries()) {
       const z = Array.from(all.subarray(s * V, s * V + V))
       const best = Math.max(...z)
@@ -96,7 +135,7 @@ export const sample: OpCase<Shape> = {
           (row.frequency ?? 0) * added.filter((a) => a === id).length
       const id = order(changed)[0]!
       ids.push(id)
-      logprobs.push(z[id]! - logTotal)
+      logprobs.push(given[s * V + id]! - logTotal)
     }
     const numbers = (list: number[]) => ({
       value: Float64Array.from(list),
@@ -105,6 +144,7 @@ export const sample: OpCase<Shape> = {
     return {
       ids: { exact: ids },
       logprobs: numbers(logprobs),
+      nonFinite: { exact: nonFinite },
       ...(top > 0 && { topIds: { exact: topIds }, topLogprobs: numbers(topLogprobs) }),
     }
   },

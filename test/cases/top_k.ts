@@ -39,8 +39,9 @@ export function chooseExperts(
       kind === 'softmax'
         ? z.reduce((sum, _, e) => sum + mass(e), 0)
         : share.reduce((a, b) => a + b, 0)
+    const undefinedSoftmax = row.some((v) => Number.isNaN(v) || v === Number.POSITIVE_INFINITY)
     ids.push(...chosen)
-    weights.push(...share.map((s) => s / total))
+    weights.push(...share.map((s) => (undefinedSoftmax ? Number.NaN : s / total)))
   }
   const rows = new Array<number>(T * K).fill(-1)
   const offsets = [0]
@@ -79,6 +80,9 @@ export const topK: OpCase<Shape> = {
       values: [Number.NaN, 1, Number.NaN, 0, Number.NaN, Number.NaN, Number.NaN, Number.NaN],
     },
     { T: 1, E: 4, K: 2, values: [Number.POSITIVE_INFINITY, 1, 2, Number.NEGATIVE_INFINITY] },
+    { T: 1, E: 4, K: 2, values: [Number.NEGATIVE_INFINITY, 1, 2, Number.NEGATIVE_INFINITY] }, // experts out of reach
+    { T: 2, E: 4, K: 2, kind: 'softmax', normStd: 1, values: [1, 2, Number.NaN, 3, 1, 2, 3, 4] },
+    { T: 2, E: 4, K: 2, zero: true, values: [1, 2, Number.NaN, 3, 1, 2, 3, 4] },
     { T: 1, E: 3, K: 2, zero: true, values: [-300, -400, 300] }, //               the zero expert's partner underflows
     { T: 300, E: 7, K: 2, kinds: ['zero', 'ffn', 'copy', 'ffn', 'ffn', 'constant', 'ffn'] }, // any order
     { T: 5, E: 2, K: 1, kinds: ['zero', 'copy'] }, //                             no FFN expert at all

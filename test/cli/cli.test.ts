@@ -1,5 +1,5 @@
-import { spawn } from 'node:child_process'
-import { rmSync, writeFileSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { native } from '../../lib/native.ts'
@@ -161,7 +161,13 @@ describe('moe-native', () => {
   it.each<[string, string[], number, RegExp]>([
     ['an unknown command', ['nonsense'], 2, /unknown command 'nonsense'/],
     ['a name every object has', ['constructor'], 2, /unknown command/],
-    ['an unknown option', ['generate', '--nonsense'], 2, /--nonsense/],
+    ['a misspelt command', ['generat'], 2, /unknown command 'generat'; did you mean generate\?/],
+    ['help for no command', ['help', 'nonsense'], 2, /unknown command 'nonsense'/],
+    ['an unknown option', ['generate', '--nonsense'], 2, /unknown option '--nonsense'\n/],
+    ['a misspelt option', ['generate', '--topp', '1'], 2, /'--topp'; did you mean --top-p\?/],
+    ['an option without its value', ['generate', '--seed'], 2, /--seed/],
+    ['an argument too many', ['info', 'x'], 2, /'x'/],
+    ['spaces for a number', ['generate', '-t', ' '], 2, /--temperature must be a number, got ' '/],
     [
       'a number that is none',
       ['generate', '-t', 'hot'],
@@ -173,13 +179,22 @@ describe('moe-native', () => {
     ['a dtype bench has not', ['bench', '--dtype', 'auto'], 2, /--dtype must be bf16 \| f32/],
     ['a table that is none', ['info', '--rope-table', 'x'], 2, /--rope-table must be published/],
     ['logits that are none', ['forward', '--ids', '1', '--logits', 'x'], 2, /--logits must be all/],
-    ['sampling that is wrong', ['generate', '--top-p', '2'], 1, /ERR_MOE_OPTION generate: topP/],
+    ['sampling that is wrong', ['generate', '--top-p', '2'], 2, /: --top-p must be .* got 2\n/],
+    ['no new tokens', ['generate', '-n', '0'], 2, /: --max-new-tokens must be .* 1, got 0\n/],
+    ['half a thread', ['generate', '--threads', '1.5'], 2, /: --threads must be a whole number/],
+    ['a device that is none', ['info', '-d', 'tpu'], 2, /: --device must be .* got "tpu"/],
+    ['too many logprobs', ['generate', '--logprobs', '21'], 2, /: --logprobs must be /],
+    ['a stop id that is none', ['generate', '--stop-ids', '9999'], 2, /: --stop-ids must be /],
+    ['no model', ['info', '-m', ''], 2, /: --model must be the path of a folder/],
+    ['an op that is none', ['bench', 'x'], 2, /op must be one of/],
+    ['a model that bench has not', ['bench', '--models', 'x'], 2, /: --models must be one of/],
+    ['a hub id', ['info', '-m', 'org/name'], 1, /ERR_MOE_CHECKPOINT .*hf download org\/name/],
     ['ids that are none', ['forward', '--ids', '1,x'], 2, /--ids must be token ids/],
     ['no ids', ['forward'], 2, /--ids must be given/],
     ['a prompt and ids', ['generate', '-p', 'x', '--ids', '1'], 2, /not both/],
     ['convert without a target', ['convert', 'x'], 2, /needs DIR and OUT/],
     ['a folder that is missing', ['info', '-m', '/no/such/folder'], 1, /ERR_MOE_CHECKPOINT/],
-    ['an id beyond the vocabulary', ['forward', '--ids', '99999'], 1, /ERR_MOE_OPTION/],
+    ['an id beyond the vocabulary', ['forward', '--ids', '99999'], 2, /: --ids must be a token id/],
     ['a GPU that is not there', ['generate', '-d', 'cuda'], 1, /ERR_MOE_CUDA_UNAVAILABLE/],
   ])('%s fails with a message', async (_, args, code, message) => {
     const ended = await cli(...args)
@@ -188,11 +203,81 @@ describe('moe-native', () => {
   })
 
   it('a failure with --json is one object, too', async () => {
-    const { code, value } = await json('forward', '--ids', '99999')
+    const { code, value } = await json('info', '-m', '/no/such/folder')
     expect(code).toBe(1)
     expect(value.error).toMatchObject({
-      code: 'ERR_MOE_OPTION',
-      message: expect.stringMatching(/ids\[0\]/),
+      code: 'ERR_MOE_CHECKPOINT',
+      message: expect.stringMatching(/folder must exist/),
     })
+  })
+
+  it.each([[['generate', '-n', '0']], [['forward', '--ids', '99999']], [['nonsense']]])(
+    'a wrong command line prints nothing on standard output, with --json either: %j',
+    async (args) => {
+      expect(await cli(...args, '--json')).toMatchObject({ code: 2, stdout: '' })
+    },
+  )
+
+  it.each(['--version', '-v'])('%s', async (flag) => {
+    const { version } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8'))
+    expect(await cli(flag)).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
+  })
+
+  it.each(['generate', 'forward', 'info', 'convert', 'bench'])(
+    'help %s is its --help',
+    async (name) => {
+      const help = await cli('help', name)
+      expect(help).toEqual(await cli(name, '--help'))
+      expect(help.stdout).toMatch(new RegExp(`moe-native ${name}`))
+    },
+  )
+
+  it('help alone is --help', async () => {
+    expect(await cli('help')).toEqual(await cli('--help'))
+  })
+})
+
+describe.skipIf(process.platform !== 'linux')('moe-native as a Unix command', () => {
+  const shell = (line: string) =>
+    spawnSync('bash', ['-c', line], {
+      encoding: 'utf8',
+      env: { ...process.env, MOE: `${process.execPath} ${root}/dist/cli/main.js` },
+    })
+
+  it.each([
+    ['generate', '$MOE generate -n 200 --ignore-eos | head -n 1'],
+    ['forward', '$MOE forward --ids 1,2,3,4,5,6,7,8 --logits all --routing --json | head -c 20'],
+    ['help', '$MOE --help | true'],
+  ])('%s ends in silence when its reader leaves', (_, line) => {
+    const { stderr } = shell(line)
+    expect(stderr.replace(/^\d+ prompt tokens.*\n/m, '')).toBe('')
+  })
+
+  it('says that standard output cannot be written', () => {
+    if (!existsSync('/dev/full')) return
+    const { status, stderr } = shell('$MOE info > /dev/full')
+    expect([status, stderr]).toEqual([
+      1,
+      'moe-native: standard output must be writable, got ENOSPC\n',
+    ])
+  })
+
+  it.each([[[]], [['--json']]])('SIGINT ends with 130: generate %j', async (flags) => {
+    const ids = Array.from({ length: 1500 }, (_, i) => i).join()
+    const args = ['generate', '--ids', ids, '-n', '2000', '--ignore-eos', '--max-tokens', '4096']
+    const child = spawn(process.execPath, [`${root}/dist/cli/main.js`, ...args, ...flags])
+    const out = { stdout: '', stderr: '' }
+    for (const name of ['stdout', 'stderr'] as const)
+      child[name].setEncoding('utf8').on('data', (text) => (out[name] += text))
+    // With --json nothing is seen of the work, but the addon in the list of mapped files.
+    const working = () =>
+      flags.length === 0
+        ? out.stdout !== ''
+        : readFileSync(`/proc/${child.pid}/maps`, 'utf8').includes('moe_native.node')
+    while (!working()) await new Promise((resolve) => setTimeout(resolve, 20))
+    child.kill('SIGINT')
+    const code = await new Promise((resolve) => child.once('close', resolve))
+    expect([code, out.stderr]).toEqual([130, 'moe-native: interrupted\n'])
+    if (flags.length > 0) expect(out.stdout).toBe('')
   })
 })

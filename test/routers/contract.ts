@@ -95,14 +95,16 @@ export function routerContract(c: RouterCase): void {
       for (const t of range(3)) expect(Array.from(ids.subarray(t * K, t * K + K))).toEqual(range(K))
     })
 
-    it('NaN and huge inputs still give distinct ids in range', async () => {
+    it('NaN and huge inputs still give distinct ids in range; NaN shows in the weights', async () => {
       const x = rows(3, 2, 1e4)
       x.fill(Number.NaN, 0, H)
-      const { ids } = await route(await c.make(false), x, H)
+      const { ids, weights } = await route(await c.make(false), x, H)
       for (const t of range(3)) {
         const chosen = Array.from(ids.subarray(t * K, t * K + K))
         expect(new Set(chosen).size).toBe(K)
         expect(chosen.every((e) => e >= 0 && e < E)).toBe(true)
+        const share = Array.from(weights.subarray(t * K, t * K + K))
+        expect(share.every((w) => (t === 0 ? Number.isNaN(w) : Number.isFinite(w)))).toBe(true)
       }
     })
 
