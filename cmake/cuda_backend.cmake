@@ -30,7 +30,7 @@ set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20") # which CMake 3.25 does n
 file(GLOB MOE_CUDA_SOURCES CONFIGURE_DEPENDS cuda/*.cu cuda/*/*.cu)
 add_library(moe_cuda SHARED ${MOE_CUDA_SOURCES})
 target_include_directories(moe_cuda PRIVATE cuda/device cuda csrc)
-# The launcher keeps what ptxas says beside each object, for scripts/cuda_gates.mjs. 20012: defaulted
+# The launcher keeps what ptxas says beside each object, for test/support/cuda_gates.ts. 20012: defaulted
 # functions of host types need no __device__.
 set_target_properties(moe_cuda PROPERTIES CUDA_STANDARD 20 CUDA_EXTENSIONS OFF CUDA_SEPARABLE_COMPILATION OFF CUDA_VISIBILITY_PRESET hidden
   CUDA_COMPILER_LAUNCHER "${CMAKE_CURRENT_SOURCE_DIR}/scripts/keep_ptxas_log.sh")

@@ -62,7 +62,7 @@ step('tests', 'mma-sync', (name) =>
   tests(name, ops('.*(linear|grouped_gemm)'), { MOE_CUDA_CAPABILITY: '80' }),
 )
 step('tests', 'ops', (name) => tests(name, ops()))
-step('tests', 'absorbed', (name) => tests(name, ['test/cuda/absorbed.test.ts']))
+step('tests', 'fused', (name) => tests(name, ['test/cuda/fusion.test.ts']))
 step('tests', 'models', (name) => tests(name, models))
 step('tests', 'devices', (name) => tests(name, ['test/cuda/device.test.ts']))
 for (const tool of ['memcheck', 'racecheck'])

@@ -3,7 +3,7 @@
 # Builds a second tree and puts it in the place of the ordinary addon until the tests have run.
 set -euo pipefail
 tests=("$@")
-[ $# -gt 0 ] || tests=(test/ops.test.ts test/models test/engine test/weights test/boundary/native.test.ts test/cuda/device.test.ts test/cuda/absorbed.test.ts)
+[ $# -gt 0 ] || tests=(test/ops.test.ts test/models test/engine test/weights test/boundary/native.test.ts test/cuda/device.test.ts test/cuda/fusion.test.ts)
 cd "$(dirname "$0")/.."
 trap 'rm -f build/Release/moe_native.node; node scripts/build_native.mjs' EXIT
 rm -f build/Release/moe_native.node

@@ -73,6 +73,11 @@ describe('layers', () => {
     const asks = (file: string) => /sizeof\(\w+\) [!=]= /.test(readFileSync(file, 'utf8'))
     expect(files('csrc').filter((file) => asks(path.join(root, file)))).toEqual([])
   })
+  it('no file is longer than 400 lines', () => {
+    const lines = (file: string) => readFileSync(path.join(root, file), 'utf8').split('\n').length
+    for (const folder of ['lib', 'csrc', 'cuda'])
+      expect(files(folder).filter((file) => lines(file) > 400)).toEqual([])
+  })
   it('graphs call ops, not the addon', () => {
     const values = (file: string) =>
       [

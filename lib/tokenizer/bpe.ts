@@ -71,7 +71,7 @@ export class Bpe implements PieceModel {
         return
       }
       if (this.#cache.size === mostCached) this.#cache.clear()
-      ids = own.toArray()
+      ids = runAtOnce(own.toArray())
       this.#cache.set(text, ids)
     }
     for (const id of ids) out.push(id)
@@ -79,13 +79,14 @@ export class Bpe implements PieceModel {
 
   *#encodeLong(text: string, out: Ids): Steps<void> {
     const merging = new Merging(this.#options.merges)
+    yield* merging.reserve(text.length)
     yield* this.#merge(text, merging, new Int32Array(text.length), out)
   }
 
   /** @returns whether the ids are the same beside any neighbours */
   *#merge(text: string, merging: Merging, starts: Int32Array, out: Ids): Steps<boolean> {
     const { characters, fixed } = this.#options
-    merging.begin(text.length)
+    merging.begin()
     let count = 0
     for (let at = 0; at < text.length; count++) {
       starts[count] = at

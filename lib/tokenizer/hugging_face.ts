@@ -112,7 +112,7 @@ export class HuggingFaceTokenizer extends CheckedTokenizer {
       if (part !== undefined) first = false
     }
     if (addSpecialTokens) for (const id of this.#behind) ids.push(id)
-    return ids.toArray()
+    return yield* ids.toArray()
   }
 
   *#encodePart(text: string, first: boolean, ids: Ids): Steps<void> {

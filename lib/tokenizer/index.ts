@@ -9,7 +9,13 @@ import { pieceType, readSentencePiece, type SentencePieceModel } from './sentenc
 import { readTokenFiles, type TokenFiles } from './token_files.ts'
 import type { Tokenizer } from './tokenizer.ts'
 
-export type { EncodeAsyncOptions, EncodeOptions, TextStream, Tokenizer } from './tokenizer.ts'
+export type {
+  DecodeOptions,
+  EncodeAsyncOptions,
+  EncodeOptions,
+  TextStream,
+  Tokenizer,
+} from './tokenizer.ts'
 
 const plainToken = (id: number, content: string): AddedToken => ({
   ...{ id, content, special: true, normalized: false },
@@ -32,7 +38,8 @@ function addedTokens(files: TokenFiles, model: SentencePieceModel): Map<string, 
 function addSentinels(added: Map<string, AddedToken>, numPieces: number, count: number): void {
   for (let i = 0; i < count; i++) {
     const content = `<extra_id_${i}>`
-    if (!added.has(content)) added.set(content, plainToken(numPieces + count - 1 - i, content))
+    const token = plainToken(numPieces + count - 1 - i, content)
+    if (!added.has(content)) added.set(content, { ...token, lstrip: true, rstrip: true })
   }
 }
 
@@ -75,6 +82,7 @@ function openSentencePiece(
     eosId: idOf(files.eos ?? '</s>'),
     addBos: config.add_bos_token !== false,
     addEos: isT5 ? config.add_eos_token !== false : config.add_eos_token === true,
+    eosOnce: isT5,
     legacy: config.legacy !== false,
     addPrefixSpace: config.add_prefix_space !== false,
   }

@@ -29,21 +29,62 @@ const graphemes = new Intl.Segmenter('und', { granularity: 'grapheme' })
  * characters, and takes the shortest rule: not what SentencePiece does.
  */
 function precompiled(map: Charsmap): Normalize {
-  const rule = (text: string) => map.shortest(text, 0)?.text
-  const change = (part: string): string =>
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: ASCII
-    (/^[\x00-\x7f]*$/.test(part)
-      ? (part.match(/\r\n|[\s\S]/g) ?? [])
-      : Array.from(graphemes.segment(part), ({ segment }) => segment)
-    )
-      .map((grapheme) => {
-        const whole = Buffer.byteLength(grapheme) < 6 ? rule(grapheme) : undefined
-        return whole ?? [...grapheme].map((character) => rule(character) ?? character).join('')
-      })
-      .join('')
-  // No grapheme has a break inside of it that is followed by one of these.
-  return windowed(change, (unit) => isAscii(unit) && unit > 0x20)
+  const rule = (text: string): string => map.shortest(text, 0)?.text ?? text
+  const isRule = (text: string): boolean => map.shortest(text, 0) !== undefined
+  const ruled = [...Array(128).keys()].map((unit) => String.fromCharCode(unit)).filter(isRule)
+  const change = (grapheme: string): string =>
+    Buffer.byteLength(grapheme) < 6 && isRule(grapheme)
+      ? rule(grapheme)
+      : Array.from(grapheme, rule).join('')
+  return function* (text) {
+    let out = ''
+    let width = 64
+    for (let at = 0, count = 0; at < text.length; count++) {
+      // Before another ASCII character, one is a grapheme, but for a line end of two.
+      const ascii = asciiRun(text, at)
+      if (ascii > at) {
+        let part = text.slice(at, ascii)
+        if (ruled.some((character) => part.includes(character)))
+          part = part.replace(/\r\n|[\s\S]/g, rule)
+        out += part
+        at = ascii
+      } else {
+        // The last grapheme of a window may go on behind it.
+        const all = Array.from(graphemes.segment(text.slice(at, at + width)), (s) => s.segment)
+        const whole = at + width >= text.length ? all : all.slice(0, -1)
+        out += whole.map(change).join('')
+        at += whole.reduce((sum, { length }) => sum + length, 0)
+        width = whole.length > 0 ? 64 : 2 * width
+      }
+      if (count % 8 === 7) yield
+    }
+    return out
+  }
 }
+
+/** End of the ASCII at `at`, without a last character that something else may belong to. */
+function asciiRun(text: string, at: number): number {
+  let end = at
+  const limit = Math.min(text.length, at + 4096)
+  while (end < limit && text.charCodeAt(end) < 0x80) end++
+  return end === text.length ? end : Math.max(at, end - 1)
+}
+
+/** Replaces what a pattern matches, as it is found. */
+const replaced = (pattern: RegExp, content: string): Normalize =>
+  function* (text) {
+    let out = ''
+    for (let at = 0, count = 1; ; count++) {
+      pattern.lastIndex = at // each time: others use it while this one pauses
+      const match = pattern.exec(text)
+      if (!match) return out + text.slice(at)
+      const end = match.index + match[0].length
+      out += text.slice(at, match.index) + content
+      if (end === match.index) return out + text.slice(end).replace(pattern, () => content)
+      at = end
+      if (count % 64 === 0) yield
+    }
+  }
 
 /** The `normalizer` of a tokenizer.json, in steps; kinds that are rare in language models in one. */
 export function normalizerOf(json: Json | null): Normalize {
@@ -68,11 +109,16 @@ export function normalizerOf(json: Json | null): Normalize {
       }
     case 'Replace': {
       const from = (json.pattern as Json).String
-      if (typeof from !== 'string' || from.length !== 1) break
-      return windowed(
-        (part) => part.replaceAll(from, () => String(json.content)),
-        () => true,
-      )
+      const content = String(json.content ?? '')
+      if (typeof from === 'string' && from.length === 1)
+        return windowed(
+          (part) => part.split(from).join(content), // replaceAll would build a rope
+          () => true,
+        )
+      // The library turns an Oniguruma pattern into one of JavaScript.
+      const { pattern } = libraryParts({ normalizer: json }).normalizer as { pattern?: RegExp }
+      if (pattern) return replaced(pattern, content)
+      break
     }
     case 'NFC':
     case 'NFD':

@@ -1,4 +1,5 @@
 import type { PairTable } from './pair_table.ts'
+import type { Steps } from './slices.ts'
 
 /** Pairs of symbols that merge: `pairs` gives an index into the others. A small rank goes first. */
 export interface Merges {
@@ -75,13 +76,18 @@ export class Merging {
     this.#merges = merges
   }
 
-  /** Begins a text of at most `count` symbols; `add` them then. */
-  begin(count: number): void {
-    if (count > this.symbols.length) {
-      this.symbols = new Int32Array(count)
-      this.next = new Int32Array(count)
-      this.#previous = new Int32Array(count)
-    }
+  /** Makes room for more than 256 symbols, one table at a time: new memory is slow to come. */
+  *reserve(count: number): Steps<void> {
+    this.symbols = new Int32Array(count)
+    yield
+    this.next = new Int32Array(count)
+    yield
+    this.#previous = new Int32Array(count)
+    yield
+  }
+
+  /** Begins a text; `add` its symbols then. */
+  begin(): void {
     this.#count = 0
     this.#offered = 0
     this.#heap.size = 0

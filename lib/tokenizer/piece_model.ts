@@ -30,8 +30,18 @@ export class Ids {
     this.#unknown = unknown
   }
 
-  toArray(): number[] {
-    return Array.from(this.#ids.subarray(0, this.length))
+  get last(): number | undefined {
+    return this.length > 0 ? this.#ids[this.length - 1] : undefined
+  }
+
+  *toArray(): Steps<number[]> {
+    const out = new Array<number>(this.length)
+    for (let start = 0; start < this.length; start += 8192) {
+      const end = Math.min(this.length, start + 8192)
+      for (let i = start; i < end; i++) out[i] = this.#ids[i]!
+      yield
+    }
+    return out
   }
 
   /** An empty list that treats unknown characters alike. */

@@ -14,6 +14,8 @@ export interface SentencePieceOptions {
   eosId: number | undefined
   addBos: boolean
   addEos: boolean
+  /** A text that ends in EOS gets no other. */
+  eosOnce: boolean
   /**
    * Transformers' `legacy: true`: each part between added tokens is a text of its own, with the model's dummy
    * space. Otherwise only the very start of a text has one.
@@ -51,9 +53,11 @@ export class SentencePieceTokenizer extends CheckedTokenizer {
     const userDefined = [...model.pieces.entries()].filter(
       ([, { type }]) => type === pieceType.userDefined,
     )
-    const fixed = userDefined.length > 0 ? new Trie() : undefined
-    for (const [id, { text }] of userDefined) fixed!.set(text, id)
-    this.#normalizer = new SentencePieceNormalizer(model.normalizer, fixed)
+    const fixed = new Map(userDefined.map(([id, { text }]) => [text, id]))
+    this.#normalizer = new SentencePieceNormalizer(
+      model.normalizer,
+      fixed.size > 0 ? new Trie(fixed) : undefined,
+    )
     this.#pieces = pieceModelOf(model)
   }
 
@@ -68,7 +72,7 @@ export class SentencePieceTokenizer extends CheckedTokenizer {
     for (const part of this.#splitter.split(whole)) {
       if (part === undefined) yield
       else if (typeof part === 'string') {
-        const prefix = start && addPrefixSpace
+        const prefix = start && !legacy && addPrefixSpace
         yield* this.#encodePart(part, prefix, ids)
         start = false
       } else {
@@ -79,14 +83,15 @@ export class SentencePieceTokenizer extends CheckedTokenizer {
         start = false
       }
     }
-    if (addSpecialTokens && addEos && this.eosId !== undefined) ids.push(this.eosId)
-    return ids.toArray()
+    const ended = this.#options.eosOnce && ids.last === this.eosId
+    if (addSpecialTokens && addEos && this.eosId !== undefined && !ended) ids.push(this.eosId)
+    return yield* ids.toArray()
   }
 
   *#encodePart(text: string, prefix: boolean, ids: Ids): Steps<void> {
-    const inside = !this.#options.legacy && (prefix || text.startsWith(' '))
-    const place = this.#options.legacy ? undefined : { prefix, inside }
-    const normalized = yield* this.#normalizer.normalize(text, place)
+    const spelled = prefix ? spaceSymbol + text : text
+    const place = this.#options.legacy ? undefined : { inside: /^[ \u2581]/.test(spelled) }
+    const normalized = yield* this.#normalizer.normalize(spelled, place)
     ids.separate()
     yield* this.#pieces.encode(normalized, ids)
   }

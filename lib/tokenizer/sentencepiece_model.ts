@@ -41,7 +41,19 @@ function readPiece(bytes: Uint8Array): Piece {
     if (field === 3) piece.type = numberOf(value)
   })
   if (piece.text === '') throw new RangeError('an empty piece')
+  if (!Number.isFinite(piece.score)) throw new RangeError(`the score ${piece.score}`)
   return piece
+}
+
+/** As SentencePiece does: a normal piece may only be spelled like one that is not. */
+function checkTwice(pieces: readonly Piece[]): void {
+  const reserved: number[] = [pieceType.unknown, pieceType.control, pieceType.byte]
+  const seen = [new Set<string>(), new Set<string>()]
+  for (const { text, type } of pieces) {
+    const same = seen[reserved.includes(type) ? 1 : 0]!
+    if (same.has(text)) throw new RangeError(`the piece ${JSON.stringify(text)} twice`)
+    same.add(text)
+  }
 }
 
 /** The fields as they are; defaults are those of the proto file. */
@@ -109,6 +121,7 @@ export function readSentencePiece(label: string, bytes: Uint8Array): SentencePie
   try {
     fields = readFields(bytes)
     if (fields.pieces.length === 0) throw new RangeError('no pieces')
+    checkTwice(fields.pieces)
     unknownId = fields.pieces.findIndex(({ type }) => type === pieceType.unknown)
     byteIds = fields.byteFallback ? byteIdsOf(fields.pieces) : undefined
   } catch (cause) {

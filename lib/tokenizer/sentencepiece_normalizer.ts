@@ -13,10 +13,8 @@ export interface NormalizerSpec {
   treatWhitespaceAsSuffix: boolean
 }
 
-/** Where a part of a text stands, instead of what the model says about a whole one. */
+/** A part of a text: without the dummy space, which is for whole ones. */
 export interface Place {
-  /** Put a space in front. */
-  prefix: boolean
   /** Something stands before it: one of several spaces at the start stays. */
   inside: boolean
 }
@@ -39,7 +37,7 @@ export class SentencePieceNormalizer {
   *normalize(text: string, place?: Place): Steps<string> {
     const { escapeWhitespaces, treatWhitespaceAsSuffix: suffix } = this.#spec
     const shrink = this.#spec.removeExtraWhitespaces
-    const dummy = place?.prefix ?? this.#spec.addDummyPrefix
+    const dummy = !place && this.#spec.addDummyPrefix
     let afterSpace = shrink && !place?.inside
     let out = ''
     let onlySpaces = true
@@ -71,13 +69,13 @@ export class SentencePieceNormalizer {
       yield
     }
     if (onlySpaces && (shrink || text === '') && !place?.inside) return ''
-    if (dummy && (place || !suffix)) out = ` ${out}`
+    if (dummy && !suffix) out = ` ${out}`
     if (shrink) {
       let end = out.length
       while (out[end - 1] === ' ') end--
       out = out.slice(0, end)
     }
-    if (dummy && suffix && !place) out += ' '
+    if (dummy && suffix) out += ' '
     return out
   }
 

@@ -15,21 +15,18 @@ import { Unigram } from './unigram.ts'
 export function pieceModelOf(model: SentencePieceModel): PieceModel {
   const escapes = model.normalizer.escapeWhitespaces
   const texts = new Map<string, number>()
-  const fixed = new Trie()
-  let anyFixed = false
+  const fixed = new Map<string, number>()
   for (const [id, { text, type }] of model.pieces.entries()) {
     const unused = type === pieceType.unused && model.algorithm === 'bpe'
     if (type !== pieceType.normal && type !== pieceType.userDefined && !unused) continue
     if (escapes && text.includes(' ')) continue // such a piece is in no escaped text
     const spelled = escapes ? text.replaceAll(spaceSymbol, ' ') : text
     texts.set(spelled, id)
-    if (type !== pieceType.userDefined) continue
-    fixed.set(spelled, id)
-    anyFixed = true
+    if (type === pieceType.userDefined) fixed.set(spelled, id)
   }
   const cuts = new Cuts([...texts.keys()])
   return model.algorithm === 'bpe'
-    ? bpeOf(model, texts, { cuts, fixed: anyFixed ? fixed : undefined })
+    ? bpeOf(model, texts, { cuts, fixed: fixed.size > 0 ? new Trie(fixed) : undefined })
     : unigramOf(model, texts, cuts)
 }
 

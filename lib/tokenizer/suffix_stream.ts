@@ -35,6 +35,9 @@ export class SuffixStream implements TextStream {
     // A token without text, such as a special one, tells the decoder nothing of what stands before.
     if (text.length > given.length) this.#start = this.#done
     this.#done = this.#ids.length
-    return text.slice(given.length)
+    // Bytes at the end of `given` may have become a character.
+    let same = 0
+    while (same < given.length && text[same] === given[same]) same++
+    return text.slice(same)
   }
 }

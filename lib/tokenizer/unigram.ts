@@ -23,6 +23,8 @@ class Best {
   next = new Int32Array(0)
   /** Unknown characters that have come one after the other. */
   run = ''
+  /** The run is longer than a piece, and `run` what has not been given of it. */
+  longRun = false
 
   begin(length: number, score: number): void {
     if (this.starts.length <= length) {
@@ -41,7 +43,7 @@ const chunk = 1024
 
 /** The path of pieces with the largest sum of scores. */
 export class Unigram implements PieceModel {
-  readonly #trie = new Trie()
+  readonly #trie: Trie
   readonly #options: UnigramOptions
   readonly #rounded: boolean
   readonly #scores: Float64Array
@@ -52,10 +54,8 @@ export class Unigram implements PieceModel {
     this.#scores = new Float64Array(
       [...options.pieces.keys()].reduce((a, b) => Math.max(a, b + 1), 0),
     )
-    for (const [id, { text, score }] of options.pieces) {
-      this.#trie.set(text, id)
-      this.#scores[id] = score
-    }
+    for (const [id, { score }] of options.pieces) this.#scores[id] = score
+    this.#trie = new Trie(new Map([...options.pieces].map(([id, { text }]) => [text, id])))
   }
 
   *encode(text: string, out: Ids): Steps<void> {
@@ -67,9 +67,17 @@ export class Unigram implements PieceModel {
         if (++end % chunk === 0) yield
       score = yield* this.#encodeChunk(text.slice(start, end), score, best, out)
       start = end
-      yield
+      if (end < text.length) yield
     }
     this.#endRun(best, out)
+  }
+
+  #addUnknown(text: string, best: Best, out: Ids): void {
+    best.run += text
+    if (!best.longRun && best.run.length <= (this.#options.unknown?.text.length ?? 0)) return
+    best.longRun = true
+    out.pushUnknown(best.run)
+    best.run = ''
   }
 
   #endRun(best: Best, out: Ids): void {
@@ -77,6 +85,7 @@ export class Unigram implements PieceModel {
     if (best.run !== '' && best.run === unknown?.text) out.push(unknown.id)
     else if (best.run !== '') out.pushUnknown(best.run)
     best.run = ''
+    best.longRun = false
   }
 
   /** @returns the sum of scores with this chunk */
@@ -86,14 +95,14 @@ export class Unigram implements PieceModel {
     for (let at = 0; at < length; ) {
       const end = Math.min(length, at + chunk)
       while (at < end) at += this.#offerFrom(text, at, best)
-      yield
+      if (at < length) yield
     }
     const { next } = best
     for (let end = length; end > 0; end = best.starts[end]!) next[best.starts[end]!] = end
     for (let at = 0; at < length; at = next[at]!) {
       const id = best.ids[next[at]!]!
       const unknown = id < 0 || id === this.#options.unknown?.id
-      if (unknown) best.run += text.slice(at, next[at])
+      if (unknown) this.#addUnknown(text.slice(at, next[at]), best, out)
       else {
         this.#endRun(best, out)
         out.push(id)

@@ -2,8 +2,8 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { innerLoops } from '../../scripts/spills.mjs'
 import { root } from '../support/golden.ts'
+import { innerLoops } from '../support/spills.ts'
 
 const addon = `${root}/build/Release/moe_native.node`
 /** Object files of the kernels, of the ordinary build. */

@@ -78,6 +78,11 @@ describe('hostile calls throw MoeError and do not crash', () => {
       'ERR_MOE_OPTION',
     ],
     [
+      'a weight that nothing was packed into',
+      () => plan().record('linear', { x: f32(1, 1), weight: new Weight([1, 1], 'f32') }),
+      'ERR_MOE_OPTION',
+    ],
+    [
       'a tensor where an op expects a weight',
       () => plan().record('linear', { x: f32(1, 1), weight: f32(1, 1) }),
       'ERR_MOE_OPTION',

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { compiler, complaints, inRegisters, kernels, missing } from '../../scripts/cuda_gates.mjs'
+import { compiler, complaints, inRegisters, kernels, missing } from '../support/cuda_gates.ts'
 
 describe.skipIf(!compiler())('what the CUDA compiler says (where there is one)', () => {
   it('compiles for the oldest, the main and a newer architecture', () => {

@@ -7,6 +7,7 @@ import { describeModel } from '../../lib/models/index.ts'
 import { openTokenizer, type Tokenizer } from '../../lib/tokenizer/index.ts'
 import { copyCheckpoint, editJson, failure, temporaryFolder } from '../support/files.ts'
 import { fixture, root } from '../support/golden.ts'
+import { openAlone } from '../support/tokenizers.ts'
 
 const dir = `${root}/demo/moepp-tiny`
 const configOf = (folder: string) =>
@@ -80,7 +81,7 @@ describe('the tiny SentencePiece model', () => {
     expect((await openTokenizer(copy, configOf(dir)))!.encode('text')[0]).toBe(1) // LlamaTokenizer's default
   })
 
-  it('half a character waits; at the end it is U+FFFD', () => {
+  it('half a character waits; at the end each byte of it is U+FFFD, as in SentencePiece', () => {
     const ids = tokenizer.encode('写')
     const stream = tokenizer.stream()
     expect(
@@ -89,7 +90,29 @@ describe('the tiny SentencePiece model', () => {
         .map((id) => stream.push(id))
         .join(''),
     ).toBe('')
-    expect(stream.end()).toBe('\ufffd')
+    expect(stream.end()).toBe('\ufffd'.repeat(ids.length - 2)) // without the space and the last byte
+  })
+
+  it.each([
+    ['encode', (t: any) => t.encode(5)],
+    ['encode', (t: any) => t.encode('a', null)],
+    ['encode', (t: any) => t.encode('a', { addSpecialTokens: 'no' })],
+    ['encodeAsync', (t: any) => t.encodeAsync(undefined)],
+    ['decode', (t: any) => t.decode()],
+    ['decode', (t: any) => t.decode('text')],
+    ['decode', (t: any) => t.decode(5)],
+    ['decode', (t: any) => t.decode([1, '2'])],
+    ['decode', (t: any) => t.decode([1.5])],
+    ['decode', (t: any) => t.decode([1], { special: 1 })],
+    ['stream', (t: any) => t.stream('x')],
+    ['push', (t: any) => t.stream().push(null)],
+  ])('what is no argument for %s is a MoeError', async (where, call) => {
+    const json = await openAlone(fixture('tokenizer/gpt2.json'))
+    for (const one of [tokenizer, json]) {
+      const error = await failure(() => call(one))
+      expect(error).toMatchObject({ name: 'MoeError', code: 'ERR_MOE_OPTION' })
+      expect(error.message).toMatch(new RegExp(`^${where}: .* must be .*, got `))
+    }
   })
 
   it('an empty text has no tokens, an unknown id no text', () => {
@@ -103,8 +126,26 @@ describe('files that are no SentencePiece model', () => {
     ['empty', new Uint8Array(0), 'ERR_MOE_CHECKPOINT'],
     ['garbage', Uint8Array.of(0xff, 0xff, 0xff, 0xff), 'ERR_MOE_CHECKPOINT'],
     ['truncated', readFileSync(`${dir}/tokenizer.model`).subarray(0, 1000), 'ERR_MOE_CHECKPOINT'],
-    // One piece "a", and a trainer specification of type unigram (1).
-    ['unigram', Uint8Array.of(0x0a, 3, 0x0a, 1, 0x61, 0x12, 2, 0x18, 1), 'ERR_MOE_UNSUPPORTED'],
+    // One piece "a" of type unknown (2), and a trainer specification of type word (3).
+    [
+      'a kind of words',
+      Uint8Array.of(10, 5, 10, 1, 97, 24, 2, 18, 2, 24, 3),
+      'ERR_MOE_UNSUPPORTED',
+    ],
+    ['no unknown piece', Uint8Array.of(10, 3, 10, 1, 97, 18, 2, 24, 1), 'ERR_MOE_CHECKPOINT'],
+    ['a piece twice', Uint8Array.of(10, 3, 10, 1, 97, 10, 3, 10, 1, 97), 'ERR_MOE_CHECKPOINT'],
+    [
+      'a score that is no number',
+      Uint8Array.of(10, 8, 10, 1, 97, 21, 0, 0, 192, 127),
+      'ERR_MOE_CHECKPOINT',
+    ],
+    ['an empty piece', Uint8Array.of(10, 2, 24, 2), 'ERR_MOE_CHECKPOINT'],
+    // A normalizer whose character map is two bytes long.
+    [
+      'half a map',
+      Uint8Array.of(10, 5, 10, 1, 97, 24, 2, 26, 4, 18, 2, 0, 0),
+      'ERR_MOE_CHECKPOINT',
+    ],
   ])('%s', async (_, bytes, code) => {
     const folder = temporaryFolder()
     writeFileSync(path.join(folder, 'tokenizer.model'), bytes)

@@ -7,9 +7,11 @@ namespace moe {
 /// Weights of plain f32 or bf16 values.
 extern const Format kF32Format, kBf16Format;
 
-/// The element type of a dense format.
-constexpr DType dense_dtype(WeightFormat format) {
-  return format == WeightFormat::bf16 ? DType::bf16 : DType::f32;
+/// The element type, for code that multiplies with plain values only: throws for other formats.
+inline DType dense_dtype(WeightFormat format) {
+  if (format == WeightFormat::f32) return DType::f32;
+  if (format == WeightFormat::bf16) return DType::bf16;
+  fail(Code::unsupported, "weight: format must be f32 or bf16 on this device");
 }
 
 /// Geometry of a panel on the host. k runs slowest, so that a thread streams one contiguous range:

@@ -1,15 +1,13 @@
-// What the CUDA compiler says of the kernels, where CMake has built the CUDA backend:
-//   node scripts/cuda_gates.mjs
-// Kernels that must stay in registers spill nothing, on every architecture; no register exchange was
-// ignored and no wgmma serialised; and the PTX of the kernels that live from special instructions has
-// them. Prints one line a kernel and architecture, and what is wrong; exits with 1 if anything is.
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { root } from './golden.ts'
 
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
+// What the CUDA compiler says of the kernels, where CMake has built the CUDA backend. Kernels that must stay in registers
+// spill nothing, on every architecture; no register exchange was ignored and no wgmma serialised; and the PTX of the
+// kernels that live from special instructions has them.
+
 const tree = path.join(root, 'build-cmake', `${process.platform}-${process.arch}`)
 const logs = path.join(tree, 'CMakeFiles', 'moe_cuda.dir', 'cuda')
 
@@ -18,7 +16,7 @@ export const inRegisters =
   /gemm_few_rows|gemm_tile|gemm_warpgroups|attend|route_few|norm_linear|pair_few|combine|permute|rms_norm|top_k/
 
 /** Instructions that a kernel file is written for, in its PTX for an architecture. */
-export const instructions = [
+export const instructions: [file: string, architecture: string, pattern: RegExp][] = [
   ['gemm/gemm_warpgroup.cu', 'sm_90a', /wgmma\.mma_async\.sync\.aligned\.m64n256k16/],
   ['gemm/gemm_warpgroup.cu', 'sm_90a', /cp\.async\.bulk\.tensor\.2d/],
   ['gemm/gemm_warpgroup.cu', 'sm_90a', /setmaxnreg\.inc/],
@@ -31,18 +29,29 @@ export const instructions = [
 ]
 
 /** The CUDA compiler of the build; undefined when the backend was not built here. */
-export function compiler() {
+export function compiler(): string | undefined {
   if (!existsSync(logs)) return undefined
   const files = path.join(tree, 'CMakeFiles')
   const found = readdirSync(files)
     .map((version) => path.join(files, version, 'CMakeCUDACompiler.cmake'))
     .find((file) => existsSync(file))
-  return found && /set\(CMAKE_CUDA_COMPILER "(.+)"\)/.exec(readFileSync(found, 'utf8'))?.[1]
+  return found === undefined
+    ? undefined
+    : /set\(CMAKE_CUDA_COMPILER "(.+)"\)/.exec(readFileSync(found, 'utf8'))?.[1]
+}
+
+export interface CompiledKernel {
+  file: string
+  name: string
+  architecture: string
+  /** Bytes. */
+  spilled: number
+  registers: number
 }
 
 /** ptxas's numbers: one entry for each kernel and architecture. */
-export function kernels() {
-  return readdirSync(logs, { recursive: true })
+export function kernels(): CompiledKernel[] {
+  return (readdirSync(logs, { recursive: true }) as string[])
     .filter((file) => file.endsWith('.cu.o.log'))
     .flatMap((file) =>
       readFileSync(path.join(logs, file), 'utf8')
@@ -51,7 +60,7 @@ export function kernels() {
         .map((part) => ({
           file: file.replace(/\.o\.log$/, ''),
           name: part.slice(0, part.indexOf("'")),
-          architecture: /for '(\w+)'/.exec(part)[1],
+          architecture: /for '(\w+)'/.exec(part)![1]!,
           spilled: Number(/(\d+) bytes spill stores/.exec(part)?.[1] ?? 0),
           registers: Number(/Used (\d+) registers/.exec(part)?.[1] ?? 0),
         })),
@@ -59,8 +68,8 @@ export function kernels() {
 }
 
 /** Lines in which the compiler says that it did not do what the source asks for. */
-export function complaints() {
-  return readdirSync(logs, { recursive: true })
+export function complaints(): string[] {
+  return (readdirSync(logs, { recursive: true }) as string[])
     .filter((file) => file.endsWith('.cu.o.log'))
     .flatMap((file) =>
       readFileSync(path.join(logs, file), 'utf8')
@@ -70,11 +79,11 @@ export function complaints() {
 }
 
 /** Instructions that are missing where they must be. */
-export function missing() {
-  const nvcc = compiler()
+export function missing(): string[] {
+  const nvcc = compiler()!
   const folder = mkdtempSync(path.join(os.tmpdir(), 'moe-native-ptx-'))
-  const ptx = new Map()
-  const made = (file, architecture) => {
+  const ptx = new Map<string, string>()
+  const made = (file: string, architecture: string): string => {
     const key = `${path.basename(file)}.${architecture}`
     if (!ptx.has(key)) {
       const to = path.join(folder, `${key}.ptx`)
@@ -86,22 +95,9 @@ export function missing() {
       ])
       ptx.set(key, readFileSync(to, 'utf8'))
     }
-    return ptx.get(key)
+    return ptx.get(key)!
   }
   return instructions
     .filter(([file, architecture, pattern]) => !pattern.test(made(file, architecture)))
     .map(([file, architecture, pattern]) => `${file} for ${architecture} has no ${pattern.source}`)
-}
-
-if (import.meta.url === pathToFileURL(process.argv[1]).href) {
-  if (!compiler()) {
-    console.error('the CUDA backend was not built here: no CUDA compiler, or MOE_CUDA=OFF')
-    process.exit(1)
-  }
-  const listed = kernels().filter(({ name }) => inRegisters.test(name))
-  for (const { file, name, architecture, spilled, registers } of listed)
-    console.log(`${architecture} ${file} ${name}: ${registers} registers, ${spilled} bytes spilled`)
-  const wrong = [...complaints(), ...missing()]
-  for (const line of wrong) console.log(line)
-  if (wrong.length > 0 || listed.some(({ spilled }) => spilled > 0)) process.exitCode = 1
 }

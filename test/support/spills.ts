@@ -1,14 +1,20 @@
-// Inner loops of the GEMM kernels that touch the stack: sums that do not stay in registers.
-//   node scripts/spills.mjs OBJECT...
-// Prints one line a loop and exits with 1 when any of them spills. Needs objdump.
 import { execFileSync } from 'node:child_process'
-import { pathToFileURL } from 'node:url'
 
-const isMultiplyAdd = (line) => /vfmadd|vdpbf16ps|vfnmadd/.test(line)
-const isStack = (line) => /\(%r[sb]p/.test(line)
+// Inner loops of the GEMM kernels that touch the stack: sums that do not stay in registers. Needs objdump.
+
+export interface InnerLoop {
+  name: string
+  at: string
+  multiplyAdds: number
+  /** Accesses to the stack. */
+  stack: number
+}
+
+const isMultiplyAdd = (line: string) => /vfmadd|vdpbf16ps|vfnmadd/.test(line)
+const isStack = (line: string) => /\(%r[sb]p/.test(line)
 
 /** Innermost loops with at least `minimum` multiply-adds of the functions whose name matches. */
-export function innerLoops(object, functions = /gemm_/, minimum = 6) {
+export function innerLoops(object: string, functions = /gemm_/, minimum = 6): InnerLoop[] {
   const text = execFileSync('objdump', ['-d', '--no-show-raw-insn', object], {
     encoding: 'utf8',
     maxBuffer: 1 << 28,
@@ -33,12 +39,3 @@ export function innerLoops(object, functions = /gemm_/, minimum = 6) {
     })
   })
 }
-
-if (import.meta.url === pathToFileURL(process.argv[1]).href)
-  for (const object of process.argv.slice(2))
-    for (const loop of innerLoops(object)) {
-      console.log(
-        `${object.split('/').find((part) => part.includes('kernels_'))} ${loop.name} at ${loop.at}: ${loop.multiplyAdds} multiply-adds, ${loop.stack} stack accesses`,
-      )
-      if (loop.stack > 0) process.exitCode = 1
-    }

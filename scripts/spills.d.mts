@@ -1,5 +1,0 @@
-export function innerLoops(
-  object: string,
-  functions?: RegExp,
-  minimum?: number,
-): { name: string; at: string; multiplyAdds: number; stack: number }[]
