@@ -163,7 +163,7 @@ function varint(value) {
   }
 }
 
-/** Fields of a protobuf message: [number, wire type, value]. */
+/** Fields of a protobuf message: [number, wire type, value]; undefined when it is damaged. */
 function fieldsOf(bytes) {
   const fields = []
   let at = 0
@@ -171,14 +171,16 @@ function fieldsOf(bytes) {
     let value = 0n
     for (let shift = 0n; ; shift += 7n) {
       value |= BigInt(bytes[at] & 127) << shift
-      if (bytes[at++] < 128) return Number(value)
+      if (!(bytes[at++] >= 128)) return Number(value)
     }
   }
   while (at < bytes.length) {
     const key = number()
     const wire = key % 8
-    const size = { 1: 8, 2: wire === 2 ? number() : 0, 5: 4 }[wire]
-    const value = wire === 0 ? number() : bytes.subarray(at, (at += size))
+    const size = { 0: 0, 1: 8, 2: wire === 2 ? number() : 0, 5: 4 }[wire]
+    if (size === undefined) return undefined
+    const value = wire === 0 ? number() : bytes.subarray(at, at + size)
+    at += size
     fields.push([Math.floor(key / 8), wire, value])
   }
   return fields
@@ -198,8 +200,8 @@ const messageOf = (fields) =>
 
 /** Changes fields of a message, of messages in it (`nested` says which fields are), or bytes. */
 export function mutateMessage(random, bytes, nested) {
-  if (random.rarely(8)) return mutateBytes(random, bytes)
   const fields = fieldsOf(bytes)
+  if (!fields || random.rarely(8)) return mutateBytes(random, bytes)
   for (let n = 1 + random.below(3); n > 0 && fields.length > 0; n--) {
     // Half of the changes go to one of the last fields: the first are thousands of pieces.
     const last = Math.max(0, fields.length - 4)

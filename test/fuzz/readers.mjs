@@ -21,8 +21,8 @@ import { openSafetensors } from '../../dist/weights/safetensors.js'
 import { jsonText, mutateBytes, mutateJson, mutateMessage } from './mutate.mjs'
 
 const root = path.resolve(import.meta.dirname, '../..')
-const seed = (name) => readFileSync(path.join(root, 'test/fuzz/seeds', name))
-const json = (file) => JSON.parse(readFileSync(path.join(root, file), 'utf8'))
+const read = (file) => readFileSync(path.join(root, 'test', file))
+const json = (file) => JSON.parse(read(file).toString())
 
 // In memory where that is: each input is a file.
 const folder = mkdtempSync(
@@ -47,17 +47,7 @@ const header = {
   d: { dtype: 'U8', shape: [0, 5], data_offsets: [88, 88] },
   e: { dtype: 'F16', shape: [20], data_offsets: [88, 128] },
 }
-const words = [
-  'dtype',
-  'shape',
-  'data_offsets',
-  'F32',
-  'F64',
-  'BF16',
-  'BOOL',
-  'I32',
-  '__metadata__',
-]
+const words = `dtype shape data_offsets F32 F64 BF16 BOOL I32 __metadata__`.split(/\s+/)
 
 /** Entries lie in their file, and their bytes can be read. */
 function checkEntries(entries) {
@@ -87,6 +77,7 @@ function safetensors(random) {
 
 function openFile(bytes) {
   const file = inFolder('one.safetensors')
+  rmSync(file, { force: true }) // the old one may still be mapped
   writeFileSync(file, bytes)
   return openSafetensors([file])
 }
@@ -105,22 +96,11 @@ for (const [i, shard] of shards.entries())
 for (const outside of ['secret.safetensors', 'sharded/sub/secret.safetensors'])
   writeFileSync(inFolder(outside), oneTensor('secret'))
 const places = [
-  ...[
-    '../secret.safetensors',
-    'sub/secret.safetensors',
-    './secret.safetensors',
-    'sub',
-    '..',
-    '.',
-    '/',
-  ],
-  ...[
-    inFolder('secret.safetensors'),
-    '..\\secret.safetensors',
-    'secret.safetensors\0',
-    'config.json',
-  ],
-  ...['file:///secret.safetensors', '%2e%2e/secret.safetensors', ...shards, 'secret'],
+  ...`../secret.safetensors sub/secret.safetensors ./secret.safetensors sub .. . / secret
+  ..\\secret.safetensors config.json file:///secret.safetensors %2e%2e/secret.safetensors`.split(
+    /\s+/,
+  ),
+  ...[inFolder('secret.safetensors'), 'secret.safetensors\0', ...shards],
 ]
 
 function index(random) {
@@ -135,38 +115,18 @@ function index(random) {
   return { bytes, run }
 }
 
-const torchFiles = [seed('pytorch_model.bin'), seed('pytorch_model_zip64.bin')]
+const torchFiles = ['pytorch_model.bin', 'pytorch_model_zip64.bin'].map((name) =>
+  read(`fuzz/seeds/${name}`),
+)
 const pickled = (() => {
   const [file] = torchFiles
   const start = file.indexOf(Buffer.from([0x80, 2, 0x63]))
   return file.subarray(start, file.indexOf(Buffer.from('PK\u0003\u0004'), start))
 })()
-const opcodes = [
-  Buffer.from('cos\nsystem\n'),
-  Buffer.from('cbuiltins\neval\n'),
-  Buffer.from('ctorch\nFloatStorage\n'),
-  ...[
-    '\u0080\u0004',
-    '(',
-    ')',
-    '}',
-    'R',
-    'Q',
-    't',
-    'u',
-    's',
-    'b',
-    '0',
-    '.',
-    'e',
-    'a',
-    ']',
-    '\u0093',
-    '\u0094',
-    'i',
-    'o',
-  ].map((text) => Buffer.from(text, 'latin1')),
-]
+const globals = ['cos\nsystem\n', 'cbuiltins\neval\n', 'ctorch\nFloatStorage\n']
+const opcodes = [...globals, ...'()}RQtusb0.ea]io\u0093\u0094'].map((text) =>
+  Buffer.from(text, 'latin1'),
+)
 
 function pickle(random) {
   const bytes = mutateBytes(random, pickled, random.rarely(2) ? opcodes : [pickled])
@@ -246,21 +206,13 @@ async function checkTokenizer(dir, random) {
   }
 }
 
-const models = ['unigram.model', 'unigram-bytes.model', 'bpe-plain.model'].map(seed)
-const tokenizerConfig = json('demo/moepp-tiny/tokenizer_config.json')
+const models = ['unigram', 'unigram-bytes', 'bpe-plain'].map((name) =>
+  read(`fixtures/tokenizer/${name}.model`),
+)
+const tokenizerConfig = json('../demo/moepp-tiny/tokenizer_config.json')
 // Which fields of sentencepiece_model.proto hold messages: pieces, trainer, normalizer, self test, denormalizer.
 const messages = { 1: {}, 2: {}, 3: {}, 4: { 1: {} }, 5: {} }
-const tokenWords = [
-  '<s>',
-  '</s>',
-  '<unk>',
-  '<extra_id_3>',
-  'bos_token',
-  'content',
-  'special',
-  'lstrip',
-  'id',
-]
+const tokenWords = `<s> </s> <unk> <extra_id_3> bos_token content special lstrip id`.split(/\s+/)
 
 function tokenFolder(name) {
   const dir = inFolder(name)
@@ -282,44 +234,12 @@ function sentencepiece(random) {
   return { bytes, config, run }
 }
 
-const tokenizerJsons = ['gpt2.json', 't5.json', 'llama3.json'].map((name) => JSON.parse(seed(name)))
-const kinds = [
-  ...[
-    'type',
-    'BPE',
-    'Unigram',
-    'WordLevel',
-    'WordPiece',
-    'ByteLevel',
-    'Sequence',
-    'Split',
-    'Replace',
-    'Metaspace',
-  ],
-  ...[
-    'pattern',
-    'String',
-    'Regex',
-    'NFC',
-    'NFKD',
-    'Strip',
-    'Prepend',
-    'Lowercase',
-    'TemplateProcessing',
-    'vocab',
-  ],
-  ...[
-    'merges',
-    'byte_fallback',
-    'unk_token',
-    'ByteFallback',
-    'Fuse',
-    'Precompiled',
-    'Digits',
-    'Punctuation',
-    '\\s+',
-  ],
-]
+const tokenizerJsons = ['gpt2', 't5', 'llama3', 'splits'].map((name) =>
+  json(`fixtures/tokenizer/${name}.json`),
+)
+const kinds = `type BPE Unigram WordLevel WordPiece ByteLevel Sequence Split Replace Metaspace
+  pattern String Regex NFC NFKD Strip Prepend Lowercase TemplateProcessing vocab merges byte_fallback
+  unk_token ByteFallback Fuse Precompiled Digits Punctuation \\s+`.split(/\s+/)
 
 function tokenizerJson(random) {
   const bytes = jsonText(random, mutateJson(random, random.of(tokenizerJsons), kinds))
@@ -331,39 +251,14 @@ function tokenizerJson(random) {
   return { bytes, run }
 }
 
-const configs = [
-  ...[
-    'demo/mixtral-tiny',
-    'demo/moepp-tiny',
-    'demo/yuan-tiny',
-    'test/fixtures/golden/yuan/tiny-d-variant',
-  ],
-  ...['test/fixtures/golden/moepp/twolayer-gqa-f32', 'test/fixtures/golden/mixtral/window-f32'],
-].map((dir) => json(`${dir}/config.json`))
-const configWords = [
-  ...[
-    'linear',
-    'dynamic',
-    'llama3',
-    'yarn',
-    'default',
-    'rope_scaling',
-    'rope_parameters',
-    'type',
-    'factor',
-    'silu',
-  ],
-  ...[
-    'float32',
-    'bfloat16',
-    'mixtral',
-    'yuan',
-    'MoE++',
-    'MixtralForCausalLM',
-    'sliding_window',
-    'full_attention',
-  ],
-]
+const configs = `../demo/mixtral-tiny ../demo/moepp-tiny ../demo/yuan-tiny
+  fixtures/golden/yuan/tiny-d-variant fixtures/golden/moepp/twolayer-gqa-f32
+  fixtures/golden/mixtral/window-f32`
+  .split(/\s+/)
+  .map((dir) => json(`${dir}/config.json`))
+const configWords =
+  `linear dynamic llama3 yarn default rope_scaling rope_parameters type factor silu
+  float32 bfloat16 mixtral yuan MoE++ MixtralForCausalLM sliding_window full_attention`.split(/\s+/)
 
 function config(random) {
   const changed = mutateJson(random, random.of(configs), configWords)
