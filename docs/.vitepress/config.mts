@@ -22,6 +22,7 @@ export default defineConfig({
           { text: 'Kernels', link: '/kernels' },
           { text: 'Command line', link: '/cli' },
           { text: 'Errors', link: '/errors' },
+          { text: 'Reliability', link: '/reliability' },
           { text: 'Install problems', link: '/faq' },
         ],
       },

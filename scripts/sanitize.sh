@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# The tests of native code under sanitizers of the C++ compiler: address and undefined behaviour together, or threads.
+#   bash scripts/sanitize.sh address|thread [test files]
+# Builds a second tree and puts it in the place of the ordinary addon until the tests have run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+kind=$1
+shift
+tests=("$@")
+[ $# -gt 0 ] || tests=(test/ops.test.ts test/models test/engine test/weights test/boundary/native.test.ts test/cuda/device.test.ts test/cuda/fusion.test.ts)
+compiler=${CXX:-g++}
+
+# Node itself is not built for sanitizers: the runtime has to be there first, and leaks and races of Node are Node's own.
+case $kind in
+  address)
+    sanitizers=address,undefined
+    runtime=$("$compiler" -print-file-name=libasan.so)
+    export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+    ;;
+  thread)
+    sanitizers=thread
+    runtime=$("$compiler" -print-file-name=libtsan.so)
+    export TSAN_OPTIONS="suppressions=$PWD/scripts/sanitize_threads.txt halt_on_error=1 exitcode=66"
+    ;;
+  *)
+    echo "sanitize: the first argument must be address or thread, got $kind" >&2
+    exit 2
+    ;;
+esac
+
+trap 'rm -f build/Release/moe_native.node; node scripts/build_native.mjs' EXIT
+rm -f build/Release/moe_native.node
+MOE_SANITIZE=$sanitizers node scripts/build_native.mjs
+LD_PRELOAD=$runtime npx vitest run --project native "${tests[@]}"

@@ -1,0 +1,34 @@
+import { spawnSync } from 'node:child_process'
+import { expect, it } from 'vitest'
+import { root } from '../support/golden.ts'
+
+const readers = {
+  safetensors: 1500,
+  index: 1500,
+  pickle: 20_000,
+  zip: 800,
+  sentencepiece: 800,
+  tokenizerJson: 800,
+  config: 10_000,
+}
+
+// The first inputs of seed 1; scripts/fuzz.mjs goes on for as long as it is told.
+it.each(Object.entries(readers))('%s answers or throws a MoeError', (name, runs) => {
+  const args = ['scripts/fuzz.mjs', '--target', name, '--runs', String(runs), '--seconds', '50']
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, {
+    ...{ cwd: root, encoding: 'utf8' },
+  })
+  expect(stderr).not.toContain('finding')
+  // Some inputs are valid, or nothing behind the first check is reached.
+  const [, executions, refused] = /: (\d+) executions in .*, (\d+) refused/.exec(stdout) ?? []
+  expect(Number(executions)).toBeGreaterThan(Number(refused))
+  expect(Number(refused)).toBeGreaterThan(0)
+  expect(status).toBe(0)
+})
+
+it('a target that is none is refused', () => {
+  const args = ['scripts/fuzz.mjs', '--target', 'readers']
+  const { status, stderr } = spawnSync(process.execPath, args, { cwd: root, encoding: 'utf8' })
+  expect(stderr).toContain('fuzz: --target must be of ops, weights, safetensors')
+  expect(status).toBe(2)
+})

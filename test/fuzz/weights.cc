@@ -1,0 +1,166 @@
+// Fuzzes what turns files into weights: views of mapped files, packing from rows, GPTQ, copies and
+// tables. An Error is an answer; anything else is a finding, and so is a packed value that is not
+// the row's.
+
+#include <unistd.h>
+
+#include <fstream>
+
+#include "cpu/isa/select.h"
+#include "fuzz/choices.h"
+#include "weights/copy.h"
+#include "weights/format.h"
+#include "weights/formats/dense.h"
+#include "weights/formats/gptq.h"
+#include "weights/mapped_file.h"
+#include "weights/pack.h"
+#include "weights/rope_table.h"
+
+namespace moe::fuzz {
+namespace {
+
+CpuContext context() { return {kernels(), Pool::get(), 1}; }
+
+void demand(bool holds, const char* what) {
+  if (holds) return;
+  std::fprintf(stderr, "finding: %s\n", what);
+  std::abort();
+}
+
+/// Files of sizes that matter, made once: none, one byte, pages, pages and a rest.
+const std::vector<std::string>& files() {
+  static const std::vector<std::string> paths = [] {
+    char folder[] = "/tmp/moe-fuzz-XXXXXX";
+    demand(mkdtemp(folder), "a temporary folder");
+    std::vector<std::string> made{std::string(folder) + "/missing", folder};
+    for (const size_t bytes : {0, 1, 100, 4096, 8192, 5000}) {
+      made.push_back(std::string(folder) + "/" + std::to_string(bytes));
+      std::ofstream(made.back(), std::ios::binary) << std::string(bytes, static_cast<char>(bytes));
+    }
+    static std::string remove = std::string("rm -r ") + folder;
+    std::atexit([] { demand(std::system(remove.c_str()) == 0, "files that can be removed"); });
+    return made;
+  }();
+  return paths;
+}
+
+void map_files(Choices& c) {
+  std::vector<std::string> parts;
+  for (int64_t i = c.between(1, 4); i > 0; --i)
+    parts.push_back(files()[static_cast<size_t>(c.between(c.rarely(32) ? 0 : 2, 7))]);
+  const auto file = MappedFile::open(parts);
+  Shape shape;
+  for (int64_t rank = c.between(0, 4); rank > 0; --rank)
+    shape.push(c.rarely(16) ? c.between(0, int64_t{1} << 40) : c.between(0, 90));
+  const auto end = static_cast<int64_t>(file->bytes());
+  const auto at =
+      static_cast<size_t>(c.rarely(16) ? c.between(INT64_MIN, INT64_MAX) : c.between(-2, end + 2));
+  const Tensor tensor = file->tensor(at, shape, c.one_of<DType>());
+  demand(at + tensor.bytes() <= file->bytes(), "a view inside its file");
+  unsigned sum = 0;
+  for (size_t i = 0; i < tensor.bytes(); ++i)
+    sum += static_cast<unsigned>(tensor.as<std::byte>()[i]);
+  demand(sum % 2 < 2, "bytes that can be read");
+  release_pages(tensor);
+}
+
+/// The value at a row and column of a packed weight.
+float value_of(const Weight& weight, int64_t row, int64_t k) {
+  const PanelGrid grid(weight.N, weight.gate_up);
+  for (int64_t p = 0; p < grid.panels; ++p)
+    for (int64_t place = 0; place < kPanel; ++place) {
+      if (grid.row_at(p, place, kPanel) != row) continue;
+      const std::byte* panel =
+          weight.data() +
+          static_cast<size_t>(p) * packing_of(weight, nullptr).panel_bytes(weight.K);
+      if (weight.format == WeightFormat::f32)
+        return load_float(panel + 4 * (k * kPanel + place), DType::f32);
+      return load_float(panel + 4 * (k / 2 * kPanel + place) + k % 2 * 2, DType::bf16);
+    }
+  return NAN;
+}
+
+void pack_rows(Choices& c) {
+  constexpr DType kDTypes[] = {DType::f32, DType::bf16, DType::f16};
+  const bool gate_up = c.rarely(3);
+  const int64_t N = c.between(0, 140) * (gate_up ? 2 : 1), K = c.between(0, 40);
+  const Weight out = make_weight(N, K, c.one_of_formats(), gate_up, nullptr);
+  std::vector<RowRun> runs;
+  for (int64_t left = N; left > 0 && runs.size() < 6;) {
+    const int64_t rows = c.between(1, 90), start = c.between(0, rows - 1);
+    const int64_t count = std::min(left, c.between(0, rows - start));
+    RowRun run{c.tensor({rows, K}, kDTypes[c.between(0, 2)]), start, count};
+    if (c.rarely(32)) run.start += c.between(-2, 90);
+    if (c.rarely(32)) run.count = c.between(-2, 90);
+    if (run.source && run.source.row_stride != K) continue;  // files have no slices
+    left -= run.count;
+    runs.push_back(run);
+  }
+  pack(context(), out, runs);
+  if (N == 0 || K == 0) return;
+  const int64_t row = c.between(0, N - 1), k = c.between(0, K - 1);
+  int64_t in_run = row;
+  size_t which = 0;
+  while (in_run >= runs[which].count) in_run -= runs[which++].count;
+  const Tensor& source = runs[which].source;
+  const int64_t element = (runs[which].start + in_run) * K + k;
+  float expected =
+      load_float(source.as<std::byte>() + static_cast<size_t>(element) * dtype_bytes(source.dtype),
+                 source.dtype);
+  if (out.format == WeightFormat::bf16 && source.dtype != DType::bf16)
+    expected = to_float(to_bf16(expected));
+  const float got = value_of(out, row, k);
+  demand(got == expected || (std::isnan(got) && std::isnan(expected)), "the row's value, packed");
+}
+
+void unpack_gptq(Choices& c) {
+  const int bits = c.rarely(16) ? static_cast<int>(c.between(-1, 33)) : c.rarely(2) ? 4 : 8;
+  const int64_t per_word = bits > 0 ? 32 / bits : 8, groups = c.between(0, 4);
+  const int64_t num_in = c.between(0, 5) * per_word + (c.rarely(16) ? c.between(0, 9) : 0);
+  const int64_t num_out = c.between(0, 5) * per_word + (c.rarely(16) ? c.between(0, 9) : 0);
+  const int64_t word = std::max<int64_t>(per_word, 1);
+  const Gptq source{c.tensor({num_in / word, num_out}, DType::i32),
+                    c.tensor({groups, num_out / word}, DType::i32),
+                    c.tensor({groups, num_out}, c.rarely(2) ? DType::f16 : DType::f32),
+                    c.tensor({num_in}, DType::i32)};
+  if (c.rarely(2) && source.g_idx)
+    for (size_t i = 0; i < source.g_idx.bytes() / 4; ++i)
+      source.g_idx.as<int32_t>()[i] =
+          static_cast<int32_t>(c.between(0, std::max<int64_t>(groups - 1, 0)));
+  for (const Tensor& part : {source.qweight, source.qzeros, source.scales})
+    if (part && !part.contiguous()) return;  // files have no slices
+  Tensor out = c.exact({num_out, num_in}, c.activation());
+  dequantize(context(), source, bits, out);
+}
+
+void copy(Choices& c) {
+  constexpr DType kDTypes[] = {DType::f32, DType::bf16, DType::f16};
+  const Tensor source = c.tensor({c.between(0, 9), c.between(0, 40)}, kDTypes[c.between(0, 2)]);
+  if (source && !source.contiguous()) return;  // files have no slices
+  if (c.rarely(2)) {
+    Tensor out = make_tensor({c.between(0, 400)}, DType::f32);
+    return copy_to_f32(source, out, c.between(-2, 400));
+  }
+  Tensor out = c.tensor(source ? source.shape : Shape{1}, source ? source.dtype : DType::f32);
+  if (out && source && out.contiguous()) copy_rows(source, out);
+}
+
+void make_table(Choices& c) {
+  Tensor out = c.tensor({c.between(0, 20), c.between(0, 40)}, DType::f32);
+  rope_table(out, c.real(), c.real(), static_cast<RopeRounding>(c.between(0, 2)));
+}
+
+}  // namespace
+}  // namespace moe::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace moe::fuzz;
+  if (size == 0) return 0;
+  constexpr void (*kTargets[])(Choices&) = {map_files, pack_rows, unpack_gptq, copy, make_table};
+  Choices choices(data + 1, size - 1);
+  try {
+    kTargets[data[0] % std::size(kTargets)](choices);
+  } catch (const moe::Error&) {
+  }
+  return 0;
+}

@@ -1,0 +1,20 @@
+// Runs one reader's target: input number i is a function of the seed and i.
+import { parentPort, workerData } from 'node:worker_threads'
+import { MoeError } from '../../dist/errors.js'
+import { Random } from './mutate.mjs'
+import { targets } from './readers.mjs'
+
+const { name, seed, first, end, seconds, progress } = workerData
+const until = performance.now() + seconds * 1000
+for (let i = first; i < end && performance.now() < until; i++) {
+  progress[0] = i
+  const random = new Random(Math.imul(seed, 0x9e3779b1) ^ i)
+  try {
+    await targets[name](random).run()
+  } catch (error) {
+    if (!(error instanceof MoeError)) throw error
+    progress[1]++
+  }
+  progress[0] = i + 1
+}
+parentPort.unref()
