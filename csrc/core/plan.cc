@@ -58,6 +58,14 @@ void Plan::output(const std::string& name, const Tensor& tensor) {
   tensor.slot->keep = true;
 }
 
+void Plan::check_sizes(const char* op, const std::vector<Access>& accesses) {
+  for (const auto& [tensor, writes] : accesses)
+    for (int i = 1; i < tensor.shape.rank(); ++i)
+      if (tensor.dim(i) == 0)
+        fail(Code::shape, op, ": sizes must be at least 1, but for the first, got ",
+             tensor.shape.text());
+}
+
 void Plan::add(Node node) {
   open("ops");
   for (const auto& [tensor, writes] : node.accesses)

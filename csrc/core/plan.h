@@ -94,6 +94,7 @@ class Plan {
   /// Checks `op`, makes its outputs and appends it.
   template <class Op>
   const Op& record(Op op) {
+    check_sizes(Op::kName, accesses_of(op));
     op.check();
     if constexpr (requires { op.check_gpu(); })
       if (device()) op.check_gpu();
@@ -135,6 +136,8 @@ class Plan {
  private:
   Tensor empty(const Shape& shape, DType dtype);
   Tensor view(const std::shared_ptr<Buffer>& buffer, const Shape& shape, DType dtype);
+  /// No tensor has rows of nothing: ops divide by sizes, and nothing else bounds how many rows.
+  static void check_sizes(const char* op, const std::vector<Access>& accesses);
   void add(Node node);
   void open(const char* what) const;
   void lay_out();
