@@ -257,6 +257,7 @@ Napi::Value FileHandle::read(const Napi::CallbackInfo& info) {
     const Tensor view = file_->tensor(offset, {length}, DType::u8);
     auto copy = Napi::Uint8Array::New(info.Env(), static_cast<size_t>(length));
     std::memcpy(copy.Data(), view.as<std::byte>(), static_cast<size_t>(length));
+    file_->verify();
     return copy;
   });
 }

@@ -146,7 +146,8 @@ class Plan {
   Arena arena_;
   Options options_;
   std::vector<std::shared_ptr<Slot>> slots_;
-  std::vector<Node> nodes_;  // they keep weights and inputs alive
+  std::vector<std::shared_ptr<Slot>> borrowed_;  // in memory of others, one an owner
+  std::vector<Node> nodes_;                      // they keep weights and inputs alive
   std::vector<MoeKernel> kernels_;
   std::map<std::string, Tensor> inputs_;
   std::vector<std::pair<std::string, Tensor>> outputs_;
