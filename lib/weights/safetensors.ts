@@ -39,8 +39,8 @@ function damaged(label: string, what: string, expected: string, got: unknown): n
   throw new MoeError('ERR_MOE_CHECKPOINT', `${label}: ${what} must be ${expected}, got ${got}`)
 }
 
-/** A name of a file's, for a message. */
-const short = (name: string): string => (name.length > 200 ? `${name.slice(0, 200)}…` : name)
+/** A name out of a file, for a message. */
+export const short = (name: string): string => (name.length > 200 ? `${name.slice(0, 200)}…` : name)
 
 const isSize = (value: unknown): value is number =>
   typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
