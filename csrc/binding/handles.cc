@@ -63,7 +63,7 @@ Tensor tensor_from(const Napi::TypedArray& array, const Shape& shape, DType dtyp
   if (array.ElementSize() != dtype_bytes(dtype) ||
       static_cast<int64_t>(array.ElementLength()) != shape.count())
     fail(Code::shape, "tensor: data must have ", shape.count(), " elements of ", dtype_bytes(dtype),
-         " bytes, got ", array.ElementLength(), " of ", array.ElementSize());
+         " bytes, got ", array.ElementLength(), " of ", int{array.ElementSize()});
   if (array.TypedArrayType() != array_of(dtype))
     fail(Code::dtype, "tensor: data must be the typed array of ", dtype_name(dtype));
   Tensor tensor = make_tensor(shape, dtype, device);

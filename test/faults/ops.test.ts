@@ -56,11 +56,36 @@ describe.each([{ device: 'cpu' }, ...gpus.slice(0, 1)])('$device', ({ device }) 
       'ERR_MOE_SHAPE',
     ],
     ['rows of nothing', ['rmsNorm', { x: endless, weight: f(0), eps: 1e-5 }], 'ERR_MOE_SHAPE'],
-    ['rows of nothing to multiply', ['linear', { x: endless, weight: f(8, 0) }], 'ERR_MOE_SHAPE'],
+    ['rows of nothing to multiply', ['linear', { x: endless, weight: f(8, 0) }], 'ERR_MOE_OPTION'],
   ])('%s', async (_, [op, inputs], code) => {
     const run = (kernels as any)[op as string]
     const error = await failure(() => run(inputs, { device }))
     expect(error).toMatchObject({ name: 'MoeError', code })
+  })
+
+  it('what is shared or changed meanwhile is what it was at the call', async () => {
+    const rows = new Int32Array(new SharedArrayBuffer(4))
+    const weight = f(256, 256)
+    const x = { data: new Float32Array(256).fill(1), shape: [1, 256] }
+    const offsets = { data: new Int32Array([0, 1]), shape: [2] }
+    const running = kernels.groupedGemm(
+      { x, offsets, weights: [weight], rows: { data: rows, shape: [1, 1] } },
+      { device } as any,
+    )
+    rows[0] = 1e9
+    offsets.data[1] = 1e9
+    expect((await running).out.shape).toEqual([1, 256])
+  })
+
+  it.each([
+    ['Float64Array', new Float64Array(4)],
+    ['BigInt64Array', new BigInt64Array(4)],
+    ['DataView', new DataView(new ArrayBuffer(16))],
+    ['a list', [0, 0, 0, 0]],
+  ])('%s as data', async (_, data: any) => {
+    const inputs = { x: { data, shape: [1, 4] }, weight: f(4), eps: 1 }
+    const error = await failure(() => kernels.rmsNorm(inputs, { device } as any))
+    expect(error).toMatchObject({ name: 'MoeError', code: 'ERR_MOE_OPTION' })
   })
 
   it('no rows are no error', async () => {
