@@ -19,7 +19,7 @@
 #include <thread>
 
 #include "core/os.h"
-#include "core/page_guard.h"
+#include "core/os_page_guard.h"
 
 namespace moe::os {
 namespace {

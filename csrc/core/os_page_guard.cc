@@ -1,6 +1,6 @@
 #ifndef _WIN32
 
-#include "core/page_guard.h"
+#include "core/os_page_guard.h"
 
 #include <signal.h>
 #include <sys/mman.h>
