@@ -39,7 +39,8 @@ Napi::Value gpus(const Napi::CallbackInfo& info) {
     std::string why;
     const auto found = Device::list(info[0].ToString().Utf8Value(), why);
     const auto list = Napi::Array::New(info.Env());
-    for (const MoeGpuInfo& gpu : found) {
+    for (const Device::Listed& listed : found) {
+      const MoeGpuInfo& gpu = listed.info;
       const auto one = Napi::Object::New(info.Env());
       one.Set("name", gpu.name);
       one.Set("memoryBytes", static_cast<double>(gpu.memory));

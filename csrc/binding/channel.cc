@@ -53,11 +53,12 @@ Napi::Error Channel::make_error(Napi::Env env, Code code, const std::string& mes
 Napi::Promise Channel::run(Napi::Env env, CancelFlag cancel, std::function<Result()> work) {
   Call call{Napi::Promise::Deferred::New(env), cancel};
   const Napi::Promise promise = call.deferred.Promise();
+  Engine& engine = Engine::get();  // before anything waits for it: it may fail to start
   if (calls_.empty()) napi_ref_threadsafe_function(env, function_);
   const uint64_t id = ++last_id_;
   calls_.emplace(id, std::move(call));
   // The engine holds the channel, the flag and a number; what belongs to JavaScript stays here.
-  Engine::get().post([channel = shared_from_this(), id, work = std::move(work)]() mutable {
+  engine.post([channel = shared_from_this(), id, work = std::move(work)]() mutable {
     Result result;
     Code code = Code::option;
     std::string message;
@@ -68,7 +69,7 @@ Napi::Promise Channel::run(Napi::Env env, CancelFlag cancel, std::function<Resul
       message = error.what();
     } catch (const std::bad_alloc&) {
       code = Code::out_of_memory;
-      message = "memory: allocation failed";
+      message = kNoMemory;
     } catch (const std::exception& error) {
       message = error.what();
     }
@@ -80,6 +81,10 @@ Napi::Promise Channel::run(Napi::Env env, CancelFlag cancel, std::function<Resul
           call.deferred.Resolve(result(env));
         } catch (const Napi::Error& error) {
           call.deferred.Reject(error.Value());
+        } catch (const Error& error) {
+          call.deferred.Reject(self.make_error(env, error.code, error.what()).Value());
+        } catch (const std::bad_alloc&) {
+          call.deferred.Reject(self.make_error(env, Code::out_of_memory, kNoMemory).Value());
         }
       });
     });

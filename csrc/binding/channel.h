@@ -57,6 +57,8 @@ class Channel : public std::enable_shared_from_this<Channel> {
   uint64_t last_id_ = 0;
 };
 
+constexpr const char* kNoMemory = "memory: allocation failed";
+
 /// Runs `body`, turning moe::Error into a thrown MoeError.
 template <class Body>
 auto guarded(Napi::Env env, Body&& body) -> decltype(body()) {
@@ -65,7 +67,7 @@ auto guarded(Napi::Env env, Body&& body) -> decltype(body()) {
   } catch (const Error& error) {
     throw Channel::of(env).make_error(env, error.code, error.what());
   } catch (const std::bad_alloc&) {
-    throw Channel::of(env).make_error(env, Code::out_of_memory, "memory: allocation failed");
+    throw Channel::of(env).make_error(env, Code::out_of_memory, kNoMemory);
   }
 }
 

@@ -40,12 +40,32 @@ CancelFlag read_cancel(const Napi::Value& value) {
   return unwrap<CancelHandle>(value, "cancel token")->flag;
 }
 
+namespace {
+
+/// The array that holds elements of `dtype`: its bits are read as they are.
+napi_typedarray_type array_of(DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return napi_float32_array;
+    case DType::i32:
+      return napi_int32_array;
+    case DType::u8:
+      return napi_uint8_array;
+    default:
+      return napi_uint16_array;
+  }
+}
+
+}  // namespace
+
 Tensor tensor_from(const Napi::TypedArray& array, const Shape& shape, DType dtype,
                    std::shared_ptr<Device> device) {
   if (array.ElementSize() != dtype_bytes(dtype) ||
       static_cast<int64_t>(array.ElementLength()) != shape.count())
     fail(Code::shape, "tensor: data must have ", shape.count(), " elements of ", dtype_bytes(dtype),
-         " bytes, got ", array.ElementLength(), " of ", array.ElementSize());
+         " bytes, got ", array.ElementLength(), " of ", int{array.ElementSize()});
+  if (array.TypedArrayType() != array_of(dtype))
+    fail(Code::dtype, "tensor: data must be the typed array of ", dtype_name(dtype));
   Tensor tensor = make_tensor(shape, dtype, device);
   const auto* bytes =
       static_cast<const std::byte*>(array.ArrayBuffer().Data()) + array.ByteOffset();
@@ -237,6 +257,7 @@ Napi::Value FileHandle::read(const Napi::CallbackInfo& info) {
     const Tensor view = file_->tensor(offset, {length}, DType::u8);
     auto copy = Napi::Uint8Array::New(info.Env(), static_cast<size_t>(length));
     std::memcpy(copy.Data(), view.as<std::byte>(), static_cast<size_t>(length));
+    file_->verify();
     return copy;
   });
 }

@@ -107,6 +107,7 @@ Napi::Value copy_vector(const Napi::CallbackInfo& info) {
     const int64_t at = info[2].ToNumber().Int64Value();
     return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
       copy_to_f32(source, out, at);
+      source.slot->verify();
       return nothing;
     });
   });

@@ -51,7 +51,7 @@ constexpr int kOldest = 80;  // bf16 matrix instructions
 
 }  // namespace
 
-std::vector<MoeGpuInfo> Device::list(const std::string& type, std::string& why) {
+std::vector<Device::Listed> Device::list(const std::string& type, std::string& why) {
   const auto& [backend, reason] = loaded(type);
   why = reason;
   if (!backend) return {};
@@ -61,12 +61,11 @@ std::vector<MoeGpuInfo> Device::list(const std::string& type, std::string& why) 
     return {};
   }
   if (count == 0) why = "no NVIDIA GPU";
-  std::vector<MoeGpuInfo> gpus(static_cast<size_t>(count));
+  std::vector<Listed> gpus(static_cast<size_t>(count));
   for (int i = 0; i < count; ++i) {
-    if (const MoeFailure* failure = backend->describe(i, &gpus[static_cast<size_t>(i)])) {
-      why = failure->text;
-      return {};
-    }
+    Listed& gpu = gpus[static_cast<size_t>(i)];
+    if (const MoeFailure* failure = backend->describe(i, &gpu.info))
+      gpu = {{.name = "GPU that does not answer"}, failure->text};
   }
   return gpus;
 }
@@ -83,7 +82,9 @@ std::shared_ptr<Device> Device::open(const std::string& type, int index) {
   if (index < 0 || index >= static_cast<int>(gpus.size()))
     fail(Code::cuda_unavailable, "device: ", type, " must have an index below ", gpus.size(),
          ", got ", index);
-  const MoeGpuInfo& info = gpus[static_cast<size_t>(index)];
+  const auto& [info, broken] = gpus[static_cast<size_t>(index)];
+  if (!broken.empty())
+    fail(Code::cuda_unavailable, "device: ", type, ":", index, " must be usable, got: ", broken);
   if (info.capability < kOldest)
     fail(Code::cuda_unavailable, "device: ", type, " must have compute capability ", kOldest / 10,
          ".0 or newer, got ", info.capability / 10, ".", info.capability % 10, " (", info.name,
@@ -103,7 +104,12 @@ void* Device::allocate(size_t bytes) {
   if (!memory)
     fail(Code::out_of_memory, "device memory: ", bytes, " bytes are needed, ", free_memory(),
          " are available");
-  initialize(memory, nullptr, bytes);
+  try {
+    initialize(memory, nullptr, bytes);
+  } catch (...) {
+    free(memory);
+    throw;
+  }
   return memory;
 }
 

@@ -19,8 +19,13 @@ class Device {
   /// once per process and never closed: buffers may outlive every owner.
   static std::shared_ptr<Device> open(const std::string& type, int index);
 
-  /// The GPUs of a backend; empty, with the reason in `why`, when there are none to use.
-  static std::vector<MoeGpuInfo> list(const std::string& type, std::string& why);
+  /// A GPU that the driver counts. With `why` it does not answer, and `info` has a name only.
+  struct Listed {
+    MoeGpuInfo info{};
+    std::string why;
+  };
+  /// The GPUs of a backend by their index; empty, with the reason in `why`, when there are none.
+  static std::vector<Listed> list(const std::string& type, std::string& why);
 
   void* allocate(size_t bytes);  // zeroed
   void free(void* memory) { backend_.free(gpu_, memory); }

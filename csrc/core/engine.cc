@@ -1,7 +1,9 @@
 #include "core/engine.h"
 
+#include <system_error>
 #include <thread>
 
+#include "core/error.h"
 #include "core/pool.h"
 
 namespace moe {
@@ -19,7 +21,11 @@ Engine& Engine::get() {
 }
 
 Engine::Engine() {
-  std::thread([this] { loop(); }).detach();
+  try {
+    std::thread([this] { loop(); }).detach();
+  } catch (const std::system_error& error) {
+    fail(Code::out_of_memory, "engine: a thread must be possible, got ", error.what());
+  }
 }
 
 void Engine::post(std::function<void()> job) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -22,12 +23,22 @@ void free_aligned(std::byte* memory);
 std::byte* allocate_pages(size_t bytes);
 void free_pages(std::byte* memory, size_t bytes);
 
-/// Bytes of a file; -1 when it cannot be read.
-int64_t file_bytes(const std::string& path);
+/// What tells one state of a file from another.
+struct FileState {
+  int64_t bytes = -1;  // -1: no regular file that can be read
+  int64_t modified = 0;
+  uint64_t device = 0, id = 0;
+  bool operator==(const FileState&) const = default;
+  bool same_file(const FileState& other) const { return device == other.device && id == other.id; }
+};
+FileState file_state(const std::string& path);
 
 /// Files whose sizes but the last's are whole pages, read-only and side by side; null when the
-/// system cannot do that. `bytes` of each.
-std::byte* map_files(const std::vector<std::string>& paths, const std::vector<size_t>& bytes);
+/// system cannot do that. `bytes` of each. Where the system ends a process that reads a page which
+/// its file has no more, such as after a truncation, that page and all behind it are zeros instead
+/// and `*lost` becomes true; it lives until the files are unmapped.
+std::byte* map_files(const std::vector<std::string>& paths, const std::vector<size_t>& bytes,
+                     std::atomic<bool>* lost);
 void unmap_files(std::byte* memory, size_t bytes);
 /// The whole pages inside may leave the memory; they come back from the file.
 void release_mapped(const std::byte* memory, size_t bytes);

@@ -11,6 +11,7 @@
 #endif
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -18,6 +19,7 @@
 #include <thread>
 
 #include "core/os.h"
+#include "core/os_page_guard.h"
 
 namespace moe::os {
 namespace {
@@ -79,12 +81,24 @@ std::byte* allocate_pages(size_t bytes) {
 
 void free_pages(std::byte* memory, size_t bytes) { munmap(memory, bytes); }
 
-int64_t file_bytes(const std::string& path) {
+FileState file_state(const std::string& path) {
   struct stat info {};
-  return stat(path.c_str(), &info) == 0 && access(path.c_str(), R_OK) == 0 ? info.st_size : -1;
+  if (stat(path.c_str(), &info) != 0 || access(path.c_str(), R_OK) != 0) return {};
+  if (!S_ISREG(info.st_mode)) {
+    errno = S_ISDIR(info.st_mode) ? EISDIR : EINVAL;
+    return {};
+  }
+#ifdef __APPLE__
+  const timespec& modified = info.st_mtimespec;
+#else
+  const timespec& modified = info.st_mtim;
+#endif
+  return {info.st_size, int64_t{modified.tv_sec} * 1'000'000'000 + modified.tv_nsec,
+          static_cast<uint64_t>(info.st_dev), static_cast<uint64_t>(info.st_ino)};
 }
 
-std::byte* map_files(const std::vector<std::string>& paths, const std::vector<size_t>& bytes) {
+std::byte* map_files(const std::vector<std::string>& paths, const std::vector<size_t>& bytes,
+                     std::atomic<bool>* lost) {
   size_t all = 0;
   for (const size_t size : bytes) all += size;
   // One range for all of them first, so that nothing else comes between.
@@ -102,10 +116,12 @@ std::byte* map_files(const std::vector<std::string>& paths, const std::vector<si
     munmap(base, reserved);
     return nullptr;
   }
+  guard_pages(base, reserved, lost);
   return static_cast<std::byte*>(base);
 }
 
 void unmap_files(std::byte* memory, size_t bytes) {
+  unguard_pages(memory);
   munmap(memory, round_up(bytes ? bytes : 1, page_bytes()));
 }
 

@@ -6,6 +6,7 @@
 #include <windows.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdint>
 #include <thread>
 
@@ -69,17 +70,30 @@ std::byte* allocate_pages(size_t bytes) {
 
 void free_pages(std::byte* memory, size_t) { VirtualFree(memory, 0, MEM_RELEASE); }
 
-int64_t file_bytes(const std::string& path) {
+FileState file_state(const std::string& path) {
   const HANDLE file = open_file(path);
-  if (file == INVALID_HANDLE_VALUE) return -1;
-  LARGE_INTEGER size;
-  const bool known = GetFileSizeEx(file, &size);
+  if (file == INVALID_HANDLE_VALUE) {
+    errno = GetLastError() == ERROR_ACCESS_DENIED ? EACCES : ENOENT;
+    return {};
+  }
+  BY_HANDLE_FILE_INFORMATION info;
+  const bool known = GetFileType(file) == FILE_TYPE_DISK && GetFileInformationByHandle(file, &info);
   CloseHandle(file);
-  return known ? size.QuadPart : -1;
+  if (!known) {
+    errno = EINVAL;
+    return {};
+  }
+  const auto joined = [](DWORD high, DWORD low) { return uint64_t{high} << 32 | low; };
+  return {static_cast<int64_t>(joined(info.nFileSizeHigh, info.nFileSizeLow)),
+          static_cast<int64_t>(
+              joined(info.ftLastWriteTime.dwHighDateTime, info.ftLastWriteTime.dwLowDateTime)),
+          info.dwVolumeSerialNumber, joined(info.nFileIndexHigh, info.nFileIndexLow)};
 }
 
-/// One file only: views cannot be put side by side before Windows 10 1803.
-std::byte* map_files(const std::vector<std::string>& paths, const std::vector<size_t>& bytes) {
+/// One file only: views cannot be put side by side before Windows 10 1803. A mapped file cannot be
+/// truncated here; a network drive that goes away still ends the process.
+std::byte* map_files(const std::vector<std::string>& paths, const std::vector<size_t>& bytes,
+                     std::atomic<bool>*) {
   if (paths.size() != 1 || bytes[0] == 0) return nullptr;
   const HANDLE file = open_file(paths[0]);
   if (file == INVALID_HANDLE_VALUE) return nullptr;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <set>
 
 namespace moe {
 namespace {
@@ -58,6 +59,14 @@ void Plan::output(const std::string& name, const Tensor& tensor) {
   tensor.slot->keep = true;
 }
 
+void Plan::check_sizes(const char* op, const std::vector<Access>& accesses) {
+  for (const auto& [tensor, writes] : accesses)
+    for (int i = 1; i < tensor.shape.rank(); ++i)
+      if (tensor.dim(i) == 0)
+        fail(Code::shape, op, ": sizes must be at least 1, but for the first, got ",
+             tensor.shape.text());
+}
+
 void Plan::add(Node node) {
   open("ops");
   for (const auto& [tensor, writes] : node.accesses)
@@ -76,6 +85,11 @@ void Plan::finish() {
     }
     kernels_.push_back(device() ? device()->kernel(node.op->name()) : nullptr);
   }
+  std::set<const Owner*> owners;
+  for (const Node& node : nodes_)
+    for (const auto& [tensor, writes] : node.accesses)
+      if (tensor.slot->owner && owners.insert(tensor.slot->owner.get()).second)
+        borrowed_.push_back(tensor.slot);
   lay_out();
   finished_ = true;
 }
@@ -149,6 +163,7 @@ void Plan::run_ops(const CpuContext& cpu, const CancelFlag& cancel, std::vector<
     if (gpu) gpu->synchronize();
     seconds->push_back(std::chrono::duration<double>(Clock::now() - started).count());
   }
+  for (const auto& slot : borrowed_) slot->verify();
 }
 
 std::vector<std::string> Plan::names() const {

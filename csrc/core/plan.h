@@ -94,6 +94,7 @@ class Plan {
   /// Checks `op`, makes its outputs and appends it.
   template <class Op>
   const Op& record(Op op) {
+    check_sizes(Op::kName, accesses_of(op));
     op.check();
     if constexpr (requires { op.check_gpu(); })
       if (device()) op.check_gpu();
@@ -135,6 +136,8 @@ class Plan {
  private:
   Tensor empty(const Shape& shape, DType dtype);
   Tensor view(const std::shared_ptr<Buffer>& buffer, const Shape& shape, DType dtype);
+  /// No tensor has rows of nothing: ops divide by sizes, and nothing else bounds how many rows.
+  static void check_sizes(const char* op, const std::vector<Access>& accesses);
   void add(Node node);
   void open(const char* what) const;
   void lay_out();
@@ -143,7 +146,8 @@ class Plan {
   Arena arena_;
   Options options_;
   std::vector<std::shared_ptr<Slot>> slots_;
-  std::vector<Node> nodes_;  // they keep weights and inputs alive
+  std::vector<std::shared_ptr<Slot>> borrowed_;  // in memory of others, one an owner
+  std::vector<Node> nodes_;                      // they keep weights and inputs alive
   std::vector<MoeKernel> kernels_;
   std::map<std::string, Tensor> inputs_;
   std::vector<std::pair<std::string, Tensor>> outputs_;

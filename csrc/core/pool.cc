@@ -1,6 +1,8 @@
 #include "core/pool.h"
 
 #include <algorithm>
+#include <system_error>
+#include <utility>
 
 #include "core/os.h"
 
@@ -34,8 +36,13 @@ Pool& Pool::get() {
   return *pool;
 }
 
-Pool::Pool(int size) : size_(size), ranges_(new Range[size]) {
-  for (int id = 1; id < size; ++id) threads_.emplace_back([this, id] { helper(id); });
+Pool::Pool(int size) : ranges_(new Range[size]) {
+  threads_.reserve(size);
+  try {
+    for (; size_ < size; ++size_) threads_.emplace_back([this, id = size_] { helper(id); });
+  } catch (const std::system_error&) {
+    // The system gives no more threads: go on with those there are.
+  }
 }
 
 void Pool::work(int id) {
@@ -44,7 +51,12 @@ void Pool::work(int id) {
     for (;;) {
       const int64_t begin = range.next.fetch_add(chunk_, std::memory_order_relaxed);
       if (begin >= range.end) break;
-      job_.call(job_.body, begin, std::min(begin + chunk_, range.end));
+      try {
+        job_.call(job_.body, begin, std::min(begin + chunk_, range.end));
+      } catch (...) {
+        const std::lock_guard lock(error_mutex_);
+        if (!error_) error_ = std::current_exception();
+      }
     }
   }
 }
@@ -79,6 +91,7 @@ void Pool::share(int64_t items, int64_t chunk, int threads, Job job) {
   work(0);
   generation_.fetch_add(1);
   for (uint32_t inside; (inside = inside_.load()) != 0;) wait_while(inside_, inside);
+  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
 }  // namespace moe

@@ -2,7 +2,9 @@
 
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -20,7 +22,8 @@ class Pool {
   int size() const { return size_; }
 
   /// Calls `body(begin, end)` over [0, items) in pieces of at most `chunk`, on at most `threads`
-  /// threads. Neighbouring items go to the same thread; idle threads steal.
+  /// threads. Neighbouring items go to the same thread; idle threads steal. Throws what a body
+  /// threw, once no thread is inside any more.
   template <class Body>
   void run(int64_t items, int64_t chunk, int threads, const Body& body) {
     if (items <= 0) return;
@@ -45,11 +48,13 @@ class Pool {
   void work(int id);
   void helper(int id);
 
-  int size_;
+  int size_ = 1;
   std::unique_ptr<Range[]> ranges_;
   Job job_{};
   int64_t chunk_ = 1;
   int participants_ = 1;
+  std::mutex error_mutex_;
+  std::exception_ptr error_;                         // the first of the job
   alignas(64) std::atomic<uint32_t> generation_{0};  // odd while a job is open
   alignas(64) std::atomic<uint32_t> inside_{0};      // helpers that may touch the job
   std::vector<std::thread> threads_;

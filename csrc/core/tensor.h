@@ -45,6 +45,14 @@ class Shape {
   int64_t size_ = 1;  // of all dimensions that are not 0
 };
 
+/// What keeps the memory of slots alive, such as a mapped file.
+class Owner {
+ public:
+  virtual ~Owner() = default;
+  /// Throws when what was read from the memory cannot be trusted.
+  virtual void verify() const = 0;
+};
+
 /// Where a tensor's bytes are. Activations move when a plan is laid out, so tensors refer to a
 /// slot.
 struct Slot {
@@ -52,13 +60,17 @@ struct Slot {
   size_t offset = 0;
   size_t bytes = 0;
   std::byte* external = nullptr;
-  std::shared_ptr<void> owner;  // keeps `external` alive, such as a mapped file
-  bool in_file = false;         // pages of `external` that are let go come back from a file
+  std::shared_ptr<Owner> owner;  // of `external`
+  bool in_file = false;          // pages of `external` that are let go come back from a file
   // For arena slots: the first and last op that touches it, and whether it must outlive the run.
   int first_use = -1, last_use = -1;
   bool keep = false;
 
   std::byte* data() const { return external ? external : buffer->data() + offset; }
+  /// After reading: throws when the bytes were not what they should be.
+  void verify() const {
+    if (owner) owner->verify();
+  }
   /// Null: host memory.
   Device* device() const { return buffer ? buffer->device().get() : nullptr; }
 };

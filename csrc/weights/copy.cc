@@ -41,6 +41,7 @@ void copy_to_f32(const Tensor& source, Tensor& out, int64_t at) {
 }
 
 void release_pages(const Tensor& source) {
+  source.slot->verify();
   if (!source.slot->in_file) return;
   os::release_mapped(source.as<std::byte>(), source.bytes());
 }

@@ -9,11 +9,11 @@
 namespace moe {
 namespace {
 
-size_t file_bytes(const std::string& path) {
-  const int64_t bytes = os::file_bytes(path);
-  if (bytes < 0)
+os::FileState state_of(const std::string& path) {
+  const os::FileState state = os::file_state(path);
+  if (state.bytes < 0)
     fail(Code::checkpoint, path, ": file must be readable, got ", std::strerror(errno));
-  return static_cast<size_t>(bytes);
+  return state;
 }
 
 void read_fully(const std::string& path, std::byte* into, size_t bytes) {
@@ -31,10 +31,11 @@ std::shared_ptr<MappedFile> MappedFile::open(const std::vector<std::string>& par
   std::shared_ptr<MappedFile> file(new MappedFile());
   for (const std::string& part : parts) {
     whole_pages &= file->bytes_ % os::page_bytes() == 0;  // every part but the last
-    sizes.push_back(file_bytes(part));
+    file->parts_.push_back({part, state_of(part)});
+    sizes.push_back(static_cast<size_t>(file->parts_.back().state.bytes));
     file->bytes_ += sizes.back();
   }
-  if (whole_pages) file->mapped_ = os::map_files(parts, sizes);
+  if (whole_pages) file->mapped_ = os::map_files(parts, sizes, &file->lost_);
   if (file->mapped_) return file;
   file->copy_.reserve(std::max<size_t>(file->bytes_, 1));
   size_t offset = 0;
@@ -45,6 +46,19 @@ std::shared_ptr<MappedFile> MappedFile::open(const std::vector<std::string>& par
 
 MappedFile::~MappedFile() {
   if (mapped_) os::unmap_files(mapped_, bytes_);
+}
+
+void MappedFile::verify() const {
+  if (!mapped_) return;
+  for (const auto& [path, state] : parts_) {
+    const os::FileState now = os::file_state(path);
+    if (now.bytes >= 0 && now.same_file(state) && now != state)
+      fail(Code::checkpoint, path, ": file must stay as it is while a model uses it, got ",
+           now.bytes == state.bytes ? "other contents"
+                                    : text(now.bytes, " bytes instead of ", state.bytes));
+  }
+  if (lost_)
+    fail(Code::checkpoint, parts_[0].path, ": file must be readable, got a page that is not");
 }
 
 Tensor MappedFile::tensor(size_t offset, const Shape& shape, DType dtype) {

@@ -1,8 +1,9 @@
-import { copyFile, mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { open, readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { badOption, MoeError } from '../errors.ts'
 import { checkOptions, signalOption } from '../options.ts'
 import { checkpointFolder } from '../weights/mistakes.ts'
+import { Output } from './output.ts'
 import { readPyTorch, type Source } from './pytorch.ts'
 import { readAt } from './zip.ts'
 
@@ -50,16 +51,20 @@ const unreadable =
     throw new MoeError('ERR_MOE_CHECKPOINT', message, { cause })
   }
 
-const unwritable =
-  (file: string) =>
-  (cause: NodeJS.ErrnoException): never => {
-    const message = `convertCheckpoint: out must be a folder that can be written, got ${cause.code} for ${file}`
-    throw new MoeError('ERR_MOE_OPTION', message, { cause })
-  }
+/** The files of a folder, links to files included: a download's cache is made of those. */
+async function listFiles(dir: string): Promise<string[]> {
+  const names = await readdir(dir).catch(unreadable(`${dir}: folder`))
+  const isFile = (name: string) =>
+    stat(path.join(dir, name)).then(
+      (info) => info.isFile(),
+      () => false,
+    )
+  const files = await Promise.all(names.map(isFile))
+  return names.filter((_, i) => files[i])
+}
 
 async function listSources(dir: string): Promise<{ weights: string[]; others: string[] }> {
-  const files = await readdir(dir, { withFileTypes: true }).catch(unreadable(`${dir}: folder`))
-  const names = files.filter((file) => file.isFile()).map((file) => file.name)
+  const names = await listFiles(dir)
   const weights = names.filter((name) => /^pytorch_model.*\.bin$/.test(name)).sort()
   if (weights.length === 0)
     throw new MoeError(
@@ -107,40 +112,35 @@ async function readParts(dir: string, weights: string[]): Promise<Part[]> {
 
 async function writePart(
   { label, file, sources }: Part,
-  out: string,
+  out: Output,
   onBytes: (n: number) => void,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const partial = path.join(out, `${file}.partial`)
-  const failed = unwritable(partial)
   const from = await open(label).catch(unreadable(`${label}: file`))
   try {
-    const to = await open(partial, 'w').catch(failed)
-    try {
-      await to.writeFile(safetensorsHeader(sources)).catch(failed)
+    await out.file(file, async (append) => {
+      await append(safetensorsHeader(sources))
       for (const { offset, bytes } of sources)
         for (let done = 0; done < bytes; ) {
           signal?.throwIfAborted()
           const length = Math.min(pieceBytes, bytes - done)
           const { buffer } = await readAt(from, label, offset + done, length)
-          await to.writeFile(new Uint8Array(buffer)).catch(failed)
+          await append(new Uint8Array(buffer))
           done += length
           onBytes(length)
         }
-    } finally {
-      await to.close()
-    }
+    })
   } finally {
     await from.close()
   }
-  await rename(partial, path.join(out, file)).catch(failed)
 }
 
-async function writeIndex(parts: Part[], out: string, totalBytes: number): Promise<void> {
+async function writeIndex(parts: Part[], out: Output, totalBytes: number): Promise<void> {
   const entries = parts.flatMap(({ file, sources }) => sources.map(({ name }) => [name, file]))
   const index = { metadata: { total_size: totalBytes }, weight_map: Object.fromEntries(entries) }
-  const file = path.join(out, 'model.safetensors.index.json')
-  await writeFile(file, `${JSON.stringify(index, null, 2)}\n`).catch(unwritable(file))
+  await out.file('model.safetensors.index.json', (append) =>
+    append(Buffer.from(`${JSON.stringify(index, null, 2)}\n`)),
+  )
 }
 
 function checkPath(name: string, value: unknown): void {
@@ -172,27 +172,24 @@ export async function convertCheckpoint(
   signal?.throwIfAborted()
   const { weights, others } = await listSources(dir)
   const parts = await readParts(dir, weights)
-  await mkdir(out, { recursive: true }).catch(unwritable(out))
-  if ((await readdir(out).catch(unwritable(out))).length > 0)
-    badOption('convertCheckpoint', 'out', 'a new or empty folder', out)
-
   const totalBytes = parts.flatMap(({ sources }) => sources).reduce((n, s) => n + s.bytes, 0)
   let convertedBytes = 0
+  const output = new Output(out)
+  await output.open()
   try {
     for (const part of parts) {
       const onBytes = (n: number) => {
         convertedBytes += n
         onProgress?.({ convertedBytes, totalBytes, file: part.file })
       }
-      await writePart(part, out, onBytes, signal)
+      await writePart(part, output, onBytes, signal)
     }
-    if (parts.length > 1) await writeIndex(parts, out, totalBytes)
-    for (const name of others) {
-      const copy = path.join(out, name)
-      await copyFile(path.join(dir, name), copy).catch(unwritable(copy))
-    }
+    if (parts.length > 1) await writeIndex(parts, output, totalBytes)
+    for (const name of others) await output.copy(path.join(dir, name), name)
+    signal?.throwIfAborted()
+    await output.finish()
   } catch (error) {
-    await rm(out, { recursive: true, force: true })
+    await output.discard()
     throw error
   }
 }

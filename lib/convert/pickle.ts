@@ -1,4 +1,5 @@
 import { MoeError } from '../errors.ts'
+import { short } from '../weights/safetensors.ts'
 
 /** A tensor as a PyTorch pickle describes it. */
 export interface PickledTensor {
@@ -155,7 +156,9 @@ class Unpickler {
         'torch._utils._rebuild_parameter': ([tensor]: unknown[]) => tensor,
       }),
     )
-    return callables.get(`${module}.${name}`) ?? this.#refuse(`the global ${module}.${name}`)
+    return (
+      callables.get(`${module}.${name}`) ?? this.#refuse(`the global ${short(`${module}.${name}`)}`)
+    )
   }
 
   #tensor([storage, offset, shape, stride]: unknown[]): Tensor {
@@ -226,15 +229,18 @@ class Unpickler {
       },
       101: () => {
         const items = this.#popMark()
-        this.#top(Array).push(...items) //                            APPENDS
+        const list = this.#top(Array)
+        for (const item of items) list.push(item) //                  APPENDS
       },
       115: () => this.#setItems([this.#pop(), this.#pop()].reverse()), // SETITEM
       117: () => this.#setItems(this.#popMark()), //                  SETITEMS
       98: () => this.#pop(), //                                       BUILD: attributes such as _metadata
       99: () => push(this.#global(this.#line(), this.#line())), //    GLOBAL
       147: () => {
-        const name = this.#pop()
-        push(this.#global(String(this.#pop()), String(name))) //      STACK_GLOBAL
+        const [name, module] = [this.#pop(), this.#pop()]
+        if (typeof name !== 'string' || typeof module !== 'string')
+          return this.#refuse('a global without a name')
+        return push(this.#global(module, name)) //                    STACK_GLOBAL
       },
       82: () => push(this.#reduce()), //                              REDUCE
       81: () => push(this.#persistent(this.#pop())), //               BINPERSID
@@ -270,7 +276,7 @@ export function readStateDict(label: string, pickle: DataView): Map<string, Pick
     if (typeof name !== 'string' || !(value instanceof Tensor))
       throw new MoeError(
         'ERR_MOE_UNSUPPORTED',
-        `${label}: ${String(name)} must be a tensor, got another value`,
+        `${label}: ${typeof name === 'string' ? short(name) : 'a key'} must be a tensor, got another value`,
       )
   return root as Map<string, PickledTensor>
 }

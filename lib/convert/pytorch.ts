@@ -23,6 +23,18 @@ function isContiguous({ shape, stride }: PickledTensor): boolean {
   })
 }
 
+/** Tensors may share bytes, as tied weights do; a file of many times its size is not written. */
+const maxGrowth = 8
+
+function checkGrowth(label: string, sources: Source[], fileBytes: number): void {
+  const bytes = sources.reduce((n, source) => n + source.bytes, 0)
+  if (bytes > maxGrowth * fileBytes)
+    throw new MoeError(
+      'ERR_MOE_UNSUPPORTED',
+      `${label}: tensors must be at most ${maxGrowth} times the file of ${fileBytes} bytes, got ${bytes} bytes`,
+    )
+}
+
 /** Where each tensor of a PyTorch file has its bytes. */
 export async function readPyTorch(file: FileHandle, label: string): Promise<Source[]> {
   const members = await readZip(file, label)
@@ -41,21 +53,28 @@ export async function readPyTorch(file: FileHandle, label: string): Promise<Sour
   }
   const pickle = members.get(pickleName)!
   const tensors = readStateDict(label, await readAt(file, label, pickle.offset, pickle.bytes))
-  return [...tensors].map(([name, tensor]) => {
+  const sources = [...tensors].map(([name, tensor]) => {
     const { dtype, key } = tensor.storage
     const size = elementBytes[dtype]!
     const bytes = size * tensor.shape.reduce((n, dim) => n * dim, 1)
     const member = members.get(`${prefix}data/${key}`)
+    if (name === '__metadata__')
+      throw new MoeError(
+        'ERR_MOE_UNSUPPORTED',
+        `${label}: tensor __metadata__ must have another name, which safetensors keeps for itself`,
+      )
     if (!isContiguous(tensor))
       throw new MoeError(
         'ERR_MOE_UNSUPPORTED',
         `${label}: tensor ${name} must be contiguous, got strides ${tensor.stride}`,
       )
-    if (!member || size * tensor.offset + bytes > member.bytes)
+    if (!member || !(size * tensor.offset + bytes <= member.bytes))
       throw new MoeError(
         'ERR_MOE_CHECKPOINT',
         `${label}: tensor ${name} must be inside data/${key}, got ${member?.bytes ?? 'no'} bytes`,
       )
     return { name, dtype, shape: tensor.shape, offset: member.offset + size * tensor.offset, bytes }
   })
+  checkGrowth(label, sources, (await file.stat()).size)
+  return sources
 }

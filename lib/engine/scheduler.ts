@@ -99,12 +99,13 @@ export class Scheduler {
   /** Ends all jobs with ERR_MOE_DISPOSED and resolves when the last step has ended. */
   async dispose(): Promise<void> {
     this.#disposed = true
-    for (const job of [...this.#active, ...this.#waiting]) {
-      this.#remove(job)
-      job.onError(new MoeError('ERR_MOE_DISPOSED', 'model: must not be disposed while a call runs'))
-    }
+    this.#failAll(new MoeError('ERR_MOE_DISPOSED', 'model: must not be disposed while a call runs'))
     this.#cancelUnwanted()
     await this.#loop
+  }
+
+  #failAll(error: unknown): void {
+    for (const job of [...this.#active.splice(0), ...this.#waiting.splice(0)]) job.onError(error)
   }
 
   #remove(job: Job): boolean {
@@ -117,13 +118,24 @@ export class Scheduler {
 
   async #run(): Promise<void> {
     await undefined // callers of the same turn share the first step
-    let step = this.#next()
+    let step = this.#try(() => this.#next())
     while (step) {
-      const ahead = this.#ahead(step)
-      this.#settle(step, await step.outcome)
-      step = ahead ?? this.#next()
+      const running = step
+      const ahead = this.#try(() => this.#ahead(running))
+      this.#settle(running, await running.outcome)
+      step = ahead ?? this.#try(() => this.#next())
     }
     this.#loop = undefined // in the same turn as the last look at the queues
+  }
+
+  /** A step that cannot be made, as without memory for it, fails whoever waits: no job is left without an answer. */
+  #try(make: () => Running | undefined): Running | undefined {
+    try {
+      return make()
+    } catch (error) {
+      this.#failAll(error)
+      return undefined
+    }
   }
 
   #next(): Running | undefined {

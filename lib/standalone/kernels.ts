@@ -200,6 +200,14 @@ export const kernels = {
     check(op, i) {
       op.indices('history', i.history, i.logits.shape[1] ?? 0)
       op.offsets('historyOffsets', i.historyOffsets, i.history.data.length)
+      const { data: counts } = i.counts
+      const column = ops.sampleCountNames.indexOf('promptLength')
+      for (const [row, offset] of i.historyOffsets.data.subarray(1).entries()) {
+        const length = offset - i.historyOffsets.data[row]!
+        const at = row * ops.sampleCountNames.length + column
+        if (!(counts[at]! >= 0 && counts[at]! <= length))
+          badOption('sample', `counts[${at}]`, `a prompt length from 0 to ${length}`, counts[at])
+      }
     },
   }),
 }

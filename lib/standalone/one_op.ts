@@ -41,6 +41,18 @@ export function arrayDType({ data, dtype }: ArrayTensor): DType {
   return data instanceof Uint16Array ? 'bf16' : 'u8'
 }
 
+const arrayTypes = [Float32Array, Int32Array, Uint16Array, Uint8Array]
+
+/** A copy that nobody else can change between check and use; undefined for what is no array of numbers. */
+function copyOf(data: unknown): NumberArray | undefined {
+  const Type = arrayTypes.find((type) => data instanceof type)
+  try {
+    return Type && ArrayBuffer.isView(data) ? new Type(data as NumberArray) : undefined
+  } catch {
+    return undefined // its memory has been taken away
+  }
+}
+
 /** Items of a list of experts or weights. */
 const maxList = 4096
 
@@ -86,8 +98,9 @@ export class OneOp {
   }
 
   #read(name: string, array: ArrayTensor): ArrayTensor {
-    const { data, shape: given, dtype } = array
-    if (!ArrayBuffer.isView(data) || !Array.isArray(given) || given.length > 8)
+    const { data: theirs, shape: given, dtype } = array
+    const data = copyOf(theirs)
+    if (!data || !Array.isArray(given) || given.length > 8)
       badOption(this.#where, name, '{ data: typed array, shape }', array)
     const shape = Array.from(given)
     if (!shape.every((dim) => Number.isSafeInteger(dim) && dim >= 0))

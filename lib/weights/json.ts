@@ -1,19 +1,36 @@
-import { readFileSync } from 'node:fs'
+import { lstatSync, readFileSync, statSync } from 'node:fs'
 import { MoeError } from '../errors.ts'
 
 export type Json = Record<string, unknown>
 
-/** A JSON file that holds an object; undefined when there is no such file. */
-export function readJson(path: string): Json | undefined {
-  let text: string
-  try {
-    text = readFileSync(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw new MoeError('ERR_MOE_CHECKPOINT', `${path}: file must be readable, got ${error}`, {
-      cause: error,
+/** As large as the header of a safetensors file may be; no published file comes near. */
+const maxBytes = 100_000_000
+
+/** A file's text; undefined when there is none. */
+function readText(path: string): string | undefined {
+  const bad = (got: string, cause?: unknown): never => {
+    throw new MoeError('ERR_MOE_CHECKPOINT', `${path}: file must be readable, got ${got}`, {
+      cause,
     })
   }
+  try {
+    if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return undefined
+    const info = statSync(path, { throwIfNoEntry: false })
+    if (!info) return bad('a link to nothing')
+    if (info.isDirectory()) return bad('a folder')
+    if (!info.isFile()) return bad('no regular file') // reading a pipe might never end
+    if (info.size > maxBytes) return bad(`${info.size} bytes, more than ${maxBytes}`)
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    if (error instanceof MoeError) throw error
+    return bad(String((error as NodeJS.ErrnoException).code), error)
+  }
+}
+
+/** A JSON file that holds an object; undefined when there is no such file. */
+export function readJson(path: string): Json | undefined {
+  const text = readText(path)
+  if (text === undefined) return undefined
   let value: unknown
   try {
     value = JSON.parse(text)

@@ -1,4 +1,4 @@
-import { MoeError } from '../errors.ts'
+import { MoeError, shown } from '../errors.ts'
 import { type DType, type MappedFile, native } from '../native.ts'
 
 /** Bytes of the safetensors element types; of these only those in `dtypes` can be computed with. */
@@ -39,6 +39,9 @@ function damaged(label: string, what: string, expected: string, got: unknown): n
   throw new MoeError('ERR_MOE_CHECKPOINT', `${label}: ${what} must be ${expected}, got ${got}`)
 }
 
+/** A name out of a file, for a message. */
+export const short = (name: string): string => (name.length > 200 ? `${name.slice(0, 200)}…` : name)
+
 const isSize = (value: unknown): value is number =>
   typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
 
@@ -52,18 +55,41 @@ export function entryDType(entry: Entry): DType {
   )
 }
 
-/** The keys of a JSON object in order of appearance; JSON.parse keeps only the last of equal ones. */
-function topLevelKeys(json: string): string[] {
-  const keys: string[] = []
-  let depth = 0
-  for (const match of json.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g)) {
-    const token = match[0]
-    if (token === '{' || token === '[') depth++
-    else if (token === '}' || token === ']') depth--
-    else if (depth === 1 && match[1])
-      keys.push(JSON.parse(token.slice(0, -match[1].length)) as string)
+/** What follows the string that begins at `at`, a quote. */
+function afterString(json: string, at: number): number {
+  let end = json.indexOf('"', at + 1)
+  // A quote behind an odd number of backslashes does not end it.
+  for (; ; end = json.indexOf('"', end + 1)) {
+    let escapes = 0
+    while (json[end - 1 - escapes] === '\\') escapes++
+    if (escapes % 2 === 0) return end + 1
   }
-  return keys
+}
+
+/** A key that valid JSON text has twice at its top level; JSON.parse keeps only the last of equal ones. */
+function repeatedKey(json: string): string | undefined {
+  const keys = new Set<string>()
+  let depth = 0
+  for (let at = 0; at < json.length; ) {
+    const char = json[at]
+    if (char === '"') {
+      const end = afterString(json, at)
+      let next = end
+      while (' \t\n\r'.includes(json[next]!)) next++
+      if (depth === 1 && json[next] === ':') {
+        const raw = json.slice(at + 1, end - 1)
+        const key = raw.includes('\\') ? (JSON.parse(`"${raw}"`) as string) : raw
+        if (keys.has(key)) return key
+        keys.add(key)
+      }
+      at = end
+      continue
+    }
+    if (char === '{' || char === '[') depth++
+    else if (char === '}' || char === ']') depth--
+    at++
+  }
+  return undefined
 }
 
 function parseHeader(label: string, bytes: Uint8Array): Record<string, unknown> {
@@ -79,11 +105,8 @@ function parseHeader(label: string, bytes: Uint8Array): Record<string, unknown> 
   }
   if (typeof header !== 'object' || header === null || Array.isArray(header))
     damaged(label, 'header', 'a JSON object', Array.isArray(header) ? 'an array' : typeof header)
-  const keys = topLevelKeys(text)
-  if (new Set(keys).size !== keys.length) {
-    const twice = keys.find((key, i) => keys.indexOf(key) !== i)
-    damaged(label, `tensor ${twice}`, 'named once', 'two entries')
-  }
+  const twice = repeatedKey(text)
+  if (twice !== undefined) damaged(label, `tensor ${short(twice)}`, 'named once', 'two entries')
   return header as Record<string, unknown>
 }
 
@@ -94,20 +117,19 @@ function parseEntry(
   name: string,
   value: unknown,
 ): Entry {
-  const at = `tensor ${name}`
+  const at = `tensor ${short(name)}`
   if (typeof value !== 'object' || value === null) damaged(label, at, 'an object', typeof value)
   const { dtype, shape, data_offsets: offsets } = value as Record<string, unknown>
   const size = typeof dtype === 'string' ? elementBytes[dtype] : undefined
-  if (size === undefined)
-    damaged(label, `${at}: dtype`, 'a safetensors dtype', JSON.stringify(dtype))
+  if (size === undefined) damaged(label, `${at}: dtype`, 'a safetensors dtype', shown(dtype))
   if (!Array.isArray(shape) || !shape.every(isSize))
-    damaged(label, `${at}: shape`, 'a list of sizes', JSON.stringify(shape))
+    damaged(label, `${at}: shape`, 'a list of sizes', shown(shape))
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize))
-    damaged(label, `${at}: data_offsets`, 'two offsets', JSON.stringify(offsets))
+    damaged(label, `${at}: data_offsets`, 'two offsets', shown(offsets))
   const [begin, end] = offsets as [number, number]
   const bytes = (shape as number[]).reduce((n, dim) => n * dim, size)
   if (end - begin !== bytes)
-    damaged(label, `${at}: data_offsets`, `${bytes} bytes apart`, `${JSON.stringify(offsets)}`)
+    damaged(label, `${at}: data_offsets`, `${bytes} bytes apart`, shown(offsets))
   if (dataStart + end > file.bytes)
     damaged(
       label,
@@ -149,7 +171,12 @@ export function openSafetensors(parts: string[]): Map<string, Entry> {
   for (const [i, entry] of byOffset.entries()) {
     const before = byOffset[i - 1]
     if (before && before.offset + before.bytes > entry.offset)
-      damaged(label, `tensor ${entry.name}`, 'apart from others', `an overlap with ${before.name}`)
+      damaged(
+        label,
+        `tensor ${short(entry.name)}`,
+        'apart from others',
+        `an overlap with ${short(before.name)}`,
+      )
   }
   return new Map(entries.map((entry) => [entry.name, entry]))
 }

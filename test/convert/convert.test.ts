@@ -1,31 +1,26 @@
-import { copyFileSync, existsSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { type ConvertProgress, convertCheckpoint, loadModel } from '../../lib/index.ts'
-import { copyCheckpoint, failure, readStored, temporaryFolder } from '../support/files.ts'
+import {
+  copyCheckpoint,
+  failure,
+  readStored,
+  type StoredTensor,
+  temporaryFolder,
+} from '../support/files.ts'
 import { fixture } from '../support/golden.ts'
-import { pickleStateDict, torchFile } from '../support/pytorch.ts'
+import { pickleStateDict, pytorchCheckpoint, torchFile } from '../support/pytorch.ts'
 
 const base = fixture('golden/moepp/base-bf16')
-
-/** A checkpoint with its weights in one or more PyTorch files. */
-function pytorchCheckpoint(parts = 1, options = {}): string {
-  const dir = copyCheckpoint(base)
-  const tensors = [...readStored(path.join(dir, 'model.safetensors'))]
-  rmSync(path.join(dir, 'model.safetensors'))
-  const per = Math.ceil(tensors.length / parts)
-  for (let i = 0; i < parts; i++) {
-    const name =
-      parts === 1 ? 'pytorch_model.bin' : `pytorch_model-0000${i + 1}-of-0000${parts}.bin`
-    writeFileSync(
-      path.join(dir, name),
-      torchFile(new Map(tensors.slice(i * per, (i + 1) * per)), options),
-    )
-  }
-  if (parts > 1) writeFileSync(path.join(dir, 'pytorch_model.bin.index.json'), '{}')
-  return dir
-}
-
 const newFolder = (): string => path.join(temporaryFolder(), 'out')
 
 describe('convert', () => {
@@ -54,6 +49,62 @@ describe('convert', () => {
     expect(readdirSync(out).filter((f) => f.includes('pytorch') || f.endsWith('.partial'))).toEqual(
       [],
     )
+  })
+
+  it('takes links to files, as a download cache has them', async () => {
+    const blobs = pytorchCheckpoint()
+    const links = temporaryFolder()
+    for (const name of readdirSync(blobs))
+      symlinkSync(path.join(blobs, name), path.join(links, name))
+    symlinkSync('/no/such/file', path.join(links, 'dangling.txt'))
+    const out = newFolder()
+    await convertCheckpoint(links, out)
+    expect(readdirSync(out)).toEqual(['config.json', 'generation_config.json', 'model.safetensors'])
+    await using model = await loadModel(out, { device: 'cpu', maxTokens: 32 })
+    expect((await model.forward([1, 2, 3])).logits.every(Number.isFinite)).toBe(true)
+  })
+
+  it('keeps names that every object has', async () => {
+    const dir = temporaryFolder()
+    const names = ['constructor', '__proto__', 'toString']
+    const tensors = names.map((name, i): [string, StoredTensor] => [
+      name,
+      { dtype: 'F32', shape: [1], data: new Uint8Array(4).fill(i) },
+    ])
+    writeFileSync(path.join(dir, 'pytorch_model.bin'), torchFile(new Map(tensors)))
+    const out = newFolder()
+    await convertCheckpoint(dir, out)
+    const stored = readStored(path.join(out, 'model.safetensors'))
+    expect([...stored].map(([name, { data }]) => [name, data[0]])).toEqual([
+      ['constructor', 0],
+      ['__proto__', 1],
+      ['toString', 2],
+    ])
+  })
+
+  it('refuses a name that safetensors keeps for itself', async () => {
+    const dir = temporaryFolder()
+    const tensor = { dtype: 'F32', shape: [1], data: new Uint8Array(4) }
+    const file = torchFile(new Map([['__metadata__', tensor]]))
+    writeFileSync(path.join(dir, 'pytorch_model.bin'), file)
+    expect(await failure(() => convertCheckpoint(dir, newFolder()))).toMatchObject({
+      code: 'ERR_MOE_UNSUPPORTED',
+      message: expect.stringMatching(/__metadata__ must have another name/),
+    })
+  })
+
+  it('an output folder that was there stays, and is empty after a failure', async () => {
+    const out = temporaryFolder()
+    const reason = new Error('enough')
+    const onProgress = () => {
+      throw reason
+    }
+    expect(await failure(() => convertCheckpoint(pytorchCheckpoint(), out, { onProgress }))).toBe(
+      reason,
+    )
+    expect(readdirSync(out)).toEqual([])
+    await convertCheckpoint(pytorchCheckpoint(), out)
+    expect(readdirSync(out)).toContain('model.safetensors')
   })
 
   it('an abort leaves nothing behind', async () => {
@@ -122,6 +173,24 @@ describe('convert', () => {
       'ERR_MOE_UNSUPPORTED',
       pickle([0x80, 2, 0x7d, 0x58, 1, 0, 0, 0, 0x61, 0x4b, 1, 0x73, 0x2e]),
       /a must be a tensor/,
+    ],
+    [
+      'a global whose name is a list that holds itself',
+      'ERR_MOE_UNSUPPORTED',
+      pickle([0x80, 4, 0x5d, 0x94, 0x68, 0, 0x61, 0x68, 0, 0x93, 0x2e]),
+      /got a global without a name/,
+    ],
+    [
+      'a dictionary whose key is a list that holds itself',
+      'ERR_MOE_UNSUPPORTED',
+      pickle([0x80, 4, 0x7d, 0x5d, 0x94, 0x68, 0, 0x61, 0x4b, 1, 0x73, 0x2e]),
+      /a key must be a tensor/,
+    ],
+    [
+      'a list of more items than a call can have',
+      'ERR_MOE_UNSUPPORTED',
+      pickle([0x80, 2, 0x5d, 0x28, ...new Array<number>(300_000).fill(0x4e), 0x65, 0x2e]),
+      /must hold a dictionary/,
     ],
     [
       'a truncated pickle',

@@ -40,6 +40,14 @@ describe.skipIf(!simulated)('a machine without a usable GPU (simulated)', () => 
     expect(result.message).toContain(text)
   })
 
+  it('one of several that does not answer hides no other', () => {
+    const env = { MOE_SIM_BROKEN: '1' }
+    expect(load('cuda-sim:2', env)).toMatchObject({ tokens: 2, device: { index: 2 } })
+    const broken = load('cuda-sim:1', env)
+    expect(broken.code).toBe('ERR_MOE_CUDA_UNAVAILABLE')
+    expect(broken.message).toMatch(/^device: cuda-sim:1 must be usable, got: /)
+  })
+
   it('an index beyond the last GPU', async () => {
     const failure = loadModel(model, { device: 'cuda-sim:99' })
     await expect(failure).rejects.toMatchObject({ code: 'ERR_MOE_CUDA_UNAVAILABLE' })

@@ -130,6 +130,8 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  if (device == static_cast<int>(moe::sim::setting("MOE_SIM_BROKEN", moe::sim::kDevices)))
+    return cudaErrorInvalidDevice;
   const auto schedule = moe::sim::schedule_of(device);
   std::snprintf(properties->name, sizeof properties->name, "simulated sm_%d, %s, %s",
                 device & 4 ? 80 : 90, schedule.descending ? "descending" : "ascending",

@@ -1,6 +1,9 @@
 // Writes PyTorch checkpoints as torch.save does: a zip of stored members around a protocol-2 pickle.
 
-import type { StoredTensor } from './files.ts'
+import { rmSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { copyCheckpoint, readStored, type StoredTensor } from './files.ts'
+import { fixture } from './golden.ts'
 
 const storages: Record<string, string> = {
   F32: 'FloatStorage',
@@ -172,4 +175,22 @@ export function torchFile(
     ],
     options,
   )
+}
+
+/** A checkpoint with its weights in one or more PyTorch files. */
+export function pytorchCheckpoint(parts = 1, options = {}): string {
+  const dir = copyCheckpoint(fixture('golden/moepp/base-bf16'))
+  const tensors = [...readStored(path.join(dir, 'model.safetensors'))]
+  rmSync(path.join(dir, 'model.safetensors'))
+  const per = Math.ceil(tensors.length / parts)
+  for (let i = 0; i < parts; i++) {
+    const name =
+      parts === 1 ? 'pytorch_model.bin' : `pytorch_model-0000${i + 1}-of-0000${parts}.bin`
+    writeFileSync(
+      path.join(dir, name),
+      torchFile(new Map(tensors.slice(i * per, (i + 1) * per)), options),
+    )
+  }
+  if (parts > 1) writeFileSync(path.join(dir, 'pytorch_model.bin.index.json'), '{}')
+  return dir
 }

@@ -350,19 +350,18 @@ describe('loading', () => {
   })
 
   it('reads f16 weights exactly', async () => {
-    const dir = copyCheckpoint(base)
+    const [inHalves, inSingles] = [copyCheckpoint(base), copyCheckpoint(base)]
     const halves: StoredTensor = { dtype: 'F16', shape: [64], data: new Uint8Array(128) }
     const view = new DataView(halves.data.buffer)
     // 1, -2, the smallest subnormal, the largest half, and ones.
     const bits = [0x3c00, 0xc000, 0x0001, 0x7bff]
     for (let i = 0; i < 64; i++) view.setUint16(2 * i, bits[i] ?? 0x3c00, true)
     const values = Float32Array.from({ length: 64 }, (_, i) => [1, -2, 2 ** -24, 65504][i] ?? 1)
-    rewrite((t) => t.set(norm, halves))(dir)
-    await using half = await loadModel(dir, { device: 'cpu', maxTokens: 32 })
-    rewrite((t) => t.set(norm, { dtype: 'F32', shape: [64], data: new Uint8Array(values.buffer) }))(
-      dir,
-    )
-    await using single = await loadModel(dir, { device: 'cpu', maxTokens: 32 })
+    const singles = { dtype: 'F32', shape: [64], data: new Uint8Array(values.buffer) }
+    rewrite((t) => t.set(norm, halves))(inHalves)
+    rewrite((t) => t.set(norm, singles))(inSingles)
+    await using half = await loadModel(inHalves, { device: 'cpu', maxTokens: 32 })
+    await using single = await loadModel(inSingles, { device: 'cpu', maxTokens: 32 })
     expect((await half.forward([1, 2])).logits).toEqual((await single.forward([1, 2])).logits)
   })
 
