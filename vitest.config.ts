@@ -24,7 +24,7 @@ const cudaSim = {
   },
 }
 
-// cuda/sim/CMakeLists.txt says where it is built.
+// test/sim/CMakeLists.txt says where it is built.
 const simulator = existsSync(new URL('build/Release/libmoe_cuda_sim.so', import.meta.url))
 if (!simulator)
   console.log('test project cuda-sim is left out: this build has no simulator (x86-64 Linux only)')

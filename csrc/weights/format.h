@@ -22,7 +22,8 @@ struct Format {
   WeightFormat id;
   const char* name;
   std::optional<DType> element;  // of formats that are nothing but elements
-  Packing host, gpu;
+  Packing host;
+  std::optional<Packing> gpu;  // of formats that a GPU multiplies with
 };
 
 const Format& format_of(WeightFormat id);
@@ -32,7 +33,9 @@ WeightFormat read_format(const std::string& name);
 
 inline const Packing& packing_of(const Weight& weight, const Device* device) {
   const Format& format = format_of(weight.format);
-  return device ? format.gpu : format.host;
+  if (device && !format.gpu)
+    fail(Code::unsupported, "weight: format must be one that a GPU has, got ", format.name);
+  return device ? *format.gpu : format.host;
 }
 
 }  // namespace moe

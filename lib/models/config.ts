@@ -5,7 +5,8 @@ import { type ConfigKeys, checkKeys } from './config_keys.ts'
 
 /** What every architecture's config.json is turned into. */
 export interface ModelConfig {
-  architecture: 'yuan' | 'moepp' | 'mixtral'
+  /** The family, in our spelling. */
+  architecture: string
   vocabSize: number
   hiddenSize: number
   numLayers: number

@@ -78,7 +78,7 @@ describe('moe-native bench', () => {
     const { status, stderr } = spawnSync(process.execPath, [cli, 'bench', '-d', 'cpu', ...args], {
       encoding: 'utf8',
     })
-    expect(status).toBe(1)
+    expect(status).toBe(2)
     expect(stderr).toMatch(message)
   })
 })

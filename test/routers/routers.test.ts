@@ -26,7 +26,10 @@ class MadeWeights extends WeightList {
   ready(): Promise<unknown> {
     return Promise.all(this.#pending)
   }
-  protected loadVector(): void {}
+  /** Random, so that a bias that is not used would show. */
+  protected loadVector(_: string, __: number[], out: Tensor): void {
+    this.#pending.push(native().fillRandom(out, 0, this.#zero ? 0 : 1, 7))
+  }
   protected loadMatrix(rows: Rows[], out: Weight): void {
     const [N, K] = out.shape as [number, number]
     const scale = this.#zero ? 0 : 1 / Math.sqrt(K)
