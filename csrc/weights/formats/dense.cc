@@ -120,7 +120,7 @@ constexpr Format dense(WeightFormat id, const char* name) {
           name,
           kDType<T>,
           {kPanel, panel_bytes<T>, pack_panel<T>},
-          {FragmentGrid::kTile, fragment_bytes<T>, pack_fragments<T>}};
+          Packing{FragmentGrid::kTile, fragment_bytes<T>, pack_fragments<T>}};
 }
 
 }  // namespace
