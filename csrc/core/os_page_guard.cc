@@ -50,10 +50,11 @@ void on_bus_error(int signal, siginfo_t* info, void* context) {
   if (before.sa_flags & SA_SIGINFO) return before.sa_sigaction(signal, info, context);
   if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN)
     return before.sa_handler(signal);
-  // The default again: the instruction is tried once more, and a signal that was sent is sent
-  // again.
+  const bool sent = info->si_code <= 0;  // by a process, not by an instruction
+  if (sent && before.sa_handler == SIG_IGN) return;
+  // The default again: the instruction is tried once more, or the signal comes once more.
   sigaction(SIGBUS, &before, nullptr);
-  if (info->si_code <= 0 && before.sa_handler == SIG_DFL) raise(signal);
+  if (sent) raise(signal);
 }
 
 void install() {

@@ -1,4 +1,4 @@
-import { open, readdir, stat } from 'node:fs/promises'
+import { access, constants, open, readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { badOption, MoeError } from '../errors.ts'
 import { checkOptions, signalOption } from '../options.ts'
@@ -185,7 +185,11 @@ export async function convertCheckpoint(
       await writePart(part, output, onBytes, signal)
     }
     if (parts.length > 1) await writeIndex(parts, output, totalBytes)
-    for (const name of others) await output.copy(path.join(dir, name), name)
+    for (const name of others) {
+      const from = path.join(dir, name)
+      await access(from, constants.R_OK).catch(unreadable(`${from}: file`))
+      await output.copy(from, name)
+    }
     signal?.throwIfAborted()
     await output.finish()
   } catch (error) {

@@ -50,6 +50,7 @@ export class Output {
     }
   }
 
+  /** Copies a file that can be read. */
   async copy(from: string, name: string): Promise<void> {
     const to = path.join(this.#dir, name + partial)
     this.#files.push(name)

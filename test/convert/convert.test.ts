@@ -82,6 +82,32 @@ describe('convert', () => {
     ])
   })
 
+  it.each([
+    ['tied weights are written twice', 2],
+    ['more than that is refused', 10],
+  ])('tensors that share their bytes: %s', async (_, names) => {
+    const dir = temporaryFolder()
+    const tensor = { dtype: 'F32', shape: [16384], data: new Uint8Array(65536).fill(3) }
+    const all = new Map(Array.from({ length: names }, (_, i) => [`w${i}`, tensor]))
+    const pickle = pickleStateDict(all)
+    // Keys of storages are texts of one digit: all become 0.
+    for (let i = 5; i < pickle.length; i++)
+      if (pickle[i - 5] === 0x58 && pickle[i - 4] === 1 && pickle[i - 3] === 0) pickle[i] = 0x30
+    const file = torchFile(new Map([['w0', tensor]]), { pickle })
+    writeFileSync(path.join(dir, 'pytorch_model.bin'), file)
+    const out = newFolder()
+    const converted = convertCheckpoint(dir, out)
+    if (names > 2) {
+      const error = await failure(() => converted)
+      expect(error).toMatchObject({ name: 'MoeError', code: 'ERR_MOE_UNSUPPORTED' })
+      expect(error.message).toMatch(/at most 8 times the file of \d+ bytes, got 655360 bytes/)
+      return
+    }
+    await converted
+    const stored = [...readStored(path.join(out, 'model.safetensors')).values()]
+    expect(stored.map(({ data }) => data.every((byte) => byte === 3))).toEqual([true, true])
+  })
+
   it('refuses a name that safetensors keeps for itself', async () => {
     const dir = temporaryFolder()
     const tensor = { dtype: 'F32', shape: [1], data: new Uint8Array(4) }

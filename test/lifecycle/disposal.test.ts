@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { loadModel, type Model, MoeError } from '../../lib/index.ts'
+import { native } from '../../lib/native.ts'
 import { Random } from '../cases/case.ts'
 import { fixture } from '../support/golden.ts'
 
@@ -75,6 +76,22 @@ describe('every call is answered', () => {
       for (const answer of await Promise.all(answers))
         expect(answer).toMatch(/^(ok|AbortError|ERR_MOE_DISPOSED|ERR_MOE_CONTEXT_FULL)$/)
     }
+  })
+
+  it('also when no step can be made', async () => {
+    await using model = await load()
+    const addon = native() as { CancelToken: unknown }
+    const { CancelToken } = addon
+    addon.CancelToken = class {
+      constructor() {
+        throw new Error('no memory')
+      }
+    }
+    const calls = [model.forward([3]), model.forward([4, 5]), model.sequence().forward([6])]
+    const answers = await Promise.all(calls.map(outcome))
+    addon.CancelToken = CancelToken
+    expect(answers).toEqual(['Error', 'Error', 'Error'])
+    expect(await outcome(model.forward([3]))).toBe('ok')
   })
 
   it('20,000 calls that wait', async () => {
