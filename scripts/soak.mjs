@@ -32,7 +32,13 @@ const load = (name) => loadModel(path.join(root, 'demo', name), options)
 v8.setFlagsFromString('--expose-gc')
 const collect = vm.runInNewContext('gc')
 
-const prompts = ['ROMEO:\nWhat say you', 'KING:', 'To be, or not to be, '.repeat(9), 'é∞ 𝄞\n\n', 'a']
+const prompts = [
+  'ROMEO:\nWhat say you',
+  'KING:',
+  'To be, or not to be, '.repeat(9),
+  'é∞ 𝄞\n\n',
+  'a',
+]
 const counts = {}
 const count = (what) => {
   counts[what] = (counts[what] ?? 0) + 1
