@@ -136,6 +136,7 @@ async function fuzzReader(name) {
     last = progress[0]
     if (performance.now() - since < hangSeconds * 1000) return
     finding = `no end in ${hangSeconds} s`
+    clearInterval(watch)
     worker.terminate().catch(() => {})
   }, 500)
   worker.on('error', (error) => {

@@ -155,6 +155,8 @@ const models = Object.fromEntries(
   await Promise.all(names.map(async (name) => [name, await load(name)])),
 )
 const expected = await fixedResults(models)
+// Before anything is counted: printing opens handles, too.
+console.log(`soak: ${values.minutes} min of ${names.join(', ')}`)
 const started = performance.now()
 const lasts = Number(values.minutes) * 60_000
 const rounds = 20
@@ -180,7 +182,7 @@ for (let round = 1; round <= rounds; round++) {
     client(new Random(Number(values.seed) * 1000 + round * 50 + i), until),
   )
   await Promise.all(clients)
-  await sleep(50)
+  await sleep(200) // what has ended lets its handles go
   const now = measure()
   if (round === rounds / 5) first = now
   if (round % 4 === 0)

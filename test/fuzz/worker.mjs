@@ -1,4 +1,5 @@
 // Runs one reader's target: input number i is a function of the seed and i.
+import { setImmediate } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import { MoeError } from '../../dist/errors.js'
 import { Random } from './mutate.mjs'
@@ -16,5 +17,6 @@ for (let i = first; i < end && performance.now() < until; i++) {
     progress[1]++
   }
   progress[0] = i + 1
+  if (i % 64 === 0) await setImmediate() // lets what was collected be finalized
 }
 parentPort.unref()
