@@ -71,7 +71,7 @@ Tensor tensor_from(const Napi::TypedArray& array, const Shape& shape, DType dtyp
       static_cast<const std::byte*>(array.ArrayBuffer().Data()) + array.ByteOffset();
   if (device)
     device->initialize(tensor.as<std::byte>(), bytes, array.ByteLength());
-  else
+  else if (array.ByteLength() > 0)  // an empty array has no address
     std::memcpy(tensor.as<std::byte>(), bytes, array.ByteLength());
   return tensor;
 }

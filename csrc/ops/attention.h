@@ -41,6 +41,7 @@ struct Attention {
     check.rank("keys", keys, 4);
     check.activation("keys", keys);
     const int64_t G = keys.dim(1), D = keys.dim(2);
+    check.shape("keys", keys, {keys.dim(0), G, D, kBlockTokens});
     check.shape("values", values, {keys.dim(0), G, kBlockTokens, D});
     check.dtype("values", values, {keys.dtype});
     check.that(D <= kMaxHeadSize, "keys", "of a head size of at most 1024", D);

@@ -20,6 +20,7 @@ struct Embedding {
     const Check check(kName);
     check.rank("table", table, 2);
     check.dtype("table", table, {DType::f32, DType::bf16, DType::f16});
+    check.contiguous("table", table);
     check.rank("ids", ids, 1);
     check.dtype("ids", ids, {DType::i32});
   }

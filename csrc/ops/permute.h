@@ -26,6 +26,7 @@ struct Permute {
     check.contiguous("x", x);
     check.rank("rows", rows, 2);
     check.dtype("rows", rows, {DType::i32});
+    check.contiguous("rows", rows);
     check.shape("rows", rows, {x.dim(0), rows.dim(1)});
   }
   void make_outputs(const Make& make) { out = make({rows.shape.count(), x.dim(1)}, x.dtype); }

@@ -92,6 +92,9 @@ export class HuggingFaceTokenizer implements TokenizerCore {
       const idsOf = (tokens: string[] = []) => tokens.flatMap((token) => ids.get(token) ?? [])
       this.#before = idsOf(around?.slice(0, at))
       this.#behind = idsOf(around?.slice(at + 1))
+      // Parts look at what they are given only when they run.
+      this.decodeIds(runAtOnce(this.encodeSteps('A b\u00e9 1', true)), true)
+      this.#pipeline.decoder?.decode(['A', '\u2581b'])
     } catch (cause) {
       if (cause instanceof MoeError) throw cause
       throw new MoeError('ERR_MOE_CHECKPOINT', `${label}: file must be a tokenizer, got ${cause}`, {

@@ -17,7 +17,13 @@ export interface JsonModel {
 
 function readVocab(label: string, vocab: unknown): Map<string, number> {
   if (Array.isArray(vocab))
-    return new Map((vocab as [string, number][]).map(([text], id) => [text, id]))
+    return new Map(
+      (vocab as [string, number][]).map(([text, score], id) => {
+        if (typeof text !== 'string' || typeof score !== 'number')
+          throw new RangeError(`the piece ${JSON.stringify(text)} with score ${score}`)
+        return [text, id]
+      }),
+    )
   const ids = Object.entries((vocab ?? {}) as Json)
   return new Map(ids.map(([text, id]) => [text, readId(label, `model.vocab[${text}]`, id)]))
 }
@@ -67,7 +73,9 @@ const byteName = (byte: number): string => `<0x${byte.toString(16).toUpperCase()
 export function readJsonModel(label: string, model: Json): JsonModel {
   const vocab = readVocab(label, model.vocab)
   const isUnigram = model.type === 'Unigram' || (!model.type && Array.isArray(model.vocab))
-  const unk = isUnigram ? model.unk_id : vocab.get(model.unk_token as string)
+  const unk = isUnigram ? (model.unk_id ?? undefined) : vocab.get(model.unk_token as string)
+  if (isUnigram && unk !== undefined && readId(label, 'model.unk_id', unk) >= vocab.size)
+    throw new RangeError(`unk_id ${unk} of ${vocab.size} pieces`)
   const unknown: Unknown = {
     byteIds:
       model.byte_fallback === true

@@ -9,11 +9,19 @@ void dequantize(const CpuContext& cpu, const Gptq& source, int bits, Tensor& out
   const Check check("dequantize");
   check.that(bits == 4 || bits == 8, "bits", "4 or 8", bits);
   const int64_t num_out = out.dim(0), num_in = out.dim(1), per_word = 32 / bits;
+  check.rank("scales", source.scales, 2);
   const int64_t groups = source.scales.dim(0);
+  check.that(num_in % per_word == 0 && num_out % per_word == 0, "out", "of whole words",
+             out.shape.text());
   check.shape("qweight", source.qweight, {num_in / per_word, num_out});
   check.shape("qzeros", source.qzeros, {groups, num_out / per_word});
   check.shape("scales", source.scales, {groups, num_out});
   check.shape("g_idx", source.g_idx, {num_in});
+  for (const auto& [name, tensor] : {std::pair{"qweight", &source.qweight},
+                                     {"qzeros", &source.qzeros},
+                                     {"g_idx", &source.g_idx}})
+    check.dtype(name, *tensor, {DType::i32});
+  check.dtype("scales", source.scales, {DType::f32, DType::bf16, DType::f16});
   const uint32_t mask = (1u << bits) - 1;
   const auto word = [](const Tensor& t, int64_t i) {
     uint32_t value;
