@@ -165,11 +165,11 @@ let loaded: Native | undefined
 export function native(): Native {
   if (loaded) return loaded
   let addon: Native
-  let root = process.cwd()
+  let root = '.'
   try {
     const here: string | undefined = import.meta.url // absent in a bundle of CommonJS
     if (here) root = path.resolve(path.dirname(fileURLToPath(here)), '..')
-    const require = createRequire(here ?? path.join(root, 'index.js'))
+    const require = createRequire(here ?? path.resolve('index.js'))
     addon = (require('node-gyp-build') as (dir: string) => Native)(root)
   } catch (cause) {
     const [line] = (cause as Error).message.split('\n')

@@ -65,7 +65,7 @@ std::vector<Device::Listed> Device::list(const std::string& type, std::string& w
   for (int i = 0; i < count; ++i) {
     Listed& gpu = gpus[static_cast<size_t>(i)];
     if (const MoeFailure* failure = backend->describe(i, &gpu.info))
-      gpu = {{.name = "GPU that does not answer"}, failure->text};
+      gpu = {MoeGpuInfo{"GPU that does not answer", 0, 0, 0, 0}, failure->text};
   }
   return gpus;
 }

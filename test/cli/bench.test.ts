@@ -72,8 +72,8 @@ describe('a check', () => {
 describe('moe-native bench', () => {
   it.each([
     [['nonsense'], /op must be one of groupedGemm/],
-    [['--models', 'x'], /model must be one of yuan/],
-    [['--routings', 'x'], /routing must be one of uniform/],
+    [['--models', 'x'], /--models must be one of yuan/],
+    [['--routings', 'x'], /--routings must be one of uniform/],
   ])('refuses %j', (args, message) => {
     const { status, stderr } = spawnSync(process.execPath, [cli, 'bench', '-d', 'cpu', ...args], {
       encoding: 'utf8',
