@@ -1,8 +1,7 @@
-import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import type { ModelConfig } from '../models/config.ts'
 import { type CodeTokens, codeTokens } from '../models/yuan_tokens.ts'
-import { readJson } from '../weights/json.ts'
+import { readBytes, readJson } from '../weights/json.ts'
 import type { AddedToken } from './added_tokens.ts'
 import { type SentencePieceOptions, SentencePieceTokenizer } from './sentencepiece.ts'
 import { pieceType, readSentencePiece, type SentencePieceModel } from './sentencepiece_model.ts'
@@ -59,11 +58,12 @@ function addCodeTokens(
 
 function openSentencePiece(
   file: string,
+  bytes: Uint8Array,
   files: TokenFiles,
   modelConfig: ModelConfig,
 ): SentencePieceTokenizer {
   const { config } = files
-  const model = readSentencePiece(file, readFileSync(file))
+  const model = readSentencePiece(file, bytes)
   const added = addedTokens(files, model)
   const fromCode = codeTokens(modelConfig)
   // What T5Tokenizer and LlamaTokenizer do unless they are told.
@@ -103,7 +103,8 @@ export async function openCore(
   const files = readTokenFiles(dir)
   for (const name of ['tokenizer.model', 'spiece.model']) {
     const file = path.join(dir, name)
-    if (existsSync(file)) return openSentencePiece(file, files, modelConfig)
+    const bytes = readBytes(file)
+    if (bytes) return openSentencePiece(file, bytes, files, modelConfig)
   }
   const label = path.join(dir, 'tokenizer.json')
   const json = readJson(label)

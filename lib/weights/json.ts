@@ -6,8 +6,12 @@ export type Json = Record<string, unknown>
 /** As large as the header of a safetensors file may be; no published file comes near. */
 const maxBytes = 100_000_000
 
-/** A file's text; undefined when there is none. */
-function readText(path: string): string | undefined {
+/**
+ * A file's bytes; undefined when there is none.
+ *
+ * @throws {MoeError} ERR_MOE_CHECKPOINT for what is no regular file, or too large, or cannot be read
+ */
+export function readBytes(path: string): Buffer | undefined {
   const bad = (got: string, cause?: unknown): never => {
     throw new MoeError('ERR_MOE_CHECKPOINT', `${path}: file must be readable, got ${got}`, {
       cause,
@@ -20,7 +24,7 @@ function readText(path: string): string | undefined {
     if (info.isDirectory()) return bad('a folder')
     if (!info.isFile()) return bad('no regular file') // reading a pipe might never end
     if (info.size > maxBytes) return bad(`${info.size} bytes, more than ${maxBytes}`)
-    return readFileSync(path, 'utf8')
+    return readFileSync(path)
   } catch (error) {
     if (error instanceof MoeError) throw error
     return bad(String((error as NodeJS.ErrnoException).code), error)
@@ -29,7 +33,7 @@ function readText(path: string): string | undefined {
 
 /** A JSON file that holds an object; undefined when there is no such file. */
 export function readJson(path: string): Json | undefined {
-  const text = readText(path)
+  const text = readBytes(path)?.toString('utf8')
   if (text === undefined) return undefined
   let value: unknown
   try {

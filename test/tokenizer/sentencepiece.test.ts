@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import fc from 'fast-check'
 import { SentencePieceProcessor } from 'sentencepiece-js'
@@ -152,6 +152,14 @@ describe('files that are no SentencePiece model', () => {
     const error = await failure(() => openTokenizer(folder, configOf(dir)))
     expect(error).toMatchObject({ name: 'MoeError', code })
     expect(error.message).toMatch(/tokenizer\.model/)
+  })
+
+  it('a folder of that name', async () => {
+    const folder = temporaryFolder()
+    mkdirSync(path.join(folder, 'tokenizer.model'))
+    const error = await failure(() => openTokenizer(folder, configOf(dir)))
+    expect(error).toMatchObject({ name: 'MoeError', code: 'ERR_MOE_CHECKPOINT' })
+    expect(error.message).toMatch(/tokenizer\.model: file must be readable, got a folder/)
   })
 })
 
