@@ -31,7 +31,7 @@ async function tensorsOf(op: OneOp, given: Fields, packed: readonly string[]): P
   for (const [name, value] of Object.entries(given)) {
     const tensor = (label: string, one: unknown) => {
       if (!isArrayTensor(one)) return one
-      return packed.includes(name) ? op.weight(label, one, gateUp) : op.input(label, one)
+      return packed.includes(name) ? op.weight(label, one, gateUp) : op.tensor(one)
     }
     fields[name] = await (Array.isArray(value)
       ? Promise.all(value.map((one, i) => tensor(`${name}[${i}]`, one)))

@@ -75,9 +75,14 @@ export class OneOp {
     this.plan = new (native().Plan)(new (native().Arena)(this.#device.gpu), planOptions)
   }
 
+  /** A caller's array, checked. */
   input(name: string, array: ArrayTensor): Tensor {
-    const { data, shape } = this.#read(name, array)
-    return native().tensorFrom(data, shape, arrayDType(array), this.#device.gpu)
+    return this.tensor(this.#read(name, array))
+  }
+
+  /** An array of a snapshot. */
+  tensor(array: ArrayTensor): Tensor {
+    return native().tensorFrom(array.data, array.shape, arrayDType(array), this.#device.gpu)
   }
 
   /** The inputs as they are now, each read once; array tensors are checked. */

@@ -2,10 +2,10 @@ import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { loadModel } from '../../lib/index.ts'
-import { describeModel } from '../../lib/models/index.ts'
 import { openTokenizer, type Tokenizer } from '../../lib/tokenizer/index.ts'
 import { copyCheckpoint, failure, temporaryFolder } from '../support/files.ts'
 import { fixture } from '../support/golden.ts'
+import { anyConfig } from '../support/tokenizers.ts'
 
 /** A byte-level BPE without merges: one token a byte, as GPT-2 spells bytes, and two special tokens. */
 function byteTokenizer(): Record<string, unknown> {
@@ -46,15 +46,6 @@ function byteTokenizer(): Record<string, unknown> {
   }
 }
 
-const config = describeModel({
-  model_type: 'mixtral',
-  vocab_size: 300,
-  hidden_size: 8,
-  intermediate_size: 8,
-  num_hidden_layers: 1,
-  num_attention_heads: 2,
-}).config
-
 function folderWith(json: unknown): string {
   const dir = temporaryFolder()
   writeFileSync(path.join(dir, 'tokenizer.json'), JSON.stringify(json))
@@ -68,7 +59,7 @@ function folderWith(json: unknown): string {
 describe('tokenizer.json', () => {
   let tokenizer: Tokenizer
   beforeAll(async () => {
-    tokenizer = (await openTokenizer(folderWith(byteTokenizer()), config))!
+    tokenizer = (await openTokenizer(folderWith(byteTokenizer()), anyConfig))!
   })
 
   it.each(['plain text', 'naïve 写 😀👩‍👩‍👧', ' spaces  and\nlines\n'])(
@@ -98,7 +89,7 @@ describe('tokenizer.json', () => {
   })
 
   it('a damaged file is an error that names it', async () => {
-    const error = await failure(() => openTokenizer(folderWith({ nonsense: true }), config))
+    const error = await failure(() => openTokenizer(folderWith({ nonsense: true }), anyConfig))
     expect(error).toMatchObject({ name: 'MoeError', code: 'ERR_MOE_CHECKPOINT' })
     expect(error.message).toMatch(/tokenizer\.json/)
   })
