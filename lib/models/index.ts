@@ -8,6 +8,7 @@ import { mixtral } from './mixtral.ts'
 import { mixtralKeys, readMixtralConfig } from './mixtral_config.ts'
 import { moePlusPlus } from './moepp.ts'
 import { moePlusPlusKeys, readMoePlusPlusConfig } from './moepp_config.ts'
+import { qwen3Moe, qwen3MoeKeys, readQwen3MoeConfig } from './qwen3_moe.ts'
 import { yuan } from './yuan.ts'
 import { readYuanConfig, yuanKeys } from './yuan_config.ts'
 
@@ -42,6 +43,7 @@ export const families: Readonly<Record<string, Family>> = {
   // A generic name; but this one has keys and tensors that no other has.
   'MoE++': family('MoeForCausalLM', moePlusPlusKeys, readMoePlusPlusConfig, moePlusPlus),
   mixtral: family('MixtralForCausalLM', mixtralKeys, readMixtralConfig, mixtral),
+  qwen3_moe: family('Qwen3MoeForCausalLM', qwen3MoeKeys, readQwen3MoeConfig, qwen3Moe),
 }
 
 function familyOf({ model_type: type, architectures }: Json): Family {
