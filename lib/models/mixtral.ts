@@ -50,11 +50,7 @@ export class Mixtral implements Architecture {
     this.config = config
     const { slidingWindow: window } = config
     this.visibility = { self: window === undefined ? causal : slidingWindow(window) }
-    const table = weights.ropeTable(
-      options.maxTokens,
-      config.rotaryDim,
-      options.ropeTheta ?? config.ropeTheta,
-    )
+    const table = weights.ropeTable(options.maxTokens, config.rotaryDim, config.rope)
     this.#vocabulary = new Vocabulary(weights, config)
     this.layers = Array.from({ length: config.numLayers }, (_, l) => {
       const prefix = `model.layers.${l}`

@@ -92,7 +92,7 @@ export function readMixtralConfig(c: ConfigReader<Key>): MixtralConfig {
     numKeyValueHeads,
     headSize,
     rotaryDim: headSize,
-    ropeTheta: rope.theta,
+    rope,
     rmsNormEps: c.epsilon('rms_norm_eps', 1e-5),
     expertSize: c.int('intermediate_size'),
     experts: Array<'ffn'>(numExperts).fill('ffn'),

@@ -57,9 +57,7 @@ export class MoePlusPlus implements Architecture {
 
   constructor(config: MoePlusPlusConfig, weights: Weights, options: GraphOptions) {
     this.config = config
-    const { rotaryDim, positionScale } = config
-    const theta = options.ropeTheta ?? config.ropeTheta
-    const table = weights.ropeTable(options.maxTokens, rotaryDim, theta, { positionScale })
+    const table = weights.ropeTable(options.maxTokens, config.rotaryDim, config.rope)
     this.#vocabulary = new Vocabulary(weights, config)
     this.layers = Array.from({ length: config.numLayers }, (_, l) => {
       const prefix = `model.layers.${l}`

@@ -113,8 +113,8 @@ export class Yuan implements Architecture {
     this.visibility = { self: id === undefined ? causal : resetAfter(id) }
     // The published table rounds everything to bf16 and loses positions past 256; that is what the model runs with.
     const rounding = options.ropeTable ?? 'published'
-    const theta = options.ropeTheta ?? config.ropeTheta
-    const table = weights.ropeTable(options.maxTokens, config.rotaryDim, theta, { rounding })
+    const { rotaryDim, rope } = config
+    const table = weights.ropeTable(options.maxTokens, rotaryDim, rope, { rounding })
     this.#vocabulary = new Vocabulary(weights, config)
     this.layers = Array.from(
       { length: config.numLayers },
