@@ -59,6 +59,8 @@ export interface Weights {
   vector(name: string, shape: number[]): Tensor
   /** Tensors of one shape, widened to f32 and stacked: [names, ...shape]. */
   stack(names: string[], shape: number[]): Tensor
+  /** Vectors one behind the other, widened to f32: biases of matrices that are packed as one. */
+  joined(parts: readonly (readonly [name: string, size: number])[]): Tensor
   /** A matrix [sum of counts, K] for GEMMs; the runs follow each other. */
   matrix(rows: Rows[], options?: MatrixOptions): Weight
   /** An embedding table; on the CPU it is left in the file. */
@@ -110,17 +112,32 @@ export abstract class WeightList implements Weights {
   protected abstract later(work: () => Promise<void>): void
 
   vector(name: string, shape: number[]): Tensor {
-    return this.#widened([name], shape, shape)
+    return this.#widened([[name, shape]], shape)
   }
 
   stack(names: string[], shape: number[]): Tensor {
-    return this.#widened(names, shape, [names.length, ...shape])
+    return this.#widened(
+      names.map((name) => [name, shape]),
+      [names.length, ...shape],
+    )
   }
 
-  #widened(names: string[], shape: number[], stacked: number[]): Tensor {
-    const out = this.rows(stacked, 'f32')
-    this.parameters.dense += count(stacked)
-    for (const [i, name] of names.entries()) this.loadVector(name, shape, out, i * count(shape))
+  joined(parts: readonly (readonly [name: string, size: number])[]): Tensor {
+    const total = parts.reduce((sum, [, size]) => sum + size, 0)
+    return this.#widened(
+      parts.map(([name, size]) => [name, [size]]),
+      [total],
+    )
+  }
+
+  #widened(parts: [name: string, shape: number[]][], all: number[]): Tensor {
+    const out = this.rows(all, 'f32')
+    this.parameters.dense += count(all)
+    let at = 0
+    for (const [name, shape] of parts) {
+      this.loadVector(name, shape, out, at)
+      at += count(shape)
+    }
     return out
   }
 

@@ -165,4 +165,19 @@ describe.each(gpus)('fused ops, on $name', ({ device }) => {
     expect(kept.launches).toBe(2)
     expect((await run(device, true, record)).launches).toBe(1)
   })
+
+  it.each([
+    ['heads', 16, 'f32'],
+    ['bf16 rows', 64, 'bf16'],
+  ] as const)('a norm of %s is a launch of its own', async (_, D, of) => {
+    const record: Record = async (one) => {
+      const { array, weight } = source(one, 2)
+      const x = array('x', [2, 80], of).columns(8, 64)
+      const { out } = ops.rmsNorm(one.plan, { x, weight: array('norm', [D]), eps: 1e-5 })
+      return { out: ops.linear(one.plan, { x: out, weight: await weight([24, 64], 'f32') }).out }
+    }
+    const [fused, separate] = [await run(device, true, record), await run(device, false, record)]
+    expect(fused.results).toEqual(separate.results)
+    expect(fused.launches).toBe(2)
+  })
 })
