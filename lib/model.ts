@@ -23,6 +23,7 @@ import type { ActivationDType, PlanTime, Tensor, Weight } from './native.ts'
 import { readIds, readList, type TokenIds } from './options.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
+import { longestText } from './weights/rope.ts'
 
 /** @internal What loadModel hands over. */
 export interface ModelParts {
@@ -78,7 +79,7 @@ export class Model {
     const { vocabSize, numLayers } = graph.config
     const vocabulary = Math.min(tokenizer?.size ?? vocabSize, vocabSize)
     this.#runner = new StepRunner(graph, { ...parts, gpu: parts.device.gpu, vocabulary })
-    this.#scheduler = new Scheduler(this.#runner, this.#pool)
+    this.#scheduler = new Scheduler(this.#runner, this.#pool, longestText(graph.config.rope))
     const { stopIds, checkpointDefaults } = parts
     this.#context = {
       scheduler: this.#scheduler,

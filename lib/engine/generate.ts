@@ -23,7 +23,7 @@ import {
   resolveSampling,
   usesHistory,
 } from './sampling.ts'
-import type { Job, Scheduler } from './scheduler.ts'
+import type { Job, Room, Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
 import { TraceRows } from './trace.ts'
 
@@ -93,13 +93,13 @@ function fitLimits(
   request: GenerateRequest,
   before: number,
   promptTokens: number,
-  capacity: number,
+  { tokens, setBy }: Room,
 ): Limits {
-  const room = Math.max(0, capacity - before)
+  const room = Math.max(0, tokens - before)
   if (promptTokens > room)
     throw new MoeError(
       'ERR_MOE_CONTEXT_FULL',
-      `generate: prompt must be at most ${room} tokens (option maxTokens of loadModel), got ${promptTokens}`,
+      `generate: prompt must be at most ${room} tokens (${setBy}), got ${promptTokens}`,
     )
   // The last new token is not processed any more, so it needs no room.
   const maxNewTokens = Math.min(request.maxNewTokens, room - promptTokens + 1)
@@ -155,7 +155,7 @@ export async function runGenerate(
     typeof prompt === 'string' ? await encode(prompt, before > 0, context, signals) : prompt
   for (const signal of signals) signal.throwIfAborted()
   return new Promise((resolve, reject) => {
-    const limits = fitLimits(request, before, ids.length, scheduler.capacity)
+    const limits = fitLimits(request, before, ids.length, scheduler.room)
     const { sampling, top, reserveTokens } = limits
     sequence.append(ids)
     const promptLength = sequence.ids.length
