@@ -1,6 +1,7 @@
 import type { Device, DeviceInfo } from './device.ts'
 import { BlockPool } from './engine/blocks.ts'
 import { keepsState } from './engine/cache.ts'
+import type { CheckpointDefaults } from './engine/checkpoint_defaults.ts'
 import type { GenerateOptions } from './engine/completion.ts'
 import {
   type ForwardOptions,
@@ -11,7 +12,6 @@ import {
 } from './engine/forward.ts'
 import { readPrompt, resolveGenerateOptions, runGenerate } from './engine/generate.ts'
 import { Generation } from './engine/generation.ts'
-import type { CheckpointDefaults } from './engine/sampling.ts'
 import { Scheduler } from './engine/scheduler.ts'
 import { Sequence, type SequenceContext } from './engine/sequence.ts'
 import { SequenceState } from './engine/sequence_state.ts'

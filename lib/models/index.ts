@@ -36,7 +36,8 @@ function family<Key extends string, Config extends ModelConfig>(
       config,
       build(weights, options) {
         const theta = options.ropeTheta ?? config.rope.theta
-        return build({ ...config, rope: { ...config.rope, theta } }, weights, options)
+        const asked = { ...config, rope: { ...config.rope, theta } }
+        return build(asked, weights, options)
       },
     }
   }

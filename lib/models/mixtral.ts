@@ -3,7 +3,7 @@ import { MoeLayer, swigluExperts } from '../layers/moe.ts'
 import { SoftmaxTopK } from '../routers/softmax_top_k.ts'
 import type { Weights } from '../weights/weights.ts'
 import type { Architecture, GraphOptions } from './architecture.ts'
-import { decoder, headShape, ropeTable, windowed } from './decoder.ts'
+import { decoder, headShape, windowed } from './decoder.ts'
 import type { MixtralConfig } from './mixtral_config.ts'
 
 /** Version 4 of transformers keeps a layer's block under `block_sparse_moe`, version 5 under `mlp`. */
@@ -18,11 +18,8 @@ function moeLayer(weights: Weights, c: MixtralConfig, layer: string): MoeLayer {
 }
 
 export function mixtral(c: MixtralConfig, weights: Weights, options: GraphOptions): Architecture {
-  const attention = {
-    ...headShape(c),
-    rule: 'self',
-    ropeTable: ropeTable(c, weights, options),
-  }
+  const ropeTable = weights.ropeTable(options.maxTokens, c.rotaryDim, c.rope)
+  const attention = { ...headShape(c), rule: 'self', ropeTable }
   return decoder(c, weights, {
     visibility: windowed(c.slidingWindow),
     attention: (prefix) => new SelfAttention(weights, prefix, attention),

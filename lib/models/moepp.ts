@@ -4,7 +4,7 @@ import type { ExpertKind } from '../ops/index.ts'
 import { ResidualRouter } from '../routers/residual_router.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
 import type { Architecture, GraphOptions } from './architecture.ts'
-import { decoder, headShape, ropeTable } from './decoder.ts'
+import { decoder, headShape } from './decoder.ts'
 import type { MoePlusPlusConfig } from './moepp_config.ts'
 
 function moeLayer(weights: Weights, c: MoePlusPlusConfig, prefix: string): MoeLayer {
@@ -51,11 +51,8 @@ export function moePlusPlus(
   weights: Weights,
   options: GraphOptions,
 ): Architecture {
-  const attention = {
-    ...headShape(c),
-    rule: 'self',
-    ropeTable: ropeTable(c, weights, options),
-  }
+  const ropeTable = weights.ropeTable(options.maxTokens, c.rotaryDim, c.rope)
+  const attention = { ...headShape(c), rule: 'self', ropeTable }
   return decoder(c, weights, {
     attention: (prefix) => new SelfAttention(weights, prefix, attention),
     feedForward: (prefix) => moeLayer(weights, c, `${prefix}.mlp.moe`),

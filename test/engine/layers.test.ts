@@ -27,13 +27,8 @@ const hidden = 32
 const config: ModelConfig = {
   architecture: 'mixtral',
   ...{ vocabSize: 97, hiddenSize: hidden, numLayers: 4, numHeads: 4, numKeyValueHeads: 2 },
-  ...{
-    headSize: 8,
-    rotaryDim: 8,
-    rope: { kind: 'default', theta: 1e4 },
-    rmsNormEps: 1e-5,
-    expertSize: 16,
-  },
+  ...{ headSize: 8, rotaryDim: 8, rmsNormEps: 1e-5, expertSize: 16 },
+  rope: { kind: 'default', theta: 1e4 },
   ...{ experts: ['ffn', 'ffn', 'ffn', 'ffn'], topK: 2, maxPositionEmbeddings: 512 },
   ...{ tieWordEmbeddings: false, bosId: undefined, eosIds: [] },
 }
