@@ -4,13 +4,11 @@ import { Vocabulary } from '../layers/head.ts'
 import { MoeLayer, swigluExperts } from '../layers/moe.ts'
 import { type Norm, RmsNorm } from '../layers/norm.ts'
 import { causal, slidingWindow, type VisibilityRules } from '../layers/visibility.ts'
-import type { Tensor } from '../native.ts'
 import type { TopKWeights } from '../ops/index.ts'
 import { SoftmaxTopK } from '../routers/softmax_top_k.ts'
 import type { Weights } from '../weights/weights.ts'
-import type { Architecture, GraphOptions } from './architecture.ts'
+import type { Architecture } from './architecture.ts'
 import type { ModelConfig } from './config.ts'
-import type { RopeSpec } from './rope.ts'
 
 export interface DecoderBlocks {
   /** @param prefix of its tensors: `model.layers.3.self_attn` */
@@ -56,15 +54,6 @@ export function routedLayer(
     { kinds, topK, ...experts },
     shared,
   )
-}
-
-/** The rotary table of a model for as many positions as it is loaded for. */
-export function ropeTable(
-  { rotaryDim, rope }: { rotaryDim: number; rope: RopeSpec },
-  weights: Weights,
-  { maxTokens, ropeTheta }: GraphOptions,
-): Tensor {
-  return weights.ropeTable(maxTokens, rotaryDim, ropeTheta ?? rope.theta)
 }
 
 /** What attention has to know of a model's shape. */

@@ -32,7 +32,14 @@ function family<Key extends string, Config extends ModelConfig>(
 ): Family {
   const describe = (json: Json): Described => {
     const config = read(new ConfigReader<Key>(json, 'config.json', [commonKeys, keys]))
-    return { config, build: (weights, options) => build(config, weights, options) }
+    return {
+      config,
+      build(weights, options) {
+        const theta = options.ropeTheta ?? config.rope.theta
+        const asked = { ...config, rope: { ...config.rope, theta } }
+        return build(asked, weights, options)
+      },
+    }
   }
   return { name, keys, describe }
 }
