@@ -18,8 +18,7 @@ function moeLayer(weights: Weights, c: MixtralConfig, layer: string): MoeLayer {
 }
 
 export function mixtral(c: MixtralConfig, weights: Weights, options: GraphOptions): Architecture {
-  const theta = options.ropeTheta ?? c.ropeTheta
-  const ropeTable = weights.ropeTable(options.maxTokens, c.rotaryDim, theta)
+  const ropeTable = weights.ropeTable(options.maxTokens, c.rotaryDim, c.rope)
   const attention = { ...headShape(c), rule: 'self', ropeTable }
   return decoder(c, weights, {
     visibility: windowed(c.slidingWindow),
