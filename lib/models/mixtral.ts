@@ -4,7 +4,7 @@ import { MoeLayer } from '../layers/moe.ts'
 import type { Step } from '../layers/step.ts'
 import { causal, slidingWindow, type VisibilityRules } from '../layers/visibility.ts'
 import type { Tensor } from '../native.ts'
-import { SoftmaxTopK } from '../routers/softmax_top_k.ts'
+import { TopKRouter } from '../routers/top_k_router.ts'
 import { rowsOf, slabOf, type Weights } from '../weights/weights.ts'
 import type { Architecture, GraphOptions } from './architecture.ts'
 import type { MixtralConfig } from './mixtral_config.ts'
@@ -30,8 +30,8 @@ function moeLayer(weights: Weights, c: MixtralConfig, layer: string): MoeLayer {
         gateUp: (e: number) => [one(e, 'w1', [I, H]), one(e, 'w3', [I, H])],
         down: (e: number) => [one(e, 'w2', [H, I])],
       }
-  const router = { kinds, hidden: H, topK }
-  return new MoeLayer(new SoftmaxTopK(weights, `${layer}.${block}.gate.weight`, router), {
+  const router = { kinds, hidden: H, topK, weights: 'renormalized' } as const
+  return new MoeLayer(new TopKRouter(weights, `${layer}.${block}.gate.weight`, router), {
     kinds,
     topK,
     gateUp: kinds.map((_, e) => weights.matrix(rows.gateUp(e), { gateUp: true, share: 'expert' })),
