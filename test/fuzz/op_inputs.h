@@ -238,7 +238,14 @@ inline void build(Choices& c, TopK& op) {
   op.logits = c.tensor({c.between(0, 20), E}, DType::f32);
   op.kinds = kinds(c, c.rarely(32) ? c.between(0, 40) : E);
   op.top_k = c.between(0, c.rarely(8) ? E + 1 : std::min<int64_t>(E, 8));
+  if (c.rarely(4)) op.choice_bias = c.tensor({E}, DType::f32);
+  op.score = c.one_of<RouterScore>();
   op.kind = c.one_of<TopKWeights>();
+  op.factor = c.rarely(2) ? c.real() : 1.f;
+  op.groups = c.rarely(2) ? c.between(0, E + 1) : 1;
+  op.kept_groups = c.rarely(8) ? c.between(0, 40) : c.between(1, std::max<int64_t>(op.groups, 1));
+  op.group_score = c.one_of<GroupScore>();
+  op.jitter = c.rarely(2) ? c.real() : 0.f;
   op.norm_std = c.rarely(2) ? c.real() : 0.f;
   if (c.rarely(2))
     for (int64_t i = 0; i < E; ++i) op.gives_share.push_back(c.rarely(2));
