@@ -1,6 +1,6 @@
 import { type CacheSize, resolveCacheSize } from './cache_size.ts'
 import { type Device, openDevice } from './device.ts'
-import { checkpointDefaults } from './engine/sampling.ts'
+import { checkpointDefaults, generationFile } from './engine/checkpoint_defaults.ts'
 import { badOption } from './errors.ts'
 import {
   type LoadModelOptions,
@@ -115,11 +115,14 @@ export async function loadModel(dir: string | URL, options: LoadModelOptions = {
   const { config } = describeModel(checkpoint.config)
   const build: Build<CheckpointWeights> = (maxTokens, gpu) =>
     buildModel(checkpoint, dtype, { ...request, maxTokens }, gpu)
+  const defaults = request.generationDefaults
+    ? checkpointDefaults(generationFile(checkpoint.generationConfig, checkpoint.config))
+    : {}
   const tokenizer = await openTokenizer(folder, config)
   return assemble('loadModel', device, request, build, (weights) => weights.load(request), {
     tokenizer,
     stopIds: stopIds(checkpoint, config, tokenizer),
-    checkpointDefaults: checkpointDefaults(checkpoint.generationConfig),
+    checkpointDefaults: defaults,
   })
 }
 
@@ -129,7 +132,7 @@ function stopIds(
   { eosIds, vocabSize }: ModelConfig,
   tokenizer: Tokenizer | undefined,
 ): number[] {
-  const ids = new ConfigReader(generationConfig, 'generation_config.json').ids(
+  const ids = new ConfigReader(generationConfig ?? {}, 'generation_config.json').ids(
     'eos_token_id',
     vocabSize,
   )
@@ -138,14 +141,15 @@ function stopIds(
   return eosId !== undefined && eosId < vocabSize ? [eosId] : []
 }
 
-export interface RandomModelOptions extends Omit<LoadModelOptions, 'onProgress'> {
+export interface RandomModelOptions
+  extends Omit<LoadModelOptions, 'onProgress' | 'generationDefaults'> {
   /** Element type of the weights; default bf16. */
   weights?: 'f32' | 'bf16' | undefined
   /** Equal seeds give equal weights. */
   seed?: number | undefined
 }
 
-const { onProgress: _, ...shared } = loadOptionNames
+const { onProgress: _, generationDefaults: __, ...shared } = loadOptionNames
 const randomOptionNames: OptionNames<RandomModelOptions> = { ...shared, weights: true, seed: true }
 
 /**

@@ -164,7 +164,13 @@ export interface Native {
   ): Promise<{ work: number; seconds: number }>
   /** What lib/ops is made of. */
   describeOps(): unknown
-  ropeTable(out: Tensor, base: number, positionScale: number, rounding: string): Promise<void>
+  ropeTable(
+    out: Tensor,
+    frequencies: number[],
+    positionScale: number,
+    factor: number,
+    rounding: string,
+  ): Promise<void>
 }
 
 let loaded: Native | undefined

@@ -25,15 +25,19 @@ struct Query {
 struct Softmaxes {
   float best[kQueries], total[kQueries] = {};
 
-  Softmaxes() { std::fill_n(best, kQueries, -INFINITY); }
+  /// A sink is seen before all keys.
+  Softmaxes(const float* sinks, const Query* queries, int m) {
+    std::fill_n(best, kQueries, -INFINITY);
+    for (int i = 0; sinks && i < m; ++i) best[i] = sinks[queries[i].head], total[i] = 1.f;
+  }
 };
 
 /// Keys of one block: scores, running softmax, values. A block that a query does not see leaves it
 /// as it is.
 template <class T>
 void attend_block(const Kernels& kernels, const Attention& op, Query* queries, int m,
-                  Softmaxes& softmaxes, int64_t block, int64_t base) {
-  const int64_t D = op.keys.dim(2), start = block * kBlockTokens;
+                  Softmaxes& softmaxes, int64_t block, int64_t head) {
+  const int64_t D = op.keys.dim(2), V = op.values.dim(3), start = block * kBlockTokens;
   const float* q[kQueries];
   float* acc[kQueries];
   float keep[kQueries];
@@ -49,15 +53,16 @@ void attend_block(const Kernels& kernels, const Attention& op, Query* queries, i
     most = std::max(most, end[i]);
   }
   alignas(64) float p[kQueries * kBlockTokens];
-  kernels.key_scores(q, m, op.keys.as<T>() + base, is_bf16<T>, D, p);
+  kernels.key_scores(q, m, op.keys.as<T>() + head * D * kBlockTokens, is_bf16<T>, D, p);
   kernels.softmax_block(p, m, begin, end, op.scale, softmaxes.best, softmaxes.total, keep);
-  kernels.add_values(p, m, most, op.values.as<T>() + base, is_bf16<T>, D, keep, acc);
+  kernels.add_values(p, m, most, op.values.as<T>() + head * kBlockTokens * V, is_bf16<T>, V, keep,
+                     acc);
 }
 
 /// Up to eight queries of one sequence and key head.
 template <class T>
 void attend(const Kernels& kernels, const Attention& op, Query* queries, int m, int64_t group) {
-  const int64_t G = op.keys.dim(1), D = op.keys.dim(2);
+  const int64_t G = op.keys.dim(1), D = op.keys.dim(2), V = op.values.dim(3);
   const auto* blocks = op.block_table.row<int32_t>(op.sequences.as<int32_t>()[queries[0].token]);
   int64_t first = INT64_MAX, last = 0;
   for (int i = 0; i < m; ++i) {
@@ -66,18 +71,17 @@ void attend(const Kernels& kernels, const Attention& op, Query* queries, int m, 
     query.first = op.starts.as<int32_t>()[query.token];
     query.last = op.ends.as<int32_t>()[query.token];
     for (int64_t d = 0; d < D; ++d) query.q[d] = to_float(q[d]);
-    std::fill_n(query.acc, D, 0.f);
+    std::fill_n(query.acc, V, 0.f);
     first = std::min(first, query.first);
     last = std::max(last, query.last);
   }
-  Softmaxes softmaxes;
+  Softmaxes softmaxes(op.sinks ? op.sinks.as<float>() : nullptr, queries, m);
   for (int64_t block = first / kBlockTokens; block <= last / kBlockTokens; ++block)
-    attend_block<T>(kernels, op, queries, m, softmaxes, block,
-                    (blocks[block] * G + group) * D * kBlockTokens);
+    attend_block<T>(kernels, op, queries, m, softmaxes, block, blocks[block] * G + group);
   for (int i = 0; i < m; ++i) {
-    T* out = op.out.row<T>(queries[i].token) + queries[i].head * D;
+    T* out = op.out.row<T>(queries[i].token) + queries[i].head * V;
     const float inverse = 1.f / softmaxes.total[i];
-    for (int64_t d = 0; d < D; ++d) out[d] = from_float<T>(queries[i].acc[d] * inverse);
+    for (int64_t d = 0; d < V; ++d) out[d] = from_float<T>(queries[i].acc[d] * inverse);
   }
 }
 

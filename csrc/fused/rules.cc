@@ -19,6 +19,9 @@ bool plain(const Linear& linear) {
   return !linear.bias && !linear.residual && linear.activation == Activation::none;
 }
 
+/// Of whole rows of the residual stream, as the fused kernels norm them.
+bool plain(const RmsNorm& norm) { return norm.whole_rows() && norm.x.dtype == DType::f32; }
+
 /// Whether somebody reads `tensor` behind op `i`.
 bool wanted_after(const std::vector<Node>& nodes, size_t i, const Tensor& tensor) {
   if (tensor.slot->keep) return true;
@@ -109,7 +112,7 @@ std::optional<Match> route(const std::vector<Node>& nodes, size_t consumer) {
     fused.carry = *carry;
   }
   const auto* norm = find.producer<RmsNorm>(project->x);
-  if (!norm || norm->exact || !same(norm->out, project->x)) return std::nullopt;
+  if (!norm || !plain(*norm) || norm->exact || !same(norm->out, project->x)) return std::nullopt;
   fused.norm = *norm;
   return find.match(std::move(fused));
 }
@@ -119,7 +122,7 @@ std::optional<Match> norm_linear(const std::vector<Node>& nodes, size_t consumer
   if (!linear || !plain(*linear) || linear->x.dim(0) > NormLinear::kFewTokens) return std::nullopt;
   Finder find(nodes, consumer);
   const auto* norm = find.producer<RmsNorm>(linear->x);
-  if (!norm || !same(norm->out, linear->x)) return std::nullopt;
+  if (!norm || !plain(*norm) || !same(norm->out, linear->x)) return std::nullopt;
   NormLinear fused{.combine = {}, .norm = *norm, .linear = *linear};
   if (const auto* combine = find.producer<Combine>(norm->x)) {
     if (same(combine->out, norm->x) && combine->expert_out.dtype == norm->out.dtype)

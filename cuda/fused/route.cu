@@ -15,7 +15,7 @@ static_assert(kMostTokens <= 8 && Route::kMostExperts <= 32);  // rows of a tile
 static_assert(Route::kMostExperts <= kFewWarps * kStepK);      // see carried_row()
 
 struct RouteArgs {
-  NormArgs norm;
+  NormArgs<float> norm;
   int P, steps;  // P: rows of the projection
   const void* weight;
   Rows<float> projected;
@@ -117,9 +117,9 @@ template <class X, class W>
 void launch(const CudaContext& cuda, const Route& op, size_t shared) {
   const auto P = static_cast<int>(op.project.weight.N);
   const int64_t E = op.top_k.logits.dim(1);
-  const NormArgs norm{rows_of<const float>(op.norm.x), op.norm.weight.as<const float>(),
-                      op.norm.eps, static_cast<int>(op.norm.x.dim(1)),
-                      in_quads(op.norm.x, op.norm.weight, op.norm.out)};
+  const NormArgs<float> norm{rows_of<const float>(op.norm.x), op.norm.weight.as<const float>(),
+                             op.norm.eps, static_cast<int>(op.norm.x.dim(1)),
+                             in_quads(op.norm.x, op.norm.weight, op.norm.out)};
   RouteArgs args{};
   args.norm = norm;
   args.P = P;

@@ -70,13 +70,15 @@ export interface LayerInfo {
   readonly experts?: ExpertInfo | undefined
 }
 
+export interface LayerOutput {
+  /** [T, H] f32 */
+  out: Tensor
+  /** Absent for a layer without a router. */
+  routing?: Routing
+}
+
 /** x [T, H] -> out [T, H] */
 export interface Layer extends LayerInfo {
   /** @param previous routing of the nearest layer below that has one, for routers that read it */
-  forward(
-    step: Step,
-    x: Tensor,
-    cache: LayerCache,
-    previous?: Routing,
-  ): { out: Tensor; routing?: Routing }
+  forward(step: Step, x: Tensor, cache: LayerCache, previous?: Routing): LayerOutput
 }

@@ -8,7 +8,7 @@ import { type Entry, openSafetensors } from './safetensors.ts'
 export interface Checkpoint {
   dir: string
   config: Json
-  generationConfig: Json
+  generationConfig: Json | undefined
   quantization: Json | undefined
   entries: Map<string, Entry>
 }
@@ -104,7 +104,7 @@ export function openCheckpoint(dir: string): Checkpoint {
   return {
     dir,
     config,
-    generationConfig: readJson(path.join(dir, 'generation_config.json')) ?? {},
+    generationConfig: readJson(path.join(dir, 'generation_config.json')),
     quantization,
     entries: openWeights(dir, files, quantization),
   }

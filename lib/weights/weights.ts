@@ -7,6 +7,7 @@ import {
   type Weight,
   type WeightFormat,
 } from '../native.ts'
+import { type RopeSpec, ropeAngles } from './rope.ts'
 
 /** Rows `start` to `start + count` of a checkpoint tensor of `shape`; its last dimensions are one row. */
 export interface Rows {
@@ -58,12 +59,14 @@ export interface Weights {
   vector(name: string, shape: number[]): Tensor
   /** Tensors of one shape, widened to f32 and stacked: [names, ...shape]. */
   stack(names: string[], shape: number[]): Tensor
+  /** Vectors one behind the other, widened to f32: biases of matrices that are packed as one. */
+  joined(parts: readonly (readonly [name: string, size: number])[]): Tensor
   /** A matrix [sum of counts, K] for GEMMs; the runs follow each other. */
   matrix(rows: Rows[], options?: MatrixOptions): Weight
   /** An embedding table; on the CPU it is left in the file. */
   table(name: string, shape: number[], share?: Share): Tensor
   /** A rotary table [positions, rotaryDim] f32, cosines then sines. */
-  ropeTable(positions: number, rotaryDim: number, base: number, options?: RopeOptions): Tensor
+  ropeTable(positions: number, rotaryDim: number, rope: RopeSpec, options?: RopeOptions): Tensor
   /** Names that may be there and are not needed. */
   ignore(pattern: RegExp): void
 }
@@ -76,7 +79,7 @@ export interface MatrixOptions {
 
 export type RopeRounding = 'published' | 'bf16-frequencies' | 'exact'
 export interface RopeOptions {
-  positionScale?: number
+  /** Default `exact`. */
   rounding?: RopeRounding
 }
 
@@ -109,17 +112,32 @@ export abstract class WeightList implements Weights {
   protected abstract later(work: () => Promise<void>): void
 
   vector(name: string, shape: number[]): Tensor {
-    return this.#widened([name], shape, shape)
+    return this.#widened([[name, shape]], shape)
   }
 
   stack(names: string[], shape: number[]): Tensor {
-    return this.#widened(names, shape, [names.length, ...shape])
+    return this.#widened(
+      names.map((name) => [name, shape]),
+      [names.length, ...shape],
+    )
   }
 
-  #widened(names: string[], shape: number[], stacked: number[]): Tensor {
-    const out = this.rows(stacked, 'f32')
-    this.parameters.dense += count(stacked)
-    for (const [i, name] of names.entries()) this.loadVector(name, shape, out, i * count(shape))
+  joined(parts: readonly (readonly [name: string, size: number])[]): Tensor {
+    const total = parts.reduce((sum, [, size]) => sum + size, 0)
+    return this.#widened(
+      parts.map(([name, size]) => [name, [size]]),
+      [total],
+    )
+  }
+
+  #widened(parts: [name: string, shape: number[]][], all: number[]): Tensor {
+    const out = this.rows(all, 'f32')
+    this.parameters.dense += count(all)
+    let at = 0
+    for (const [name, shape] of parts) {
+      this.loadVector(name, shape, out, at)
+      at += count(shape)
+    }
     return out
   }
 
@@ -131,14 +149,19 @@ export abstract class WeightList implements Weights {
     return out
   }
 
-  ropeTable(positions: number, rotaryDim: number, base: number, options: RopeOptions = {}): Tensor {
-    const { positionScale = 1, rounding = 'exact' } = options
+  ropeTable(
+    positions: number,
+    rotaryDim: number,
+    rope: RopeSpec,
+    { rounding = 'exact' }: RopeOptions = {},
+  ): Tensor {
     // Every layer asks for the same table.
-    const key = [positions, rotaryDim, base, positionScale, rounding].join()
+    const key = JSON.stringify([positions, rotaryDim, rope, rounding])
     const known = this.#tables.get(key)
     if (known) return known
+    const { frequencies, positionScale, factor } = ropeAngles(rope, rotaryDim)
     const out = this.rows([positions, rotaryDim], 'f32')
-    this.later(() => native().ropeTable(out, base, positionScale, rounding))
+    this.later(() => native().ropeTable(out, frequencies, positionScale, factor, rounding))
     this.#tables.set(key, out)
     return out
   }

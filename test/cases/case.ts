@@ -1,4 +1,6 @@
+import type { Plan } from '../../lib/native.ts'
 import { type ArrayTensor, arrayDType, type KernelOptions } from '../../lib/standalone/kernels.ts'
+import { isArrayTensor, OneOp } from '../../lib/standalone/one_op.ts'
 import { fromBf16, toBf16 } from '../support/math.ts'
 
 export { dot, fromBf16, silu, toBf16 } from '../support/math.ts'
@@ -96,4 +98,32 @@ export const reshape = (array: ArrayTensor, shape: number[]): ArrayTensor => ({ 
 export function as(array: ArrayTensor, dtype: DType): ArrayTensor {
   const values = toF64(array)
   return tensor(array.shape, dtype, (i) => values[i]!)
+}
+
+/** The op with `x` as columns of a wider tensor that begin at `first`; beside them is NaN. Returns it whole, too. */
+export async function onColumns(
+  record: (plan: Plan, inputs: any) => object,
+  { x, ...fields }: { x: ArrayTensor; [name: string]: unknown },
+  first: number,
+  options: KernelOptions,
+): Promise<{ [name: string]: ArrayTensor }> {
+  const one = new OneOp(record.name, options)
+  const [T, H] = x.shape as [number, number]
+  const width = H + first + 4
+  const values = toF64(x)
+  const wide = one.input(
+    'x',
+    tensor([T, width], arrayDType(x) as DType, (i) => {
+      const column = (i % width) - first
+      return column >= 0 && column < H ? values[Math.floor(i / width) * H + column]! : Number.NaN
+    }),
+  )
+  const inputs = Object.fromEntries(
+    Object.entries(fields).map(([name, value]) => [
+      name,
+      isArrayTensor(value) ? one.input(name, value) : value,
+    ]),
+  )
+  one.output({ wide, ...record(one.plan, { ...inputs, x: wide.columns(first, H) }) })
+  return one.run()
 }

@@ -99,18 +99,23 @@ const gathered =
   }
 
 const rotateAndAttend =
-  (lengths: number[], dtype: DType, [N, G, D]: [number, number, number], window = 1e9): Record =>
+  (
+    lengths: number[],
+    dtype: DType,
+    [N, G, D, V = D]: [number, number, number, number?],
+    { window = 1e9, sinks = false } = {},
+  ): Record =>
   async (one) => {
     const { array, integers } = source(one, 3)
     const T = lengths.length
     const M = Math.ceil(Math.max(...lengths) / ops.blockTokens)
     const position = (t: number) => lengths[t]! - 1
-    const qkv = array('qkv', [T, (N + 2 * G) * D], dtype)
+    const qkv = array('qkv', [T, (N + G) * D + G * V], dtype)
     const q = qkv.columns(0, N * D)
     const k = qkv.columns(N * D, G * D)
-    const v = qkv.columns((N + G) * D, G * D)
+    const v = qkv.columns((N + G) * D, G * V)
     const keys = array('keys', [T * M, G, D, ops.blockTokens], dtype)
-    const values = array('values', [T * M, G, ops.blockTokens, D], dtype)
+    const values = array('values', [T * M, G, ops.blockTokens, V], dtype)
     const positions = integers('positions', [T], position)
     const slots = integers(
       'slots',
@@ -121,6 +126,7 @@ const rotateAndAttend =
     ops.ropeCache(one.plan, { q, k, v, positions, slots, table, keys, values })
     const { out } = ops.attention(one.plan, {
       ...{ q, keys, values, ends: positions, scale: 1 / Math.sqrt(D) },
+      ...(sinks && { sinks: array('sinks', [N]) }),
       starts: integers('starts', [T], (t) => Math.max(0, position(t) + 1 - window)),
       sequences: integers('sequences', [T], (t) => t),
       blockTable: integers('blockTable', [T, M], (i) => i),
@@ -140,7 +146,16 @@ describe.each(gpus)('fused ops, on $name', ({ device }) => {
     [`more gathered rows, ${dtype}`, gathered(11, dtype, 'bf16'), 2],
     [`rotation and attention, ${dtype}`, rotateAndAttend([1], dtype, [2, 2, 16]), 2],
     [`the same in ranges, ${dtype}`, rotateAndAttend([300, 32, 33], dtype, [4, 2, 24]), 2],
-    [`the same in a window, ${dtype}`, rotateAndAttend([190, 7], dtype, [2, 1, 10], 40), 2],
+    [
+      `the same in a window, ${dtype}`,
+      rotateAndAttend([190, 7], dtype, [2, 1, 10], { window: 40 }),
+      2,
+    ],
+    [
+      `the same of wider values with sinks, ${dtype}`,
+      rotateAndAttend([300, 7], dtype, [4, 2, 16, 24], { sinks: true }),
+      2,
+    ],
   ])
 
   it.each(cases)('%s: one launch, the same bits', async (_, record, apart) => {
@@ -164,5 +179,20 @@ describe.each(gpus)('fused ops, on $name', ({ device }) => {
     })
     expect(kept.launches).toBe(2)
     expect((await run(device, true, record)).launches).toBe(1)
+  })
+
+  it.each([
+    ['heads', 16, 'f32'],
+    ['bf16 rows', 64, 'bf16'],
+  ] as const)('a norm of %s is a launch of its own', async (_, D, of) => {
+    const record: Record = async (one) => {
+      const { array, weight } = source(one, 2)
+      const x = array('x', [2, 80], of).columns(8, 64)
+      const { out } = ops.rmsNorm(one.plan, { x, weight: array('norm', [D]), eps: 1e-5 })
+      return { out: ops.linear(one.plan, { x: out, weight: await weight([24, 64], 'f32') }).out }
+    }
+    const [fused, separate] = [await run(device, true, record), await run(device, false, record)]
+    expect(fused.results).toEqual(separate.results)
+    expect(fused.launches).toBe(2)
   })
 })

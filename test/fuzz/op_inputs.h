@@ -167,9 +167,9 @@ inline void build(Choices& c, Probe& op) {
 }
 
 inline void build(Choices& c, RmsNorm& op) {
-  const int64_t H = c.between(0, 300);
-  op.x = c.tensor({c.between(0, 9), H}, DType::f32);
-  op.weight = c.tensor({H}, DType::f32);
+  const int64_t D = c.between(0, 300);
+  op.x = c.tensor({c.between(0, 9), D * c.between(0, 3)}, c.activation());
+  op.weight = c.tensor({D}, DType::f32);
   op.eps = c.real();
   op.dtype = c.activation();
   op.keep_f32 = c.rarely(2);

@@ -102,7 +102,7 @@ describe('defaults', () => {
     const { config } = describeModel(mixtral)
     expect(config).toMatchObject({
       headSize: 128,
-      ropeTheta: 1e6,
+      rope: { kind: 'default', theta: 1e6 },
       rmsNormEps: 1e-5,
       topK: 2,
       slidingWindow: undefined,
@@ -114,7 +114,7 @@ describe('defaults', () => {
       headSize: 256,
       rotaryDim: 128,
       tieWordEmbeddings: true,
-      ropeTheta: 10000,
+      rope: { kind: 'default', theta: 10000 },
       eosIds: [77185],
     })
   })
