@@ -59,6 +59,20 @@ const samples: Record<string, Samples> = {
     },
     agreeing: { use_sliding_window: false, layer_types: ['full_attention', 'full_attention'] },
   },
+  llama_moe: {
+    base: {
+      ...{ ...bounds, model_type: 'llama_moe', intermediate_size: 96, num_experts: 8 },
+      eos_token_id: 2,
+    },
+    used: {
+      ...{ vocab_size: 301, hidden_size: 128, num_hidden_layers: 3, num_attention_heads: 2 },
+      ...{ intermediate_size: 64, num_key_value_heads: 2, rms_norm_eps: 1e-5, num_selects: 3 },
+      ...{ max_position_embeddings: 128, tie_word_embeddings: true, num_experts: 6 },
+      ...{ bos_token_id: 5, eos_token_id: [5, 6], gate_network: 'linear', ...rope },
+      ...{ gate_use_softmax: false, score_scale_factor: [2, 3] },
+      size_experts: [Array(8).fill(12), [...Array(7).fill(12), 8]],
+    },
+  },
 }
 
 const read = (json: Json) => describeModel(json).config
