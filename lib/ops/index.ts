@@ -3,10 +3,12 @@
 import { attention } from './attention.ts'
 import { attentionRouter } from './attention_router.ts'
 import { causalPair } from './causal_pair.ts'
+import { clamp } from './clamp.ts'
 import { combine } from './combine.ts'
 import { embedding } from './embedding.ts'
 import { gatherRows } from './gather_rows.ts'
 import { groupedGemm } from './grouped_gemm.ts'
+import { layerNorm } from './layer_norm.ts'
 import { linear } from './linear.ts'
 import { permute } from './permute.ts'
 import { probe } from './probe.ts'
@@ -18,10 +20,12 @@ import { topK } from './top_k.ts'
 export * from './attention.ts'
 export * from './attention_router.ts'
 export * from './causal_pair.ts'
+export * from './clamp.ts'
 export * from './combine.ts'
 export * from './embedding.ts'
 export * from './gather_rows.ts'
 export * from './grouped_gemm.ts'
+export * from './layer_norm.ts'
 export * from './linear.ts'
 export * from './permute.ts'
 export * from './probe.ts'
@@ -35,10 +39,12 @@ export const all = {
   attention,
   attentionRouter,
   causalPair,
+  clamp,
   combine,
   embedding,
   gatherRows,
   groupedGemm,
+  layerNorm,
   linear,
   permute,
   probe,

@@ -52,6 +52,7 @@ const combineNormProject =
       x: array('x', [T, H], dtype),
       constants: array('constants', [2, H]),
       gates: array('gates', [2, 2, H]),
+      factor: 0.22,
     }).out
     const norm = { x, weight: array('norm', [H]), eps: 1e-5, dtype, keepF32: true }
     const { out: normed, exact } = ops.rmsNorm(one.plan, norm)

@@ -3,6 +3,7 @@ import { describeModel } from '../../lib/models/index.ts'
 import { native, type Tensor, type WeightFormat } from '../../lib/native.ts'
 import { countParameters } from '../../lib/parameters.ts'
 import { count, type Share, WeightList } from '../../lib/weights/weights.ts'
+import { familySamples } from '../support/families/index.ts'
 import { failure } from '../support/files.ts'
 
 const yuan = {
@@ -34,10 +35,7 @@ const moepp = {
   moe_use_logits_norm: true,
   moe_feature_no_mul_topk: true,
 }
-const llamaMoe = {
-  ...{ model_type: 'llama_moe', vocab_size: 32000, hidden_size: 4096, num_hidden_layers: 32 },
-  ...{ num_attention_heads: 32, intermediate_size: 11008, num_experts: 8, num_selects: 2 },
-}
+const llamaMoe = familySamples.llama_moe!.published![0]!.config
 const mixtral = {
   model_type: 'mixtral',
   vocab_size: 32000,
@@ -87,12 +85,14 @@ describe('parameters of the published models', () => {
     expect(total / 1e9).toBeCloseTo(46.7, 1)
     expect(activePerToken / 1e9).toBeCloseTo(12.7, 1)
   })
-  it('LLaMA-MoE 3.5B (2/8): 6.74 billion, 3.49 active with the embedding table', () => {
-    const { total, activePerToken } = parameters(llamaMoe)
-    const noise = 32 * 8 * 4096 // of training, in the files
-    expect(total).toBe(6_740_514_816 - noise)
-    expect((activePerToken + 32000 * 4096) / 1e9).toBeCloseTo(3.49, 2)
-  })
+})
+
+const published = Object.values(familySamples).flatMap((family) => family.published ?? [])
+it.each(published)('parameters of $name', ({ config, total, active }) => {
+  const counted = parameters(config)
+  expect(counted.total).toBe(total)
+  // Publishers round these.
+  if (active) expect(Math.abs(counted.activePerToken / active - 1)).toBeLessThan(2e-3)
 })
 
 describe('defaults', () => {
@@ -144,7 +144,7 @@ describe('configurations that are refused', () => {
       'unknown model_type',
       { model_type: 'llama' },
       'ERR_MOE_UNSUPPORTED',
-      /model_type must be one of yuan, MoE\+\+, mixtral, .*got "llama"/,
+      /model_type must be one of yuan, MoE\+\+, mixtral, .*, got "llama"/,
     ],
     ['no model_type', {}, 'ERR_MOE_UNSUPPORTED', /model_type/],
     ['a name every object has', { model_type: 'constructor' }, 'ERR_MOE_UNSUPPORTED', /model_type/],
