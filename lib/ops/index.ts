@@ -7,6 +7,9 @@ import { combine } from './combine.ts'
 import { embedding } from './embedding.ts'
 import { gatherRows } from './gather_rows.ts'
 import { groupedGemm } from './grouped_gemm.ts'
+import { headLinear } from './head_linear.ts'
+import { latentAttention } from './latent_attention.ts'
+import { latentCache } from './latent_cache.ts'
 import { linear } from './linear.ts'
 import { permute } from './permute.ts'
 import { probe } from './probe.ts'
@@ -22,6 +25,9 @@ export * from './combine.ts'
 export * from './embedding.ts'
 export * from './gather_rows.ts'
 export * from './grouped_gemm.ts'
+export * from './head_linear.ts'
+export * from './latent_attention.ts'
+export * from './latent_cache.ts'
 export * from './linear.ts'
 export * from './permute.ts'
 export * from './probe.ts'
@@ -39,6 +45,9 @@ export const all = {
   embedding,
   gatherRows,
   groupedGemm,
+  headLinear,
+  latentAttention,
+  latentCache,
   linear,
   permute,
   probe,
@@ -50,5 +59,6 @@ export const all = {
 
 export const weightFields: { readonly [op: string]: readonly string[] } = {
   groupedGemm: ['weights'],
+  headLinear: ['weights'],
   linear: ['weight'],
 }
