@@ -1,6 +1,6 @@
 import { type CacheSize, resolveCacheSize } from './cache_size.ts'
 import { type Device, openDevice } from './device.ts'
-import { checkpointDefaults } from './engine/sampling.ts'
+import { checkpointDefaults, generationFile } from './engine/checkpoint_defaults.ts'
 import { badOption } from './errors.ts'
 import {
   type LoadModelOptions,
@@ -12,16 +12,17 @@ import { Model, type ModelParts } from './model.ts'
 import type { Architecture } from './models/architecture.ts'
 import { ConfigReader, type ModelConfig } from './models/config.ts'
 import { describeModel } from './models/index.ts'
-import type { ActivationDType, Gpu } from './native.ts'
+import type { ActivationDType, Gpu, Tensor } from './native.ts'
 import type { OptionNames } from './option_names.ts'
 import { nameOption, numberOption } from './options.ts'
 import { countParameters } from './parameters.ts'
 import { openTokenizer, type Tokenizer } from './tokenizer/index.ts'
 import { type Checkpoint, openCheckpoint } from './weights/checkpoint.ts'
 import { CheckpointWeights } from './weights/checkpoint_weights.ts'
+import type { Json } from './weights/json.ts'
 import { checkpointFolder } from './weights/mistakes.ts'
 import { RandomWeights } from './weights/random_weights.ts'
-import type { WeightList } from './weights/weights.ts'
+import type { Share, WeightList } from './weights/weights.ts'
 
 interface Built<W extends WeightList> {
   graph: Architecture
@@ -41,6 +42,29 @@ export function buildModel(
   const weights = new CheckpointWeights(checkpoint, dtype, gpu)
   const graph = build(weights, options)
   weights.checkNames()
+  return { graph, weights }
+}
+
+/** What a checkpoint's weights would take on the CPU, where an embedding table stays in its file. */
+class AbsentWeights extends RandomWeights {
+  override table(name: string, shape: number[], share?: Share): Tensor {
+    const { bytes } = this
+    const out = super.table(name, shape, share)
+    this.bytes = bytes
+    return out
+  }
+}
+
+/** The same of a configuration alone: handles that nothing fills, of the element type that it names. */
+export function buildWithoutWeights(
+  json: Json,
+  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'> & { maxTokens: number },
+): Built<RandomWeights> {
+  const { build } = describeModel(json)
+  const format = /float32$/.test(String(json.dtype ?? json.torch_dtype)) ? 'f32' : 'bf16'
+  const weights = new AbsentWeights(format, 0)
+  const graph = build(weights, options)
+  release(weights)
   return { graph, weights }
 }
 
@@ -115,11 +139,14 @@ export async function loadModel(dir: string | URL, options: LoadModelOptions = {
   const { config } = describeModel(checkpoint.config)
   const build: Build<CheckpointWeights> = (maxTokens, gpu) =>
     buildModel(checkpoint, dtype, { ...request, maxTokens }, gpu)
+  const defaults = request.generationDefaults
+    ? checkpointDefaults(generationFile(checkpoint.generationConfig, checkpoint.config))
+    : {}
   const tokenizer = await openTokenizer(folder, config)
   return assemble('loadModel', device, request, build, (weights) => weights.load(request), {
     tokenizer,
     stopIds: stopIds(checkpoint, config, tokenizer),
-    checkpointDefaults: checkpointDefaults(checkpoint.generationConfig),
+    checkpointDefaults: defaults,
   })
 }
 
@@ -129,7 +156,7 @@ function stopIds(
   { eosIds, vocabSize }: ModelConfig,
   tokenizer: Tokenizer | undefined,
 ): number[] {
-  const ids = new ConfigReader(generationConfig, 'generation_config.json').ids(
+  const ids = new ConfigReader(generationConfig ?? {}, 'generation_config.json').ids(
     'eos_token_id',
     vocabSize,
   )
@@ -138,14 +165,15 @@ function stopIds(
   return eosId !== undefined && eosId < vocabSize ? [eosId] : []
 }
 
-export interface RandomModelOptions extends Omit<LoadModelOptions, 'onProgress'> {
+export interface RandomModelOptions
+  extends Omit<LoadModelOptions, 'onProgress' | 'generationDefaults'> {
   /** Element type of the weights; default bf16. */
   weights?: 'f32' | 'bf16' | undefined
   /** Equal seeds give equal weights. */
   seed?: number | undefined
 }
 
-const { onProgress: _, ...shared } = loadOptionNames
+const { onProgress: _, generationDefaults: __, ...shared } = loadOptionNames
 const randomOptionNames: OptionNames<RandomModelOptions> = { ...shared, weights: true, seed: true }
 
 /**

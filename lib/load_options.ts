@@ -25,10 +25,15 @@ export interface LoadModelOptions {
    * between few rows and many. Changes nothing on the CPU, where bits never depend on neighbours. Default false.
    */
   deterministic?: boolean | undefined
-  /** Rotary base, instead of the configuration's. */
+  /** Rotary base, instead of the configuration's `rope_theta`; what scales positions stays. */
   ropeTheta?: number | undefined
   /** How Yuan's rotary table is rounded; default `published`. */
   ropeTable?: RopeRounding | undefined
+  /**
+   * Whether a generation does what generation_config.json says where the call says nothing. False: only its
+   * end-of-text ids count, and keys that are not supported refuse nothing. Default true.
+   */
+  generationDefaults?: boolean | undefined
   /** Called after each tensor. */
   onProgress?: ((progress: LoadProgress) => void) | undefined
   /** Aborts loading; the call rejects with the signal's reason. */
@@ -36,9 +41,11 @@ export interface LoadModelOptions {
 }
 
 /** Read once and valid. */
-export interface LoadRequest extends Omit<LoadModelOptions, 'dtype' | 'deterministic'> {
+export interface LoadRequest
+  extends Omit<LoadModelOptions, 'dtype' | 'deterministic' | 'generationDefaults'> {
   dtype: 'auto' | ActivationDType
   deterministic: boolean
+  generationDefaults: boolean
 }
 
 export const loadOptionNames: OptionNames<LoadModelOptions> = {
@@ -49,6 +56,7 @@ export const loadOptionNames: OptionNames<LoadModelOptions> = {
   deterministic: true,
   ropeTheta: true,
   ropeTable: true,
+  generationDefaults: true,
   onProgress: true,
   signal: true,
 }
@@ -61,7 +69,7 @@ export function resolveLoadOptions<Options extends LoadModelOptions>(
 ): LoadRequest {
   checkOptions(where, options, names)
   const { device, dtype = 'auto', threads, maxTokens, deterministic } = options
-  const { ropeTheta, ropeTable, onProgress, signal } = options
+  const { ropeTheta, ropeTable, generationDefaults, onProgress, signal } = options
   const whole = (name: string, value: unknown, max: number) =>
     value === undefined ? undefined : numberOption(name, value, { min: 1, max, whole: true, where })
   if (onProgress !== undefined && typeof onProgress !== 'function')
@@ -78,6 +86,7 @@ export function resolveLoadOptions<Options extends LoadModelOptions>(
       ropeTable === undefined
         ? undefined
         : nameOption(where, 'ropeTable', ropeTable, ropeRoundings),
+    generationDefaults: flagOption(where, 'generationDefaults', generationDefaults ?? true),
     onProgress,
     signal: signalOption(where, signal),
   }

@@ -1,6 +1,7 @@
 import type { Device, DeviceInfo } from './device.ts'
 import { BlockPool } from './engine/blocks.ts'
 import { keepsState } from './engine/cache.ts'
+import type { CheckpointDefaults } from './engine/checkpoint_defaults.ts'
 import type { GenerateOptions } from './engine/completion.ts'
 import {
   type ForwardOptions,
@@ -11,7 +12,6 @@ import {
 } from './engine/forward.ts'
 import { readPrompt, resolveGenerateOptions, runGenerate } from './engine/generate.ts'
 import { Generation } from './engine/generation.ts'
-import type { CheckpointDefaults } from './engine/sampling.ts'
 import { Scheduler } from './engine/scheduler.ts'
 import { Sequence, type SequenceContext } from './engine/sequence.ts'
 import { SequenceState } from './engine/sequence_state.ts'
@@ -23,6 +23,7 @@ import type { ActivationDType, PlanTime, Tensor, Weight } from './native.ts'
 import { readIds, readList, type TokenIds } from './options.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
+import { longestText } from './weights/rope.ts'
 
 /** @internal What loadModel hands over. */
 export interface ModelParts {
@@ -78,7 +79,7 @@ export class Model {
     const { vocabSize, numLayers } = graph.config
     const vocabulary = Math.min(tokenizer?.size ?? vocabSize, vocabSize)
     this.#runner = new StepRunner(graph, { ...parts, gpu: parts.device.gpu, vocabulary })
-    this.#scheduler = new Scheduler(this.#runner, this.#pool)
+    this.#scheduler = new Scheduler(this.#runner, this.#pool, longestText(graph.config.rope))
     const { stopIds, checkpointDefaults } = parts
     this.#context = {
       scheduler: this.#scheduler,

@@ -129,17 +129,22 @@ Napi::Value dequantize_gptq(const Napi::CallbackInfo& info) {
   });
 }
 
-/// ropeTable(out, base, positionScale, 'exact' | 'bf16-frequencies' | 'published')
+/// ropeTable(out, frequencies[], positionScale, factor, 'exact' | 'bf16-frequencies' | 'published')
 Napi::Value make_rope_table(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     Tensor out = read_tensor(info[0]);
-    const double base = info[1].ToNumber().DoubleValue(), scale = info[2].ToNumber().DoubleValue();
-    const std::string name = info[3].ToString().Utf8Value();
+    RopeAngles angles;
+    const auto frequencies = info[1].As<Napi::Array>();
+    for (uint32_t j = 0; j < frequencies.Length(); ++j)
+      angles.frequencies.push_back(frequencies.Get(j).ToNumber().DoubleValue());
+    angles.position_scale = info[2].ToNumber().DoubleValue();
+    angles.factor = info[3].ToNumber().DoubleValue();
+    const std::string name = info[4].ToString().Utf8Value();
     const auto rounding = name == "published"          ? RopeRounding::bf16
                           : name == "bf16-frequencies" ? RopeRounding::bf16_frequencies
                                                        : RopeRounding::exact;
     return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
-      rope_table(out, base, scale, rounding);
+      rope_table(out, angles, rounding);
       return nothing;
     });
   });
@@ -148,12 +153,14 @@ Napi::Value make_rope_table(const Napi::CallbackInfo& info) {
 /// fillRandom(tensor | weight, mean, deviation, seed)
 Napi::Value fill(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    Tensor out =
-        is_handle<WeightHandle>(info[0]) ? elements_of(read_weight(info[0])) : read_tensor(info[0]);
+    const Weight weight = is_handle<WeightHandle>(info[0]) ? read_weight(info[0]) : Weight{};
+    const Tensor tensor = weight ? Tensor{} : read_tensor(info[0]);
     const float mean = info[1].ToNumber().FloatValue(), deviation = info[2].ToNumber().FloatValue();
     const auto seed = static_cast<uint64_t>(info[3].ToNumber().Int64Value());
-    return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
-      fill_random(load_context(), out, mean, deviation, seed);
+    return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() -> Channel::Result {
+      Tensor out = tensor;
+      weight ? fill_random(load_context(), weight, mean, deviation, seed)
+             : fill_random(load_context(), out, mean, deviation, seed);
       return nothing;
     });
   });

@@ -4,13 +4,10 @@ import { Vocabulary } from '../layers/head.ts'
 import { MoeLayer, swigluExperts } from '../layers/moe.ts'
 import { type Norm, RmsNorm } from '../layers/norm.ts'
 import { causal, slidingWindow, type VisibilityRules } from '../layers/visibility.ts'
-import type { Tensor } from '../native.ts'
-import type { TopKWeights } from '../ops/index.ts'
-import { SoftmaxTopK } from '../routers/softmax_top_k.ts'
+import { TopKRouter, type TopKRouterOptions } from '../routers/top_k_router.ts'
 import type { Weights } from '../weights/weights.ts'
-import type { Architecture, GraphOptions } from './architecture.ts'
+import type { Architecture } from './architecture.ts'
 import type { ModelConfig } from './config.ts'
-import type { RopeSpec } from './rope.ts'
 
 export interface DecoderBlocks {
   /** @param prefix of its tensors: `model.layers.3.self_attn` */
@@ -40,31 +37,22 @@ export function decoder(c: ModelConfig, weights: Weights, blocks: DecoderBlocks)
   return new Decoder(c, { vocabulary, visibility, layers })
 }
 
-/** Where files keep a router as `gate` beside `experts`: softmax top-k, and shared experts if there are any. */
+/** Where files keep a router as `gate` beside `experts`: a projection and its choice, and shared experts if there are any. */
 export function routedLayer(
   weights: Weights,
   prefix: string,
   { experts: kinds, topK, hiddenSize: hidden, expertSize: size }: ModelConfig,
-  choice: { weights: TopKWeights },
+  choice: Omit<TopKRouterOptions, 'kinds' | 'hidden' | 'topK'>,
   shared?: FeedForward,
 ): MoeLayer {
   const router = { kinds, hidden, topK, ...choice }
   const shape = { count: kinds.length, hidden, size }
   const experts = swigluExperts(weights, `${prefix}.experts`, shape)
   return new MoeLayer(
-    new SoftmaxTopK(weights, `${prefix}.gate.weight`, router),
+    new TopKRouter(weights, `${prefix}.gate.weight`, router),
     { kinds, topK, ...experts },
     shared,
   )
-}
-
-/** The rotary table of a model for as many positions as it is loaded for. */
-export function ropeTable(
-  { rotaryDim, rope }: { rotaryDim: number; rope: RopeSpec },
-  weights: Weights,
-  { maxTokens, ropeTheta }: GraphOptions,
-): Tensor {
-  return weights.ropeTable(maxTokens, rotaryDim, ropeTheta ?? rope.theta)
 }
 
 /** What attention has to know of a model's shape. */

@@ -1,5 +1,5 @@
 import { type ConfigReader, limits, type ModelConfig } from './config.ts'
-import { type RopeKind, type RopeSpec, readRope, ropeKeys } from './rope.ts'
+import { type RopeKind, readRope, ropeKeys } from './rope.ts'
 
 /** Keys that every configuration with Llama's attention has. */
 export const decoderKeys = [
@@ -31,12 +31,7 @@ export interface DecoderDefaults {
   tied?: boolean
 }
 
-export type DecoderConfig = Omit<
-  ModelConfig,
-  'architecture' | 'expertSize' | 'experts' | 'topK'
-> & {
-  rope: RopeSpec
-}
+export type DecoderConfig = Omit<ModelConfig, 'architecture' | 'expertSize' | 'experts' | 'topK'>
 
 /** What is alike in them; sizes have no default, since no published class has a released model's. */
 export function readDecoder(c: ConfigReader<DecoderKey>, of: DecoderDefaults): DecoderConfig {
@@ -63,7 +58,6 @@ export function readDecoder(c: ConfigReader<DecoderKey>, of: DecoderDefaults): D
     numKeyValueHeads,
     headSize,
     rotaryDim: headSize,
-    ropeTheta: rope.theta,
     rope,
     rmsNormEps: c.epsilon('rms_norm_eps', of.eps),
     maxPositionEmbeddings: maxPositions,

@@ -4,6 +4,7 @@ import type { Weights } from '../weights/weights.ts'
 import type { Architecture, GraphOptions } from './architecture.ts'
 import { ConfigReader, limits, type ModelConfig } from './config.ts'
 import { type ConfigKeys, commonKeys } from './config_keys.ts'
+import { deepseek, deepseekKeys, readDeepseekConfig } from './deepseek.ts'
 import { mixtral } from './mixtral.ts'
 import { mixtralKeys, readMixtralConfig } from './mixtral_config.ts'
 import { moePlusPlus } from './moepp.ts'
@@ -32,7 +33,14 @@ function family<Key extends string, Config extends ModelConfig>(
 ): Family {
   const describe = (json: Json): Described => {
     const config = read(new ConfigReader<Key>(json, 'config.json', [commonKeys, keys]))
-    return { config, build: (weights, options) => build(config, weights, options) }
+    return {
+      config,
+      build(weights, options) {
+        const theta = options.ropeTheta ?? config.rope.theta
+        const asked = { ...config, rope: { ...config.rope, theta } }
+        return build(asked, weights, options)
+      },
+    }
   }
   return { name, keys, describe }
 }
@@ -44,6 +52,7 @@ export const families: Readonly<Record<string, Family>> = {
   'MoE++': family('MoeForCausalLM', moePlusPlusKeys, readMoePlusPlusConfig, moePlusPlus),
   mixtral: family('MixtralForCausalLM', mixtralKeys, readMixtralConfig, mixtral),
   qwen3_moe: family('Qwen3MoeForCausalLM', qwen3MoeKeys, readQwen3MoeConfig, qwen3Moe),
+  deepseek: family('DeepseekForCausalLM', deepseekKeys, readDeepseekConfig, deepseek),
 }
 
 function familyOf({ model_type: type, architectures }: Json): Family {

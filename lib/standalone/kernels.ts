@@ -142,9 +142,14 @@ const plain = Object.fromEntries(
 export const kernels = {
   ...plain,
 
-  /** Rows of a table, as f32: `out[t] = table[ids[t]]`. */
+  /** Rows of a table, as f32: `out[t] = scale * table[ids[t]]`. */
   embedding: alone(ops.embedding, {
     check: (op, i) => op.indices('ids', i.ids, i.table.shape[0] ?? 0),
+  }),
+
+  /** Values into the range from -limit to limit. Returns x. */
+  clamp: alone<ops.ClampInputs, Pick<ops.ClampInputs, 'x'>>(ops.clamp as never, {
+    updated: ['x'],
   }),
 
   /** Rotary positions on q and k, and keys and values into the cache. Returns q and the caches. */

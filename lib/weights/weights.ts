@@ -7,6 +7,7 @@ import {
   type Weight,
   type WeightFormat,
 } from '../native.ts'
+import { type RopeSpec, ropeAngles } from './rope.ts'
 
 /** Rows `start` to `start + count` of a checkpoint tensor of `shape`; its last dimensions are one row. */
 export interface Rows {
@@ -65,7 +66,7 @@ export interface Weights {
   /** An embedding table; on the CPU it is left in the file. */
   table(name: string, shape: number[], share?: Share): Tensor
   /** A rotary table [positions, rotaryDim] f32, cosines then sines. */
-  ropeTable(positions: number, rotaryDim: number, base: number, options?: RopeOptions): Tensor
+  ropeTable(positions: number, rotaryDim: number, rope: RopeSpec, options?: RopeOptions): Tensor
   /** Names that may be there and are not needed. */
   ignore(pattern: RegExp): void
 }
@@ -78,7 +79,7 @@ export interface MatrixOptions {
 
 export type RopeRounding = 'published' | 'bf16-frequencies' | 'exact'
 export interface RopeOptions {
-  positionScale?: number
+  /** Default `exact`. */
   rounding?: RopeRounding
 }
 
@@ -148,14 +149,19 @@ export abstract class WeightList implements Weights {
     return out
   }
 
-  ropeTable(positions: number, rotaryDim: number, base: number, options: RopeOptions = {}): Tensor {
-    const { positionScale = 1, rounding = 'exact' } = options
+  ropeTable(
+    positions: number,
+    rotaryDim: number,
+    rope: RopeSpec,
+    { rounding = 'exact' }: RopeOptions = {},
+  ): Tensor {
     // Every layer asks for the same table.
-    const key = [positions, rotaryDim, base, positionScale, rounding].join()
+    const key = JSON.stringify([positions, rotaryDim, rope, rounding])
     const known = this.#tables.get(key)
     if (known) return known
+    const { frequencies, positionScale, factor } = ropeAngles(rope, rotaryDim)
     const out = this.rows([positions, rotaryDim], 'f32')
-    this.later(() => native().ropeTable(out, base, positionScale, rounding))
+    this.later(() => native().ropeTable(out, frequencies, positionScale, factor, rounding))
     this.#tables.set(key, out)
     return out
   }

@@ -147,7 +147,10 @@ void copy(Choices& c) {
 
 void make_table(Choices& c) {
   Tensor out = c.tensor({c.between(0, 20), c.between(0, 40)}, DType::f32);
-  rope_table(out, c.real(), c.real(), static_cast<RopeRounding>(c.between(0, 2)));
+  RopeAngles angles{{}, c.real(), c.real()};
+  const int64_t half = c.rarely(8) ? c.between(0, 20) : out.last() / 2;
+  for (int64_t j = 0; j < half; ++j) angles.frequencies.push_back(c.real());
+  rope_table(out, angles, static_cast<RopeRounding>(c.between(0, 2)));
 }
 
 }  // namespace

@@ -3,6 +3,7 @@ import { describeModel } from '../../lib/models/index.ts'
 import { native, type Tensor, type WeightFormat } from '../../lib/native.ts'
 import { countParameters } from '../../lib/parameters.ts'
 import { count, type Share, WeightList } from '../../lib/weights/weights.ts'
+import { familySamples } from '../support/families/index.ts'
 import { failure } from '../support/files.ts'
 
 const yuan = {
@@ -85,6 +86,14 @@ describe('parameters of the published models', () => {
   })
 })
 
+const published = Object.values(familySamples).flatMap((family) => family.published ?? [])
+it.each(published)('parameters of $name', ({ config, total, active }) => {
+  const counted = parameters(config)
+  expect(counted.total).toBe(total)
+  // Publishers round these.
+  if (active) expect(Math.abs(counted.activePerToken / active - 1)).toBeLessThan(2e-3)
+})
+
 describe('defaults', () => {
   it('MoE++: those of the published class, not of the released model', () => {
     const { config } = describeModel({ model_type: 'MoE++' })
@@ -102,7 +111,7 @@ describe('defaults', () => {
     const { config } = describeModel(mixtral)
     expect(config).toMatchObject({
       headSize: 128,
-      ropeTheta: 1e6,
+      rope: { kind: 'default', theta: 1e6 },
       rmsNormEps: 1e-5,
       topK: 2,
       slidingWindow: undefined,
@@ -114,7 +123,7 @@ describe('defaults', () => {
       headSize: 256,
       rotaryDim: 128,
       tieWordEmbeddings: true,
-      ropeTheta: 10000,
+      rope: { kind: 'default', theta: 10000 },
       eosIds: [77185],
     })
   })
@@ -134,7 +143,7 @@ describe('configurations that are refused', () => {
       'unknown model_type',
       { model_type: 'llama' },
       'ERR_MOE_UNSUPPORTED',
-      /model_type must be one of yuan, MoE\+\+, mixtral, got "llama"/,
+      /model_type must be one of yuan, MoE\+\+, mixtral, .*, got "llama"/,
     ],
     ['no model_type', {}, 'ERR_MOE_UNSUPPORTED', /model_type/],
     ['a name every object has', { model_type: 'constructor' }, 'ERR_MOE_UNSUPPORTED', /model_type/],

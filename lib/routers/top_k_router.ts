@@ -1,0 +1,46 @@
+import type { Plan, Tensor, Weight } from '../native.ts'
+import * as ops from '../ops/index.ts'
+import { rowsOf, type Weights } from '../weights/weights.ts'
+import type { Router, Routing } from './router.ts'
+
+export interface TopKRouterOptions
+  extends Pick<ops.TopKInputs, 'kinds' | 'topK' | 'score' | 'weights' | 'factor' | 'jitter'> {
+  hidden: number
+  /** Name of the logits' bias [E]. */
+  bias?: string | undefined
+  /** Name of the bias [E] of scores that only moves the choice. */
+  choiceBias?: string | undefined
+  /** A token chooses from the `kept` best of `count` groups of neighbouring experts. */
+  groups?: { count: number; kept: number; score: ops.GroupScore } | undefined
+}
+
+/**
+ * One projection and `topK`: softmax or sigmoid scores, a bias of the choice, groups, a factor. Mixtral's router
+ * (arXiv:2401.04088, section 2.1) is `weights: 'renormalized'` and nothing else.
+ */
+export class TopKRouter implements Router {
+  readonly #weight: Weight
+  readonly #bias: Tensor | undefined
+  readonly #choice: Omit<ops.TopKInputs, 'logits'>
+
+  /** @param name of the projection [E, H] */
+  constructor(
+    weights: Weights,
+    name: string,
+    { hidden, bias, choiceBias, groups, ...options }: TopKRouterOptions,
+  ) {
+    const E = options.kinds.length
+    this.#weight = weights.matrix([rowsOf(name, [E, hidden])])
+    this.#bias = bias === undefined ? undefined : weights.vector(bias, [E])
+    this.#choice = {
+      ...options,
+      choiceBias: choiceBias === undefined ? undefined : weights.vector(choiceBias, [E]),
+      ...(groups && { groups: groups.count, keptGroups: groups.kept, groupScore: groups.score }),
+    }
+  }
+
+  route(plan: Plan, x: Tensor): Routing {
+    const logits = ops.linear(plan, { x, weight: this.#weight, bias: this.#bias }).out // [T, E]
+    return { logits, ...ops.topK(plan, { logits, ...this.#choice }) }
+  }
+}
