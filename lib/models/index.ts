@@ -9,6 +9,7 @@ import { mixtral } from './mixtral.ts'
 import { mixtralKeys, readMixtralConfig } from './mixtral_config.ts'
 import { moePlusPlus } from './moepp.ts'
 import { moePlusPlusKeys, readMoePlusPlusConfig } from './moepp_config.ts'
+import { phiMoe, phiMoeKeys, readPhiMoeConfig } from './phimoe.ts'
 import { qwen3Moe, qwen3MoeKeys, readQwen3MoeConfig } from './qwen3_moe.ts'
 import { yuan } from './yuan.ts'
 import { readYuanConfig, yuanKeys } from './yuan_config.ts'
@@ -53,6 +54,7 @@ export const families: Readonly<Record<string, Family>> = {
   mixtral: family('MixtralForCausalLM', mixtralKeys, readMixtralConfig, mixtral),
   qwen3_moe: family('Qwen3MoeForCausalLM', qwen3MoeKeys, readQwen3MoeConfig, qwen3Moe),
   deepseek: family('DeepseekForCausalLM', deepseekKeys, readDeepseekConfig, deepseek),
+  phimoe: family('PhiMoEForCausalLM', phiMoeKeys, readPhiMoeConfig, phiMoe),
 }
 
 function familyOf({ model_type: type, architectures }: Json): Family {

@@ -1,6 +1,7 @@
 import { deepseek } from './deepseek.ts'
 import { mixtral } from './mixtral.ts'
 import { moePlusPlus } from './moepp.ts'
+import { phiMoe } from './phimoe.ts'
 import { qwen3Moe } from './qwen3_moe.ts'
 import type { FamilySamples } from './samples.ts'
 import { yuan } from './yuan.ts'
@@ -12,4 +13,5 @@ export const familySamples: Readonly<Record<string, FamilySamples>> = {
   mixtral,
   qwen3_moe: qwen3Moe,
   deepseek,
+  phimoe: phiMoe,
 }
