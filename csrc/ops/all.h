@@ -8,6 +8,9 @@
 #include "ops/embedding.h"
 #include "ops/gather_rows.h"
 #include "ops/grouped_gemm.h"
+#include "ops/head_linear.h"
+#include "ops/latent_attention.h"
+#include "ops/latent_cache.h"
 #include "ops/layer_norm.h"
 #include "ops/linear.h"
 #include "ops/permute.h"
@@ -31,6 +34,7 @@ struct OpList {
 /// Every op there is. The recorder, the GPU backend and lib/ops are made of this list.
 using AllOps =
     OpList<Attention, AttentionRouter, CausalPair, Clamp, Combine, Embedding, GatherRows,
-           GroupedGemm, LayerNorm, Linear, Permute, Probe, RmsNorm, RopeCache, Sample, TopK>;
+           GroupedGemm, HeadLinear, LatentAttention, LatentCache, LayerNorm, Linear, Permute, Probe,
+           RmsNorm, RopeCache, Sample, TopK>;
 
 }  // namespace moe

@@ -5,6 +5,7 @@ import type { Architecture, GraphOptions } from './architecture.ts'
 import { ConfigReader, limits, type ModelConfig } from './config.ts'
 import { type ConfigKeys, commonKeys } from './config_keys.ts'
 import { deepseek, deepseekKeys, readDeepseekConfig } from './deepseek.ts'
+import { llamaMoe, llamaMoeKeys, readLlamaMoeConfig } from './llama_moe.ts'
 import { mixtral } from './mixtral.ts'
 import { mixtralKeys, readMixtralConfig } from './mixtral_config.ts'
 import { moePlusPlus } from './moepp.ts'
@@ -54,6 +55,7 @@ export const families: Readonly<Record<string, Family>> = {
   mixtral: family('MixtralForCausalLM', mixtralKeys, readMixtralConfig, mixtral),
   qwen3_moe: family('Qwen3MoeForCausalLM', qwen3MoeKeys, readQwen3MoeConfig, qwen3Moe),
   deepseek: family('DeepseekForCausalLM', deepseekKeys, readDeepseekConfig, deepseek),
+  llama_moe: family('LlamaMoEForCausalLM', llamaMoeKeys, readLlamaMoeConfig, llamaMoe),
   phimoe: family('PhiMoEForCausalLM', phiMoeKeys, readPhiMoeConfig, phiMoe),
 }
 

@@ -8,6 +8,9 @@ import { combine } from './combine.ts'
 import { embedding } from './embedding.ts'
 import { gatherRows } from './gather_rows.ts'
 import { groupedGemm } from './grouped_gemm.ts'
+import { headLinear } from './head_linear.ts'
+import { latentAttention } from './latent_attention.ts'
+import { latentCache } from './latent_cache.ts'
 import { layerNorm } from './layer_norm.ts'
 import { linear } from './linear.ts'
 import { permute } from './permute.ts'
@@ -25,6 +28,9 @@ export * from './combine.ts'
 export * from './embedding.ts'
 export * from './gather_rows.ts'
 export * from './grouped_gemm.ts'
+export * from './head_linear.ts'
+export * from './latent_attention.ts'
+export * from './latent_cache.ts'
 export * from './layer_norm.ts'
 export * from './linear.ts'
 export * from './permute.ts'
@@ -44,6 +50,9 @@ export const all = {
   embedding,
   gatherRows,
   groupedGemm,
+  headLinear,
+  latentAttention,
+  latentCache,
   layerNorm,
   linear,
   permute,
@@ -56,5 +65,6 @@ export const all = {
 
 export const weightFields: { readonly [op: string]: readonly string[] } = {
   groupedGemm: ['weights'],
+  headLinear: ['weights'],
   linear: ['weight'],
 }

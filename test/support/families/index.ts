@@ -1,4 +1,5 @@
 import { deepseek } from './deepseek.ts'
+import { llamaMoe } from './llama_moe.ts'
 import { mixtral } from './mixtral.ts'
 import { moePlusPlus } from './moepp.ts'
 import { phiMoe } from './phimoe.ts'
@@ -13,5 +14,6 @@ export const familySamples: Readonly<Record<string, FamilySamples>> = {
   mixtral,
   qwen3_moe: qwen3Moe,
   deepseek,
+  llama_moe: llamaMoe,
   phimoe: phiMoe,
 }
