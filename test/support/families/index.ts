@@ -3,6 +3,7 @@ import { llamaMoe } from './llama_moe.ts'
 import { mixtral } from './mixtral.ts'
 import { moePlusPlus } from './moepp.ts'
 import { olmoe } from './olmoe.ts'
+import { phiMoe } from './phimoe.ts'
 import { qwen3Moe } from './qwen3_moe.ts'
 import type { FamilySamples } from './samples.ts'
 import { yuan } from './yuan.ts'
@@ -16,4 +17,5 @@ export const familySamples: Readonly<Record<string, FamilySamples>> = {
   olmoe,
   deepseek,
   llama_moe: llamaMoe,
+  phimoe: phiMoe,
 }
