@@ -11,16 +11,11 @@ std::vector<SourceRow> rows_of(const std::vector<RowRun>& runs, const Weight& ou
   const Check check("pack");
   std::vector<SourceRow> rows;
   for (const RowRun& run : runs) {
-    check.dtype("source", run.source, {DType::f32, DType::bf16, DType::f16});
-    check.that(run.start >= 0 && run.count >= 0 && run.start + run.count <= run.source.rows(),
-               "rows", "inside the source", text(run.start, " + ", run.count));
+    run.check(check);
     if (run.source.last() != out.K)
       fail(Code::shape, "pack: source must have rows of ", out.K, ", got ",
            run.source.shape.text());
-    const size_t bytes = static_cast<size_t>(out.K) * dtype_bytes(run.source.dtype);
-    for (int64_t i = 0; i < run.count; ++i)
-      rows.push_back({run.source.as<std::byte>() + static_cast<size_t>(run.start + i) * bytes,
-                      run.source.dtype});
+    for (int64_t i = 0; i < run.count; ++i) rows.push_back({run.row(i), run.source.dtype});
   }
   if (static_cast<int64_t>(rows.size()) != out.N)
     fail(Code::shape, "pack: source must have ", out.N, " rows, got ", rows.size());
