@@ -117,8 +117,8 @@ export interface PlanOptions {
   deterministic?: boolean
 }
 
-/** Rows `start` to `start + count` of a [*, K] tensor. */
-export type RowRun = [source: Tensor, start: number, count: number]
+/** Rows `start` to `start + count` of a [*, K] tensor; `turned`: their transpose, all of the weight. */
+export type RowRun = [source: Tensor, start: number, count: number, turned?: boolean]
 
 /** Every export of the addon; test/boundary/exports.test.ts compares. */
 export interface Native {

@@ -60,7 +60,7 @@ Napi::Value nothing(Napi::Env env) { return env.Undefined(); }
 
 CpuContext load_context() { return {kernels(), Pool::get(), Pool::get().size()}; }
 
-/// pack(weight, [source, start, count][], cancel)
+/// pack(weight, [source, start, count, turned][], cancel)
 Napi::Value pack_weight(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Weight out = read_weight(info[0]);
@@ -70,7 +70,7 @@ Napi::Value pack_weight(const Napi::CallbackInfo& info) {
     for (uint32_t i = 0; i < list.Length(); ++i) {
       const auto run = list.Get(i).As<Napi::Array>();
       runs.push_back({read_tensor(run.Get(0u)), run.Get(1u).ToNumber().Int64Value(),
-                      run.Get(2u).ToNumber().Int64Value()});
+                      run.Get(2u).ToNumber().Int64Value(), run.Get(3u).ToBoolean().Value()});
     }
     const CancelFlag cancel = read_cancel(info[2]);
     return Channel::of(info.Env())

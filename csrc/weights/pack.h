@@ -12,6 +12,7 @@ struct RowRun {
   Tensor source;  // [*, K] f32 | bf16 | f16, row-major; may be unaligned
   int64_t start;
   int64_t count;
+  bool turned = false;  // the run is [K, N], all of the weight
 };
 
 /// Packs the rows of `runs`, in order, into `out` [N, K], which gets its memory now. Source rows

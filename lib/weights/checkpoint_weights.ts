@@ -82,15 +82,25 @@ export class CheckpointWeights extends WeightList {
   }
 
   protected loadMatrix(rows: Rows[], out: Weight): void {
+    this.loadMatrices([{ rows, out }])
+  }
+
+  /** What they are rows of is opened, and unpacked if it is quantised, once for all. */
+  protected override loadMatrices(each: { rows: Rows[]; out: Weight }[]): void {
     const id = ({ name, slab }: Rows) => `${name} ${slab}`
-    const matrices = new Map(rows.map((run) => [id(run), run]))
+    const all = each.flatMap(({ rows }) => rows)
+    const matrices = new Map(all.map((run) => [id(run), run]))
     const sources = [...matrices].map(([key, run]) => [key, this.#source(run)] as const)
     const bytes = [...matrices.values()].reduce((n, run) => n + this.#bytes(run), 0)
-    this.#add(rows[0]!.name, bytes, async (cancel) => {
+    this.#add(all[0]!.name, bytes, async (cancel) => {
       const loaded = new Map<string, Tensor>()
       for (const [key, source] of sources) loaded.set(key, await source())
-      const runs: RowRun[] = rows.map((run) => [loaded.get(id(run))!, run.start, run.count])
-      await native().pack(out, runs, cancel)
+      for (const { rows, out } of each) {
+        const runs = rows.map(
+          (run): RowRun => [loaded.get(id(run))!, run.start, run.count, run.turned ?? false],
+        )
+        await native().pack(out, runs, cancel)
+      }
     })
   }
 

@@ -1,4 +1,7 @@
 import { deepseek } from './deepseek.ts'
+import { deepseekV2 } from './deepseek_v2.ts'
+import { deepseekV3 } from './deepseek_v3.ts'
+import { longcatFlash } from './longcat_flash.ts'
 import { mixtral } from './mixtral.ts'
 import { moePlusPlus } from './moepp.ts'
 import { qwen3Moe } from './qwen3_moe.ts'
@@ -11,5 +14,8 @@ export const familySamples: Readonly<Record<string, FamilySamples>> = {
   'MoE++': moePlusPlus,
   mixtral,
   qwen3_moe: qwen3Moe,
+  deepseek_v2: deepseekV2,
+  deepseek_v3: deepseekV3,
+  longcat_flash: longcatFlash,
   deepseek,
 }
