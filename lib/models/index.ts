@@ -9,6 +9,7 @@ import { deepseekV2, deepseekV2Keys, readDeepseekV2Config } from './deepseek_v2.
 import { deepseekV3, deepseekV3Keys, readDeepseekV3Config } from './deepseek_v3.ts'
 import { longcatFlash } from './longcat_flash.ts'
 import { longcatFlashKeys, readLongcatFlashConfig } from './longcat_flash_config.ts'
+import { llamaMoe, llamaMoeKeys, readLlamaMoeConfig } from './llama_moe.ts'
 import { mixtral } from './mixtral.ts'
 import { mixtralKeys, readMixtralConfig } from './mixtral_config.ts'
 import { moePlusPlus } from './moepp.ts'
@@ -65,6 +66,7 @@ export const families: Readonly<Record<string, Family>> = {
     longcatFlash,
   ),
   deepseek: family('DeepseekForCausalLM', deepseekKeys, readDeepseekConfig, deepseek),
+  llama_moe: family('LlamaMoEForCausalLM', llamaMoeKeys, readLlamaMoeConfig, llamaMoe),
 }
 
 function familyOf({ model_type: type, architectures }: Json): Family {

@@ -6,6 +6,8 @@ import type { Router, Routing } from './router.ts'
 export interface TopKRouterOptions
   extends Pick<ops.TopKInputs, 'kinds' | 'topK' | 'score' | 'weights' | 'factor' | 'jitter'> {
   hidden: number
+  /** A layer [size, H] with tanh in front of the projection, which is [E, size] then. */
+  tanh?: { name: string; size: number } | undefined
   /** Name of the logits' bias [E]. */
   bias?: string | undefined
   /** Name of the bias [E] of scores that only moves the choice. */
@@ -15,10 +17,11 @@ export interface TopKRouterOptions
 }
 
 /**
- * One projection and `topK`: softmax or sigmoid scores, a bias of the choice, groups, a factor. Mixtral's router
+ * A projection, perhaps of a layer with tanh (LLaMA-MoE), and `topK`: softmax or sigmoid scores, a bias of the choice, groups, a factor. Mixtral's router
  * (arXiv:2401.04088, section 2.1) is `weights: 'renormalized'` and nothing else.
  */
 export class TopKRouter implements Router {
+  readonly #tanh: Weight | undefined
   readonly #weight: Weight
   readonly #bias: Tensor | undefined
   readonly #choice: Omit<ops.TopKInputs, 'logits'>
@@ -27,10 +30,11 @@ export class TopKRouter implements Router {
   constructor(
     weights: Weights,
     name: string,
-    { hidden, bias, choiceBias, groups, ...options }: TopKRouterOptions,
+    { hidden, tanh, bias, choiceBias, groups, ...options }: TopKRouterOptions,
   ) {
     const E = options.kinds.length
-    this.#weight = weights.matrix([rowsOf(name, [E, hidden])])
+    this.#tanh = tanh && weights.matrix([rowsOf(tanh.name, [tanh.size, hidden])])
+    this.#weight = weights.matrix([rowsOf(name, [E, tanh?.size ?? hidden])])
     this.#bias = bias === undefined ? undefined : weights.vector(bias, [E])
     this.#choice = {
       ...options,
@@ -40,7 +44,9 @@ export class TopKRouter implements Router {
   }
 
   route(plan: Plan, x: Tensor): Routing {
-    const logits = ops.linear(plan, { x, weight: this.#weight, bias: this.#bias }).out // [T, E]
+    const inner = this.#tanh && ops.linear(plan, { x, weight: this.#tanh, activation: 'tanh' }).out
+    const last = { x: inner ?? x, weight: this.#weight, bias: this.#bias }
+    const logits = ops.linear(plan, last).out // [T, E]
     return { logits, ...ops.topK(plan, { logits, ...this.#choice }) }
   }
 }

@@ -68,6 +68,9 @@ const topKRouters: { [name: string]: TopKCase } = {
   'full softmax top-1': { topK: 1, weights: 'scores', sum: 'at most 1' },
   'full softmax top-3, factor': { topK: 3, weights: 'scores', factor: 16, sum: 'at most 1' },
   'logits with a bias': { topK: 4, weights: 'renormalized', bias: 'gate.bias', sum: 1 },
+  'softmax behind tanh': {
+    ...{ topK: 2, weights: 'renormalized', tanh: { name: 'gate.0', size: 12 }, sum: 1 },
+  },
   'groups by their best': {
     ...{ topK: 3, weights: 'scores', groups: { count: 4, kept: 2, score: 'max' } },
     ...{ sum: 'at most 1', biased: true },

@@ -2,6 +2,7 @@ import { deepseek } from './deepseek.ts'
 import { deepseekV2 } from './deepseek_v2.ts'
 import { deepseekV3 } from './deepseek_v3.ts'
 import { longcatFlash } from './longcat_flash.ts'
+import { llamaMoe } from './llama_moe.ts'
 import { mixtral } from './mixtral.ts'
 import { moePlusPlus } from './moepp.ts'
 import { qwen3Moe } from './qwen3_moe.ts'
@@ -18,4 +19,5 @@ export const familySamples: Readonly<Record<string, FamilySamples>> = {
   deepseek_v3: deepseekV3,
   longcat_flash: longcatFlash,
   deepseek,
+  llama_moe: llamaMoe,
 }
