@@ -26,14 +26,16 @@ export class RandomWeights extends WeightList {
     return out
   }
 
-  protected loadVector(name: string, _: number[], out: Tensor, at: number): void {
-    if (at > 0) return // a stack is filled with its first part
+  protected loadVectors([first]: Rows[], out: Tensor, scale: number): void {
+    const { name } = first!
     const norm = /norm/.test(name)
-    this.#fill(out, norm ? 1 : 0, norm || /bias/.test(name) ? 0 : 1)
+    this.#fill(out, norm ? scale : 0, norm || /bias/.test(name) ? 0 : scale)
   }
 
   protected loadMatrix(rows: Rows[], out: Weight): void {
-    const intoResidual = /\.(o_proj|w2|down_proj)\.weight$|\.weight_down\.\d+$/.test(rows[0]!.name)
+    const intoResidual = /\.(o_proj|w2|down_proj)(\.weight)?$|\.weight_down\.\d+$/.test(
+      rows[0]!.name,
+    )
     this.#fill(out, 0, (intoResidual ? 0.2 : 1) / Math.sqrt(out.shape[1]!))
   }
 
