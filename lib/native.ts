@@ -117,8 +117,8 @@ export interface PlanOptions {
   deterministic?: boolean
 }
 
-/** `count` rows of a [*, K] tensor: `start`, `start + step`, … */
-export type RowRun = [source: Tensor, start: number, count: number, step?: number]
+/** `count` rows of a [*, K] tensor: `start`, `start + step`, …; `turned`: their transpose, all of a weight. */
+export type RowRun = [source: Tensor, start: number, count: number, step?: number, turned?: boolean]
 
 /** Every export of the addon; test/boundary/exports.test.ts compares. */
 export interface Native {

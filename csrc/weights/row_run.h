@@ -11,6 +11,7 @@ struct RowRun {
   int64_t start;
   int64_t count;
   int64_t step = 1;
+  bool turned = false;  // their transpose is meant, and is all of the weight
 
   void check(const Check& check) const {
     check.dtype("source", source, {DType::f32, DType::bf16, DType::f16});

@@ -49,7 +49,8 @@ interface Task {
 
 /** One key for all rows of a matrix. */
 const id = ({ name, slab }: Rows): string => `${name} ${slab}`
-const picked = ({ start, count, step = 1 }: Rows) => [start, count, step] as const
+const picked = ({ start, count, step = 1, turned = false }: Rows) =>
+  [start, count, step, turned] as const
 
 /**
  * Weights of a checkpoint folder. Each tensor is packed straight from the mapped file, whose pages are let
@@ -107,12 +108,20 @@ export class CheckpointWeights extends WeightList {
   }
 
   protected loadMatrix(rows: Rows[], out: Weight): void {
-    const { sources, bytes } = this.#distinct(rows, (run) => this.#matrix(run))
-    this.#add(rows[0]!.name, bytes, async (cancel) => {
+    this.loadMatrices([{ rows, out }])
+  }
+
+  /** What they are rows of is opened, and unpacked if it is quantised, once for all. */
+  protected override loadMatrices(each: { rows: Rows[]; out: Weight }[]): void {
+    const all = each.flatMap(({ rows }) => rows)
+    const { sources, bytes } = this.#distinct(all, (run) => this.#matrix(run))
+    this.#add(all[0]!.name, bytes, async (cancel) => {
       const loaded = new Map<string, Tensor>()
       for (const [key, source] of sources) loaded.set(key, await source.load())
-      const runs = rows.map((run): RowRun => [loaded.get(id(run))!, ...picked(run)])
-      await native().pack(out, runs, cancel)
+      for (const { rows, out } of each) {
+        const runs = rows.map((run): RowRun => [loaded.get(id(run))!, ...picked(run)])
+        await native().pack(out, runs, cancel)
+      }
       for (const [key, { scratch }] of sources) if (scratch) loaded.get(key)!.release()
     })
   }

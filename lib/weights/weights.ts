@@ -21,6 +21,8 @@ export interface Rows {
   step?: number
   /** The file has the matrix as [K, N]: its columns are the rows meant here. */
   transposed?: boolean
+  /** The rows are alone, and the matrix meant is their transpose. */
+  turned?: boolean
 }
 
 /** All rows of a tensor. */
@@ -69,6 +71,8 @@ export interface Weights {
   gathered(rows: Rows[], shape: number[]): Tensor
   /** A matrix [sum of counts, K] for GEMMs; the runs follow each other. */
   matrix(rows: Rows[], options?: MatrixOptions): Weight
+  /** Several that are read from the same tensors, in one go. */
+  matrices(each: Rows[][], options?: MatrixOptions): Weight[]
   /** An embedding table; on the CPU it is left in the file. */
   table(name: string, shape: number[], share?: Share): Tensor
   /** A rotary table [positions, rotaryDim] f32, cosines then sines. */
@@ -113,6 +117,10 @@ export abstract class WeightList implements Weights {
   abstract table(name: string, shape: number[], share?: Share): Tensor
   protected abstract loadVectors(rows: Rows[], out: Tensor, scale: number): void
   protected abstract loadMatrix(rows: Rows[], out: Weight): void
+  /** Matrices of the same tensors. */
+  protected loadMatrices(each: { rows: Rows[]; out: Weight }[]): void {
+    for (const { rows, out } of each) this.loadMatrix(rows, out)
+  }
   protected abstract matrixFormat(rows: Rows[]): WeightFormat
   protected abstract later(work: () => Promise<void>): void
 
@@ -146,12 +154,19 @@ export abstract class WeightList implements Weights {
     return out
   }
 
-  matrix(rows: Rows[], { gateUp = false, share = 'dense' }: MatrixOptions = {}): Weight {
-    const [N, K] = matrixShape(rows)
-    const out = this.#own(new (native().Weight)([N, K], this.matrixFormat(rows), gateUp, this.gpu))
-    this.parameters[share] += N * K
-    this.loadMatrix(rows, out)
-    return out
+  matrix(rows: Rows[], options?: MatrixOptions): Weight {
+    return this.matrices([rows], options)[0]!
+  }
+
+  matrices(each: Rows[][], { gateUp = false, share = 'dense' }: MatrixOptions = {}): Weight[] {
+    const all = each.map((rows) => {
+      const [N, K] = matrixShape(rows)
+      this.parameters[share] += N * K
+      const format = this.matrixFormat(rows)
+      return { rows, out: this.#own(new (native().Weight)([N, K], format, gateUp, this.gpu)) }
+    })
+    this.loadMatrices(all)
+    return all.map(({ out }) => out)
   }
 
   ropeTable(
@@ -186,6 +201,8 @@ export abstract class WeightList implements Weights {
 export const count = (shape: number[]): number => shape.reduce((n, dim) => n * dim, 1)
 
 function matrixShape(rows: Rows[]): [N: number, K: number] {
+  const [first] = rows
+  if (first?.turned) return [sourceShape(first)[1], first.count]
   const widths = rows.map((run) => sourceShape(run)[1])
   if (new Set(widths).size !== 1)
     throw new MoeError(
