@@ -1,4 +1,5 @@
 import { type CacheSize, resolveCacheSize } from './cache_size.ts'
+import { ChatFormat } from './chat/chat_format.ts'
 import { type Device, openDevice } from './device.ts'
 import { checkpointDefaults, generationFile } from './engine/checkpoint_defaults.ts'
 import { badOption } from './errors.ts'
@@ -91,7 +92,7 @@ function cacheSize<W extends WeightList>(
 const activationDType = ({ dtype }: LoadRequest, { gpu }: Device): ActivationDType =>
   dtype === 'auto' ? (gpu ? 'bf16' : 'f32') : dtype
 
-type Rest = 'tokenizer' | 'stopIds' | 'checkpointDefaults'
+type Rest = 'tokenizer' | 'chat' | 'stopIds' | 'checkpointDefaults'
 
 /** What both ways to a model share: `fill` gives the weights their numbers, `rest` tells the rest. */
 async function assemble<W extends WeightList>(
@@ -145,6 +146,7 @@ export async function loadModel(dir: string | URL, options: LoadModelOptions = {
   const tokenizer = await openTokenizer(folder, config)
   return assemble('loadModel', device, request, build, (weights) => weights.load(request), {
     tokenizer,
+    chat: tokenizer && ChatFormat.open(folder, config, tokenizer),
     stopIds: stopIds(checkpoint, config, tokenizer),
     checkpointDefaults: defaults,
   })

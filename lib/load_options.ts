@@ -25,7 +25,7 @@ export interface LoadModelOptions {
    * between few rows and many. Changes nothing on the CPU, where bits never depend on neighbours. Default false.
    */
   deterministic?: boolean | undefined
-  /** Rotary base, instead of the configuration's. */
+  /** Rotary base, instead of the configuration's `rope_theta`; what scales positions stays. */
   ropeTheta?: number | undefined
   /** How Yuan's rotary table is rounded; default `published`. */
   ropeTable?: RopeRounding | undefined

@@ -19,7 +19,7 @@ import {
   type Limits,
 } from './completion.ts'
 import { resolveMaxNewTokens, resolveSampling, usesHistory } from './sampling.ts'
-import type { Job, Scheduler } from './scheduler.ts'
+import type { Job, Room, Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
 import { TraceRows } from './trace.ts'
 
@@ -54,7 +54,7 @@ function readStopIds(stopIds: unknown, vocabSize: number): ReadonlySet<number> {
   return new Set(readList(stopIds, (id) => numberOption('stopIds', id, range), bad))
 }
 
-const optionNames: OptionNames<GenerateOptions> = {
+export const generateOptionNames: OptionNames<GenerateOptions> = {
   maxNewTokens: true,
   stop: true,
   stopIds: true,
@@ -71,7 +71,7 @@ export function resolveGenerateOptions(
   options: GenerateOptions,
   { checkpointDefaults: defaults, tokenizer, stopIds: modelStopIds, vocabSize }: GenerateContext,
 ): GenerateRequest {
-  checkOptions('generate', options, optionNames)
+  checkOptions('generate', options, generateOptionNames)
   const { maxNewTokens, logprobs, stop, stopIds, routing, signal } = options
   if (defaults.unsupported !== undefined)
     throw new MoeError('ERR_MOE_UNSUPPORTED', defaults.unsupported)
@@ -95,13 +95,13 @@ function fitLimits(
   request: GenerateRequest,
   before: number,
   promptTokens: number,
-  capacity: number,
+  { tokens, setBy }: Room,
 ): Limits {
-  const room = Math.max(0, capacity - before)
+  const room = Math.max(0, tokens - before)
   if (promptTokens > room)
     throw new MoeError(
       'ERR_MOE_CONTEXT_FULL',
-      `generate: prompt must be at most ${room} tokens (option maxTokens of loadModel), got ${promptTokens}`,
+      `generate: prompt must be at most ${room} tokens (${setBy}), got ${promptTokens}`,
     )
   // The last new token is not processed any more, so it needs no room.
   const maxNewTokens = Math.min(request.maxNewTokens, room - promptTokens + 1)
@@ -157,7 +157,7 @@ export async function runGenerate(
     typeof prompt === 'string' ? await encode(prompt, before > 0, context, signals) : prompt
   for (const signal of signals) signal.throwIfAborted()
   return new Promise((resolve, reject) => {
-    const limits = fitLimits(request, before, ids.length, scheduler.capacity)
+    const limits = fitLimits(request, before, ids.length, scheduler.room)
     const { sampling, top, reserveTokens } = limits
     sequence.append(ids)
     const promptLength = sequence.ids.length

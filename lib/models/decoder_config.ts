@@ -1,5 +1,5 @@
 import { type ConfigReader, limits, type ModelConfig } from './config.ts'
-import { type RopeKind, type RopeSpec, readRope, ropeKeys } from './rope.ts'
+import { type RopeKind, readRope, ropeKeys } from './rope.ts'
 
 /** Keys that every configuration with Llama's attention has. */
 export const decoderKeys = [
@@ -28,15 +28,12 @@ export interface DecoderDefaults {
   headSize?: number | undefined
   /** Where the file says none. */
   keyValueHeads?: number
+  /** Where the file does not say it as `num_hidden_layers`. */
+  numLayers?: number
   tied?: boolean
 }
 
-export type DecoderConfig = Omit<
-  ModelConfig,
-  'architecture' | 'expertSize' | 'experts' | 'topK'
-> & {
-  rope: RopeSpec
-}
+export type DecoderConfig = Omit<ModelConfig, 'architecture' | 'expertSize' | 'experts' | 'topK'>
 
 /** What is alike in them; sizes have no default, since no published class has a released model's. */
 export function readDecoder(c: ConfigReader<DecoderKey>, of: DecoderDefaults): DecoderConfig {
@@ -58,12 +55,11 @@ export function readDecoder(c: ConfigReader<DecoderKey>, of: DecoderDefaults): D
   return {
     vocabSize,
     hiddenSize,
-    numLayers: c.count('num_hidden_layers'),
+    numLayers: of.numLayers ?? c.count('num_hidden_layers'),
     numHeads,
     numKeyValueHeads,
     headSize,
     rotaryDim: headSize,
-    ropeTheta: rope.theta,
     rope,
     rmsNormEps: c.epsilon('rms_norm_eps', of.eps),
     maxPositionEmbeddings: maxPositions,

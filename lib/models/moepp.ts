@@ -51,9 +51,7 @@ export function moePlusPlus(
   weights: Weights,
   options: GraphOptions,
 ): Architecture {
-  const { rotaryDim, positionScale } = c
-  const theta = options.ropeTheta ?? c.ropeTheta
-  const ropeTable = weights.ropeTable(options.maxTokens, rotaryDim, theta, { positionScale })
+  const ropeTable = weights.ropeTable(options.maxTokens, c.rotaryDim, c.rope)
   const attention = { ...headShape(c), rule: 'self', ropeTable }
   return decoder(c, weights, {
     attention: (prefix) => new SelfAttention(weights, prefix, attention),

@@ -4,7 +4,7 @@ import type { Weights } from '../weights/weights.ts'
 import type { Architecture, GraphOptions } from './architecture.ts'
 import { type ConfigReader, limits } from './config.ts'
 import { configKeys } from './config_keys.ts'
-import { decoder, headShape, ropeTable, routedLayer, windowed } from './decoder.ts'
+import { decoder, headShape, routedLayer, windowed } from './decoder.ts'
 import {
   checkLayerTypes,
   type DecoderConfig,
@@ -80,11 +80,11 @@ export function qwen3Moe(c: Qwen3MoeConfig, weights: Weights, options: GraphOpti
   const attention: AttentionOptions = {
     ...headShape(c),
     rule: 'self',
-    ropeTable: ropeTable(c, weights, options),
+    ropeTable: weights.ropeTable(options.maxTokens, c.rotaryDim, c.rope),
     bias: { qkv: bias, out: bias },
     qkNorm: { over: 'head', eps },
   }
-  const chosen = { weights: c.normTopkProb ? 'renormalized' : 'softmax' } as const
+  const chosen = { weights: c.normTopkProb ? 'renormalized' : 'scores' } as const
   return decoder(c, weights, {
     visibility: windowed(c.slidingWindow),
     attention: (prefix) => new SelfAttention(weights, prefix, attention),

@@ -95,7 +95,7 @@ class YuanLayer implements Layer {
     const f = this.#filter.forward(step, n, exact, cache) //                             [T, H]
     const qk = ops.linear(plan, { x: f, weight: this.#qk, dtype }).out //                [T, 2P]
     const qkv = { q: qk.columns(0, P), k: qk.columns(P, P), v }
-    const mixed = attend(step, cache, 'self', qkv, this.#ropeTable, headSize) //         [T, P]
+    const mixed = attend(step, cache, 'self', qkv, this.#ropeTable, 1 / Math.sqrt(headSize)) //         [T, P]
     const h = ops.linear(plan, { x: mixed, weight: this.#out, residual: x }).out //      [T, H]
     const m = ops.rmsNorm(plan, { x: h, weight: this.#postNorm, eps, dtype }).out
     return this.#moe.forward(step, m, h)
@@ -107,8 +107,8 @@ export function yuan(c: YuanConfig, weights: Weights, options: GraphOptions): Ar
   const vocabulary = new Vocabulary(weights, c, norm)
   // The published table rounds everything to bf16 and loses positions past 256; that is what the model runs with.
   const rounding = options.ropeTable ?? 'published'
-  const theta = options.ropeTheta ?? c.ropeTheta
-  const ropeTable = weights.ropeTable(options.maxTokens, c.rotaryDim, theta, { rounding })
+  const { rotaryDim, rope } = c
+  const ropeTable = weights.ropeTable(options.maxTokens, rotaryDim, rope, { rounding })
   const layers = Array.from(
     { length: c.numLayers },
     (_, l) => new YuanLayer(weights, c, `model.layers.${l}`, ropeTable),

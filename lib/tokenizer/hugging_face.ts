@@ -11,7 +11,7 @@ import { Ids, type PieceModel } from './piece_model.ts'
 import { runAtOnce, type Steps } from './slices.ts'
 import { SuffixStream } from './suffix_stream.ts'
 import { readId, readToken, type TokenFiles } from './token_files.ts'
-import type { TextStream, TokenizerCore } from './tokenizer.ts'
+import { cutAtMarks, type TextStream, type TokenizerCore } from './tokenizer.ts'
 
 /** Added tokens of the file and of those beside it; what has a role is special. */
 function addedTokens(label: string, json: Json, model: JsonModel, files: TokenFiles): AddedToken[] {
@@ -61,6 +61,12 @@ function decodeWithin({ decoder }: Pipeline, json: Json | null): (tokens: string
   const decode = (tokens: string[]) => decoder?.decode(tokens) ?? tokens.join(' ')
   if (!hasPatterns(json)) return decode
   return (tokens) => within(timeFor(tokens.join('').length), () => decode(tokens))
+}
+
+/** Where a text may be cut before its words are, and how long it may take. */
+interface Limits {
+  mark: string | undefined
+  time: Time
 }
 
 /**
@@ -131,14 +137,14 @@ export class HuggingFaceTokenizer implements TokenizerCore {
     }
   }
 
-  *encodeSteps(text: string, addSpecialTokens: boolean): Steps<number[]> {
+  *encodeSteps(text: string, addSpecialTokens: boolean, mark?: string): Steps<number[]> {
     const ids = new Ids(this.#model.unknown)
     if (addSpecialTokens) for (const id of this.#before) ids.push(id)
     const time = timeFor(text.length)
     let first = true
     for (const part of this.#plain.split(text)) {
       if (part === undefined) yield
-      else if (typeof part === 'string') yield* this.#encodePart(part, first, ids, time)
+      else if (typeof part === 'string') yield* this.#encodePart(part, first, ids, { mark, time })
       else ids.push(part.id)
       if (part !== undefined) first = false
     }
@@ -146,23 +152,29 @@ export class HuggingFaceTokenizer implements TokenizerCore {
     return yield* ids.toArray()
   }
 
-  *#encodePart(text: string, first: boolean, ids: Ids, time: Time): Steps<void> {
+  *#encodePart(text: string, first: boolean, ids: Ids, { mark, time }: Limits): Steps<void> {
     const normalized = yield* this.#normalize(text, time)
     let start = first
     for (const part of this.#normalized.split(normalized)) {
       if (part === undefined) yield
-      else {
-        if (typeof part !== 'string') ids.push(part.id)
-        else
-          for (const word of this.#preTokenize(part, start, time))
-            if (word === undefined) yield
-            else {
-              ids.separate()
-              yield* this.#pieces.encode(word, ids)
-            }
+      else if (typeof part !== 'string') {
+        ids.push(part.id)
         start = false
-      }
+      } else
+        for (const piece of cutAtMarks(part, mark)) {
+          yield* this.#encodeWords(piece, start, ids, time)
+          start = false
+        }
     }
+  }
+
+  *#encodeWords(text: string, first: boolean, ids: Ids, time: Time): Steps<void> {
+    for (const word of this.#preTokenize(text, first, time))
+      if (word === undefined) yield
+      else {
+        ids.separate()
+        yield* this.#pieces.encode(word, ids)
+      }
   }
 
   decodeIds(ids: readonly number[], special: boolean): string {

@@ -16,16 +16,19 @@ import type { Tensor, Weight } from '../../lib/native.ts'
 import * as ops from '../../lib/ops/index.ts'
 import { countParameters } from '../../lib/parameters.ts'
 import type { Routing } from '../../lib/routers/router.ts'
-import { SoftmaxTopK } from '../../lib/routers/softmax_top_k.ts'
+import { TopKRouter } from '../../lib/routers/top_k_router.ts'
 import { RandomWeights } from '../../lib/weights/random_weights.ts'
+import type { RopeSpec } from '../../lib/weights/rope.ts'
 import { rowsOf, type Weights } from '../../lib/weights/weights.ts'
+import { failure } from '../support/files.ts'
 import { range } from '../support/golden.ts'
 
 const hidden = 32
 const config: ModelConfig = {
   architecture: 'mixtral',
   ...{ vocabSize: 97, hiddenSize: hidden, numLayers: 4, numHeads: 4, numKeyValueHeads: 2 },
-  ...{ headSize: 8, rotaryDim: 8, ropeTheta: 1e4, rmsNormEps: 1e-5, expertSize: 16 },
+  ...{ headSize: 8, rotaryDim: 8, rmsNormEps: 1e-5, expertSize: 16 },
+  rope: { kind: 'default', theta: 1e4 },
   ...{ experts: ['ffn', 'ffn', 'ffn', 'ffn'], topK: 2, maxPositionEmbeddings: 512 },
   ...{ tieWordEmbeddings: false, bosId: undefined, eosIds: [] },
 }
@@ -39,11 +42,14 @@ function moeLayer(
   const kinds = Array<'ffn'>(experts).fill('ffn')
   const matrix = (name: string, shape: number[], gateUp = false) =>
     weights.matrix([rowsOf(name, shape)], { gateUp, share })
-  return new MoeLayer(new SoftmaxTopK(weights, 'gate', { kinds, hidden, topK }), {
-    ...{ kinds, topK, activation: 'swiglu' },
-    gateUp: kinds.map(() => matrix('w1.weight', [2 * size, hidden], true)),
-    down: kinds.map(() => matrix('w2.weight', [hidden, size])),
-  })
+  return new MoeLayer(
+    new TopKRouter(weights, 'gate', { kinds, hidden, topK, weights: 'renormalized' }),
+    {
+      ...{ kinds, topK, activation: 'swiglu' },
+      gateUp: kinds.map(() => matrix('w1.weight', [2 * size, hidden], true)),
+      down: kinds.map(() => matrix('w2.weight', [hidden, size])),
+    },
+  )
 }
 
 /** Neither cache nor router. */
@@ -82,10 +88,10 @@ class Twice implements Layer {
 }
 
 /** A layer of 4 experts, a dense one, a layer of 6 experts with other heads, and one that is two. */
-function mixed(weights: Weights, visibility: VisibilityRules): Architecture {
+function mixed(weights: Weights, visibility: VisibilityRules, rope: RopeSpec): Architecture {
   const norm = (name: string) => new RmsNorm(weights, name, hidden, 1e-5)
   const vocabulary = new Vocabulary(weights, config, norm('model.norm'))
-  const ropeTable = weights.ropeTable(512, 8, 1e4)
+  const ropeTable = weights.ropeTable(512, 8, rope)
   const decoder = (rule: string, feedForward: MoeLayer, heads = 4) =>
     new DecoderLayer({
       inputNorm: norm('input_layernorm'),
@@ -104,15 +110,15 @@ function mixed(weights: Weights, visibility: VisibilityRules): Architecture {
       decoder('window', moeLayer(weights, [5, 3, 8])),
     ),
   ]
-  return new Decoder(config, { vocabulary, visibility, layers })
+  return new Decoder({ ...config, rope }, { vocabulary, visibility, layers })
 }
 
 const models: Model[] = []
 afterAll(() => Promise.all(models.map((model) => model.dispose())))
 
-async function make(visibility: VisibilityRules): Promise<Model> {
+async function make(visibility: VisibilityRules, rope = config.rope): Promise<Model> {
   const weights = new RandomWeights('f32', 1)
-  const graph = mixed(weights, visibility)
+  const graph = mixed(weights, visibility, rope)
   await weights.load()
   const model = new Model({
     ...{ graph, device: openDevice('cpu'), dtype: 'f32', threads: 2, deterministic: false },
@@ -184,4 +190,27 @@ it('the width of the block table does not change a bit', async () => {
   const [long, short] = await Promise.all([sequence.forward(ids.slice(250)), model.forward([1])])
   expect(long.logits).toEqual((await model.forward(ids)).logits)
   expect(short.logits).toEqual((await model.forward([1])).logits)
+})
+
+it('a text ends where the positions of longrope do', async () => {
+  const rope: RopeSpec = {
+    ...{ kind: 'longrope', theta: 1e4, original: 40, short: [1, 1, 2, 4], long: [2, 4, 8, 16] },
+    ...{ shortAttention: 1, longAttention: 1.2 },
+  }
+  const model = await make({ full: causal, window: causal }, rope)
+  const ids = range(40)
+  expect((await model.forward([ids, ids])).length).toBe(2)
+  const { finishReason, ids: generated } = await model.generate(ids.slice(0, 30), { stopIds: [] })
+  expect([finishReason, generated.length]).toEqual(['length', 11])
+  using sequence = model.sequence()
+  await sequence.forward(ids.slice(0, 30))
+  for (const call of [
+    () => model.forward([...ids, 1]),
+    () => model.generate([...ids, 1]),
+    () => sequence.forward(ids.slice(0, 11)),
+  ]) {
+    const error = await failure(call)
+    expect(error).toMatchObject({ code: 'ERR_MOE_CONTEXT_FULL' })
+    expect(error.message).toMatch(/original_max_position_embeddings of config.json\), got (11|41)$/)
+  }
 })
