@@ -31,4 +31,4 @@ esac
 trap 'rm -f build/Release/moe_native.node; node scripts/build_native.mjs' EXIT
 rm -f build/Release/moe_native.node
 MOE_SANITIZE=$sanitizers node scripts/build_native.mjs
-LD_PRELOAD=$runtime npx vitest run --project native "${tests[@]}"
+MOE_TEST_PRELOAD=$runtime npx vitest run --project native "${tests[@]}"

@@ -1,3 +1,4 @@
+import { onAbort } from '../aborts.ts'
 import { notFinite } from '../errors.ts'
 import type { ModelConfig } from '../models/config.ts'
 import type { OptionNames } from '../option_names.ts'
@@ -94,8 +95,9 @@ export function runForward(
     const readsLast = logits === 'last' || (logits === 'none' && checkNumerics)
     const rows = new Rows()
     const trace = new TraceRows(config.numLayers)
+    let forget: (() => void) | undefined
     const end = (failed: boolean) => {
-      signal?.removeEventListener('abort', onAbort)
+      forget?.()
       close(failed)
     }
     const checkFinite = (result: ChunkResult, numTokens: number) => {
@@ -136,11 +138,10 @@ export function runForward(
         reject(error)
       },
     }
-    const onAbort = () => scheduler.abort(job, signal!.reason)
     try {
       signal?.throwIfAborted()
       scheduler.submit(job)
-      signal?.addEventListener('abort', onAbort, { once: true })
+      forget = signal && onAbort(signal, () => scheduler.abort(job, signal.reason))
     } catch (error) {
       job.onError(error)
     }

@@ -1,3 +1,4 @@
+import { onAbort, withAny } from '../aborts.ts'
 import { badOption, MoeError, notFinite } from '../errors.ts'
 import type { OptionNames } from '../option_names.ts'
 import {
@@ -142,8 +143,9 @@ async function encode(
   { tokenizer, vocabSize }: GenerateContext,
   signals: AbortSignal[],
 ): Promise<number[]> {
-  const signal = AbortSignal.any(signals)
-  const ids = await tokenizer!.encodeAsync(prompt, { addSpecialTokens: !continues, signal })
+  const ids = await withAny(signals, (signal) =>
+    tokenizer!.encodeAsync(prompt, { addSpecialTokens: !continues, signal }),
+  )
   if (ids.length === 0) badOption('generate', 'prompt', 'at least one token', prompt)
   return readIds('generate', ids, vocabSize)
 }
@@ -180,8 +182,9 @@ export async function runGenerate(
     const stream = context.tokenizer?.stream(ids.at(-1)!)
     const completion = new Completion(ids.length, limits, stream, emit)
     const trace = new TraceRows(context.numLayers)
+    let watched: (() => void)[] = []
     const end = (failed: boolean) => {
-      for (const signal of signals) signal.removeEventListener('abort', onAbort)
+      for (const forget of watched) forget()
       close(failed)
     }
     const job: Job = {
@@ -218,12 +221,9 @@ export async function runGenerate(
         reject(error)
       },
     }
-    function onAbort(this: AbortSignal): void {
-      scheduler.abort(job, this.reason)
-    }
     try {
       scheduler.submit(job)
-      for (const signal of signals) signal.addEventListener('abort', onAbort, { once: true })
+      watched = signals.map((signal) => onAbort(signal, () => scheduler.abort(job, signal.reason)))
     } catch (error) {
       job.onError(error)
     }

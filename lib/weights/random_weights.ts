@@ -33,9 +33,8 @@ export class RandomWeights extends WeightList {
   }
 
   protected loadMatrix(rows: Rows[], out: Weight): void {
-    const intoResidual = /\.(o_proj|w2|down_proj|output_linear)(\.weight)?$|\.weight_down\.\d+$/.test(
-      rows[0]!.name,
-    )
+    const intoResidual =
+      /\.(o_proj|w2|down_proj|output_linear)(\.weight)?$|\.weight_down\.\d+$/.test(rows[0]!.name)
     this.#fill(out, 0, (intoResidual ? 0.2 : 1) / Math.sqrt(out.shape[1]!))
   }
 
