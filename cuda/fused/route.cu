@@ -18,6 +18,7 @@ struct RouteArgs {
   NormArgs norm;
   int P, steps;  // P: rows of the projection
   const void* weight;
+  const float* bias;  // [P] or null
   Rows<float> projected;
   bool attention;
   Rows<float> logits;
@@ -83,7 +84,9 @@ __global__ void __launch_bounds__(32 * kFewWarps, 1)
   for (int i = static_cast<int>(threadIdx.x); i < kTileRows * T; i += 32 * kFewWarps) {
     const int r = i % kTileRows, t = i / kTileRows;
     const int n = static_cast<int>(blockIdx.x) * kTileRows + r;
-    if (n < P) args.projected[t][n] = total_of<kMostTokens>(sums, r, t);
+    if (n >= P) continue;
+    const float sum = total_of<kMostTokens>(sums, r, t);
+    args.projected[t][n] = args.bias ? sum + args.bias[n] : sum;
   }
   if (!is_last(counter, gridDim.x, flag)) return;
 
@@ -125,6 +128,7 @@ void launch(const CudaContext& cuda, const Route& op, size_t shared) {
   args.P = P;
   args.steps = static_cast<int>(FragmentGrid::steps_of(norm.H));
   args.weight = op.project.weight.data();
+  args.bias = op.project.bias ? op.project.bias.as<const float>() : nullptr;
   args.projected = rows_of<float>(op.project.out);
   args.attention = op.attention.has_value();
   args.logits = rows_of<float>(op.top_k.logits);
