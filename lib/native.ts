@@ -9,7 +9,15 @@ export type DType = 'f32' | 'bf16' | 'f16' | 'i32' | 'u8'
 /** Element type of activations. */
 export type ActivationDType = 'f32' | 'bf16'
 /** How the values of a weight are stored: csrc/weights/format.h. */
-export type WeightFormat = 'f32' | 'bf16'
+export type WeightFormat =
+  | 'f32'
+  | 'bf16'
+  | 'int8'
+  | 'int8g128'
+  | 'int4g32'
+  | 'int4g128'
+  | 'int4g32z'
+  | 'int4g128z'
 export type NumberArray = Float32Array | Int32Array | Uint16Array | Uint8Array
 
 /** Handle of native memory. Arithmetic happens in ops only. */

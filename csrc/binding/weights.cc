@@ -199,12 +199,14 @@ Napi::Value make_rope_table(const Napi::CallbackInfo& info) {
 /// fillRandom(tensor | weight, mean, deviation, seed)
 Napi::Value fill(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    Tensor out =
-        is_handle<WeightHandle>(info[0]) ? elements_of(read_weight(info[0])) : read_tensor(info[0]);
+    const Weight weight = is_handle<WeightHandle>(info[0]) ? read_weight(info[0]) : Weight{};
+    const Tensor tensor = weight ? Tensor{} : read_tensor(info[0]);
     const float mean = info[1].ToNumber().FloatValue(), deviation = info[2].ToNumber().FloatValue();
     const auto seed = static_cast<uint64_t>(info[3].ToNumber().Int64Value());
-    return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
-      fill_random(load_context(), out, mean, deviation, seed);
+    return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() -> Channel::Result {
+      Tensor out = tensor;
+      weight ? fill_random(load_context(), weight, mean, deviation, seed)
+             : fill_random(load_context(), out, mean, deviation, seed);
       return nothing;
     });
   });

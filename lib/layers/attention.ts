@@ -26,11 +26,11 @@ export function attend(
   rule: string,
   { q, k, v }: { q: Tensor; k: Tensor; v: Tensor },
   table: Tensor,
-  headSize: number,
+  scale: number,
 ): Tensor {
   ops.ropeCache(plan, { q, k, v, positions, slots, table, keys, values })
   const where = { ...visible[rule]!, sequences, blockTable }
-  return ops.attention(plan, { q, keys, values, ...where, scale: 1 / Math.sqrt(headSize) }).out
+  return ops.attention(plan, { q, keys, values, ...where, scale }).out
 }
 
 export interface AttentionOptions extends HeadShape {
@@ -41,6 +41,8 @@ export interface AttentionOptions extends HeadShape {
   bias?: { qkv?: boolean; out?: boolean }
   /** RMS norm of q and k before the rotation: over each head alone, or over all heads together. */
   qkNorm?: { over: 'head' | 'row'; eps: number } | undefined
+  /** Of the scores; default 1 / sqrt(headSize). */
+  scale?: number | undefined
 }
 
 /** Grouped-query attention with rotary positions: one projection for q, k and v, one back. */
@@ -82,13 +84,14 @@ export class SelfAttention implements Attention {
   forward(step: Step, x: Tensor, residual: Tensor, cache: LayerCache<'keys' | 'values'>): Tensor {
     const { plan, dtype } = step
     const { heads: N, keyValueHeads: G, headSize: D, rule, ropeTable, qkNorm } = this.#options
+    const { scale = 1 / Math.sqrt(D) } = this.#options
     const qkv = ops.linear(plan, { x, ...this.#qkv, dtype }).out // [T, (N + 2G) * D]
     const normed = (part: Tensor, weight: Tensor | undefined) =>
       weight ? ops.rmsNorm(plan, { x: part, weight, eps: qkNorm!.eps, dtype }).out : part
     const q = normed(qkv.columns(0, N * D), this.#norms?.q)
     const k = normed(qkv.columns(N * D, G * D), this.#norms?.k)
     const v = qkv.columns((N + G) * D, G * D)
-    const mixed = attend(step, cache, rule, { q, k, v }, ropeTable, D) // [T, N * D]
+    const mixed = attend(step, cache, rule, { q, k, v }, ropeTable, scale) // [T, N * D]
     return ops.linear(plan, { x: mixed, ...this.#out, residual }).out
   }
 }

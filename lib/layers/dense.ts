@@ -4,17 +4,18 @@ import { rowsOf, type Weights } from '../weights/weights.ts'
 import type { FeedForward } from './decoder_layer.ts'
 import type { Step } from './step.ts'
 
+export interface DenseOptions {
+  hidden: number
+  /** Inner size. */
+  size: number
+}
+
 /** SwiGLU block of every token (arXiv:2002.05202): down(silu(gate x) * up x). */
 export class DenseLayer implements FeedForward {
   readonly #gateUp: Weight
   readonly #down: Weight
 
-  /** @param size inner size of the block */
-  constructor(
-    weights: Weights,
-    prefix: string,
-    { hidden: H, size: I }: Record<'hidden' | 'size', number>,
-  ) {
+  constructor(weights: Weights, prefix: string, { hidden: H, size: I }: DenseOptions) {
     this.#gateUp = weights.matrix(
       [rowsOf(`${prefix}.gate_proj.weight`, [I, H]), rowsOf(`${prefix}.up_proj.weight`, [I, H])],
       { gateUp: true },
@@ -24,6 +25,7 @@ export class DenseLayer implements FeedForward {
 
   forward({ plan, dtype }: Step, x: Tensor, residual: Tensor): { out: Tensor } {
     const up = { x, weight: this.#gateUp, activation: 'swiglu', dtype } as const
-    return ops.linear(plan, { x: ops.linear(plan, up).out, weight: this.#down, residual })
+    const hidden = ops.linear(plan, up).out // [T, I]
+    return ops.linear(plan, { x: hidden, weight: this.#down, residual })
   }
 }

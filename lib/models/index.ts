@@ -4,6 +4,8 @@ import type { Weights } from '../weights/weights.ts'
 import type { Architecture, GraphOptions } from './architecture.ts'
 import { ConfigReader, limits, type ModelConfig } from './config.ts'
 import { type ConfigKeys, commonKeys } from './config_keys.ts'
+import { deepseek, deepseekKeys, readDeepseekConfig } from './deepseek.ts'
+import { llamaMoe, llamaMoeKeys, readLlamaMoeConfig } from './llama_moe.ts'
 import { mixtral } from './mixtral.ts'
 import { mixtralKeys, readMixtralConfig } from './mixtral_config.ts'
 import { moePlusPlus } from './moepp.ts'
@@ -51,6 +53,8 @@ export const families: Readonly<Record<string, Family>> = {
   'MoE++': family('MoeForCausalLM', moePlusPlusKeys, readMoePlusPlusConfig, moePlusPlus),
   mixtral: family('MixtralForCausalLM', mixtralKeys, readMixtralConfig, mixtral),
   qwen3_moe: family('Qwen3MoeForCausalLM', qwen3MoeKeys, readQwen3MoeConfig, qwen3Moe),
+  deepseek: family('DeepseekForCausalLM', deepseekKeys, readDeepseekConfig, deepseek),
+  llama_moe: family('LlamaMoEForCausalLM', llamaMoeKeys, readLlamaMoeConfig, llamaMoe),
 }
 
 function familyOf({ model_type: type, architectures }: Json): Family {

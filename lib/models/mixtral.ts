@@ -1,6 +1,6 @@
 import { SelfAttention } from '../layers/attention.ts'
 import { MoeLayer, swigluExperts } from '../layers/moe.ts'
-import { SoftmaxTopK } from '../routers/softmax_top_k.ts'
+import { TopKRouter } from '../routers/top_k_router.ts'
 import type { Weights } from '../weights/weights.ts'
 import type { Architecture, GraphOptions } from './architecture.ts'
 import { decoder, headShape, windowed } from './decoder.ts'
@@ -10,7 +10,8 @@ import type { MixtralConfig } from './mixtral_config.ts'
 function moeLayer(weights: Weights, c: MixtralConfig, layer: string): MoeLayer {
   const { hiddenSize: hidden, expertSize: size, experts: kinds, topK } = c
   const block = weights.has(`${layer}.mlp.gate.weight`) ? 'mlp' : 'block_sparse_moe'
-  const router = new SoftmaxTopK(weights, `${layer}.${block}.gate.weight`, { kinds, hidden, topK })
+  const choice = { kinds, hidden, topK, weights: 'renormalized' } as const
+  const router = new TopKRouter(weights, `${layer}.${block}.gate.weight`, choice)
   const names = { gate: 'w1', up: 'w3', down: 'w2' }
   const shape = { count: kinds.length, hidden, size }
   const experts = swigluExperts(weights, `${layer}.${block}.experts`, shape, names)

@@ -95,7 +95,7 @@ class YuanLayer implements Layer {
     const f = this.#filter.forward(step, n, exact, cache) //                             [T, H]
     const qk = ops.linear(plan, { x: f, weight: this.#qk, dtype }).out //                [T, 2P]
     const qkv = { q: qk.columns(0, P), k: qk.columns(P, P), v }
-    const mixed = attend(step, cache, 'self', qkv, this.#ropeTable, headSize) //         [T, P]
+    const mixed = attend(step, cache, 'self', qkv, this.#ropeTable, 1 / Math.sqrt(headSize)) //         [T, P]
     const h = ops.linear(plan, { x: mixed, weight: this.#out, residual: x }).out //      [T, H]
     const m = ops.rmsNorm(plan, { x: h, weight: this.#postNorm, eps, dtype }).out
     return this.#moe.forward(step, m, h)

@@ -10,7 +10,7 @@ import { Ids, type PieceModel } from './piece_model.ts'
 import { runAtOnce, type Steps } from './slices.ts'
 import { SuffixStream } from './suffix_stream.ts'
 import { readId, readToken, type TokenFiles } from './token_files.ts'
-import type { TextStream, TokenizerCore } from './tokenizer.ts'
+import { cutAtMarks, type TextStream, type TokenizerCore } from './tokenizer.ts'
 
 /** Added tokens of the file and of those beside it; what has a role is special. */
 function addedTokens(label: string, json: Json, model: JsonModel, files: TokenFiles): AddedToken[] {
@@ -103,13 +103,13 @@ export class HuggingFaceTokenizer implements TokenizerCore {
     }
   }
 
-  *encodeSteps(text: string, addSpecialTokens: boolean): Steps<number[]> {
+  *encodeSteps(text: string, addSpecialTokens: boolean, mark?: string): Steps<number[]> {
     const ids = new Ids(this.#model.unknown)
     if (addSpecialTokens) for (const id of this.#before) ids.push(id)
     let first = true
     for (const part of this.#plain.split(text)) {
       if (part === undefined) yield
-      else if (typeof part === 'string') yield* this.#encodePart(part, first, ids)
+      else if (typeof part === 'string') yield* this.#encodePart(part, first, ids, mark)
       else ids.push(part.id)
       if (part !== undefined) first = false
     }
@@ -117,23 +117,31 @@ export class HuggingFaceTokenizer implements TokenizerCore {
     return yield* ids.toArray()
   }
 
-  *#encodePart(text: string, first: boolean, ids: Ids): Steps<void> {
+  *#encodePart(text: string, first: boolean, ids: Ids, mark?: string): Steps<void> {
     const normalized = yield* this.#normalize(text)
     let start = first
     for (const part of this.#normalized.split(normalized)) {
       if (part === undefined) yield
       else {
-        if (typeof part !== 'string') ids.push(part.id)
-        else
-          for (const word of this.#preTokenize(part, start))
-            if (word === undefined) yield
-            else {
-              ids.separate()
-              yield* this.#pieces.encode(word, ids)
-            }
-        start = false
+        if (typeof part !== 'string') {
+          ids.push(part.id)
+          start = false
+        } else
+          for (const piece of cutAtMarks(part, mark)) {
+            yield* this.#encodeWords(piece, start, ids)
+            start = false
+          }
       }
     }
+  }
+
+  *#encodeWords(text: string, first: boolean, ids: Ids): Steps<void> {
+    for (const word of this.#preTokenize(text, first))
+      if (word === undefined) yield
+      else {
+        ids.separate()
+        yield* this.#pieces.encode(word, ids)
+      }
   }
 
   decodeIds(ids: readonly number[], special: boolean): string {

@@ -1,4 +1,4 @@
-import { type Gpu, native, type Tensor, type Weight, type WeightFormat } from '../native.ts'
+import { type ActivationDType, type Gpu, native, type Tensor, type Weight } from '../native.ts'
 import { count, type Rows, type Share, WeightList } from './weights.ts'
 
 /**
@@ -7,11 +7,11 @@ import { count, type Rows, type Share, WeightList } from './weights.ts'
  * that routing stays spread.
  */
 export class RandomWeights extends WeightList {
-  readonly #format: WeightFormat
+  readonly #format: ActivationDType
   readonly #tasks: (() => Promise<void>)[] = []
   #seed: number
 
-  constructor(format: WeightFormat, seed: number, gpu?: Gpu) {
+  constructor(format: ActivationDType, seed: number, gpu?: Gpu) {
     super(gpu)
     this.#format = format
     this.#seed = seed
@@ -33,11 +33,12 @@ export class RandomWeights extends WeightList {
   }
 
   protected loadMatrix(rows: Rows[], out: Weight): void {
-    const intoResidual = /\.(o_proj|w2|down_proj)(\.weight)?$/.test(rows[0]!.name)
-    this.#fill(out, 0, (intoResidual ? 0.2 : 1) / Math.sqrt(out.shape[1]!))
+    const intoResidual = /\.(o_proj|w2|down_proj)(\.weight)?$|\.weight_down\.\d+$/
+    const scale = intoResidual.test(rows[0]!.name) ? 0.2 : 1
+    this.#fill(out, 0, scale / Math.sqrt(out.shape[1]!))
   }
 
-  protected matrixFormat(): WeightFormat {
+  protected matrixFormat(): ActivationDType {
     return this.#format
   }
 
