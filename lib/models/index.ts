@@ -10,6 +10,8 @@ import { mixtral } from './mixtral.ts'
 import { mixtralKeys, readMixtralConfig } from './mixtral_config.ts'
 import { moePlusPlus } from './moepp.ts'
 import { moePlusPlusKeys, readMoePlusPlusConfig } from './moepp_config.ts'
+import { olmoe, olmoeKeys, readOlmoeConfig } from './olmoe.ts'
+import { phiMoe, phiMoeKeys, readPhiMoeConfig } from './phimoe.ts'
 import { qwen3Moe, qwen3MoeKeys, readQwen3MoeConfig } from './qwen3_moe.ts'
 import { yuan } from './yuan.ts'
 import { readYuanConfig, yuanKeys } from './yuan_config.ts'
@@ -53,8 +55,10 @@ export const families: Readonly<Record<string, Family>> = {
   'MoE++': family('MoeForCausalLM', moePlusPlusKeys, readMoePlusPlusConfig, moePlusPlus),
   mixtral: family('MixtralForCausalLM', mixtralKeys, readMixtralConfig, mixtral),
   qwen3_moe: family('Qwen3MoeForCausalLM', qwen3MoeKeys, readQwen3MoeConfig, qwen3Moe),
+  olmoe: family('OlmoeForCausalLM', olmoeKeys, readOlmoeConfig, olmoe),
   deepseek: family('DeepseekForCausalLM', deepseekKeys, readDeepseekConfig, deepseek),
   llama_moe: family('LlamaMoEForCausalLM', llamaMoeKeys, readLlamaMoeConfig, llamaMoe),
+  phimoe: family('PhiMoEForCausalLM', phiMoeKeys, readPhiMoeConfig, phiMoe),
 }
 
 function familyOf({ model_type: type, architectures }: Json): Family {

@@ -33,9 +33,10 @@ export class RandomWeights extends WeightList {
   }
 
   protected loadMatrix(rows: Rows[], out: Weight): void {
-    const intoResidual = /\.(o_proj|w2|down_proj)(\.weight)?$|\.weight_down\.\d+$/
-    const scale = intoResidual.test(rows[0]!.name) ? 0.2 : 1
-    this.#fill(out, 0, scale / Math.sqrt(out.shape[1]!))
+    const intoResidual = /\.(o_proj|w2|down_proj|output_linear)(\.weight)?$|\.weight_down\.\d+$/.test(
+      rows[0]!.name,
+    )
+    this.#fill(out, 0, (intoResidual ? 0.2 : 1) / Math.sqrt(out.shape[1]!))
   }
 
   protected matrixFormat(): ActivationDType {
