@@ -23,6 +23,7 @@ import type { ActivationDType, PlanTime, Tensor, Weight } from './native.ts'
 import { readIds, readList, type TokenIds } from './options.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
+import type { WeightsInfo } from './weights/formats.ts'
 import { longestText } from './weights/rope.ts'
 
 /** @internal What loadModel hands over. */
@@ -35,6 +36,7 @@ export interface ModelParts {
   numBlocks: number
   maxTokens: number
   parameters: Parameters
+  weights: WeightsInfo[]
   tokenizer: Tokenizer | undefined
   stopIds: number[]
   checkpointDefaults: CheckpointDefaults
@@ -50,6 +52,8 @@ export class Model {
   readonly config: ModelConfig
   readonly device: DeviceInfo
   readonly parameters: Parameters
+  /** What the weights take, by what they are for and how they are stored. */
+  readonly weights: readonly WeightsInfo[]
   /** Element type of activations. */
   readonly dtype: ActivationDType
   /** Tokens that fit the cache, over all sequences. */
@@ -70,6 +74,7 @@ export class Model {
     this.config = graph.config
     this.device = parts.device.info
     this.parameters = parts.parameters
+    this.weights = parts.weights
     this.dtype = parts.dtype
     this.maxTokens = parts.maxTokens
     this.tokenizer = tokenizer

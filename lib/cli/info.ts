@@ -4,6 +4,7 @@ import { buildModel } from '../load.ts'
 import { blockTokens } from '../ops/index.ts'
 import { countParameters } from '../parameters.ts'
 import { openCheckpoint } from '../weights/checkpoint.ts'
+import { checkWeights } from '../weights/formats.ts'
 import { checkpointFolder } from '../weights/mistakes.ts'
 import { loadOptions, modelDir, modelHelp, modelOptions, parse, printJson } from './options.ts'
 import { size } from './progress.ts'
@@ -22,12 +23,15 @@ export async function run(args: string[]): Promise<void> {
   const { values } = parse(args, modelOptions)
   if (values.help) return void process.stdout.write(`${help}\n`)
   const dir = checkpointFolder('info', modelDir(values))
-  const { device, dtype = 'auto', maxTokens: asked, ...rope } = loadOptions(values)
+  const { device, dtype = 'auto', weights: format = 'auto', ...rest } = loadOptions(values)
+  const { maxTokens: asked, ...rope } = rest
   const { info: chosen, gpu } = openDevice(device)
+  checkWeights('info', format, gpu)
   const activations = dtype === 'auto' ? (gpu ? 'bf16' : 'f32') : dtype
   const checkpoint = openCheckpoint(dir)
   const { graph, weights } = buildModel(checkpoint, activations, {
     ...rope,
+    weights: format,
     maxTokens: asked ?? 4096,
   })
   const { config } = graph
@@ -37,6 +41,7 @@ export async function run(args: string[]): Promise<void> {
   const cacheBytesPerToken = blockBytes(graph.layers, activations) / blockTokens
   const memory = {
     weightBytes: weights.bytes,
+    weights: weights.info,
     cacheBytesPerToken,
     fileBytes: fileBytes(checkpoint.entries.values()),
   }
@@ -73,6 +78,10 @@ export async function run(args: string[]): Promise<void> {
       'memory',
       `${size(memory.weightBytes)} weights, ${size(cacheBytesPerToken)} cache per token (${activations})`,
     ],
+    ...weights.info.map(({ part, format, bytes }, i): [string, string] => [
+      i === 0 ? 'weights' : '',
+      `${part}, ${format}: ${size(bytes)}`,
+    ]),
     ['device', `${chosen.name} (${chosen.reason})`],
   ]
   for (const [name, value] of rows) process.stdout.write(`${name.padEnd(13)} ${value}\n`)

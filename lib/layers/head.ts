@@ -26,6 +26,7 @@ export class Vocabulary {
     this.#norm = norm
     this.#head = weights.matrix([rowsOf(tied ? table : 'lm_head.weight', shape)], {
       share: tied ? 'none' : 'dense',
+      part: 'head',
     })
     if (tied) weights.ignore(/^lm_head\.weight$/)
   }

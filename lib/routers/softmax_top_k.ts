@@ -22,7 +22,7 @@ export class SoftmaxTopK implements Router {
     },
   ) {
     const { kinds, hidden, topK, weights: weighed = 'renormalized' } = shape
-    this.#weight = weights.matrix([rowsOf(name, [kinds.length, hidden])])
+    this.#weight = weights.matrix([rowsOf(name, [kinds.length, hidden])], { part: 'router' })
     this.#choice = { kinds, topK, weights: weighed }
   }
 

@@ -10,6 +10,7 @@ import {
   type WeightFormat,
 } from '../native.ts'
 import type { Checkpoint } from './checkpoint.ts'
+import type { WeightsOption } from './formats.ts'
 import { dequantize, type GptqConfig, parseGptq, quantizedLayer, quantizedNames } from './gptq.ts'
 import { type Entry, entryDType } from './safetensors.ts'
 import { count, type Rows, type Share, sourceShape, WeightList } from './weights.ts'
@@ -47,9 +48,9 @@ export class CheckpointWeights extends WeightList {
   readonly #ignored: RegExp[] = [/\.rotary_emb\.inv_freq$/]
   readonly #tasks: Task[] = []
 
-  /** @param dtype what GPTQ weights become */
-  constructor(checkpoint: Checkpoint, dtype: ActivationDType, gpu?: Gpu) {
-    super(gpu)
+  /** @param dtype what GPTQ weights become that no other format is asked for */
+  constructor(checkpoint: Checkpoint, dtype: ActivationDType, gpu?: Gpu, weights?: WeightsOption) {
+    super(gpu, weights)
     this.#checkpoint = checkpoint
     this.#gptq = parseGptq(checkpoint.dir, checkpoint.quantization)
     this.#dtype = dtype
@@ -69,9 +70,10 @@ export class CheckpointWeights extends WeightList {
     const source = this.#tensor(name, shape)
     if (!this.gpu) {
       this.tensors.push(source)
+      this.count('embedding', source.dtype, source.bytes)
       return source
     }
-    const out = this.rows(shape, source.dtype)
+    const out = this.rows(shape, source.dtype, 'embedding')
     this.#add(name, this.#bytes({ name }), (cancel) => native().copy(out, source, cancel))
     return out
   }
