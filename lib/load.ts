@@ -1,4 +1,5 @@
 import { type CacheSize, resolveCacheSize } from './cache_size.ts'
+import { ChatFormat } from './chat/chat_format.ts'
 import { type Device, openDevice } from './device.ts'
 import { checkpointDefaults, generationFile } from './engine/checkpoint_defaults.ts'
 import { badOption } from './errors.ts'
@@ -12,7 +13,7 @@ import { Model, type ModelParts } from './model.ts'
 import type { Architecture } from './models/architecture.ts'
 import { ConfigReader, type ModelConfig } from './models/config.ts'
 import { describeModel } from './models/index.ts'
-import type { ActivationDType, Gpu } from './native.ts'
+import type { ActivationDType, Gpu, Tensor } from './native.ts'
 import type { OptionNames } from './option_names.ts'
 import { nameOption, numberOption } from './options.ts'
 import { countParameters } from './parameters.ts'
@@ -20,9 +21,10 @@ import { openTokenizer, type Tokenizer } from './tokenizer/index.ts'
 import { type Checkpoint, openCheckpoint } from './weights/checkpoint.ts'
 import { CheckpointWeights } from './weights/checkpoint_weights.ts'
 import { checkWeights, type WeightsOption, weightsOptions } from './weights/formats.ts'
+import type { Json } from './weights/json.ts'
 import { checkpointFolder } from './weights/mistakes.ts'
 import { RandomWeights } from './weights/random_weights.ts'
-import type { WeightList } from './weights/weights.ts'
+import type { Share, WeightList } from './weights/weights.ts'
 
 interface Built<W extends WeightList> {
   graph: Architecture
@@ -42,6 +44,29 @@ export function buildModel(
   const weights = new CheckpointWeights(checkpoint, dtype, gpu, options.weights)
   const graph = build(weights, options)
   weights.checkNames()
+  return { graph, weights }
+}
+
+/** What a checkpoint's weights would take on the CPU, where an embedding table stays in its file. */
+class AbsentWeights extends RandomWeights {
+  override table(name: string, shape: number[], share?: Share): Tensor {
+    const { bytes } = this
+    const out = super.table(name, shape, share)
+    this.bytes = bytes
+    return out
+  }
+}
+
+/** The same of a configuration alone: handles that nothing fills, of the element type that it names. */
+export function buildWithoutWeights(
+  json: Json,
+  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'> & { maxTokens: number },
+): Built<RandomWeights> {
+  const { build } = describeModel(json)
+  const format = /float32$/.test(String(json.dtype ?? json.torch_dtype)) ? 'f32' : 'bf16'
+  const weights = new AbsentWeights(format, 0)
+  const graph = build(weights, options)
+  release(weights)
   return { graph, weights }
 }
 
@@ -68,7 +93,7 @@ function cacheSize<W extends WeightList>(
 const activationDType = ({ dtype }: LoadRequest, { gpu }: Device): ActivationDType =>
   dtype === 'auto' ? (gpu ? 'bf16' : 'f32') : dtype
 
-type Rest = 'tokenizer' | 'stopIds' | 'checkpointDefaults'
+type Rest = 'tokenizer' | 'chat' | 'stopIds' | 'checkpointDefaults'
 
 /** What both ways to a model share: `fill` gives the weights their numbers, `rest` tells the rest. */
 async function assemble<W extends WeightList>(
@@ -124,6 +149,7 @@ export async function loadModel(dir: string | URL, options: LoadModelOptions = {
   const tokenizer = await openTokenizer(folder, config)
   return assemble('loadModel', device, request, build, (weights) => weights.load(request), {
     tokenizer,
+    chat: tokenizer && ChatFormat.open(folder, config, tokenizer),
     stopIds: stopIds(checkpoint, config, tokenizer),
     checkpointDefaults: defaults,
   })

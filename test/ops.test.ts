@@ -13,7 +13,8 @@ function firstWrong(got: ArrayTensor, want: Expected, terms: number): string | u
     if (numbers.length !== want.exact.length)
       return `${numbers.length} numbers, want ${want.exact.length}`
     for (const [i, value] of numbers.entries())
-      if (value !== want.exact[i]) return `at ${i}: ${value}, want ${want.exact[i]}`
+      if (value !== want.exact[i] && !Object.is(value, want.exact[i]))
+        return `at ${i}: ${value}, want ${want.exact[i]}`
     return undefined
   }
   if (numbers.length !== want.value.length)

@@ -30,7 +30,7 @@ Scalars token_scalars(const Kernels& kernels, const Combine& op, const int32_t* 
   const int64_t K = op.weights.dim(1);
   for (int64_t k = 0; k < K; ++k) {
     const int32_t id = op.ids.row<int32_t>(t)[k];
-    const float weight = op.weights.row<float>(t)[k];
+    const float weight = op.factor * op.weights.row<float>(t)[k];
     const ExpertKind kind = op.kinds[id];
     if (kind == ExpertKind::copy) scalars.x += weight * op.scale;
     if (kind == ExpertKind::constant) {
@@ -68,7 +68,8 @@ void Combine::run_cpu(const CpuContext& cpu) const {
         if (scalars.constant[c] != 0.f) add_row(cpu.kernels, constants, c, scalars.constant[c], to);
       for (int64_t k = 0; k < K; ++k) {
         const int32_t row = rows.row<int32_t>(t)[k];
-        if (row >= 0) add_row(cpu.kernels, expert_out, row, weights.row<float>(t)[k], to);
+        if (row < 0) continue;
+        add_row(cpu.kernels, expert_out, row, factor * weights.row<float>(t)[k], to);
       }
     }
   });

@@ -102,12 +102,13 @@ std::optional<Match> route(const std::vector<Node>& nodes, size_t consumer) {
     logits = attention->qkv;
   }
   const auto* project = find.producer<Linear>(logits);
-  if (!project || project->bias || project->activation != Activation::none) return std::nullopt;
+  if (!project || project->activation != Activation::none) return std::nullopt;
   fused.project = *project;
   if (project->residual) {
     const auto* carry = fused.attention ? nullptr : find.producer<Linear>(project->residual);
     if (!carry || !plain(*carry) || carry->weight.format != project->weight.format ||
-        carry->x.dim(1) != top_k->logits.dim(1) || carry->x.dtype != DType::f32)
+        carry->x.dim(1) != top_k->logits.dim(1) || carry->x.dim(1) > Route::kMostCarried ||
+        carry->x.dtype != DType::f32)
       return std::nullopt;
     fused.carry = *carry;
   }

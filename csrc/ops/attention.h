@@ -83,13 +83,17 @@ struct Attention {
     return length;
   }
 
+  /// Of a token whose sequence has at most `blocks` blocks.
+  static constexpr int64_t most_ranges(int64_t blocks) {
+    return std::clamp((blocks + kMinRangeBlocks - 1) / kMinRangeBlocks, int64_t{1}, kMaxRanges);
+  }
+
   /// Few tokens would leave most of the GPU idle: each range has a thread block, and waits in
   /// scratch for the others. `ranges()`: as many as a token can have there; else 1.
   static constexpr int64_t kFewTokens = 64, kFewHeads = 256;
   int64_t ranges() const {
     if (q.dim(0) > kFewTokens || q.dim(1) > kFewHeads * keys.dim(2)) return 1;
-    const int64_t most = (block_table.dim(1) + kMinRangeBlocks - 1) / kMinRangeBlocks;
-    return std::clamp(most, int64_t{1}, kMaxRanges);
+    return most_ranges(block_table.dim(1));
   }
   size_t scratch_bytes(const Device* device) const {
     if (!device || ranges() == 1) return 0;

@@ -5,16 +5,9 @@ namespace {
 
 constexpr int kTokens = static_cast<int>(kBlockTokens), kFewTokens = 8, kWarps = 8;
 
-/// In place: one lane has both values of a pair.
 template <class T>
 __device__ void rotate_query(const RopeArgs<T>& args, int t, int n, int thread, int threads) {
-  T* at = args.q[t] + n * args.D;
-  const int half = args.rotary / 2;
-  for (int j = thread; j < half; j += threads) {
-    const T first = args.rotated(at, t, j), second = args.rotated(at, t, j + half);
-    at[j] = first;
-    at[j + half] = second;
-  }
+  for (int j = thread; j < args.rotary / 2; j += threads) args.rotate_query(t, n, j);
 }
 
 /// Few tokens: one block for a head of a token, N query heads, then G key heads with their values.

@@ -29,6 +29,14 @@ struct RopeArgs {
     return from_f32<T>(value);
   }
 
+  /// Pair j of a query head in place: one thread has both values.
+  __device__ void rotate_query(int t, int n, int j) const {
+    T* at = q[t] + n * D;
+    const T first = rotated(at, t, j), second = rotated(at, t, j + rotary / 2);
+    at[j] = first;
+    at[j + rotary / 2] = second;
+  }
+
   __device__ T query(int t, int n, int j) const { return rotated(q[t] + n * D, t, j); }
 
   /// Head g's first row in token t's cache block, of 32, and the token's column there.

@@ -30,8 +30,10 @@ __global__ void __launch_bounds__(kNormThreads)
   const int64_t t = run / (args.H / D), first = run % (args.H / D) * D;
   const X* x = args.x[t] + first;
   float squares = 0.f;
-  for (int h = 4 * lane; h < D; h += 4 * 32)
-    for (float v : load_quad(x, h, D, args.whole).v) squares += v * v;
+  for (int h = 4 * lane; h < D; h += 4 * 32) {
+    const Quad quad = load_quad(x, h, D, args.whole);
+    for (float v : quad.v) squares += v * v;
+  }
   const float inverse = 1.f / sqrtf(warp_sum(squares) / static_cast<float>(D) + args.eps);
   for (int h = 4 * lane; h < D; h += 4 * 32) {
     Quad quad = load_quad(x, h, D, args.whole);

@@ -54,7 +54,7 @@ function readStopIds(stopIds: unknown, vocabSize: number): ReadonlySet<number> {
   return new Set(readList(stopIds, (id) => numberOption('stopIds', id, range), bad))
 }
 
-const optionNames: OptionNames<GenerateOptions> = {
+export const generateOptionNames: OptionNames<GenerateOptions> = {
   maxNewTokens: true,
   stop: true,
   stopIds: true,
@@ -71,7 +71,7 @@ export function resolveGenerateOptions(
   options: GenerateOptions,
   { checkpointDefaults: defaults, tokenizer, stopIds: modelStopIds, vocabSize }: GenerateContext,
 ): GenerateRequest {
-  checkOptions('generate', options, optionNames)
+  checkOptions('generate', options, generateOptionNames)
   const { maxNewTokens, logprobs, stop, stopIds, routing, signal } = options
   if (defaults.unsupported !== undefined)
     throw new MoeError('ERR_MOE_UNSUPPORTED', defaults.unsupported)

@@ -1,11 +1,10 @@
 import { Decoder } from '../layers/decoder.ts'
 import { type Attention, DecoderLayer, type FeedForward } from '../layers/decoder_layer.ts'
-import { Vocabulary } from '../layers/head.ts'
+import { Vocabulary, type VocabularyOptions } from '../layers/head.ts'
 import { MoeLayer, swigluExperts } from '../layers/moe.ts'
 import { type Norm, RmsNorm } from '../layers/norm.ts'
 import { causal, slidingWindow, type VisibilityRules } from '../layers/visibility.ts'
-import type { TopKWeights } from '../ops/index.ts'
-import { SoftmaxTopK } from '../routers/softmax_top_k.ts'
+import { TopKRouter, type TopKRouterOptions } from '../routers/top_k_router.ts'
 import type { Weights } from '../weights/weights.ts'
 import type { Architecture } from './architecture.ts'
 import type { ModelConfig } from './config.ts'
@@ -17,6 +16,7 @@ export interface DecoderBlocks {
   feedForward(prefix: string, layer: number): FeedForward
   /** Default: RMS norms. */
   norm?(name: string): Norm
+  vocabulary?: VocabularyOptions
   /** Default: one causal rule, `self`. */
   visibility?: VisibilityRules
 }
@@ -25,7 +25,7 @@ export interface DecoderBlocks {
 export function decoder(c: ModelConfig, weights: Weights, blocks: DecoderBlocks): Architecture {
   const rmsNorm = (name: string) => new RmsNorm(weights, name, c.hiddenSize, c.rmsNormEps)
   const { norm = rmsNorm, visibility = { self: causal } } = blocks
-  const vocabulary = new Vocabulary(weights, c, norm('model.norm'))
+  const vocabulary = new Vocabulary(weights, c, norm('model.norm'), blocks.vocabulary)
   const layers = Array.from({ length: c.numLayers }, (_, l) => {
     const prefix = `model.layers.${l}`
     return new DecoderLayer({
@@ -38,19 +38,19 @@ export function decoder(c: ModelConfig, weights: Weights, blocks: DecoderBlocks)
   return new Decoder(c, { vocabulary, visibility, layers })
 }
 
-/** Where files keep a router as `gate` beside `experts`: softmax top-k, and shared experts if there are any. */
+/** Where files keep a router as `gate` beside `experts`: a projection and its choice, and shared experts if there are any. */
 export function routedLayer(
   weights: Weights,
   prefix: string,
   { experts: kinds, topK, hiddenSize: hidden, expertSize: size }: ModelConfig,
-  choice: { weights: TopKWeights },
+  choice: Omit<TopKRouterOptions, 'kinds' | 'hidden' | 'topK'>,
   shared?: FeedForward,
 ): MoeLayer {
   const router = { kinds, hidden, topK, ...choice }
   const shape = { count: kinds.length, hidden, size }
   const experts = swigluExperts(weights, `${prefix}.experts`, shape)
   return new MoeLayer(
-    new SoftmaxTopK(weights, `${prefix}.gate.weight`, router),
+    new TopKRouter(weights, `${prefix}.gate.weight`, router),
     { kinds, topK, ...experts },
     shared,
   )

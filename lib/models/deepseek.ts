@@ -82,7 +82,7 @@ export function deepseek(c: DeepseekConfig, weights: Weights, options: GraphOpti
     ropeTable: weights.ropeTable(options.maxTokens, c.rotaryDim, c.rope),
     bias: { qkv: bias, out: bias },
   }
-  const chosen = { weights: c.normTopkProb ? 'renormalized' : 'softmax' } as const
+  const chosen = { weights: c.normTopkProb ? 'renormalized' : 'scores' } as const
   const dense = (prefix: string, size: number) => new DenseLayer(weights, prefix, { hidden, size })
   return decoder(c, weights, {
     attention: (prefix) => new SelfAttention(weights, prefix, attention),

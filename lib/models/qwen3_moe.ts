@@ -84,7 +84,7 @@ export function qwen3Moe(c: Qwen3MoeConfig, weights: Weights, options: GraphOpti
     bias: { qkv: bias, out: bias },
     qkNorm: { over: 'head', eps },
   }
-  const chosen = { weights: c.normTopkProb ? 'renormalized' : 'softmax' } as const
+  const chosen = { weights: c.normTopkProb ? 'renormalized' : 'scores' } as const
   return decoder(c, weights, {
     visibility: windowed(c.slidingWindow),
     attention: (prefix) => new SelfAttention(weights, prefix, attention),

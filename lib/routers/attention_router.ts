@@ -27,7 +27,7 @@ export class AttentionRouter implements Router {
       names.map((name) => rowsOf(name, [kinds.length, hidden])),
       { part: 'router' },
     )
-    this.#choice = { kinds, topK, weights: renormalize ? 'renormalized' : 'softmax' }
+    this.#choice = { kinds, topK, weights: renormalize ? 'renormalized' : 'scores' }
   }
 
   route(plan: Plan, x: Tensor): Routing {

@@ -2,7 +2,7 @@ import { MoeError } from '../errors.ts'
 import type { Gpu, WeightFormat } from '../native.ts'
 
 /** What a matrix is for: decides how far it is quantised. */
-export type Part = 'experts' | 'attention' | 'dense' | 'head' | 'router' | 'convolution'
+export type Part = 'experts' | 'attention' | 'dense' | 'head' | 'router' | 'convolution' | 'latent' // what queries and outputs of latent attention are projected by, a head at a time
 
 /** How a model's matrices are to be stored; `auto`: as the file has them. */
 export type WeightsOption = 'auto' | 'f32' | 'bf16' | 'int8' | 'int4'
@@ -11,7 +11,8 @@ export const weightsOptions = ['auto', 'f32', 'bf16', 'int8', 'int4'] as const
 
 /**
  * What each part becomes. int4 is for experts: there it costs least and saves most, while attention in int4 costs more
- * than all experts together. Routers and convolutions stay as they are: routing decides, and they are few bytes.
+ * than all experts together. Routers, convolutions and latent projections stay as they are: routing decides, and they
+ * are few bytes.
  */
 const quantized: Record<'int8' | 'int4', Partial<Record<Part, WeightFormat>>> = {
   int8: { experts: 'int8', attention: 'int8', dense: 'int8', head: 'int8' },

@@ -105,7 +105,7 @@ export function as(array: ArrayTensor, dtype: DType): ArrayTensor {
 
 /** The op with `x` as columns of a wider tensor that begin at `first`; beside them is NaN. Returns it whole, too. */
 export async function onColumns(
-  record: (plan: Plan, inputs: any) => object,
+  record: (plan: Plan, inputs: any) => unknown,
   { x, ...fields }: { x: ArrayTensor; [name: string]: unknown },
   first: number,
   options: KernelOptions,
@@ -127,6 +127,9 @@ export async function onColumns(
       isArrayTensor(value) ? one.input(name, value) : value,
     ]),
   )
-  one.output({ wide, ...record(one.plan, { ...inputs, x: wide.columns(first, H) }) })
+  one.output({
+    wide,
+    ...(record(one.plan, { ...inputs, x: wide.columns(first, H) }) as object | undefined),
+  })
   return one.run()
 }

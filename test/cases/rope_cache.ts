@@ -6,7 +6,7 @@ type Shape = { T: number; N: number; G: number; D: number; V?: number; r: number
 const block = 32
 
 /** Rotated value d of a head, with its magnitude. */
-function rotated(
+export function rotated(
   x: Float64Array,
   at: number,
   d: number,

@@ -52,6 +52,7 @@ const combineNormProject =
       x: array('x', [T, H], dtype),
       constants: array('constants', [2, H]),
       gates: array('gates', [2, 2, H]),
+      factor: 0.22,
     }).out
     const norm = { x, weight: array('norm', [H]), eps: 1e-5, dtype, keepF32: true }
     const { out: normed, exact } = ops.rmsNorm(one.plan, norm)
@@ -59,10 +60,18 @@ const combineNormProject =
     return { x, normed, exact, out: ops.linear(one.plan, projection).out }
   }
 
-type RouterKind = 'plain' | 'carried' | 'attention'
+type RouterKind = 'plain' | 'biased' | 'carried' | 'attention'
+type Choice = Partial<Omit<ops.TopKInputs, 'logits' | 'choiceBias'>>
 
 const routed =
-  (T: number, E: number, kind: RouterKind, dtype: DType, of: DType = dtype): Record =>
+  (
+    T: number,
+    E: number,
+    kind: RouterKind,
+    dtype: DType,
+    of: DType = dtype,
+    choice?: Choice,
+  ): Record =>
   async (one) => {
     const { array, weight } = source(one, 5)
     const H = 72
@@ -71,13 +80,20 @@ const routed =
     const carry = { x: array('previous', [T, E]), weight: await weight([E, E], of) }
     const residual = kind === 'carried' ? ops.linear(one.plan, carry).out : undefined
     const projection = await weight([kind === 'attention' ? 3 * E : E, H], of)
-    const projected = ops.linear(one.plan, { x: normed, weight: projection, residual }).out
+    const bias = kind === 'biased' ? array('bias', [E]) : undefined
+    const projected = ops.linear(one.plan, { x: normed, weight: projection, bias, residual }).out
     const logits =
       kind === 'attention' ? ops.attentionRouter(one.plan, { qkv: projected }).logits : projected
-    const experts = Array<ExpertKind>(E).fill('ffn')
-    const options = { kinds: experts, topK: Math.min(3, E), weights: 'renormalized' as const }
-    return { normed, logits, ...ops.topK(one.plan, { logits, ...options, normStd: 1 }) }
+    const options = {
+      ...{ kinds: Array<ExpertKind>(E).fill('ffn'), topK: Math.min(3, E) },
+      ...{ weights: 'renormalized' as const, normStd: 1, ...choice },
+      choiceBias: choice?.score === 'sigmoid' ? array('choiceBias', [E]) : undefined,
+    }
+    return { normed, logits, ...ops.topK(one.plan, { logits, ...options }) }
   }
+
+const groups: Choice = { groups: 8, keptGroups: 4, groupScore: 'top2', topK: 8, normStd: 0 }
+const sigmoid: Choice = { score: 'sigmoid', factor: 2.5, ...groups }
 
 const gathered =
   (T: number, dtype: DType, of: DType): Record =>
@@ -142,6 +158,9 @@ describe.each(gpus)('fused ops, on $name', ({ device }) => {
     [`a router with logits from below, ${dtype}`, routed(8, 32, 'carried', dtype), 4],
     [`the same of f32 weights, ${dtype}`, routed(3, 9, 'carried', dtype, 'f32'), 4],
     [`an attention router, ${dtype}`, routed(5, 20, 'attention', dtype), 4],
+    [`a router with a bias, ${dtype}`, routed(7, 32, 'biased', dtype), 3],
+    [`a router of 128 experts, ${dtype}`, routed(2, 128, 'plain', dtype), 3],
+    [`a router of 256 in groups, ${dtype}`, routed(8, 256, 'biased', dtype, dtype, sigmoid), 3],
     [`gathered rows, ${dtype}`, gathered(1, dtype, dtype), 2],
     [`more gathered rows, ${dtype}`, gathered(11, dtype, 'bf16'), 2],
     [`rotation and attention, ${dtype}`, rotateAndAttend([1], dtype, [2, 2, 16]), 2],

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { randomModel } from '../../lib/index.ts'
+import { familySamples } from '../support/families/index.ts'
 import { simulated } from '../support/gpus.ts'
 
 const yuan = {
@@ -35,6 +36,7 @@ describe.skipIf(!simulated)('kernels of a decode step', () => {
     ['yuan', yuan, 11, 19],
     ['moepp', moepp, 6, 11],
     ['mixtral', mixtral, 6, 10],
+    ['phimoe', familySamples.phimoe!.base, 10, 10],
   ]
   it.each(perLayer)('%s, for each layer', async (_name, config, few, many) => {
     for (const [batch, expected] of [

@@ -16,7 +16,7 @@ import type { Tensor, Weight } from '../../lib/native.ts'
 import * as ops from '../../lib/ops/index.ts'
 import { countParameters } from '../../lib/parameters.ts'
 import type { Routing } from '../../lib/routers/router.ts'
-import { SoftmaxTopK } from '../../lib/routers/softmax_top_k.ts'
+import { TopKRouter } from '../../lib/routers/top_k_router.ts'
 import { RandomWeights } from '../../lib/weights/random_weights.ts'
 import type { RopeSpec } from '../../lib/weights/rope.ts'
 import { rowsOf, type Weights } from '../../lib/weights/weights.ts'
@@ -42,11 +42,14 @@ function moeLayer(
   const kinds = Array<'ffn'>(experts).fill('ffn')
   const matrix = (name: string, shape: number[], gateUp = false) =>
     weights.matrix([rowsOf(name, shape)], { gateUp, share })
-  return new MoeLayer(new SoftmaxTopK(weights, 'gate', { kinds, hidden, topK }), {
-    ...{ kinds, topK, activation: 'swiglu' },
-    gateUp: kinds.map(() => matrix('w1.weight', [2 * size, hidden], true)),
-    down: kinds.map(() => matrix('w2.weight', [hidden, size])),
-  })
+  return new MoeLayer(
+    new TopKRouter(weights, 'gate', { kinds, hidden, topK, weights: 'renormalized' }),
+    {
+      ...{ kinds, topK, activation: 'swiglu' },
+      gateUp: kinds.map(() => matrix('w1.weight', [2 * size, hidden], true)),
+      down: kinds.map(() => matrix('w2.weight', [hidden, size])),
+    },
+  )
 }
 
 /** Neither cache nor router. */

@@ -36,6 +36,7 @@ extern const Kernels MOE_PASTE(kernels_, MOE_ISA) = {
     .key_scores = key_scores,
     .softmax_block = softmax_block,
     .add_values = add_values,
+    .row_scores = row_scores,
     .exp_sum = exp_sum,
     .dot = dot,
     .max_value = max_value,

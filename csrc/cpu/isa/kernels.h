@@ -56,9 +56,13 @@ struct Kernels {
   /// multiplied by. best starts at minus infinity, total at 0.
   void (*softmax_block)(float* p, int m, const int32_t* begin, const int32_t* end, float scale,
                         float* best, float* total, float* keep);
-  /// acc[i] = acc[i] * scale[i] + sum over the first n keys of p[i, :] * values, p [m, 32]
+  /// acc[i] = acc[i] * scale[i] + sum over the first n keys of p[i, :] * values, p [m, 32]; rows of
+  /// values are `stride` apart.
   void (*add_values)(const float* p, int m, int64_t n, const void* values, bool bf16, int64_t d,
-                     const float* scale, float* const* acc);
+                     int64_t stride, const float* scale, float* const* acc);
+  /// key_scores of keys [32, d] that lie in rows. Each result is the sum of one chain a lane.
+  void (*row_scores)(const float* const* q, int m, const void* keys, bool bf16, int64_t d,
+                     float* out);
 
   /// x[i] = exp(x[i] - shift); returns their sum.
   float (*exp_sum)(float* x, int64_t n, float shift);
