@@ -81,27 +81,29 @@ export class LatentAttention implements Attention {
     const first = Q ? [rowsOf(name('q_a_proj'), [Q, H])] : bias ? [] : heads('q_proj', H)
     const biases = [...(Q ? [rowsOf(`${prefix}.q_a_proj.bias`, [Q])] : []), ...latent('bias')]
     this.#down = {
-      weight: weights.matrix([...first, ...latent('weight', H)]),
+      weight: weights.matrix([...first, ...latent('weight', H)], { part: 'attention' }),
       bias: bias ? weights.gathered(biases, [(Q ?? 0) + C + R]) : undefined,
     }
     if (Q || bias)
       this.#query = {
         norm: Q ? weights.vector(name('q_a_layernorm'), [Q]) : undefined,
-        weight: weights.matrix(Q ? heads('q_b_proj', Q) : heads('q_proj', H)),
+        weight: weights.matrix(Q ? heads('q_b_proj', Q) : heads('q_proj', H), {
+          part: 'attention',
+        }),
       }
     this.#norm = weights.vector(name('kv_a_layernorm'), [C])
     const up = (n: number, first: number, count: number) => {
       const start = n * (P + V) + first
       return { name: name('kv_b_proj'), shape: [N * (P + V), C], start, count }
     }
-    const both = weights.matrices([
-      ...each.map((n) => [{ ...up(n, 0, P), turned: true }]),
-      ...each.map((n) => [up(n, P, V)]),
-    ])
+    const both = weights.matrices(
+      [...each.map((n) => [{ ...up(n, 0, P), turned: true }]), ...each.map((n) => [up(n, P, V)])],
+      { part: 'latent' },
+    )
     this.#keys = both.slice(0, N)
     this.#values = both.slice(N)
     this.#out = {
-      weight: weights.matrix([rowsOf(name('o_proj'), [H, N * V])]),
+      weight: weights.matrix([rowsOf(name('o_proj'), [H, N * V])], { part: 'attention' }),
       bias: bias ? weights.vector(`${prefix}.o_proj.bias`, [H]) : undefined,
     }
   }
