@@ -1,6 +1,15 @@
+import {
+  type ChatFormat,
+  type ChatPrompt,
+  readChat,
+  type TemplateOptions,
+  templateOptionNames,
+} from './chat/chat_format.ts'
+import type { ChatMessage } from './chat/messages.ts'
 import type { Device, DeviceInfo } from './device.ts'
 import { BlockPool } from './engine/blocks.ts'
 import { keepsState } from './engine/cache.ts'
+import type { CheckpointDefaults } from './engine/checkpoint_defaults.ts'
 import type { GenerateOptions } from './engine/completion.ts'
 import {
   type ForwardOptions,
@@ -9,20 +18,27 @@ import {
   resolveForwardOptions,
   runForward,
 } from './engine/forward.ts'
-import { readPrompt, resolveGenerateOptions, runGenerate } from './engine/generate.ts'
+import {
+  generateOptionNames,
+  readPrompt,
+  resolveGenerateOptions,
+  runGenerate,
+} from './engine/generate.ts'
 import { Generation } from './engine/generation.ts'
-import type { CheckpointDefaults } from './engine/sampling.ts'
 import { Scheduler } from './engine/scheduler.ts'
 import { Sequence, type SequenceContext } from './engine/sequence.ts'
 import { SequenceState } from './engine/sequence_state.ts'
 import { StepRunner } from './engine/step_runner.ts'
-import { badOption, disposed } from './errors.ts'
+import { badOption, disposed, MoeError } from './errors.ts'
 import type { Architecture } from './models/architecture.ts'
 import type { ModelConfig } from './models/config.ts'
 import type { ActivationDType, PlanTime, Tensor, Weight } from './native.ts'
-import { readIds, readList, type TokenIds } from './options.ts'
+import type { OptionNames } from './option_names.ts'
+import { checkOptions, readIds, readList, type TokenIds } from './options.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
+import type { WeightsInfo } from './weights/formats.ts'
+import { longestText } from './weights/rope.ts'
 
 /** @internal What loadModel hands over. */
 export interface ModelParts {
@@ -34,11 +50,20 @@ export interface ModelParts {
   numBlocks: number
   maxTokens: number
   parameters: Parameters
+  weights: WeightsInfo[]
   tokenizer: Tokenizer | undefined
+  chat?: ChatFormat | undefined
   stopIds: number[]
   checkpointDefaults: CheckpointDefaults
   tensors: (Tensor | Weight)[]
 }
+
+export interface ChatOptions
+  extends GenerateOptions,
+    Omit<TemplateOptions, 'addGenerationPrompt'> {}
+
+const { addGenerationPrompt: _, ...chatTemplateNames } = templateOptionNames
+const chatOptionNames: OptionNames<ChatOptions> = { ...generateOptionNames, ...chatTemplateNames }
 
 /**
  * A loaded model. All calls are asynchronous and run off the JavaScript thread; concurrent calls share steps.
@@ -49,6 +74,8 @@ export class Model {
   readonly config: ModelConfig
   readonly device: DeviceInfo
   readonly parameters: Parameters
+  /** What the weights take, by what they are for and how they are stored. */
+  readonly weights: readonly WeightsInfo[]
   /** Element type of activations. */
   readonly dtype: ActivationDType
   /** Tokens that fit the cache, over all sequences. */
@@ -60,6 +87,7 @@ export class Model {
   readonly #runner: StepRunner
   readonly #scheduler: Scheduler
   readonly #context: SequenceContext
+  readonly #chat: ChatFormat | undefined
   readonly #tensors: (Tensor | Weight)[]
   #disposed: Promise<void> | undefined
 
@@ -69,16 +97,18 @@ export class Model {
     this.config = graph.config
     this.device = parts.device.info
     this.parameters = parts.parameters
+    this.weights = parts.weights
     this.dtype = parts.dtype
     this.maxTokens = parts.maxTokens
     this.tokenizer = tokenizer
+    this.#chat = parts.chat
     this.#graph = graph
     this.#tensors = parts.tensors
     this.#pool = new BlockPool(parts.numBlocks)
     const { vocabSize, numLayers } = graph.config
     const vocabulary = Math.min(tokenizer?.size ?? vocabSize, vocabSize)
     this.#runner = new StepRunner(graph, { ...parts, gpu: parts.device.gpu, vocabulary })
-    this.#scheduler = new Scheduler(this.#runner, this.#pool)
+    this.#scheduler = new Scheduler(this.#runner, this.#pool, longestText(graph.config.rope))
     const { stopIds, checkpointDefaults } = parts
     this.#context = {
       scheduler: this.#scheduler,
@@ -143,6 +173,64 @@ export class Model {
       const state = this.#newState()
       return runGenerate(this.#context, state, own, request, emit, left, () => state.dispose())
     })
+  }
+
+  /**
+   * Answers a conversation, which the checkpoint's template turns into a text. An answer ends at the model's
+   * end-of-text ids and at what the template puts behind an answer. Otherwise as `generate`.
+   *
+   * ```ts
+   * const messages = [{ role: 'user', content: 'Hello!' }]
+   * const { text } = await model.chat(messages)
+   * messages.push({ role: 'assistant', content: text }, { role: 'user', content: 'And then?' })
+   * ```
+   *
+   * Whatever is wrong rejects: ERR_MOE_OPTION where the template refuses the messages, ERR_MOE_UNSUPPORTED where
+   * there is no template, or it fails, or it knows no tools and there are some.
+   *
+   * @param messages the turns so far; text in them that looks like a special token stays text
+   */
+  chat(messages: readonly ChatMessage[], options: ChatOptions = {}): Generation {
+    return new Generation(async (emit, left) => {
+      this.#check()
+      checkOptions('chat', options, chatOptionNames)
+      const { tools, continueFinalMessage, chatTemplate, templateVariables, ...rest } = options
+      const template = { tools, continueFinalMessage, chatTemplate, templateVariables }
+      const asked = readChat('chat', messages, template)
+      const request = resolveGenerateOptions(rest, this.#context)
+      const format = this.#chatFormat('chat')
+      const signal = request.signal ? AbortSignal.any([request.signal, left]) : left
+      const { ids } = await format.prompt('chat', asked, signal)
+      const own = readIds('chat', ids, this.config.vocabSize)
+      const stops = rest.stopIds === undefined ? await format.stopIds('chat', asked) : []
+      const stopIds = new Set([...request.stopIds, ...stops])
+      this.#check()
+      const state = this.#newState()
+      const all = { ...request, stopIds }
+      return runGenerate(this.#context, state, own, all, emit, left, () => state.dispose())
+    })
+  }
+
+  /**
+   * What `chat` gives the model to read.
+   *
+   * @throws {MoeError} as `chat`
+   */
+  async applyChatTemplate(
+    messages: readonly ChatMessage[],
+    options: TemplateOptions = {},
+  ): Promise<ChatPrompt> {
+    this.#check()
+    checkOptions('applyChatTemplate', options, templateOptionNames)
+    const asked = readChat('applyChatTemplate', messages, options)
+    const format = this.#chatFormat('applyChatTemplate')
+    return format.prompt('applyChatTemplate', asked, new AbortController().signal)
+  }
+
+  #chatFormat(where: string): ChatFormat {
+    if (this.#chat) return this.#chat
+    const message = `${where}: model must have a tokenizer, got none`
+    throw new MoeError('ERR_MOE_UNSUPPORTED', message)
   }
 
   /**

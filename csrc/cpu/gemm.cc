@@ -43,7 +43,6 @@ void activate(const Job& job, float* sums, const float* up, int64_t n) {
 void finish_row(const Job& job, int64_t g, float* sums, int64_t row, int64_t column, int64_t n) {
   const Epilogue& epilogue = job.args.epilogue;
   const Kernels& kernels = job.kernels;
-  const Tensor& out = job.args.out;
   float* up = gated(epilogue.activation) ? sums + kPanel / 2 : nullptr;
   if (epilogue.bias) {
     const float* bias = epilogue.bias.as<float>() + g * job.args.weights[g].N + column;
@@ -57,10 +56,11 @@ void finish_row(const Job& job, int64_t g, float* sums, int64_t row, int64_t col
     for (int64_t i = 0; i < n; ++i) sums[i] *= factor;
   if (epilogue.residual)
     kernels.add_scaled(epilogue.residual.row<float>(row) + column, 1.f, n, sums);
-  if (out.dtype == DType::f32)
-    std::memcpy(out.row<float>(row) + column, sums, static_cast<size_t>(n) * sizeof(float));
+  if (job.args.out.dtype == DType::f32)
+    std::memcpy(job.args.out_row<float>(row) + column, sums,
+                static_cast<size_t>(n) * sizeof(float));
   else
-    kernels.narrow(sums, n, &(out.row<bf16>(row) + column)->bits);
+    kernels.narrow(sums, n, &(job.args.out_row<bf16>(row) + column)->bits);
 }
 
 void run_panel(const Job& job, int64_t g, int64_t first, int64_t last, int64_t panel) {

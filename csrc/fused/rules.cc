@@ -20,6 +20,9 @@ bool sums_only(const Linear& linear) {
   return !linear.rowScale && linear.scale == 1.f && linear.activation == Activation::none;
 }
 
+/// Of whole rows of the residual stream, as the fused kernels norm them.
+bool plain(const RmsNorm& norm) { return norm.whole_rows() && norm.x.dtype == DType::f32; }
+
 /// Whether somebody reads `tensor` behind op `i`.
 bool wanted_after(const std::vector<Node>& nodes, size_t i, const Tensor& tensor) {
   if (tensor.slot->keep) return true;
@@ -106,12 +109,12 @@ std::optional<Match> route(const std::vector<Node>& nodes, size_t consumer) {
     const auto* carry = fused.attention ? nullptr : find.producer<Linear>(project->residual);
     if (!carry || !sums_only(*carry) || carry->bias || carry->residual ||
         carry->weight.format != project->weight.format || carry->x.dim(1) != top_k->logits.dim(1) ||
-        carry->x.dtype != DType::f32)
+        carry->x.dim(1) > Route::kMostCarried || carry->x.dtype != DType::f32)
       return std::nullopt;
     fused.carry = *carry;
   }
   const auto* norm = find.producer<RmsNorm>(project->x);
-  if (!norm || norm->exact || !same(norm->out, project->x)) return std::nullopt;
+  if (!norm || !plain(*norm) || norm->exact || !same(norm->out, project->x)) return std::nullopt;
   fused.norm = *norm;
   return find.match(std::move(fused));
 }
@@ -121,7 +124,7 @@ std::optional<Match> norm_linear(const std::vector<Node>& nodes, size_t consumer
   if (!linear || linear->x.dim(0) > NormLinear::kFewTokens) return std::nullopt;
   Finder find(nodes, consumer);
   const auto* norm = find.producer<RmsNorm>(linear->x);
-  if (!norm || !same(norm->out, linear->x)) return std::nullopt;
+  if (!norm || !plain(*norm) || !same(norm->out, linear->x)) return std::nullopt;
   NormLinear fused{.combine = {}, .norm = *norm, .linear = *linear};
   if (const auto* combine = find.producer<Combine>(norm->x)) {
     if (same(combine->out, norm->x) && combine->expert_out.dtype == norm->out.dtype)

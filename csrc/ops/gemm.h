@@ -1,6 +1,7 @@
 #pragma once
 
 #include <limits>
+#include <vector>
 
 #include "core/check.h"
 #include "ops/activation.h"
@@ -40,6 +41,9 @@ void check_gemm(const Check& check, const char* name, const Tensor& x, const Wei
 
 /// What they demand of the settings of an activation.
 void check_activation(const Check& check, float limit);
+
+/// That all weights are filled and alike.
+void check_weights(const Check& check, const std::vector<Weight>& weights);
 
 /// Width of the output.
 int64_t outputs_of(const Weight& weight, Activation activation);

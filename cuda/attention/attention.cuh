@@ -13,9 +13,10 @@ struct AttentionArgs {
   const int32_t *starts, *ends, *sequences;
   Rows<const int32_t> block_table;
   float scale;
-  int T, N, G, D;
+  int T, N, G, D, V;
+  const float* sinks;  // [N], or null
   int ranges;       // a token has at most, each with a block of its own; 1: one block has them all
-  float* partial;   // [T, N, ranges, D + 2]: sums, then best score and total; unused for one
+  float* partial;   // [T, N, ranges, V + 2]: sums, then best score and total; unused for one
   bool runs_apart;  // long runs have a kernel of their own
 };
 

@@ -7,8 +7,9 @@ namespace moe {
 
 constexpr int kNormThreads = 256;  // of a block: sums are the same bits in every kernel
 
+template <class X>
 struct NormArgs {
-  Rows<const float> x;
+  Rows<const X> x;
   const float* weight;
   float eps;
   int H;
@@ -20,8 +21,8 @@ constexpr int norm_scratch(int rows) { return rows * kNormThreads / 32; }
 
 /// Norms rows first, ..., first + count - 1 and calls `put(i, h, quad)` for all quads of row
 /// first + i. What it puts into shared memory is visible after the caller's next barrier.
-template <class Put>
-__device__ __forceinline__ void norm_rows(const NormArgs& args, int first, int count,
+template <class X, class Put>
+__device__ __forceinline__ void norm_rows(const NormArgs<X>& args, int first, int count,
                                           float* scratch, const Put& put) {
   constexpr int kWarps = kNormThreads / 32;
   const int warp = static_cast<int>(threadIdx.x / 32);

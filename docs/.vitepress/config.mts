@@ -16,6 +16,7 @@ export default defineConfig({
         text: 'Guide',
         items: [
           { text: 'Getting started', link: '/getting-started' },
+          { text: 'Chat', link: '/chat' },
           { text: 'Models and their fidelity', link: '/models' },
           { text: 'How routing works', link: '/routing' },
           { text: 'Devices', link: '/devices' },

@@ -29,6 +29,13 @@ export interface Job {
   onError(error: unknown): void
 }
 
+/** Tokens that there is room for, and what sets their number. */
+export interface Room {
+  tokens: number
+  setBy: string
+}
+const cacheOption = 'option maxTokens of loadModel'
+
 type Batch = { job: Job; numTokens: number }[]
 
 /** A step on its way. */
@@ -56,23 +63,26 @@ export class Scheduler {
   readonly #waiting: Job[] = []
   readonly #active: Job[] = []
   readonly #steps = new Set<Running>()
+  /** The longest text that can be. */
+  readonly room: Room
   #loop: Promise<void> | undefined
   #disposed = false
 
-  constructor(runner: StepRunner, pool: BlockPool) {
+  /** @param longestText tokens of one text that the model's positions hold for */
+  constructor(runner: StepRunner, pool: BlockPool, longestText: number) {
     this.#runner = runner
     this.#pool = pool
-  }
-
-  /** Tokens that the cache holds. */
-  get capacity(): number {
-    return this.#pool.size * blockTokens
+    const tokens = pool.size * blockTokens
+    this.room =
+      tokens <= longestText
+        ? { tokens, setBy: cacheOption }
+        : { tokens: longestText, setBy: 'original_max_position_embeddings of config.json' }
   }
 
   /** Queues a job. Its signal, the scheduler's end and failures reach it through `onError`. */
   submit(job: Job): void {
     if (this.#disposed) disposed('model')
-    if (job.reserveTokens > this.capacity) throw contextFull(this.capacity, job.reserveTokens)
+    if (job.reserveTokens > this.room.tokens) throw contextFull(this.room, job.reserveTokens)
     this.#waiting.push(job)
     this.#loop ??= this.#run()
   }
@@ -171,7 +181,7 @@ export class Scheduler {
       if (!sequence.reserve(reserveTokens)) {
         if (this.#active.length > 0) return // one of those will free its blocks
         this.#waiting.shift()
-        const free = this.#pool.free * blockTokens
+        const free = { tokens: this.#pool.free * blockTokens, setBy: cacheOption }
         job.onError(contextFull(free, sequence.missingBlocks(reserveTokens) * blockTokens))
         continue
       }
@@ -185,7 +195,7 @@ export class Scheduler {
     const order = [...this.#active].sort((a, b) => Number(pending(a) > 1) - Number(pending(b) > 1))
     const batch: Batch = []
     let left = this.#runner.maxTokens
-    let history = this.capacity // forks share blocks, so their texts may be longer together
+    let history = this.#pool.size * blockTokens // forks share blocks, so their texts may be longer together
     for (const job of order) {
       const numTokens = Math.min(pending(job), job.maxTokens, left)
       if (numTokens === 0) break
@@ -255,9 +265,9 @@ function deferred(): { promise: Promise<void>; resolve: () => void } {
   return { promise, resolve }
 }
 
-function contextFull(available: number, wanted: number): MoeError {
+function contextFull({ tokens, setBy }: Room, wanted: number): MoeError {
   return new MoeError(
     'ERR_MOE_CONTEXT_FULL',
-    `cache: tokens must be at most ${available} (option maxTokens of loadModel), got ${wanted}`,
+    `cache: tokens must be at most ${tokens} (${setBy}), got ${wanted}`,
   )
 }

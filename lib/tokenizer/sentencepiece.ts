@@ -5,7 +5,7 @@ import { pieceType, type SentencePieceModel } from './sentencepiece_model.ts'
 import { SentencePieceNormalizer, spaceSymbol } from './sentencepiece_normalizer.ts'
 import { pieceModelOf } from './sentencepiece_pieces.ts'
 import type { Steps } from './slices.ts'
-import type { TextStream, TokenizerCore } from './tokenizer.ts'
+import { cutAtMarks, type TextStream, type TokenizerCore } from './tokenizer.ts'
 import { Trie } from './trie.ts'
 
 export interface SentencePieceOptions {
@@ -60,7 +60,7 @@ export class SentencePieceTokenizer implements TokenizerCore {
     this.#pieces = pieceModelOf(model)
   }
 
-  *encodeSteps(text: string, addSpecialTokens: boolean): Steps<number[]> {
+  *encodeSteps(text: string, addSpecialTokens: boolean, mark?: string): Steps<number[]> {
     const { addBos, addEos, legacy, addPrefixSpace } = this.#options
     const { byteIds, unknownId: id, normalizer } = this.#model
     const space = normalizer.escapeWhitespaces ? spaceSymbol : undefined
@@ -72,7 +72,7 @@ export class SentencePieceTokenizer implements TokenizerCore {
       if (part === undefined) yield
       else if (typeof part === 'string') {
         const prefix = start && !legacy && addPrefixSpace
-        yield* this.#encodePart(part, prefix, ids)
+        yield* this.#encodePart(part, prefix, ids, mark)
         start = false
       } else {
         // The dummy space stands alone before a token, but not before a special one.
@@ -87,12 +87,14 @@ export class SentencePieceTokenizer implements TokenizerCore {
     return yield* ids.toArray()
   }
 
-  *#encodePart(text: string, prefix: boolean, ids: Ids): Steps<void> {
+  *#encodePart(text: string, prefix: boolean, ids: Ids, mark?: string): Steps<void> {
     const spelled = prefix ? spaceSymbol + text : text
     const place = this.#options.legacy ? undefined : { inside: /^[ \u2581]/.test(spelled) }
     const normalized = yield* this.#normalizer.normalize(spelled, place)
-    ids.separate()
-    yield* this.#pieces.encode(normalized, ids)
+    for (const piece of cutAtMarks(normalized, mark)) {
+      ids.separate()
+      yield* this.#pieces.encode(piece, ids)
+    }
   }
 
   decodeIds(ids: readonly number[], special: boolean): string {

@@ -3,7 +3,7 @@ import { MoeError, shown } from '../errors.ts'
 import { type Json, readJson } from '../weights/json.ts'
 import type { AddedToken } from './added_tokens.ts'
 
-const namedTokens = ['bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask'].map(
+const namedTokens: readonly string[] = ['bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask'].map(
   (name) => `${name}_token`,
 )
 
@@ -13,6 +13,8 @@ export interface TokenFiles {
   config: Json
   bos: string | undefined
   eos: string | undefined
+  /** Texts by role, such as `bos_token`: what chat templates call them. */
+  roles: Readonly<Record<string, string>>
   added: AddedToken[]
   /** Tokens that a file gives a role, without saying their id. */
   named: Omit<AddedToken, 'id'>[]
@@ -92,10 +94,15 @@ export function readTokenFiles(dir: string): TokenFiles {
     const token = named.find((one) => one.content === content) ?? readToken(content, false)!
     added.set(content, { ...token, id: readId(addedFile, JSON.stringify(content), id) })
   }
+  const roles = namedTokens.flatMap((role) => {
+    const text = contentOf(config[role]) ?? contentOf(special[role])
+    return text === undefined ? [] : [[role, text] as const]
+  })
   return {
     config,
     bos: contentOf(config.bos_token) ?? contentOf(special.bos_token),
     eos: contentOf(config.eos_token) ?? contentOf(special.eos_token),
+    roles: Object.fromEntries(roles),
     added: [...added.values()],
     named,
   }

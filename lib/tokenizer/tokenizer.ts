@@ -58,17 +58,37 @@ const shortText = 1024
 /** More ids than any text has. */
 const maxIds = 2 ** 28
 
+/** As UTF-8 has it: a lone surrogate is U+FFFD. */
+const wellFormed = (text: string): string =>
+  (text as string & { toWellFormed(): string }).toWellFormed()
+
+async function inSlices(
+  text: string,
+  steps: Steps<number[]>,
+  signal: AbortSignal | undefined,
+): Promise<number[]> {
+  signal?.throwIfAborted()
+  return text.length <= shortText ? runAtOnce(steps) : runInSlices(steps, signal)
+}
+
 export function checkId(where: string, id: unknown): void {
   if (!Number.isInteger(id)) badOption(where, 'id', 'a token id', id)
 }
 
 /** One kind of tokenizer. Its arguments are right. */
 export interface TokenizerCore extends Pick<Tokenizer, 'size' | 'bosId' | 'eosId' | 'specialIds'> {
-  /** @param text has no lone surrogates */
-  encodeSteps(text: string, addSpecialTokens: boolean): Steps<number[]>
+  /**
+   * @param text has no lone surrogates
+   * @param mark a character that is no part of the text: no token reaches over it
+   */
+  encodeSteps(text: string, addSpecialTokens: boolean, mark?: string): Steps<number[]>
   decodeIds(ids: readonly number[], special: boolean): string
   streamBehind(previousId: number | undefined): TextStream
 }
+
+/** A text's parts between marks. */
+export const cutAtMarks = (text: string, mark: string | undefined): string[] =>
+  mark === undefined ? [text] : text.split(mark).filter((part) => part !== '')
 
 /** What the kinds share: checked arguments, and encoding at once or in slices. */
 export class CheckedTokenizer implements Tokenizer {
@@ -95,17 +115,27 @@ export class CheckedTokenizer implements Tokenizer {
     checkOptions('encodeAsync', options, { addSpecialTokens: true, signal: true })
     const { addSpecialTokens, signal: given } = options
     const signal = signalOption('encodeAsync', given)
-    const steps = this.#steps('encodeAsync', text, addSpecialTokens)
-    signal?.throwIfAborted()
-    return text.length <= shortText ? runAtOnce(steps) : runInSlices(steps, signal)
+    return inSlices(text, this.#steps('encodeAsync', text, addSpecialTokens), signal)
+  }
+
+  /**
+   * Ids of a text in which no token reaches over a mark, without those around a text.
+   *
+   * @param mark a character that is no part of the text
+   */
+  static async encodeMarked(
+    tokenizer: CheckedTokenizer,
+    text: string,
+    mark: string,
+    signal: AbortSignal,
+  ): Promise<number[]> {
+    return inSlices(text, tokenizer.#core.encodeSteps(wellFormed(text), false, mark), signal)
   }
 
   #steps(where: string, text: string, addSpecialTokens: boolean | undefined): Steps<number[]> {
     if (typeof text !== 'string') badOption(where, 'text', 'a string', text)
     const add = flagOption(where, 'addSpecialTokens', addSpecialTokens ?? true)
-    // As UTF-8 has it: a lone surrogate is U+FFFD.
-    const wellFormed = (text as string & { toWellFormed(): string }).toWellFormed()
-    return this.#core.encodeSteps(wellFormed, add)
+    return this.#core.encodeSteps(wellFormed(text), add)
   }
 
   decode(ids: ArrayLike<number>, options: DecodeOptions = {}): string {

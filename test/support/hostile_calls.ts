@@ -45,18 +45,19 @@ const config = {
 let folders = 0
 const model = await moe.loadModel(setting.checkpoint, { device: 'cpu', maxTokens: 512 })
 
-const generation = () => [
-  'ab',
-  {
-    maxNewTokens: 2,
-    stop: ['x'],
-    stopIds: [1],
-    routing: true,
-    ...sampling,
-    ...penalties,
-    signal,
-  },
-]
+const generateOptions = () => ({
+  maxNewTokens: 2,
+  stop: ['x'],
+  stopIds: [1],
+  routing: true,
+  ...sampling,
+  ...penalties,
+  signal,
+})
+const generation = () => ['ab', generateOptions()]
+
+const conversation = () => [{ role: 'user', content: 'Hello!', name: 'x' }]
+const template = () => ({ chatTemplate: '{{ messages[0].content }}', templateVariables: {} })
 
 /** Arguments that are right, by the names of the parameters that a function has. */
 const valid: Record<string, () => unknown[]> = {
@@ -70,6 +71,11 @@ const valid: Record<string, () => unknown[]> = {
   'model.forward': () => [[1, 2, 3], { ...forward }],
   'model.generate': generation,
   'sequence.generate': generation,
+  'model.chat': () => [
+    conversation(),
+    { ...generateOptions(), ...template(), continueFinalMessage: false },
+  ],
+  'model.applyChatTemplate': () => [conversation(), { ...template(), addGenerationPrompt: true }],
   'sequence.forward': () => [[1, 2, 3], { ...forward }],
   'sequence.truncate': () => [1],
   'tokenizer.encode': () => ['a b', { addSpecialTokens: true }],
