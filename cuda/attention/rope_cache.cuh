@@ -15,18 +15,18 @@ struct RopeArgs {
   int rotary, N, G, D, V;
   T *keys, *values;
 
-  /// Value j of a head of token t as it is rotated: half-split pairs over the first `rotary`
-  /// values.
-  __device__ T rotated(const T* head, int t, int j) const {
+  /// Value j < rotary of a head of token t as it is rotated: half-split pairs.
+  template <class X>
+  __device__ float turned(const X* head, int t, int j) const {
     const float* cos_sin = table[positions[t]];
     const int half = rotary / 2;
-    if (j >= rotary) return head[j];
     // Without a choice of how products are contracted: two kernels give these bits.
-    const float value =
-        j < half
-            ? fmaf(-to_float(head[j + half]), cos_sin[half + j], to_float(head[j]) * cos_sin[j])
-            : fmaf(to_float(head[j - half]), cos_sin[j], to_float(head[j]) * cos_sin[j - half]);
-    return from_f32<T>(value);
+    return j < half
+               ? fmaf(-to_float(head[j + half]), cos_sin[half + j], to_float(head[j]) * cos_sin[j])
+               : fmaf(to_float(head[j - half]), cos_sin[j], to_float(head[j]) * cos_sin[j - half]);
+  }
+  __device__ T rotated(const T* head, int t, int j) const {
+    return j < rotary ? from_f32<T>(turned(head, t, j)) : head[j];
   }
 
   /// Pair j of a query head in place: one thread has both values.
