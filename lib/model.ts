@@ -37,6 +37,7 @@ import type { OptionNames } from './option_names.ts'
 import { checkOptions, readIds, readList, type TokenIds } from './options.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
+import type { WeightsInfo } from './weights/formats.ts'
 import { longestText } from './weights/rope.ts'
 
 /** @internal What loadModel hands over. */
@@ -49,6 +50,7 @@ export interface ModelParts {
   numBlocks: number
   maxTokens: number
   parameters: Parameters
+  weights: WeightsInfo[]
   tokenizer: Tokenizer | undefined
   chat?: ChatFormat | undefined
   stopIds: number[]
@@ -72,6 +74,8 @@ export class Model {
   readonly config: ModelConfig
   readonly device: DeviceInfo
   readonly parameters: Parameters
+  /** What the weights take, by what they are for and how they are stored. */
+  readonly weights: readonly WeightsInfo[]
   /** Element type of activations. */
   readonly dtype: ActivationDType
   /** Tokens that fit the cache, over all sequences. */
@@ -93,6 +97,7 @@ export class Model {
     this.config = graph.config
     this.device = parts.device.info
     this.parameters = parts.parameters
+    this.weights = parts.weights
     this.dtype = parts.dtype
     this.maxTokens = parts.maxTokens
     this.tokenizer = tokenizer
