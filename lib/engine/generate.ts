@@ -17,13 +17,14 @@ import {
   type GenerateResult,
   type Limits,
 } from './completion.ts'
+import type { Job } from './job.ts'
 import {
   type CheckpointDefaults,
   resolveMaxNewTokens,
   resolveSampling,
   usesHistory,
 } from './sampling.ts'
-import type { Job, Scheduler } from './scheduler.ts'
+import type { Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
 import { TraceRows } from './trace.ts'
 
@@ -40,6 +41,8 @@ export interface GenerateContext {
 /** What a caller asks for, read once and valid, but for how much of it fits the cache. */
 export interface GenerateRequest extends Omit<Limits, 'reserveTokens'> {
   routing: boolean
+  priority: number
+  cacheSalt: string
   signal: AbortSignal | undefined
 }
 
@@ -65,6 +68,7 @@ export const generateOptionNames: OptionNames<GenerateOptions> = {
   ...{ temperature: true, topK: true, topP: true, minP: true },
   ...{ repetitionPenalty: true, presencePenalty: true, frequencyPenalty: true },
   seed: true,
+  ...{ priority: true, cacheSalt: true },
   logprobs: true,
   routing: true,
   signal: true,
@@ -77,6 +81,8 @@ export function resolveGenerateOptions(
 ): GenerateRequest {
   checkOptions('generate', options, generateOptionNames)
   const { maxNewTokens, logprobs, stop, stopIds, routing, signal } = options
+  const { priority, cacheSalt = '' } = options
+  if (typeof cacheSalt !== 'string') badOption('generate', 'cacheSalt', 'a string', cacheSalt)
   return {
     sampling: resolveSampling(options, defaults),
     maxNewTokens: resolveMaxNewTokens(maxNewTokens, defaults),
@@ -84,6 +90,8 @@ export function resolveGenerateOptions(
     stopIds: readStopIds(stopIds ?? modelStopIds, vocabSize),
     top: numberOption('logprobs', logprobs ?? 0, { min: 0, max: maxLogprobs, whole: true }),
     routing: flagOption('generate', 'routing', routing),
+    priority: numberOption('priority', priority ?? 0, { whole: true }),
+    cacheSalt,
     signal: signalOption('generate', signal),
   }
 }
@@ -149,7 +157,7 @@ export async function runGenerate(
   const { routing, signal } = request
   const signals = signal ? [signal, left] : [left]
   const before = sequence.ids.length
-  const from = sequence.processed
+  let traced = sequence.processed
   for (const signal of signals) signal.throwIfAborted()
   const ids =
     typeof prompt === 'string' ? await encode(prompt, before > 0, context, signals) : prompt
@@ -169,6 +177,8 @@ export async function runGenerate(
     const job: Job = {
       sequence,
       reserveTokens,
+      priority: request.priority,
+      reuse: !routing,
       hiddenStates: false,
       routing,
       maxTokens: Number.POSITIVE_INFINITY,
@@ -178,9 +188,13 @@ export async function runGenerate(
         const step = completion.ids.length + Number(ahead)
         return { logitRows: 0, sample: last ? { sampling, step, promptLength, top } : undefined }
       },
+      onStart() {
+        completion.cachedTokens ??= Math.min(ids.length, Math.max(0, sequence.cached - before))
+      },
       onResult(result, numTokens) {
-        const skip = Math.min(numTokens, Math.max(0, from - (sequence.cached - numTokens)))
+        const skip = Math.min(numTokens, Math.max(0, traced - (sequence.cached - numTokens)))
         if (routing) trace.add({ routing: result.routing ?? [] }, skip, numTokens)
+        traced = Math.max(traced, sequence.cached)
         if (!result.sampled) return true
         const { nonFinite } = result.sampled
         if (nonFinite >= 0) {
