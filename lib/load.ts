@@ -1,7 +1,7 @@
 import { type CacheSize, resolveCacheSize } from './cache_size.ts'
 import { ChatFormat } from './chat/chat_format.ts'
 import { type Device, openDevice } from './device.ts'
-import { checkpointDefaults } from './engine/sampling.ts'
+import { checkpointDefaults, generationFile } from './engine/checkpoint_defaults.ts'
 import { badOption } from './errors.ts'
 import {
   type LoadModelOptions,
@@ -13,16 +13,18 @@ import { Model, type ModelParts } from './model.ts'
 import type { Architecture } from './models/architecture.ts'
 import { ConfigReader, type ModelConfig } from './models/config.ts'
 import { describeModel } from './models/index.ts'
-import type { ActivationDType, Gpu } from './native.ts'
+import type { ActivationDType, Gpu, Tensor } from './native.ts'
 import type { OptionNames } from './option_names.ts'
 import { nameOption, numberOption } from './options.ts'
 import { countParameters } from './parameters.ts'
 import { openTokenizer, type Tokenizer } from './tokenizer/index.ts'
 import { type Checkpoint, openCheckpoint } from './weights/checkpoint.ts'
 import { CheckpointWeights } from './weights/checkpoint_weights.ts'
+import { checkWeights, type WeightsOption, weightsOptions } from './weights/formats.ts'
+import type { Json } from './weights/json.ts'
 import { checkpointFolder } from './weights/mistakes.ts'
 import { RandomWeights } from './weights/random_weights.ts'
-import type { WeightList } from './weights/weights.ts'
+import type { Share, WeightList } from './weights/weights.ts'
 
 interface Built<W extends WeightList> {
   graph: Architecture
@@ -35,13 +37,36 @@ type Build<W extends WeightList> = (maxTokens: number, gpu: Gpu | undefined) => 
 export function buildModel(
   checkpoint: Checkpoint,
   dtype: ActivationDType,
-  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'> & { maxTokens: number },
+  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable' | 'weights'> & { maxTokens: number },
   gpu?: Gpu,
 ): Built<CheckpointWeights> {
   const { build } = describeModel(checkpoint.config)
-  const weights = new CheckpointWeights(checkpoint, dtype, gpu)
+  const weights = new CheckpointWeights(checkpoint, dtype, gpu, options.weights)
   const graph = build(weights, options)
   weights.checkNames()
+  return { graph, weights }
+}
+
+/** What a checkpoint's weights would take on the CPU, where an embedding table stays in its file. */
+class AbsentWeights extends RandomWeights {
+  override table(name: string, shape: number[], share?: Share): Tensor {
+    const { bytes } = this
+    const out = super.table(name, shape, share)
+    this.bytes = bytes
+    return out
+  }
+}
+
+/** The same of a configuration alone: handles that nothing fills, of the element type that it names. */
+export function buildWithoutWeights(
+  json: Json,
+  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'> & { maxTokens: number },
+): Built<RandomWeights> {
+  const { build } = describeModel(json)
+  const format = /float32$/.test(String(json.dtype ?? json.torch_dtype)) ? 'f32' : 'bf16'
+  const weights = new AbsentWeights(format, 0)
+  const graph = build(weights, options)
+  release(weights)
   return { graph, weights }
 }
 
@@ -90,6 +115,7 @@ async function assemble<W extends WeightList>(
       ...{ graph, device, dtype, deterministic, numBlocks, maxTokens, maxWaiting, ...rest },
       threads: Math.min(threads ?? device.threads, device.threads),
       parameters: countParameters(graph.layers, weights),
+      weights: weights.info,
       tensors: weights.tensors,
     })
   } catch (error) {
@@ -110,18 +136,22 @@ export async function loadModel(dir: string | URL, options: LoadModelOptions = {
   const request = resolveLoadOptions('loadModel', options, loadOptionNames)
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)
+  checkWeights('loadModel', request.weights, device.gpu)
   const dtype = activationDType(request, device)
   const folder = checkpointFolder('loadModel', dir)
   const checkpoint = openCheckpoint(folder)
   const { config } = describeModel(checkpoint.config)
   const build: Build<CheckpointWeights> = (maxTokens, gpu) =>
     buildModel(checkpoint, dtype, { ...request, maxTokens }, gpu)
+  const defaults = request.generationDefaults
+    ? checkpointDefaults(generationFile(checkpoint.generationConfig, checkpoint.config))
+    : {}
   const tokenizer = await openTokenizer(folder, config)
   return assemble('loadModel', device, request, build, (weights) => weights.load(request), {
     tokenizer,
     chat: tokenizer && ChatFormat.open(folder, config, tokenizer),
     stopIds: stopIds(checkpoint, config, tokenizer),
-    checkpointDefaults: checkpointDefaults(checkpoint.generationConfig),
+    checkpointDefaults: defaults,
   })
 }
 
@@ -131,7 +161,7 @@ function stopIds(
   { eosIds, vocabSize }: ModelConfig,
   tokenizer: Tokenizer | undefined,
 ): number[] {
-  const ids = new ConfigReader(generationConfig, 'generation_config.json').ids(
+  const ids = new ConfigReader(generationConfig ?? {}, 'generation_config.json').ids(
     'eos_token_id',
     vocabSize,
   )
@@ -140,14 +170,16 @@ function stopIds(
   return eosId !== undefined && eosId < vocabSize ? [eosId] : []
 }
 
-export interface RandomModelOptions extends Omit<LoadModelOptions, 'onProgress'> {
-  /** Element type of the weights; default bf16. */
-  weights?: 'f32' | 'bf16' | undefined
+export interface RandomModelOptions
+  extends Omit<LoadModelOptions, 'onProgress' | 'generationDefaults' | 'weights'> {
+  /** How matrices are stored; default bf16. Quantised ones are made as they are, without others before them. */
+  weights?: Exclude<WeightsOption, 'auto'> | undefined
   /** Equal seeds give equal weights. */
   seed?: number | undefined
 }
 
-const { onProgress: _, ...shared } = loadOptionNames
+const { onProgress: _, generationDefaults: __, ...shared } = loadOptionNames
+const madeFormats = weightsOptions.filter((name) => name !== 'auto')
 const randomOptionNames: OptionNames<RandomModelOptions> = { ...shared, weights: true, seed: true }
 
 /**
@@ -165,13 +197,14 @@ export async function randomModel(
     badOption(where, 'config', 'the contents of a config.json', config)
   const request = resolveLoadOptions(where, options, randomOptionNames)
   const { weights: asked = 'bf16', seed: given } = options
-  const dtype = nameOption(where, 'weights', asked, ['f32', 'bf16'])
+  const format = nameOption(where, 'weights', asked, madeFormats)
   const seed = numberOption('seed', given ?? 1, { min: 0, max: 2 ** 20, whole: true, where })
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)
+  checkWeights(where, format, device.gpu)
   const described = describeModel({ ...config })
   const build: Build<RandomWeights> = (maxTokens, gpu) => {
-    const weights = new RandomWeights(dtype, seed, gpu)
+    const weights = new RandomWeights(format, seed, gpu)
     return { graph: described.build(weights, { ...request, maxTokens }), weights }
   }
   return assemble(where, device, request, build, (weights) => weights.load(request.signal), {

@@ -9,6 +9,7 @@ import type { ChatMessage } from './chat/messages.ts'
 import type { Device, DeviceInfo } from './device.ts'
 import { BlockPool } from './engine/blocks.ts'
 import { keepsState } from './engine/cache.ts'
+import type { CheckpointDefaults } from './engine/checkpoint_defaults.ts'
 import type { GenerateOptions } from './engine/completion.ts'
 import {
   type ForwardOptions,
@@ -24,7 +25,6 @@ import {
   runGenerate,
 } from './engine/generate.ts'
 import { Generation } from './engine/generation.ts'
-import type { CheckpointDefaults } from './engine/sampling.ts'
 import { type ModelStats, Scheduler } from './engine/scheduler.ts'
 import { Sequence, type SequenceContext } from './engine/sequence.ts'
 import { SequenceState } from './engine/sequence_state.ts'
@@ -37,6 +37,8 @@ import type { OptionNames } from './option_names.ts'
 import { checkOptions, readIds, readList, type TokenIds } from './options.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
+import type { WeightsInfo } from './weights/formats.ts'
+import { longestText } from './weights/rope.ts'
 
 /** @internal What loadModel hands over. */
 export interface ModelParts {
@@ -49,6 +51,7 @@ export interface ModelParts {
   maxWaiting?: number | undefined
   maxTokens: number
   parameters: Parameters
+  weights: WeightsInfo[]
   tokenizer: Tokenizer | undefined
   chat?: ChatFormat | undefined
   stopIds: number[]
@@ -75,6 +78,8 @@ export class Model {
   readonly config: ModelConfig
   readonly device: DeviceInfo
   readonly parameters: Parameters
+  /** What the weights take, by what they are for and how they are stored. */
+  readonly weights: readonly WeightsInfo[]
   /** Element type of activations. */
   readonly dtype: ActivationDType
   /** Tokens that fit the cache, over all sequences. */
@@ -96,6 +101,7 @@ export class Model {
     this.config = graph.config
     this.device = parts.device.info
     this.parameters = parts.parameters
+    this.weights = parts.weights
     this.dtype = parts.dtype
     this.maxTokens = parts.maxTokens
     this.tokenizer = tokenizer
@@ -107,6 +113,7 @@ export class Model {
     const vocabulary = Math.min(tokenizer?.size ?? vocabSize, vocabSize)
     this.#runner = new StepRunner(graph, { ...parts, gpu: parts.device.gpu, vocabulary })
     this.#scheduler = new Scheduler(this.#runner, this.#pool, {
+      longestText: longestText(graph.config.rope),
       maxWaiting: parts.maxWaiting ?? Number.POSITIVE_INFINITY,
       stepMs: parts.device.gpu ? Number.POSITIVE_INFINITY : cpuStepMs,
     })

@@ -9,7 +9,15 @@ export type DType = 'f32' | 'bf16' | 'f16' | 'i32' | 'u8'
 /** Element type of activations. */
 export type ActivationDType = 'f32' | 'bf16'
 /** How the values of a weight are stored: csrc/weights/format.h. */
-export type WeightFormat = 'f32' | 'bf16'
+export type WeightFormat =
+  | 'f32'
+  | 'bf16'
+  | 'int8'
+  | 'int8g128'
+  | 'int4g32'
+  | 'int4g128'
+  | 'int4g32z'
+  | 'int4g128z'
 export type NumberArray = Float32Array | Int32Array | Uint16Array | Uint8Array
 
 /** Handle of native memory. Arithmetic happens in ops only. */
@@ -109,8 +117,8 @@ export interface PlanOptions {
   deterministic?: boolean
 }
 
-/** Rows `start` to `start + count` of a [*, K] tensor. */
-export type RowRun = [source: Tensor, start: number, count: number]
+/** `count` rows of a [*, K] tensor: `start`, `start + step`, …; `turned`: their transpose, all of a weight. */
+export type RowRun = [source: Tensor, start: number, count: number, step?: number, turned?: boolean]
 
 /** Every export of the addon; test/boundary/exports.test.ts compares. */
 export interface Native {
@@ -137,9 +145,19 @@ export interface Native {
   /** Copies a row-major tensor, for instance from a mapped file to a GPU. */
   copy(out: Tensor, source: Tensor, cancel?: CancelToken): Promise<void>
   pack(out: Weight, rows: RowRun[], cancel?: CancelToken): Promise<void>
-  /** Widens `source` into `out` from element `at` on. */
-  copyToF32(out: Tensor, source: Tensor, at: number): Promise<void>
-  dequantizeGptq(
+  /** The rows, one behind the other, widened and multiplied by `scale`. */
+  copyToF32(out: Tensor, rows: RowRun[], scale: number): Promise<void>
+  /** source [K, N] -> out [N, K] */
+  transpose(source: Tensor, out: Tensor): Promise<void>
+  unpackMxfp4(blocks: Tensor, scales: Tensor, out: Tensor): Promise<void>
+  unpackFp8(
+    values: Tensor,
+    scales: Tensor,
+    blockRows: number,
+    blockColumns: number,
+    out: Tensor,
+  ): Promise<void>
+  unpackGptq(
     qweight: Tensor,
     qzeros: Tensor,
     scales: Tensor,
@@ -156,7 +174,13 @@ export interface Native {
   ): Promise<{ work: number; seconds: number }>
   /** What lib/ops is made of. */
   describeOps(): unknown
-  ropeTable(out: Tensor, base: number, positionScale: number, rounding: string): Promise<void>
+  ropeTable(
+    out: Tensor,
+    frequencies: number[],
+    positionScale: number,
+    factor: number,
+    rounding: string,
+  ): Promise<void>
 }
 
 let loaded: Native | undefined

@@ -13,7 +13,8 @@ function firstWrong(got: ArrayTensor, want: Expected, terms: number): string | u
     if (numbers.length !== want.exact.length)
       return `${numbers.length} numbers, want ${want.exact.length}`
     for (const [i, value] of numbers.entries())
-      if (value !== want.exact[i]) return `at ${i}: ${value}, want ${want.exact[i]}`
+      if (value !== want.exact[i] && !Object.is(value, want.exact[i]))
+        return `at ${i}: ${value}, want ${want.exact[i]}`
     return undefined
   }
   if (numbers.length !== want.value.length)
@@ -64,8 +65,13 @@ describe.each(isas)('ops on cpu, %s kernels', (isa) => {
 })
 
 describe.each(gpus)('ops on $name', ({ device }) => {
-  describe.each(cases)('$op', (c) => {
+  describe.each(cases.filter((c) => !c.onlyCpu))('$op', (c) => {
     it.each(table(c))('$dtype $name', (shaped) => check(c, shaped, 1, device))
+  })
+
+  it.each(cases.filter((c) => c.onlyCpu))('refuses what only the CPU does: $op', async (c) => {
+    const inputs = c.inputs(c.shapes[0], new Random(1), c.dtypes[0]!)
+    await expect(c.run(inputs, { device })).rejects.toMatchObject({ code: 'ERR_MOE_UNSUPPORTED' })
   })
 })
 

@@ -4,10 +4,13 @@
 #include "cpu/isa/select.h"
 #include "weights/copy.h"
 #include "weights/format.h"
+#include "weights/formats/fp8.h"
 #include "weights/formats/gptq.h"
+#include "weights/formats/mxfp4.h"
 #include "weights/pack.h"
 #include "weights/random.h"
 #include "weights/rope_table.h"
+#include "weights/transpose.h"
 
 namespace moe {
 
@@ -60,18 +63,25 @@ Napi::Value nothing(Napi::Env env) { return env.Undefined(); }
 
 CpuContext load_context() { return {kernels(), Pool::get(), Pool::get().size()}; }
 
-/// pack(weight, [source, start, count][], cancel)
+/// [source, start, count, step = 1, turned = false][]
+std::vector<RowRun> read_runs(const Napi::Value& value) {
+  std::vector<RowRun> runs;
+  const auto list = value.As<Napi::Array>();
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    const auto run = list.Get(i).As<Napi::Array>();
+    const auto number = [&](uint32_t at) { return run.Get(at).ToNumber().Int64Value(); };
+    runs.push_back({read_tensor(run.Get(0u)), number(1), number(2),
+                    run.Get(3u).IsUndefined() ? 1 : number(3), run.Get(4u).ToBoolean().Value()});
+  }
+  return runs;
+}
+
+/// pack(weight, runs, cancel)
 Napi::Value pack_weight(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Weight out = read_weight(info[0]);
     if (!out) fail(Code::option, "pack: weight must be a weight, got nothing");
-    std::vector<RowRun> runs;
-    const auto list = info[1].As<Napi::Array>();
-    for (uint32_t i = 0; i < list.Length(); ++i) {
-      const auto run = list.Get(i).As<Napi::Array>();
-      runs.push_back({read_tensor(run.Get(0u)), run.Get(1u).ToNumber().Int64Value(),
-                      run.Get(2u).ToNumber().Int64Value()});
-    }
+    const std::vector<RowRun> runs = read_runs(info[1]);
     const CancelFlag cancel = read_cancel(info[2]);
     return Channel::of(info.Env())
         .run(info.Env(), cancel, [out, runs, cancel]() -> Channel::Result {
@@ -99,47 +109,88 @@ Napi::Value copy_tensor(const Napi::CallbackInfo& info) {
   });
 }
 
-/// copyToF32(out, source, at)
+/// copyToF32(out, runs, scale)
 Napi::Value copy_vector(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     Tensor out = read_tensor(info[0]);
-    const Tensor source = read_tensor(info[1]);
-    const int64_t at = info[2].ToNumber().Int64Value();
+    const std::vector<RowRun> runs = read_runs(info[1]);
+    const float scale = info[2].ToNumber().FloatValue();
     return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
-      copy_to_f32(source, out, at);
-      source.slot->verify();
+      copy_to_f32(runs, out, scale);
+      for (const RowRun& run : runs) run.source.slot->verify();
       return nothing;
     });
   });
 }
 
-/// dequantizeGptq(qweight, qzeros, scales, gIdx, bits, out)
-Napi::Value dequantize_gptq(const Napi::CallbackInfo& info) {
+/// Unpacks `source` into `out` and lets the pages of `parts` go.
+template <class Source>
+Napi::Value unpack_into(Napi::Env env, const Source& source, const std::vector<Tensor>& parts,
+                        Tensor out) {
+  return Channel::of(env).run(env, nullptr, [=]() mutable -> Channel::Result {
+    unpack(load_context(), source, out);
+    for (const Tensor& part : parts) release_pages(part);
+    return nothing;
+  });
+}
+
+/// unpackMxfp4(blocks, scales, out)
+Napi::Value unpack_mxfp4(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Mxfp4 source{read_tensor(info[0]), read_tensor(info[1])};
+    return unpack_into(info.Env(), source, {source.blocks, source.scales}, read_tensor(info[2]));
+  });
+}
+
+/// unpackFp8(values, scales, blockRows, blockColumns, out)
+Napi::Value unpack_fp8(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Fp8 source{read_tensor(info[0]), read_tensor(info[1]), info[2].ToNumber().Int64Value(),
+                     info[3].ToNumber().Int64Value()};
+    return unpack_into(info.Env(), source, {source.values, source.scales}, read_tensor(info[4]));
+  });
+}
+
+/// transpose(source, out)
+Napi::Value transpose_matrix(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Tensor source = read_tensor(info[0]);
+    Tensor out = read_tensor(info[1]);
+    return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
+      transpose(load_context(), source, out);
+      release_pages(source);
+      return nothing;
+    });
+  });
+}
+
+/// unpackGptq(qweight, qzeros, scales, gIdx, bits, out)
+Napi::Value unpack_gptq(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Gptq source{read_tensor(info[0]), read_tensor(info[1]), read_tensor(info[2]),
-                      read_tensor(info[3])};
-    const int bits = info[4].ToNumber().Int32Value();
-    Tensor out = read_tensor(info[5]);
-    return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
-      dequantize(load_context(), source, bits, out);
-      for (const Tensor& t : {source.qweight, source.qzeros, source.scales, source.g_idx})
-        release_pages(t);
-      return nothing;
-    });
+                      read_tensor(info[3]), info[4].ToNumber().Int32Value()};
+    return unpack_into(info.Env(), source,
+                       {source.qweight, source.qzeros, source.scales, source.g_idx},
+                       read_tensor(info[5]));
   });
 }
 
-/// ropeTable(out, base, positionScale, 'exact' | 'bf16-frequencies' | 'published')
+/// ropeTable(out, frequencies[], positionScale, factor, 'exact' | 'bf16-frequencies' | 'published')
 Napi::Value make_rope_table(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     Tensor out = read_tensor(info[0]);
-    const double base = info[1].ToNumber().DoubleValue(), scale = info[2].ToNumber().DoubleValue();
-    const std::string name = info[3].ToString().Utf8Value();
+    RopeAngles angles;
+    const auto frequencies = info[1].As<Napi::Array>();
+    for (uint32_t j = 0; j < frequencies.Length(); ++j)
+      angles.frequencies.push_back(frequencies.Get(j).ToNumber().DoubleValue());
+    angles.position_scale = info[2].ToNumber().DoubleValue();
+    angles.factor = info[3].ToNumber().DoubleValue();
+    const std::string name = info[4].ToString().Utf8Value();
     const auto rounding = name == "published"          ? RopeRounding::bf16
                           : name == "bf16-frequencies" ? RopeRounding::bf16_frequencies
                                                        : RopeRounding::exact;
     return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
-      rope_table(out, base, scale, rounding);
+      rope_table(out, angles, rounding);
       return nothing;
     });
   });
@@ -148,12 +199,14 @@ Napi::Value make_rope_table(const Napi::CallbackInfo& info) {
 /// fillRandom(tensor | weight, mean, deviation, seed)
 Napi::Value fill(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    Tensor out =
-        is_handle<WeightHandle>(info[0]) ? elements_of(read_weight(info[0])) : read_tensor(info[0]);
+    const Weight weight = is_handle<WeightHandle>(info[0]) ? read_weight(info[0]) : Weight{};
+    const Tensor tensor = weight ? Tensor{} : read_tensor(info[0]);
     const float mean = info[1].ToNumber().FloatValue(), deviation = info[2].ToNumber().FloatValue();
     const auto seed = static_cast<uint64_t>(info[3].ToNumber().Int64Value());
-    return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
-      fill_random(load_context(), out, mean, deviation, seed);
+    return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() -> Channel::Result {
+      Tensor out = tensor;
+      weight ? fill_random(load_context(), weight, mean, deviation, seed)
+             : fill_random(load_context(), out, mean, deviation, seed);
       return nothing;
     });
   });
@@ -169,7 +222,10 @@ void define_weights(Napi::Env env, Napi::Object exports) {
   add("pack", pack_weight);
   add("copy", copy_tensor);
   add("copyToF32", copy_vector);
-  add("dequantizeGptq", dequantize_gptq);
+  add("transpose", transpose_matrix);
+  add("unpackFp8", unpack_fp8);
+  add("unpackGptq", unpack_gptq);
+  add("unpackMxfp4", unpack_mxfp4);
   add("fillRandom", fill);
   add("ropeTable", make_rope_table);
 }

@@ -53,6 +53,19 @@ constexpr bf16 to_bf16(float value) {
   return {static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
 }
 
+/// Rounds to nearest even; NaN stays NaN, what is too large becomes infinity.
+constexpr f16 to_f16(float value) {
+  const uint32_t bits = float_to_bits(value), size = bits & 0x7fffffffu;
+  const auto sign = static_cast<uint16_t>(bits >> 16 & 0x8000u);
+  const auto with_sign = [&](uint32_t rest) { return f16{static_cast<uint16_t>(sign | rest)}; };
+  if (size > 0x7f800000u) return with_sign(0x7e00u);
+  if (size >= 0x477ff000u) return with_sign(0x7c00u);  // 65520 and more
+  // Below 2^-14 the unit is 2^-24: adding 0.5 leaves as many bits of a float.
+  if (size < 0x38800000u)
+    return with_sign(float_to_bits(bits_to_float(size) + 0.5f) - float_to_bits(0.5f));
+  return with_sign((size + 0xfffu + (size >> 13 & 1u) - 0x38000000u) >> 13);
+}
+
 template <class T>
 constexpr T from_float(float value) {
   if constexpr (is_bf16<T>)

@@ -14,6 +14,8 @@ constexpr size_t kAlign = 64;
 
 /// CPUs this process may use: affinity and quota, at least 1.
 int usable_cpus();
+/// On 64-bit ARM: the CPU has the int8 dot products of Armv8.2.
+bool arm_dot_products();
 
 /// Memory at a multiple of kAlign, whole units of it, not zeroed; null: there is none.
 std::byte* allocate_aligned(size_t bytes);

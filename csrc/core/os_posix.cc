@@ -8,6 +8,7 @@
 
 #ifdef __linux__
 #include <sched.h>
+#include <sys/auxv.h>
 #endif
 
 #include <algorithm>
@@ -44,6 +45,16 @@ int quota_cpus(int fallback) {
 }
 
 }  // namespace
+
+bool arm_dot_products() {
+#if defined(__linux__) && defined(__aarch64__)
+  return getauxval(AT_HWCAP) & 1u << 20;  // HWCAP_ASIMDDP
+#elif defined(__APPLE__)
+  return true;
+#else
+  return false;
+#endif
+}
 
 int usable_cpus() {
   int cpus = std::max(1u, std::thread::hardware_concurrency());

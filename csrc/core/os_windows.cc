@@ -55,6 +55,8 @@ size_t page_bytes() {
   return info.dwAllocationGranularity;  // what views must begin at
 }
 
+bool arm_dot_products() { return false; }
+
 int usable_cpus() { return static_cast<int>(std::max(1u, std::thread::hardware_concurrency())); }
 
 std::byte* allocate_aligned(size_t bytes) {

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "cpu/context.h"
+#include "cpu/pieces.h"
 
 namespace moe {
 namespace {
@@ -13,22 +13,14 @@ struct Scalars {
   float constant[Combine::kMaxConstants] = {};
 };
 
-constexpr int64_t kPiece = 256;
-
 /// (g1 - g0) . x[t] for the gate's two rows: a softmax of two depends on the difference only.
 float gate_gap(const Kernels& kernels, const Combine& op, int64_t t, int32_t c) {
   const int64_t H = op.x.last();
   const float* gate = op.gates.as<float>() + int64_t{c} * 2 * H;
-  float gap = 0.f, piece[kPiece];
-  for (int64_t h = 0; h < H; h += kPiece) {
-    const int64_t n = std::min(kPiece, H - h);
-    const float* x = piece;
-    if (op.x.dtype == DType::f32)
-      x = op.x.row<float>(t) + h;
-    else
-      kernels.widen(&op.x.row<bf16>(t)[h].bits, n, piece);
+  float gap = 0.f;
+  for_pieces(kernels, op.x, t, 0, H, [&](int64_t h, const float* x, int64_t n) {
     gap += kernels.dot(x, gate + H + h, n) - kernels.dot(x, gate + h, n);
-  }
+  });
   return gap;
 }
 
@@ -38,7 +30,7 @@ Scalars token_scalars(const Kernels& kernels, const Combine& op, const int32_t* 
   const int64_t K = op.weights.dim(1);
   for (int64_t k = 0; k < K; ++k) {
     const int32_t id = op.ids.row<int32_t>(t)[k];
-    const float weight = op.weights.row<float>(t)[k];
+    const float weight = op.factor * op.weights.row<float>(t)[k];
     const ExpertKind kind = op.kinds[id];
     if (kind == ExpertKind::copy) scalars.x += weight * op.scale;
     if (kind == ExpertKind::constant) {
@@ -52,14 +44,9 @@ Scalars token_scalars(const Kernels& kernels, const Combine& op, const int32_t* 
 }
 
 void add_row(const Kernels& kernels, const Tensor& x, int64_t row, float scale, float* out) {
-  const int64_t H = x.last();
-  if (x.dtype == DType::f32) return kernels.add_scaled(x.row<float>(row), scale, H, out);
-  float piece[kPiece];
-  for (int64_t h = 0; h < H; h += kPiece) {
-    const int64_t n = std::min(kPiece, H - h);
-    kernels.widen(&x.row<bf16>(row)[h].bits, n, piece);
-    kernels.add_scaled(piece, scale, n, out + h);
-  }
+  for_pieces(kernels, x, row, 0, x.last(), [&](int64_t h, const float* values, int64_t n) {
+    kernels.add_scaled(values, scale, n, out + h);
+  });
 }
 
 }  // namespace
@@ -81,7 +68,8 @@ void Combine::run_cpu(const CpuContext& cpu) const {
         if (scalars.constant[c] != 0.f) add_row(cpu.kernels, constants, c, scalars.constant[c], to);
       for (int64_t k = 0; k < K; ++k) {
         const int32_t row = rows.row<int32_t>(t)[k];
-        if (row >= 0) add_row(cpu.kernels, expert_out, row, weights.row<float>(t)[k], to);
+        if (row < 0) continue;
+        add_row(cpu.kernels, expert_out, row, factor * weights.row<float>(t)[k], to);
       }
     }
   });

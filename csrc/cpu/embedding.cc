@@ -17,12 +17,13 @@ void Embedding::run_cpu(const CpuContext& cpu) const {
       float* to = out.row<float>(t);
       if (table.dtype == DType::f32) {
         std::memcpy(to, row, static_cast<size_t>(H) * element);
+        for (int64_t h = 0; scale != 1.f && h < H; ++h) to[h] *= scale;
         continue;
       }
       for (int64_t h = 0; h < H; ++h) {
         uint16_t bits;
         std::memcpy(&bits, row + 2 * h, 2);
-        to[h] = table.dtype == DType::bf16 ? to_float(bf16{bits}) : to_float(f16{bits});
+        to[h] = scale * (table.dtype == DType::bf16 ? to_float(bf16{bits}) : to_float(f16{bits}));
       }
     }
   });

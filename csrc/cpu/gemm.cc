@@ -37,9 +37,9 @@ void finish_row(const Job& job, float* sums, int64_t row, int64_t column, int64_
     for (int64_t i = 0; i < n; ++i) sums[i] = std::tanh(sums[i]);
   if (args.residual) kernels.add_scaled(args.residual->row<float>(row) + column, 1.f, n, sums);
   if (args.out.dtype == DType::f32)
-    std::memcpy(args.out.row<float>(row) + column, sums, static_cast<size_t>(n) * sizeof(float));
+    std::memcpy(args.out_row<float>(row) + column, sums, static_cast<size_t>(n) * sizeof(float));
   else
-    kernels.narrow(sums, n, &(args.out.row<bf16>(row) + column)->bits);
+    kernels.narrow(sums, n, &(args.out_row<bf16>(row) + column)->bits);
 }
 
 void run_panel(const Job& job, int64_t g, int64_t first, int64_t last, int64_t panel) {

@@ -39,10 +39,9 @@ class DenseRows final : public GemmRows {
     if (dot_ && k_ != x.last()) form_ = RowForm::dot_pairs;
     if (!dot_ && (bf16_rows || k_ != x.last())) form_ = RowForm::widened;
     const size_t element = form_ == RowForm::widened ? sizeof(float) : dtype_bytes(x.dtype);
-    const bool copied = form_ != RowForm::as_is;
     auto* scratch = call.scratch.as<std::byte>();
-    stride_ = static_cast<size_t>(copied ? k_ : x.row_stride) * element;
-    rows_ = copied ? scratch : x.as<std::byte>();
+    stride_ = static_cast<size_t>(form_ == RowForm::as_is ? x.row_stride : k_) * element;
+    rows_ = scratch;
     tiles_ = reinterpret_cast<float*>(scratch + static_cast<size_t>(x.rows() * k_) * sizeof(float));
   }
 
@@ -58,7 +57,7 @@ class DenseRows final : public GemmRows {
         widen_row(r, 0, k_, reinterpret_cast<float*>(to));
       } else if (form_ == RowForm::dot_pairs) {
         const size_t bytes = static_cast<size_t>(call_.x.last()) * sizeof(bf16);
-        std::memcpy(to, call_.x.row<bf16>(r), bytes);
+        std::memcpy(to, call_.x_row<bf16>(r), bytes);
         std::memset(to + bytes, 0, stride_ - bytes);
       }
     }
@@ -69,7 +68,9 @@ class DenseRows final : public GemmRows {
     if (tiled(g))
       return kernels_.gemm_tiles(tile_start(g) + first * k_, count, height(g), panel, lines_, bf16_,
                                  out);
-    const std::byte* row = rows_ + static_cast<size_t>(call_.offsets[g] + first) * stride_;
+    const int64_t r = call_.offsets[g] + first;
+    const std::byte* row =
+        form_ == RowForm::as_is ? as_it_is(r) : rows_ + static_cast<size_t>(r) * stride_;
     if (dot_)
       by_pieces<uint16_t, kTileRows>(row, count, out, [&](auto x, int m, float* sums) {
         kernels_.gemm_dot(x, m, panel, lines_, sums);
@@ -88,6 +89,11 @@ class DenseRows final : public GemmRows {
  private:
   static constexpr int64_t kPiece = 256;
 
+  const std::byte* as_it_is(int64_t r) const {
+    return call_.x.dtype == DType::f32 ? reinterpret_cast<const std::byte*>(call_.x_row<float>(r))
+                                       : reinterpret_cast<const std::byte*>(call_.x_row<bf16>(r));
+  }
+
   bool tiled(int64_t g) const { return !dot_ && group_rows(g) >= kMinTiledRows; }
   /// Every group before g may leave up to five rows of its last tile empty.
   float* tile_start(int64_t g) const {
@@ -99,9 +105,9 @@ class DenseRows final : public GemmRows {
     const Tensor& x = call_.x;
     const int64_t real = std::min(n, x.last() - begin);
     if (x.dtype == DType::bf16)
-      kernels_.widen(&x.row<bf16>(r)->bits + begin, real, to);
+      kernels_.widen(&call_.x_row<bf16>(r)->bits + begin, real, to);
     else
-      std::memcpy(to, x.row<float>(r) + begin, static_cast<size_t>(real) * sizeof(float));
+      std::memcpy(to, call_.x_row<float>(r) + begin, static_cast<size_t>(real) * sizeof(float));
     std::fill(to + real, to + n, 0.f);
   }
 
@@ -137,8 +143,8 @@ class DenseRows final : public GemmRows {
   int64_t lines_;                  // of one panel
   RowForm form_ = RowForm::as_is;  // of rows that are not in tiles
   size_t stride_;                  // bytes between such rows
-  std::byte* rows_;
-  float* tiles_;  // group g starts at tile_start(g)
+  std::byte* rows_;                // copies
+  float* tiles_;                   // group g starts at tile_start(g)
 };
 
 constexpr GemmFormat dense(WeightFormat format) {

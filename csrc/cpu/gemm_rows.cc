@@ -1,12 +1,15 @@
 #include "cpu/gemm_rows.h"
 
 #include "cpu/gemm_dense.h"
+#include "cpu/gemm_integer.h"
 #include "weights/format.h"
 
 namespace moe {
 namespace {
 
-constexpr const GemmFormat* kFormats[] = {&kGemmF32, &kGemmBf16};
+constexpr const GemmFormat* kFormats[] = {&kGemmF32,      &kGemmBf16,     &kGemmInt8,
+                                          &kGemmInt8G128, &kGemmInt4G32,  &kGemmInt4G128,
+                                          &kGemmInt4G32Z, &kGemmInt4G128Z};
 
 }  // namespace
 

@@ -20,6 +20,7 @@ void rotated(const Kernels& kernels, const T* head, int64_t size, const float* c
 
 void RopeCache::run_cpu(const CpuContext& cpu) const {
   const int64_t G = keys.dim(1), D = keys.dim(2), T = q.dim(0), N = q.dim(1) / D, r = table.dim(1);
+  const int64_t V = values.dim(3);
   dispatch_activation(keys.dtype, "rope_cache", [&](auto tag) {
     using Value = decltype(tag);
     cpu.parallel(T, 1, [&](int64_t begin, int64_t end) {
@@ -37,11 +38,11 @@ void RopeCache::run_cpu(const CpuContext& cpu) const {
             std::copy_n(buffer, D, head);
         }
         for (int64_t g = 0; g < G; ++g) {
-          const int64_t base = (block * G + g) * D * kBlockTokens;
+          const int64_t head = (block * G + g) * kBlockTokens;
           rotated(cpu.kernels, k.row<Value>(t) + g * D, D, cos_sin, r, buffer);
-          Value* to = keys.as<Value>() + base + column;
+          Value* to = keys.as<Value>() + head * D + column;
           for (int64_t d = 0; d < D; ++d) to[d * kBlockTokens] = from_float<Value>(buffer[d]);
-          std::copy_n(v.row<Value>(t) + g * D, D, values.as<Value>() + base + column * D);
+          std::copy_n(v.row<Value>(t) + g * V, V, values.as<Value>() + (head + column) * V);
         }
       }
     });

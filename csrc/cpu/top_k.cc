@@ -19,7 +19,131 @@ float norm_factor(const float* logits, int64_t E, float norm_std) {
   return std::isfinite(factor) ? static_cast<float>(factor) : 1.f;
 }
 
-/// Counting sort of the slots by group; `offset[g + 1]` counts, then becomes the end of group g.
+/// exp(z - top), where infinities have a share of 0 or 1.
+float share(float z, float top) {
+  if (top == -INFINITY || top == INFINITY) return z == top ? 1.f : 0.f;
+  return std::exp(z - top);
+}
+
+/// The choice of one token at a time.
+class Chooser {
+ public:
+  explicit Chooser(const TopK& op) : op_(op), E_(op.logits.dim(1)), by_score_(op.by_score()) {}
+
+  void choose(int64_t t) {
+    const float* row = op_.logits.row<float>(t);
+    const float factor = norm_factor(row, E_, op_.norm_std);
+    bool defined = true;
+    top_ = -INFINITY;
+    for (int64_t e = 0; e < E_; ++e) {
+      defined &= row[e] < INFINITY;  // and not NaN
+      z_[e] = std::isnan(row[e]) ? -INFINITY : row[e] * factor;
+      top_ = std::max(top_, z_[e]);
+      taken_[e] = false;
+    }
+    const bool softmax = op_.score == RouterScore::softmax;
+    float whole = 1.f;  // what a score is a share of
+    if (softmax && (by_score_ || op_.kind == TopKWeights::scores)) {
+      whole = 0.f;
+      for (int64_t e = 0; e < E_; ++e) whole += share(z_[e], top_);
+    }
+    for (int64_t e = 0; e < E_; ++e) {
+      c_[e] = z_[e];
+      if (!by_score_ || z_[e] == -INFINITY) continue;
+      c_[e] = score(e) / whole;
+      if (op_.choice_bias) c_[e] += op_.choice_bias.as<float>()[e];
+      if (!(c_[e] < INFINITY)) defined = false, c_[e] = -INFINITY;
+    }
+    keep_groups();
+
+    const int64_t K = op_.top_k;
+    int32_t* chosen = op_.ids.row<int32_t>(t);
+    float* weight = op_.weights.row<float>(t);
+    float total = 0.f;
+    int64_t heir = -1;
+    for (int64_t k = 0; k < K; ++k) {
+      const int64_t best = best_left();
+      const bool gives = !op_.gives_share.empty() && op_.gives_share[best];
+      if (heir < 0 && !gives) heir = k;
+      chosen[k] = static_cast<int32_t>(best);
+      weight[k] = gives ? 0.f : score(best);
+      total += weight[k];
+      taken_[best] = true;
+    }
+    if (op_.kind == TopKWeights::scores) {
+      total = whole;
+    } else if (!softmax) {
+      total += 1e-20f;  // as DeepSeek-V3 does
+    } else if (total == 0.f && !op_.gives_share.empty() && heir >= 0) {
+      // The best gave its share away and the others' underflowed: they still share the 1.
+      weight[heir] = total = 1.f;
+    }
+    if (!defined) total = NAN;
+    if (total == 0.f) return;
+    for (int64_t k = 0; k < K; ++k) weight[k] = weight[k] / total * op_.factor;
+  }
+
+ private:
+  /// Of an expert that is not taken; for softmax before it is divided by the sum.
+  float score(int64_t e) const {
+    const float z = z_[e];
+    switch (op_.score) {
+      case RouterScore::softmax:
+        return share(z, top_);
+      case RouterScore::sigmoid:
+        return 1.f / (1.f + std::exp(-z));
+      case RouterScore::identity:
+        return z == -INFINITY ? 0.f : z;
+      case RouterScore::sparsemixer:
+        break;
+    }
+    float total = 0.f;
+    for (int64_t i = 0; i < E_; ++i)
+      if (!taken_[i] && !((z - z_[i]) / std::max(std::fabs(z_[i]), z) > 2.f * op_.jitter))
+        total += share(z_[i], z);
+    return 1.f / total;
+  }
+
+  int64_t best_left() const {
+    int64_t best = -1;
+    for (int64_t e = 0; e < E_; ++e)
+      if (!taken_[e] && (best < 0 || c_[e] > c_[best])) best = e;
+    return best;
+  }
+
+  /// Takes the experts of groups that are not kept.
+  void keep_groups() {
+    const int64_t n = E_ / op_.groups;
+    if (op_.kept_groups == op_.groups) return;
+    float worth[TopK::kMaxGroups];
+    bool kept[TopK::kMaxGroups] = {};
+    for (int64_t g = 0; g < op_.groups; ++g) {
+      float first = -INFINITY, second = -INFINITY;
+      for (int64_t e = g * n; e < (g + 1) * n; ++e) {
+        second = std::max(second, std::min(first, c_[e]));
+        first = std::max(first, c_[e]);
+      }
+      worth[g] = op_.group_score == GroupScore::max ? first : first + second;
+    }
+    for (int64_t k = 0; k < op_.kept_groups; ++k) {
+      int64_t best = -1;
+      for (int64_t g = 0; g < op_.groups; ++g)
+        if (!kept[g] && (best < 0 || worth[g] > worth[best])) best = g;
+      kept[best] = true;
+    }
+    for (int64_t e = 0; e < E_; ++e) taken_[e] = !kept[e / n];
+  }
+
+  const TopK& op_;
+  const int64_t E_;
+  const bool by_score_;
+  float z_[TopK::kMaxExperts];  // logits, normed
+  float c_[TopK::kMaxExperts];  // what experts are compared by
+  bool taken_[TopK::kMaxExperts];
+  float top_ = 0;
+};
+
+/// Counting sort of the slots by FFN expert; `offset[g + 1]` counts, then becomes the end of g.
 void place_rows(const TopK& op) {
   const int64_t slots = op.ids.shape.count(), G = op.offsets.dim(0) - 1;
   const auto* id = op.ids.as<int32_t>();
@@ -27,10 +151,10 @@ void place_rows(const TopK& op) {
   auto* offset = op.offsets.as<int32_t>();
   std::fill_n(offset, G + 1, 0);
   for (int64_t s = 0; s < slots; ++s)
-    if (op.groups[id[s]] >= 0) ++offset[op.groups[id[s]] + 1];
+    if (op.ffn_of[id[s]] >= 0) ++offset[op.ffn_of[id[s]] + 1];
   for (int64_t g = 0; g < G; ++g) offset[g + 1] += offset[g];
   for (int64_t s = 0; s < slots; ++s)
-    row[s] = op.groups[id[s]] < 0 ? -1 : offset[op.groups[id[s]]]++;
+    row[s] = op.ffn_of[id[s]] < 0 ? -1 : offset[op.ffn_of[id[s]]]++;
   for (int64_t g = G; g > 0; --g) offset[g] = offset[g - 1];
   offset[0] = 0;
 }
@@ -38,52 +162,9 @@ void place_rows(const TopK& op) {
 }  // namespace
 
 void TopK::run_cpu(const CpuContext& cpu) const {
-  const int64_t T = logits.dim(0), E = logits.dim(1), K = ids.dim(1);
-  cpu.parallel(T, 16, [&](int64_t begin, int64_t end) {
-    float z[kMaxExperts];
-    bool taken[kMaxExperts];
-    for (int64_t t = begin; t < end; ++t) {
-      const float* row = logits.row<float>(t);
-      const float factor = norm_factor(row, E, norm_std);
-      bool defined = true;
-      for (int64_t e = 0; e < E; ++e) {
-        defined &= row[e] < INFINITY;  // and not NaN
-        z[e] = std::isnan(row[e]) ? -INFINITY : row[e] * factor;
-        taken[e] = false;
-      }
-      int32_t* chosen = ids.row<int32_t>(t);
-      float* weight = weights.row<float>(t);
-      for (int64_t k = 0; k < K; ++k) {
-        int64_t best = -1;
-        for (int64_t e = 0; e < E; ++e)
-          if (!taken[e] && (best < 0 || z[e] > z[best])) best = e;
-        taken[best] = true;
-        chosen[k] = static_cast<int32_t>(best);
-      }
-
-      const float top = z[chosen[0]];
-      const auto exp_of = [&](int64_t e) {
-        if (top == -INFINITY || top == INFINITY) return z[e] == top ? 1.f : 0.f;
-        return std::exp(z[e] - top);
-      };
-      float total = 0.f;
-      for (int64_t k = 0; k < K; ++k) {
-        const bool gives = !gives_share.empty() && gives_share[chosen[k]];
-        weight[k] = gives ? 0.f : exp_of(chosen[k]);
-        total += weight[k];
-      }
-      if (kind == TopKWeights::softmax) {
-        total = 0.f;
-        for (int64_t e = 0; e < E; ++e) total += exp_of(e);
-      } else if (total == 0.f && !gives_share.empty()) {
-        // The best gave its share away and the others' underflowed: they still share the 1.
-        int64_t heir = 0;
-        while (heir < K && gives_share[chosen[heir]]) ++heir;
-        if (heir < K) weight[heir] = total = 1.f;
-      }
-      if (!defined) std::fill_n(weight, K, NAN);
-      for (int64_t k = 0; k < K && total > 0.f; ++k) weight[k] /= total;
-    }
+  cpu.parallel(logits.dim(0), 16, [&](int64_t begin, int64_t end) {
+    Chooser chooser(*this);
+    for (int64_t t = begin; t < end; ++t) chooser.choose(t);
   });
   place_rows(*this);
 }

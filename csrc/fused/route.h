@@ -18,11 +18,12 @@ struct Route {
 
   RmsNorm norm;
   std::optional<Linear> carry;
-  Linear project;
+  Linear project;  // perhaps with a bias
   std::optional<AttentionRouter> attention;
   TopK top_k;
 
-  static constexpr int64_t kFewTokens = 8, kMostExperts = 32;
+  static constexpr int64_t kFewTokens = 8, kMostExperts = 256;
+  static constexpr int64_t kMostCarried = 32;  // experts whose logits come from below
   void run_cuda(const CudaContext&) const;
 };
 

@@ -3,10 +3,15 @@
 #include "ops/attention.h"
 #include "ops/attention_router.h"
 #include "ops/causal_pair.h"
+#include "ops/clamp.h"
 #include "ops/combine.h"
 #include "ops/embedding.h"
 #include "ops/gather_rows.h"
 #include "ops/grouped_gemm.h"
+#include "ops/head_linear.h"
+#include "ops/latent_attention.h"
+#include "ops/latent_cache.h"
+#include "ops/layer_norm.h"
 #include "ops/linear.h"
 #include "ops/permute.h"
 #include "ops/probe.h"
@@ -27,7 +32,8 @@ struct OpList {
 };
 
 /// Every op there is. The recorder, the GPU backend and lib/ops are made of this list.
-using AllOps = OpList<Attention, AttentionRouter, CausalPair, Combine, Embedding, GatherRows,
-                      GroupedGemm, Linear, Permute, Probe, RmsNorm, RopeCache, Sample, TopK>;
+using AllOps = OpList<Attention, AttentionRouter, CausalPair, Clamp, Combine, Embedding, GatherRows,
+                      GroupedGemm, HeadLinear, LatentAttention, LatentCache, LayerNorm, Linear,
+                      Permute, Probe, RmsNorm, RopeCache, Sample, TopK>;
 
 }  // namespace moe

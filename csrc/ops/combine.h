@@ -10,7 +10,7 @@ namespace moe {
 
 /// Weighted sum of what a token's experts return, back in token order, plus the residual stream.
 ///
-///   out[t] = residual[t] + sum_k weights[t, k] * y_k, with xs = scale * x[t] and
+///   out[t] = residual[t] + factor * sum_k weights[t, k] * y_k, with xs = scale * x[t] and
 ///   ffn:       y = expertOut[rows[t, k]]
 ///   zero:      y = 0
 ///   copy:      y = xs
@@ -32,6 +32,7 @@ struct Combine {
   Tensor constants;               // [C, H] f32, one for each constant expert in order
   Tensor gates;                   // [C, 2, H] f32, the gate of each constant expert
   float scale = 1;                // of x, as the experts see it
+  float factor = 1;               // of the sum of experts
   Tensor out;                     // [T, H] f32
 
   static constexpr int64_t kMaxConstants = 64;
@@ -42,7 +43,7 @@ struct Combine {
                       input("residual", &Combine::residual), value("kinds", &Combine::kinds),
                       optional("x", &Combine::x), optional("constants", &Combine::constants),
                       optional("gates", &Combine::gates), setting("scale", &Combine::scale),
-                      output("out", &Combine::out));
+                      setting("factor", &Combine::factor), output("out", &Combine::out));
   }
   void check() const {
     const Check check(kName);

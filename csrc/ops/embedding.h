@@ -4,17 +4,18 @@
 
 namespace moe {
 
-/// Rows of the embedding table: out[t, :] = table[ids[t], :].
+/// Rows of the embedding table: out[t, :] = scale * table[ids[t], :].
 struct Embedding {
   static constexpr const char* kName = "embedding";
 
   Tensor table;  // [V, H] f32 | bf16 | f16
   Tensor ids;    // [T] i32, in [0, V)
-  Tensor out;    // [T, H] f32
+  float scale = 1;
+  Tensor out;  // [T, H] f32
 
   static constexpr auto fields() {
     return std::tuple(input("table", &Embedding::table), input("ids", &Embedding::ids),
-                      output("out", &Embedding::out));
+                      setting("scale", &Embedding::scale), output("out", &Embedding::out));
   }
   void check() const {
     const Check check(kName);

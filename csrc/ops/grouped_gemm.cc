@@ -13,14 +13,8 @@ void GroupedGemm::check() const {
   if (weights.empty()) fail(Code::option, kName, ": weights must be at least one, got none");
   check.shape("offsets", offsets, {static_cast<int64_t>(weights.size()) + 1});
   check.dtype("offsets", offsets, {DType::i32});
-  for (const Weight& weight : weights) {
-    check_gemm(check, "weights", x, weight, activation, dtype);
-    if (!(weight.shape() == weights[0].shape()))
-      fail(Code::shape, kName, ": weights must all be ", weights[0].shape().text(), ", got ",
-           weight.shape().text());
-    if (weight.format != weights[0].format)
-      fail(Code::dtype, kName, ": weights must be of one format, got two");
-  }
+  for (const Weight& weight : weights) check_gemm(check, "weights", x, weight, activation, dtype);
+  check_weights(check, weights);
 }
 
 void GroupedGemm::check_gpu() const {

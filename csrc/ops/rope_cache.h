@@ -15,18 +15,18 @@ constexpr int64_t kBlockTokens = 32;
 /// The other D - r values pass unchanged. Queries are rotated in place.
 ///
 /// Cache block b holds keys [G, D, 32] (so that the scores of 32 keys are one vector operation) and
-/// values [G, 32, D]; token slot s is block s / 32, column s % 32.
+/// values [G, 32, V]; token slot s is block s / 32, column s % 32.
 struct RopeCache {
   static constexpr const char* kName = "ropeCache";
 
   Tensor q;          // [T, N * D] f32 | bf16, rotated in place; may be a column slice
   Tensor k;          // [T, G * D] dtype of q
-  Tensor v;          // [T, G * D] dtype of q
+  Tensor v;          // [T, G * V] dtype of q
   Tensor positions;  // [T] i32, below the table's rows
   Tensor slots;      // [T] i32, cache slot of each token
   Tensor table;      // [P, r] f32: r/2 cosines, then r/2 sines
   Tensor keys;       // [blocks, G, D, 32] dtype of q
-  Tensor values;     // [blocks, G, 32, D] dtype of q
+  Tensor values;     // [blocks, G, 32, V] dtype of q
 
   static constexpr int64_t kMaxHeadSize = 1024;
 
@@ -39,16 +39,19 @@ struct RopeCache {
   void check() const {
     const Check check(kName);
     check.rank("keys", keys, 4);
-    check.that(keys.dim(2) <= kMaxHeadSize, "keys", "of a head size of at most 1024", keys.dim(2));
+    check.rank("values", values, 4);
     check.activation("keys", keys);
     const int64_t G = keys.dim(1), D = keys.dim(2);
     check.shape("keys", keys, {keys.dim(0), G, D, kBlockTokens});
-    check.shape("values", values, {keys.dim(0), G, kBlockTokens, D});
+    const int64_t V = values.dim(3);
+    check.shape("values", values, {keys.dim(0), G, kBlockTokens, V});
+    for (const auto& [name, size] : {std::pair{"keys", D}, {"values", V}})
+      check.that(size >= 1 && size <= kMaxHeadSize, name, "of a head size from 1 to 1024", size);
     check.rank("q", q, 2);
     const int64_t T = q.dim(0);
     check.that(q.dim(1) % D == 0, "q", "whole heads", q.shape.text());
     check.shape("k", k, {T, G * D});
-    check.shape("v", v, {T, G * D});
+    check.shape("v", v, {T, G * V});
     check.shape("positions", positions, {T});
     check.shape("slots", slots, {T});
     check.rank("table", table, 2);

@@ -1,11 +1,14 @@
 #include "weights/format.h"
 
 #include "weights/formats/dense.h"
+#include "weights/formats/integer.h"
 
 namespace moe {
 namespace {
 
-constexpr const Format* kFormats[] = {&kF32Format, &kBf16Format};
+constexpr const Format* kFormats[] = {&kF32Format,      &kBf16Format,     &kInt8Format,
+                                      &kInt8G128Format, &kInt4G32Format,  &kInt4G128Format,
+                                      &kInt4G32ZFormat, &kInt4G128ZFormat};
 
 }  // namespace
 

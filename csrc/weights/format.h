@@ -15,6 +15,8 @@ struct Packing {
   size_t (*panel_bytes)(int64_t k);
   /// Fills a panel from the rows of its 64 places, each of k values. The memory may hold anything.
   void (*pack_panel)(const SourceRow* rows, int64_t k, std::byte* panel);
+  /// Fills a panel with numbers of mean 0 and this deviation; null for formats of plain elements.
+  void (*random_panel)(int64_t k, float deviation, uint64_t seed, std::byte* panel) = nullptr;
 };
 
 /// What is known of a weight format without multiplying; cpu/gemm_rows.h and cuda/ do that.

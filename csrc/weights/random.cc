@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "core/device.h"
+#include "weights/format.h"
 
 namespace moe {
 
@@ -26,6 +27,23 @@ void fill_random(const CpuContext& cpu, Tensor& out, float mean, float deviation
   if (!device) return op.run_cpu(cpu);
   device->run(device->kernel(FillRandom::kName), &op);
   device->synchronize();  // kernels may read weights before they wait for the one before them
+}
+
+void fill_random(const CpuContext& cpu, const Weight& out, float mean, float deviation,
+                 uint64_t seed) {
+  const Packing& packing = packing_of(out, out.slot->device());
+  if (!packing.random_panel) {
+    Tensor elements = elements_of(out);
+    return fill_random(cpu, elements, mean, deviation, seed);
+  }
+  Check("random").that(mean == 0.f, "mean", "0 for a weight that is quantised", mean);
+  out.slot->buffer->reserve(std::max<size_t>(out.bytes(), 1));
+  const size_t bytes = packing.panel_bytes(out.K);
+  cpu.parallel(PanelGrid(out.N, out.gate_up).panels, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p)
+      packing.random_panel(out.K, deviation, splitmix64(seed, static_cast<uint64_t>(p)),
+                           out.data() + static_cast<size_t>(p) * bytes);
+  });
 }
 
 }  // namespace moe

@@ -3,6 +3,7 @@
 #include "core/context.h"
 #include "core/op.h"
 #include "core/splitmix64.h"
+#include "weights/weight.h"
 
 namespace moe {
 
@@ -28,5 +29,9 @@ struct FillRandom {
 
 /// Fills `out` with numbers of this mean and standard deviation, where it lives.
 void fill_random(const CpuContext& cpu, Tensor& out, float mean, float deviation, uint64_t seed);
+
+/// The same for a weight of any format; one that is more than elements takes mean 0 only.
+void fill_random(const CpuContext& cpu, const Weight& out, float mean, float deviation,
+                 uint64_t seed);
 
 }  // namespace moe

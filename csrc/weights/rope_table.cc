@@ -12,28 +12,28 @@ float rounded(float value) { return to_float(to_bf16(value)); }
 
 }  // namespace
 
-void rope_table(Tensor& out, double base, double position_scale, RopeRounding rounding) {
+void rope_table(Tensor& out, const RopeAngles& angles, RopeRounding rounding) {
   const Check check("rope_table");
   check.rank("out", out, 2);
   check.dtype("out", out, {DType::f32});
+  const int64_t P = out.dim(0), half = static_cast<int64_t>(angles.frequencies.size());
+  check.shape("out", out, {P, 2 * half});
   if (Device* device = out.slot->device()) {
     Tensor host = make_tensor(out.shape, out.dtype);
-    rope_table(host, base, position_scale, rounding);
+    rope_table(host, angles, rounding);
     device->upload(out.as<float>(), host.as<float>(), host.slot->bytes);
     return;
   }
-  const int64_t P = out.dim(0), r = out.dim(1), half = r / 2;
   for (int64_t j = 0; j < half; ++j) {
-    const double exponent = static_cast<double>(2 * j) / static_cast<double>(r);
-    float frequency = static_cast<float>(1.0 / std::pow(base, exponent));
+    float frequency = static_cast<float>(angles.frequencies[j]);
     if (rounding != RopeRounding::exact) frequency = rounded(frequency);
     for (int64_t p = 0; p < P; ++p) {
-      float position = static_cast<float>(static_cast<double>(p) * position_scale);
+      float position = static_cast<float>(static_cast<double>(p) * angles.position_scale);
       if (rounding == RopeRounding::bf16) position = rounded(position);
       float angle = position * frequency;
       if (rounding == RopeRounding::bf16) angle = rounded(angle);
-      float c = static_cast<float>(std::cos(static_cast<double>(angle)));
-      float s = static_cast<float>(std::sin(static_cast<double>(angle)));
+      float c = static_cast<float>(std::cos(static_cast<double>(angle)) * angles.factor);
+      float s = static_cast<float>(std::sin(static_cast<double>(angle)) * angles.factor);
       if (rounding == RopeRounding::bf16) c = rounded(c), s = rounded(s);
       out.row<float>(p)[j] = c;
       out.row<float>(p)[half + j] = s;

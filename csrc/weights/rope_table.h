@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "core/tensor.h"
 
 namespace moe {
@@ -11,7 +13,14 @@ enum class RopeRounding {
   bf16,              // frequencies, positions, angles, cosines and sines (Yuan's published code)
 };
 
-/// Fills out [P, r]: r/2 cosines, then r/2 sines, of position * position_scale * base^(-2j / r).
-void rope_table(Tensor& out, double base, double position_scale, RopeRounding rounding);
+/// What every kind of position scaling comes down to.
+struct RopeAngles {
+  std::vector<double> frequencies;  // radians a position, one a pair: r/2
+  double position_scale = 1;
+  double factor = 1;  // of cosines and sines
+};
+
+/// Fills out [P, r]: r/2 cosines, then r/2 sines, of position * position_scale * frequency.
+void rope_table(Tensor& out, const RopeAngles& angles, RopeRounding rounding);
 
 }  // namespace moe

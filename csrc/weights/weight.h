@@ -8,7 +8,16 @@ namespace moe {
 
 /// How a weight's values are stored. A format is its own files, a line here, and a line in the
 /// tables of weights/format.cc and cpu/gemm_rows.cc.
-enum class WeightFormat : uint8_t { f32, bf16 };
+enum class WeightFormat : uint8_t {
+  f32,
+  bf16,
+  int8,       // one scale an output
+  int8_g128,  // a scale for each 128 k
+  int4_g32,
+  int4_g128,
+  int4_g32z,  // with zero points
+  int4_g128z,
+};
 
 /// A matrix that a GEMM multiplies with, [N, K] packed for the device it is on. Cheap to copy.
 struct Weight {

@@ -2,8 +2,7 @@
 // What the two attention kernels share.
 
 #include "device/rows.cuh"
-#include "ops/attention.h"
-#include "ops/rope_cache.h"
+#include "fused/rope_attention.h"
 
 namespace moe {
 
@@ -13,9 +12,10 @@ struct AttentionArgs {
   const int32_t *starts, *ends, *sequences;
   Rows<const int32_t> block_table;
   float scale;
-  int T, N, G, D;
+  int T, N, G, D, V;
+  const float* sinks;  // [N], or null
   int ranges;       // a token has at most, each with a block of its own; 1: one block has them all
-  float* partial;   // [T, N, ranges, D + 2]: sums, then best score and total; unused for one
+  float* partial;   // [T, N, ranges, V + 2]: sums, then best score and total; unused for one
   bool runs_apart;  // long runs have a kernel of their own
 };
 
@@ -32,8 +32,8 @@ __device__ __forceinline__ bool in_long_run(const AttentionArgs& args, int t) {
   return length >= kLongRun;
 }
 
-/// `rope`: what rotates q and writes the cache in the same launch; null: that was done before.
-void attention_cuda(const CudaContext& cuda, const Attention& op, const RopeCache* rope);
+/// `before`: what is done with q and the cache in the same launch; null: that was done before.
+void attention_cuda(const CudaContext& cuda, const Attention& op, const RopeAttention* before);
 
 /// Long runs on matrix units, bf16; false where its copies cannot reach the rows.
 bool attention_prefill(const CudaContext& cuda, const Attention& op, const AttentionArgs& args);

@@ -3,6 +3,7 @@
 
 #include "attention_lanes.cuh"
 #include "attention_ranges.cuh"
+#include "norm/norm.cuh"
 #include "rope_cache.cuh"
 
 namespace moe {
@@ -12,30 +13,55 @@ constexpr int kWarps = 2, kThreads = 32 * kWarps;  // a warp has every second bl
 constexpr int kResident = 4;                       // blocks on a multiprocessor
 constexpr int kMostBlocks = 65535;                 // of a grid's second dimension
 
-/// A warp's blocks of one range: its sums [D], and their softmax. `base_of(block)` is where the
-/// head's keys and values of a cache block begin.
-template <class T, int C, class BaseOf>
+/// What is done with a token's q, k and v before its attention.
+template <class T>
+struct BeforeArgs {
+  RopeArgs<T> rope;
+  const float *q_norm, *k_norm;  // [D], or null
+  float q_eps, k_eps;
+  bool whole;  // see in_quads()
+};
+
+template <class T>
+BeforeArgs<T> before_args(const RopeAttention& op) {
+  BeforeArgs<T> args{};
+  args.rope = rope_args<T>(op.rope);
+  if (!op.norms) return args;
+  const auto& [q, k] = *op.norms;
+  args.rope.q = rows_of<T>(q.x);
+  args.rope.k = rows_of<const T>(k.x);
+  args.q_norm = q.weight.template as<const float>();
+  args.k_norm = k.weight.template as<const float>();
+  args.q_eps = q.eps;
+  args.k_eps = k.eps;
+  args.whole = in_quads(q.x, q.weight, k.x, k.weight);
+  return args;
+}
+
+/// A warp's blocks of one range: its sums [V], and their softmax. `row_of(block)` is the head's
+/// first row in a cache block, of 32.
+template <class T, int C, class RowOf>
 __device__ __forceinline__ Softmax attend_range(const Lanes<T>& lane, const Span& blocks,
-                                                const Span& visible, float scale,
+                                                const Span& visible, const AttentionArgs& args,
                                                 const float* query, const T* keys, const T* values,
-                                                const BaseOf& base_of, float* warp_sums) {
+                                                const RowOf& row_of, float* warp_sums) {
   constexpr int kValues = Lanes<T>::kValues;
   constexpr int kAhead = C <= 4 ? 12 : 8;  // loads at a time: what fits the registers
-  const int D = lane.D, warp = static_cast<int>(threadIdx.x / 32);
+  const int V = lane.V, warp = static_cast<int>(threadIdx.x / 32);
   Softmax softmax;
   float sums[C][kValues] = {};
   for (int block = blocks.first + warp; block <= blocks.last; block += kWarps) {
-    const int64_t base = base_of(block);
+    const int64_t row = row_of(block);
     const int count = min(kKeys, visible.last - block * kKeys + 1);
     const auto load = [&](int j, int c, Chunk<T>& chunk) {
       const int d = lane.first + 32 * kValues * c;
-      const T* from = values + base + (j + lane.row) * D + d;
-      if (lane.row >= lane.rows || j + lane.row >= count || d >= D)
+      const T* from = values + (row + j + lane.row) * V + d;
+      if (lane.row >= lane.rows || j + lane.row >= count || d >= V)
         chunk.bits = {};
       else if (lane.whole)
         chunk.load(from);
       else
-        chunk.load_some(from, D - d);
+        chunk.load_some(from, V - d);
     };
     constexpr int kRows = kAhead / C;  // loads of values at a time
     Chunk<T> chunk[kRows][C];
@@ -44,9 +70,9 @@ __device__ __forceinline__ Softmax attend_range(const Lanes<T>& lane, const Span
 #pragma unroll
       for (int c = 0; c < C; ++c) load(u * lane.rows, c, chunk[u][c]);
 
-    float score = lane.template score<kAhead>(query, keys + base);
+    float score = lane.template score<kAhead>(query, keys + row * args.D, args.D);
     const int position = block * kKeys + lane.key();
-    score = position < visible.first || position > visible.last ? -INFINITY : score * scale;
+    score = position < visible.first || position > visible.last ? -INFINITY : score * args.scale;
     const float keep = softmax.raise(warp_max(score));
     const float p = softmax.share(score);
     softmax.total += warp_sum(p);
@@ -82,27 +108,31 @@ __device__ __forceinline__ Softmax attend_range(const Lanes<T>& lane, const Span
       for (int r = 1; r < lane.rows; ++r)
         sum += __shfl_sync(~0u, sums[c][i], lane.lane + r * lane.chunks);
       const int d = lane.first + 32 * kValues * c + i;
-      if (lane.row == 0 && d < D) warp_sums[warp * D + d] = sum;
+      if (lane.row == 0 && d < V) warp_sums[warp * V + d] = sum;
     }
   return softmax;
 }
 
 /// Grid: query heads, then ranges of keys, or tokens where a block has all of a token's ranges. The
 /// block that ends the last range of a token merges them all.
-template <class T, int C, class Rope>
+template <class T, int C, class Before>
 __global__ void __launch_bounds__(kThreads, kResident)
     attend(const AttentionArgs args, Rows<const T> q, const T* keys, const T* values, Rows<T> out,
-           const Rope rope, unsigned* counters) {
-  constexpr bool kRope = !std::is_same_v<Rope, Nothing>;
-  const int D = args.D, n = static_cast<int>(blockIdx.x), g = n / (args.N / args.G);
-  auto* query = reinterpret_cast<float*>(shared_memory());  // [D]
-  float* warp_sums = query + D;                             // [warps, D]
-  float* merged = warp_sums + kWarps * D;                   // [D]; a thread has its own columns
-  float* factors = merged + D;                              // [4, ranges]
+           const Before before, unsigned* counters) {
+  constexpr bool kBefore = !std::is_same_v<Before, Nothing>;
+  static_assert(kWarps == 2);  // one norms the query, the other the key
+  const int D = args.D, V = args.V, n = static_cast<int>(blockIdx.x), g = n / (args.N / args.G);
+  auto* normed = reinterpret_cast<T*>(shared_memory());  // [2, D], with norms
+  auto* query = reinterpret_cast<float*>(normed);        // [D]
+  if constexpr (kBefore)
+    if (before.q_norm) query = reinterpret_cast<float*>(normed + 2 * D);
+  float* warp_sums = query + D;            // [warps, V]
+  float* merged = warp_sums + kWarps * V;  // [V]; a thread has its own columns
+  float* factors = merged + V;             // [4, ranges]
   auto* softmaxes = reinterpret_cast<Softmax*>(factors + 4 * args.ranges);  // [warps]
   auto* flag = reinterpret_cast<int*>(softmaxes + kWarps);
   const int thread = static_cast<int>(threadIdx.x);
-  const Lanes<T> lane(D);
+  const Lanes<T> lane(V);
   wait_prior_grid();
   launch_dependents();
 
@@ -113,28 +143,40 @@ __global__ void __launch_bounds__(kThreads, kResident)
     if (piece.count == 0) continue;
     const Visible visible(args, t);
     const int32_t* table = args.block_table[args.sequences[t]];
-    const auto base_of = [&](int block) {
-      return (int64_t{table[block]} * args.G + g) * D * kKeys;
-    };
+    const auto row_of = [&](int block) { return (int64_t{table[block]} * args.G + g) * kKeys; };
     __syncthreads();  // whoever still reads what the piece before has left
-    for (int d = thread; d < D; d += kThreads) {
-      merged[d] = 0.f;
-      if constexpr (kRope) {
-        query[d] = to_float(rope.query(t, n, d));
-        // Every head of a group writes the same to the cache, and then sees what it wrote.
-        if (piece.last == piece.count) rope.store_key(t, g, d), rope.store_value(t, g, d);
-      } else {
-        query[d] = to_float(q[t][n * D + d]);
+    // Every head of a group writes the same to the cache, and then sees what it wrote.
+    const bool writes = kBefore && piece.last == piece.count;
+    if constexpr (kBefore) {
+      const RopeArgs<T>& rope = before.rope;
+      const T *query_head = rope.q[t] + n * D, *key_head = rope.k[t] + g * D;
+      if (before.q_norm) {
+        const bool first = thread < 32;
+        T* to = first ? normed : normed + D;
+        norm_run(first ? query_head : key_head, first ? before.q_norm : before.k_norm,
+                 first ? before.q_eps : before.k_eps, D, before.whole,
+                 [&](int h, const Quad& quad) { store_quad(to, h, D, before.whole, quad); });
+        __syncthreads();
+        query_head = normed, key_head = normed + D;
       }
+      for (int d = thread; d < D; d += kThreads) {
+        query[d] = to_float(rope.rotated(query_head, t, d));
+        if (writes) rope.store_key(key_head, t, g, d);
+      }
+      for (int d = thread; writes && d < V; d += kThreads) rope.store_value(t, g, d);
+    } else {
+      for (int d = thread; d < D; d += kThreads) query[d] = to_float(q[t][n * D + d]);
     }
+    for (int d = thread; d < V; d += kThreads) merged[d] = 0.f;
     __syncthreads();
 
     const bool apart = args.ranges > 1 && piece.count > 1;  // from other blocks
     const Partials partials(args, t, n);
-    Softmax all;
+    const Softmax start = Softmax::of_sink(args.sinks, n);
+    Softmax all = start;
     for (int range = piece.first; range < piece.last; ++range) {
-      const Softmax own = attend_range<T, C>(lane, visible.blocks(range), visible.positions,
-                                             args.scale, query, keys, values, base_of, warp_sums);
+      const Softmax own = attend_range<T, C>(lane, visible.blocks(range), visible.positions, args,
+                                             query, keys, values, row_of, warp_sums);
       if (lane.lane == 0) softmaxes[thread / 32] = own;
       __syncthreads();
       Softmax both;
@@ -145,9 +187,9 @@ __global__ void __launch_bounds__(kThreads, kResident)
         both.total = fmaf(factor[w], softmaxes[w].total, both.total);
       }
       const Factors next = all.add(both);
-      for (int d = thread; d < D; d += kThreads) {
+      for (int d = thread; d < V; d += kThreads) {
         float sum = 0.f;
-        for (int w = 0; w < kWarps; ++w) sum = fmaf(factor[w], warp_sums[w * D + d], sum);
+        for (int w = 0; w < kWarps; ++w) sum = fmaf(factor[w], warp_sums[w * V + d], sum);
         if (apart)
           partials.of(range)[d] = sum;
         else
@@ -158,11 +200,11 @@ __global__ void __launch_bounds__(kThreads, kResident)
     }
 
     if (!apart) {
-      for (int d = thread; d < D; d += kThreads)
-        out[t][n * D + d] = from_f32<T>(merged[d] / all.total);
+      for (int d = thread; d < V; d += kThreads)
+        out[t][n * V + d] = from_f32<T>(merged[d] / all.total);
     } else if (is_last(counters + t * args.N + n, static_cast<unsigned>(piece.count), flag)) {
-      partials.merge_all(piece.count, factors,
-                         [&](int d, float value) { out[t][n * D + d] = from_f32<T>(value); });
+      partials.merge_all(piece.count, start, factors,
+                         [&](int d, float value) { out[t][n * V + d] = from_f32<T>(value); });
     }
   }
 }
@@ -171,8 +213,9 @@ template <class T>
 constexpr int kMost = static_cast<int>(Attention::kMaxHeadSize) / (32 * Chunk<T>::kValues);
 
 template <class T>
-void run(const CudaContext& cuda, const Attention& op, const RopeCache* rope) {
-  const auto D = static_cast<int>(op.keys.dim(2)), N = static_cast<int>(op.q.dim(1)) / D;
+void run(const CudaContext& cuda, const Attention& op, const RopeAttention* fused) {
+  const auto D = static_cast<int>(op.keys.dim(2)), V = static_cast<int>(op.values.dim(3)),
+             N = static_cast<int>(op.q.dim(1)) / D;
   AttentionArgs args{op.starts.as<const int32_t>(),
                      op.ends.as<const int32_t>(),
                      op.sequences.as<const int32_t>(),
@@ -182,6 +225,8 @@ void run(const CudaContext& cuda, const Attention& op, const RopeCache* rope) {
                      N,
                      static_cast<int>(op.keys.dim(1)),
                      D,
+                     V,
+                     op.sinks ? op.sinks.as<const float>() : nullptr,
                      static_cast<int>(op.ranges()),
                      op.scratch.as<float>(),
                      false};
@@ -197,33 +242,35 @@ void run(const CudaContext& cuda, const Attention& op, const RopeCache* rope) {
     blocks = std::min(blocks * static_cast<unsigned>(args.ranges), std::max(blocks, enough));
   }
   const auto launch = [&](auto kernel, const auto& before) {
+    const size_t normed = fused && fused->norms ? 2 * sizeof(T) * static_cast<size_t>(D) : 0;
     const size_t shared =
-        sizeof(float) * static_cast<size_t>((2 + kWarps) * D + 4 * args.ranges + 2 * kWarps + 1);
+        normed + sizeof(float) *
+                     static_cast<size_t>(D + (1 + kWarps) * V + 4 * args.ranges + 2 * kWarps + 1);
     cuda.launch(kernel, {static_cast<unsigned>(N), blocks}, kThreads, shared, args,
                 rows_of<const T>(op.q), op.keys.as<const T>(), op.values.as<const T>(),
                 rows_of<T>(op.out), before, cuda.counters);
   };
-  const int chunks = (D + Chunk<T>::kValues - 1) / Chunk<T>::kValues;
+  const int chunks = (V + Chunk<T>::kValues - 1) / Chunk<T>::kValues;
   const auto of_width = [&](const auto& before) {
-    using Rope = std::decay_t<decltype(before)>;
+    using Before = std::decay_t<decltype(before)>;
     if (chunks <= 32)
-      launch(attend<T, 1, Rope>, before);
+      launch(attend<T, 1, Before>, before);
     else if (chunks <= 64)
-      launch(attend<T, 2, Rope>, before);
+      launch(attend<T, 2, Before>, before);
     else
-      launch(attend<T, kMost<T>, Rope>, before);
+      launch(attend<T, kMost<T>, Before>, before);
   };
-  if (rope)
-    of_width(rope_args<T>(*rope));
+  if (fused)
+    of_width(before_args<T>(*fused));
   else
     of_width(Nothing{});
 }
 
 }  // namespace
 
-void attention_cuda(const CudaContext& cuda, const Attention& op, const RopeCache* rope) {
+void attention_cuda(const CudaContext& cuda, const Attention& op, const RopeAttention* before) {
   dispatch_activation(op.keys.dtype, Attention::kName,
-                      [&](auto tag) { run<decltype(tag)>(cuda, op, rope); });
+                      [&](auto tag) { run<decltype(tag)>(cuda, op, before); });
 }
 
 void Attention::run_cuda(const CudaContext& cuda) const { attention_cuda(cuda, *this, nullptr); }

@@ -40,18 +40,18 @@ struct Chunk {
 template <class T>
 struct Lanes {
   static constexpr int kValues = Chunk<T>::kValues, kAcross = kKeys / kValues;
-  int lane, D;
+  int lane, V;            // values of a row
   int chunks, rows;       // of a value row; value rows of one load
-  int row, first, whole;  // this lane's value row of a load and its first column; D is aligned
+  int row, first, whole;  // this lane's value row of a load and its first column; V is aligned
 
-  __device__ explicit Lanes(int D)
+  __device__ explicit Lanes(int V)
       : lane(static_cast<int>(threadIdx.x % 32)),
-        D(D),
-        chunks((D + kValues - 1) / kValues),
+        V(V),
+        chunks((V + kValues - 1) / kValues),
         rows(max(32 / chunks, 1)),
         row(chunks < 32 ? lane / chunks : 0),
         first((chunks < 32 ? lane % chunks : lane) * kValues),
-        whole(D % kValues == 0) {}
+        whole(V % kValues == 0) {}
 
   /// The key that this lane ends up with in score(), and the lane that has key j.
   __device__ int key() const { return lane % kAcross * kValues + lane / kAcross; }
@@ -60,7 +60,7 @@ struct Lanes {
   /// query . key for the lane's key; keys [D, 32]. kValues rows a load, a lane has as many keys of
   /// one row; then the rows' lanes swap halves until each has one key.
   template <int kAhead>
-  __device__ float score(const float* query, const T* keys) const {
+  __device__ float score(const float* query, const T* keys, int D) const {
     float sums[kValues] = {};
     const int d = lane / kAcross;
     for (int base = 0; base < D; base += kAhead * kValues) {

@@ -11,8 +11,8 @@ namespace {
 constexpr int kWarps = 4, kThreads = 32 * kWarps, kQueries = 16 * kWarps;
 constexpr int kStages = 2;
 
-/// Shared memory for head sizes up to 16 DT. Rows of queries and values have 16 bytes more than
-/// they need, so that eight of them meet in no bank.
+/// Shared memory for head sizes up to 16 DT, of keys and of values. Rows of queries and values have
+/// 16 bytes more than they need, so that eight of them meet in no bank.
 template <int DT>
 struct Tiles {
   static constexpr int kRow = 32 * DT + 16;              // bytes of a row of queries or values
@@ -26,21 +26,21 @@ __device__ __forceinline__ int key_chunk(int d, int c) { return d * 64 + (c ^ (d
 
 template <int DT>
 __device__ __forceinline__ void load_block(const AttentionArgs& args, const bf16* keys,
-                                           const bf16* values, int64_t base, int count,
+                                           const bf16* values, int64_t row, int count,
                                            unsigned char* stage) {
-  const int D = args.D, thread = static_cast<int>(threadIdx.x);
+  const int D = args.D, V = args.V, thread = static_cast<int>(threadIdx.x);
   for (int i = thread; i < 16 * DT * 4; i += kThreads) {
     const int d = i / 4, c = i % 4;
     const bool there = d < D;
-    cp_async16(stage + key_chunk(d, c), keys + base + (there ? d * kKeys + c * 8 : 0),
+    cp_async16(stage + key_chunk(d, c), keys + row * D + (there ? d * kKeys + c * 8 : 0),
                there ? 16 : 0);
   }
   // Rows behind the last visible key are whatever the cache had before, perhaps not even finite.
   for (int i = thread; i < kKeys * 2 * DT; i += kThreads) {
     const int j = i / (2 * DT), c = i % (2 * DT);
-    const bool there = j < count && 8 * c < D;
+    const bool there = j < count && 8 * c < V;
     cp_async16(stage + Tiles<DT>::kKeyBytes + j * Tiles<DT>::kRow + c * 16,
-               values + base + (there ? j * D + 8 * c : 0), there ? 16 : 0);
+               values + row * V + (there ? j * V + 8 * c : 0), there ? 16 : 0);
   }
 }
 
@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(kThreads)
     const int begin_block = run.first_key / kKeys, end_block = run.last_key / kKeys + 1;
     const auto load = [&](int block) {
       if (block < end_block)
-        load_block<DT>(args, keys, values, (int64_t{table[block]} * args.G + head) * D * kKeys,
+        load_block<DT>(args, keys, values, (int64_t{table[block]} * args.G + head) * kKeys,
                        min(kKeys, run.last_key - block * kKeys + 1),
                        stages + (block - begin_block) % kStages * Tile::kStage);
       cp_async_commit();
@@ -113,7 +113,10 @@ __global__ void __launch_bounds__(kThreads)
       from[i] = own ? args.starts[token] : 0;
       to[i] = own ? args.ends[token] : -1;
     }
-    float best[2] = {-INFINITY, -INFINITY}, total[2] = {}, sums[2 * DT][4] = {};
+    // A sink is seen before all keys; its share is counted by one of the row's four lanes.
+    const float sink = args.sinks ? args.sinks[n] : -INFINITY,
+                share = args.sinks && t == 0 ? 1.f : 0.f;
+    float best[2] = {sink, sink}, total[2] = {share, share}, sums[2 * DT][4] = {};
     load(begin_block);
     for (int block = begin_block; block < end_block; ++block) {
       load(block + 1);
@@ -192,10 +195,10 @@ __global__ void __launch_bounds__(kThreads)
       total[i] += __shfl_xor_sync(~0u, total[i], 1);
       total[i] += __shfl_xor_sync(~0u, total[i], 2);
       if (to[i] < 0) continue;
-      bf16* row = out[first + 16 * warp + g + 8 * i] + n * D;
+      bf16* row = out[first + 16 * warp + g + 8 * i] + n * args.V;
 #pragma unroll
       for (int k = 0; k < 2 * DT; ++k)
-        if (8 * k < D)
+        if (8 * k < args.V)
           *reinterpret_cast<uint32_t*>(row + 8 * k + 2 * t) =
               narrow2(sums[k][2 * i] / total[i], sums[k][2 * i + 1] / total[i]);
     }
@@ -213,17 +216,19 @@ bool aligned(const Rows<T>& rows) {
 bool attention_prefill(const CudaContext& cuda, const Attention& op, const AttentionArgs& args) {
   const auto q = rows_of<const bf16>(op.q);
   const auto out = rows_of<bf16>(op.out);
-  if (args.D % 8 != 0 || args.D > 256 || !aligned(q) || !aligned(out)) return false;
+  const int widest = std::max(args.D, args.V);
+  if (args.D % 8 != 0 || args.V % 8 != 0 || widest > 256 || !aligned(q) || !aligned(out))
+    return false;
   const auto launch = [&](auto kernel, int bytes) {
     cuda.launch(kernel, {blocks_for(args.T, kQueries), static_cast<unsigned>(args.N)}, kThreads,
                 static_cast<size_t>(bytes), args, q, op.keys.as<const bf16>(),
                 op.values.as<const bf16>(), out);
   };
-  if (args.D <= 64)
+  if (widest <= 64)
     launch(attend_prefill<4>, Tiles<4>::kBytes);
-  else if (args.D <= 96)
+  else if (widest <= 96)
     launch(attend_prefill<6>, Tiles<6>::kBytes);
-  else if (args.D <= 128)
+  else if (widest <= 128)
     launch(attend_prefill<8>, Tiles<8>::kBytes);
   else
     launch(attend_prefill<16>, Tiles<16>::kBytes);

@@ -15,6 +15,11 @@ struct Factors {
 struct Softmax {
   float best = -INFINITY, total = 0.f;
 
+  /// Before all keys: a sink has been seen, where the head has one.
+  __device__ static __forceinline__ Softmax of_sink(const float* sinks, int n) {
+    return sinks ? Softmax{sinks[n], 1.f} : Softmax{};
+  }
+
   /// Moves to a better score and returns what sums so far are multiplied by.
   __device__ __forceinline__ float raise(float score) {
     const float top = fmaxf(best, score);
@@ -97,36 +102,37 @@ __device__ inline Piece find_piece(const AttentionArgs& args, int index) {
 /// The ranges of one token and head while they wait for each other.
 struct Partials {
   float* data;
-  int D;
+  int V;
 
   __device__ __forceinline__ Partials(const AttentionArgs& args, int t, int n)
-      : data(args.partial + (int64_t{t} * args.N + n) * args.ranges * (args.D + 2)), D(args.D) {}
+      : data(args.partial + (int64_t{t} * args.N + n) * args.ranges * (args.V + 2)), V(args.V) {}
 
-  /// A range's sums [D], then its softmax.
-  __device__ __forceinline__ float* of(int range) const { return data + int64_t{range} * (D + 2); }
+  /// A range's sums [V], then its softmax.
+  __device__ __forceinline__ float* of(int range) const { return data + int64_t{range} * (V + 2); }
   __device__ __forceinline__ void put(int range, const Softmax& softmax) const {
-    of(range)[D] = softmax.best, of(range)[D + 1] = softmax.total;
+    of(range)[V] = softmax.best, of(range)[V + 1] = softmax.total;
   }
 
-  /// Merges all ranges as one block after the other would, by all threads of a block: `put(d,
-  /// value)` for each column. `shared` has room for 4 * count.
+  /// Merges all ranges into `start` as one block after the other would, by all threads of a block:
+  /// `put(d, value)` for each column. `shared` has room for 4 * count.
   template <class Put>
-  __device__ __forceinline__ void merge_all(int count, float* shared, const Put& put) const {
+  __device__ __forceinline__ void merge_all(int count, const Softmax& start, float* shared,
+                                            const Put& put) const {
     auto* softmaxes = reinterpret_cast<Softmax*>(shared);
     auto* factors = reinterpret_cast<Factors*>(softmaxes + count);
     const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
     for (int r = thread; r < count; r += threads)
-      softmaxes[r] = {load_coherent(of(r) + D), load_coherent(of(r) + D + 1)};
+      softmaxes[r] = {load_coherent(of(r) + V), load_coherent(of(r) + V + 1)};
     __syncthreads();
     for (int r = thread; r < count; r += threads) {
-      Softmax before;
+      Softmax before = start;
       for (int i = 0; i < r; ++i) before.best = fmaxf(before.best, softmaxes[i].best);
       factors[r] = before.add(softmaxes[r]);
     }
     __syncthreads();
-    float total = 0.f;
+    float total = start.total;
     for (int r = 0; r < count; ++r) total = merge(total, factors[r], softmaxes[r].total);
-    for (int d = thread; d < D; d += threads) {
+    for (int d = thread; d < V; d += threads) {
       float sum = 0.f;
 #pragma unroll 8
       for (int r = 0; r < count; ++r) sum = merge(sum, factors[r], load_coherent(of(r) + d));

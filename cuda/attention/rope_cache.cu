@@ -5,16 +5,9 @@ namespace {
 
 constexpr int kTokens = static_cast<int>(kBlockTokens), kFewTokens = 8, kWarps = 8;
 
-/// In place: one lane has both values of a pair.
 template <class T>
 __device__ void rotate_query(const RopeArgs<T>& args, int t, int n, int thread, int threads) {
-  T* at = args.q[t] + n * args.D;
-  const int half = args.rotary / 2;
-  for (int j = thread; j < half; j += threads) {
-    const T first = args.rotated(at, t, j), second = args.rotated(at, t, j + half);
-    at[j] = first;
-    at[j + half] = second;
-  }
+  for (int j = thread; j < args.rotary / 2; j += threads) args.rotate_query(t, n, j);
 }
 
 /// Few tokens: one block for a head of a token, N query heads, then G key heads with their values.
@@ -25,10 +18,9 @@ __global__ void rope_few(const RopeArgs<T> args) {
   const int t = static_cast<int>(blockIdx.x), head = static_cast<int>(blockIdx.y);
   const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
   if (head < args.N) return rotate_query(args, t, head, thread, threads);
-  for (int j = thread; j < args.D; j += threads) {
-    args.store_key(t, head - args.N, j);
-    args.store_value(t, head - args.N, j);
-  }
+  const int g = head - args.N;
+  for (int j = thread; j < args.D; j += threads) args.store_key(args.k[t] + g * args.D, t, g, j);
+  for (int j = thread; j < args.V; j += threads) args.store_value(t, g, j);
 }
 
 /// Many tokens: one block for a head of 32 tokens. Keys lie side by side by token, so lanes have
@@ -42,10 +34,11 @@ __global__ void __launch_bounds__(32 * kWarps) rope_many(const RopeArgs<T> args,
   const int g = head - args.N;
   for (int t = first + warp; t < min(first + kTokens, tokens); t += kWarps) {
     if (g < 0) rotate_query(args, t, head, lane, 32);
-    for (int j = lane; g >= 0 && j < args.D; j += 32) args.store_value(t, g, j);
+    for (int j = lane; g >= 0 && j < args.V; j += 32) args.store_value(t, g, j);
   }
   if (g >= 0 && first + lane < tokens)
-    for (int j = warp; j < args.D; j += kWarps) args.store_key(first + lane, g, j);
+    for (int j = warp; j < args.D; j += kWarps)
+      args.store_key(args.k[first + lane] + g * args.D, first + lane, g, j);
 }
 
 }  // namespace

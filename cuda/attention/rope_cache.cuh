@@ -12,43 +12,50 @@ struct RopeArgs {
   Rows<const T> k, v;
   const int32_t *positions, *slots;
   Rows<const float> table;
-  int rotary, N, G, D;
+  int rotary, N, G, D, V;
   T *keys, *values;
 
-  /// Value j of a head of token t as it is rotated: half-split pairs over the first `rotary`
-  /// values.
-  __device__ T rotated(const T* head, int t, int j) const {
+  /// Value j < rotary of a head of token t as it is rotated: half-split pairs.
+  template <class X>
+  __device__ float turned(const X* head, int t, int j) const {
     const float* cos_sin = table[positions[t]];
     const int half = rotary / 2;
-    if (j >= rotary) return head[j];
     // Without a choice of how products are contracted: two kernels give these bits.
-    const float value =
-        j < half
-            ? fmaf(-to_float(head[j + half]), cos_sin[half + j], to_float(head[j]) * cos_sin[j])
-            : fmaf(to_float(head[j - half]), cos_sin[j], to_float(head[j]) * cos_sin[j - half]);
-    return from_f32<T>(value);
+    return j < half
+               ? fmaf(-to_float(head[j + half]), cos_sin[half + j], to_float(head[j]) * cos_sin[j])
+               : fmaf(to_float(head[j - half]), cos_sin[j], to_float(head[j]) * cos_sin[j - half]);
+  }
+  __device__ T rotated(const T* head, int t, int j) const {
+    return j < rotary ? from_f32<T>(turned(head, t, j)) : head[j];
   }
 
-  __device__ T query(int t, int n, int j) const { return rotated(q[t] + n * D, t, j); }
+  /// Pair j of a query head in place: one thread has both values.
+  __device__ void rotate_query(int t, int n, int j) const {
+    T* at = q[t] + n * D;
+    const T first = rotated(at, t, j), second = rotated(at, t, j + rotary / 2);
+    at[j] = first;
+    at[j + rotary / 2] = second;
+  }
 
-  /// Where token t's cache block begins for head g, and its column there.
-  __device__ int64_t block_of(int t, int g) const {
-    return (int64_t{slots[t] / static_cast<int>(kBlockTokens)} * G + g) * D * kBlockTokens;
+  /// Head g's first row in token t's cache block, of 32, and the token's column there.
+  __device__ int64_t row_of(int t, int g) const {
+    return (int64_t{slots[t] / static_cast<int>(kBlockTokens)} * G + g) * kBlockTokens;
   }
   __device__ int column_of(int t) const { return slots[t] % static_cast<int>(kBlockTokens); }
 
-  /// Writes value j of token t's key or value head g to the cache.
-  __device__ void store_key(int t, int g, int j) const {
-    keys[block_of(t, g) + j * kBlockTokens + column_of(t)] = rotated(k[t] + g * D, t, j);
+  /// Writes value j of token t's key or value head g to the cache; `head` is the key before its
+  /// rotation.
+  __device__ void store_key(const T* head, int t, int g, int j) const {
+    keys[row_of(t, g) * D + j * kBlockTokens + column_of(t)] = rotated(head, t, j);
   }
   __device__ void store_value(int t, int g, int j) const {
-    values[block_of(t, g) + column_of(t) * D + j] = v[t][g * D + j];
+    values[(row_of(t, g) + column_of(t)) * V + j] = v[t][g * V + j];
   }
 };
 
 template <class T>
 RopeArgs<T> rope_args(const RopeCache& op) {
-  const int64_t G = op.keys.dim(1), D = op.keys.dim(2);
+  const int64_t G = op.keys.dim(1), D = op.keys.dim(2), V = op.values.dim(3);
   return {rows_of<T>(op.q),
           rows_of<const T>(op.k),
           rows_of<const T>(op.v),
@@ -59,6 +66,7 @@ RopeArgs<T> rope_args(const RopeCache& op) {
           static_cast<int>(op.q.dim(1) / D),
           static_cast<int>(G),
           static_cast<int>(D),
+          static_cast<int>(V),
           op.keys.as<T>(),
           op.values.as<T>()};
 }

@@ -16,7 +16,8 @@ constexpr int kSums = kFewWarps * kTileRows * kRows;
 /// Grid: weight tiles.
 template <class X, class W, class Before>
 __global__ void __launch_bounds__(32 * kFewWarps, 2)
-    norm_linear_few(const __grid_constant__ GemmArgs args, const __grid_constant__ NormArgs norm_of,
+    norm_linear_few(const __grid_constant__ GemmArgs args,
+                    const __grid_constant__ NormArgs<float> norm_of,
                     const __grid_constant__ Before combine, Rows<X> normed, Rows<float> exact) {
   constexpr bool kMatrix = is_bf16<X>, kCombine = !std::is_same_v<Before, Nothing>;
   static_assert(32 * kFewWarps == kNormThreads && 32 * kFewWarps == kCombineThreads);
@@ -28,7 +29,7 @@ __global__ void __launch_bounds__(32 * kFewWarps, 2)
   stream.start();
   wait_prior_grid();
   launch_dependents();
-  NormArgs norm = norm_of;
+  NormArgs<float> norm = norm_of;
   if constexpr (kCombine) {
     auto* combined = reinterpret_cast<float*>(rows + T * H);  // [T, H]; a thread reads its own only
     for (int t = 0; t < T; ++t)
@@ -77,8 +78,9 @@ void NormLinear::run_cuda(const CudaContext& cuda) const {
                                    linear.activation,
                                    linear.out,
                                    linear.deterministic});
-  const NormArgs rows{rows_of<const float>(norm.x), norm.weight.as<const float>(), norm.eps,
-                      static_cast<int>(H), in_quads(norm.x, norm.weight, norm.out, norm.exact)};
+  const NormArgs<float> rows{rows_of<const float>(norm.x), norm.weight.as<const float>(), norm.eps,
+                             static_cast<int>(H),
+                             in_quads(norm.x, norm.weight, norm.out, norm.exact)};
   dispatch_activation(norm.out.dtype, kName, [&](auto x_tag) {
     dispatch_activation(dense_dtype(linear.weight.format), kName, [&](auto weight_tag) {
       using X = decltype(x_tag);

@@ -11,13 +11,14 @@ namespace moe {
 namespace {
 
 constexpr int kMostTokens = Route::kFewTokens;
-static_assert(kMostTokens <= 8 && Route::kMostExperts <= 32);  // rows of a tile; see choose()
-static_assert(Route::kMostExperts <= kFewWarps * kStepK);      // see carried_row()
+static_assert(kMostTokens <= 8 && kMostTokens <= kFewWarps);  // rows of a tile; a warp each
+static_assert(Route::kMostCarried <= kFewWarps * kStepK);     // see carried_row()
 
 struct RouteArgs {
-  NormArgs norm;
+  NormArgs<float> norm;
   int P, steps;  // P: rows of the projection
   const void* weight;
+  const float* bias;  // or null
   Rows<float> projected;
   bool attention;
   Rows<float> logits;
@@ -50,8 +51,8 @@ __device__ float carried_row(const RouteArgs& args, int E, int n, const float* p
   return sum;
 }
 
-/// Grid: tiles of the projection.
-template <class X, class W>
+/// Grid: tiles of the projection. V: 32nds of the experts.
+template <class X, class W, int V>
 __global__ void __launch_bounds__(32 * kFewWarps, 1)
     route_few(const __grid_constant__ RouteArgs args, const __grid_constant__ TopKArgs choice,
               Rows<X> normed, unsigned* counter) {
@@ -83,7 +84,9 @@ __global__ void __launch_bounds__(32 * kFewWarps, 1)
   for (int i = static_cast<int>(threadIdx.x); i < kTileRows * T; i += 32 * kFewWarps) {
     const int r = i % kTileRows, t = i / kTileRows;
     const int n = static_cast<int>(blockIdx.x) * kTileRows + r;
-    if (n < P) args.projected[t][n] = total_of<kMostTokens>(sums, r, t);
+    if (n >= P) continue;
+    const float sum = total_of<kMostTokens>(sums, r, t);
+    args.projected[t][n] = args.bias ? sum + args.bias[n] : sum;
   }
   if (!is_last(counter, gridDim.x, flag)) return;
 
@@ -107,24 +110,25 @@ __global__ void __launch_bounds__(32 * kFewWarps, 1)
       }
     __syncwarp();
     for (int e = lane; e < E; e += 32) args.logits[t][e] = own[e];
-    choose<1>(choice, t, own);
+    choose<V>(choice, t, own);
   }
   __syncthreads();
   place(choice, reinterpret_cast<int*>(sums));
 }
 
 template <class X, class W>
-void launch(const CudaContext& cuda, const Route& op, size_t shared) {
+void launch(const CudaContext& cuda, const Route& op, const TopKArgs& choice, size_t shared) {
   const auto P = static_cast<int>(op.project.weight.N);
   const int64_t E = op.top_k.logits.dim(1);
-  const NormArgs norm{rows_of<const float>(op.norm.x), op.norm.weight.as<const float>(),
-                      op.norm.eps, static_cast<int>(op.norm.x.dim(1)),
-                      in_quads(op.norm.x, op.norm.weight, op.norm.out)};
+  const NormArgs<float> norm{rows_of<const float>(op.norm.x), op.norm.weight.as<const float>(),
+                             op.norm.eps, static_cast<int>(op.norm.x.dim(1)),
+                             in_quads(op.norm.x, op.norm.weight, op.norm.out)};
   RouteArgs args{};
   args.norm = norm;
   args.P = P;
   args.steps = static_cast<int>(FragmentGrid::steps_of(norm.H));
   args.weight = op.project.weight.data();
+  args.bias = op.project.bias ? op.project.bias.as<const float>() : nullptr;
   args.projected = rows_of<float>(op.project.out);
   args.attention = op.attention.has_value();
   args.logits = rows_of<float>(op.top_k.logits);
@@ -134,8 +138,9 @@ void launch(const CudaContext& cuda, const Route& op, size_t shared) {
     args.gate_map_steps = static_cast<int>(FragmentGrid::steps_of(E));
     args.carried = rows_of<float>(op.carry->out);
   }
-  cuda.launch(route_few<X, W>, blocks_for(P, kTileRows), 32 * kFewWarps, shared, args,
-              top_k_args(op.top_k), rows_of<X>(op.norm.out), cuda.counters);
+  cuda.launch(E <= 32 ? route_few<X, W, 1> : route_few<X, W, Route::kMostExperts / 32>,
+              blocks_for(P, kTileRows), 32 * kFewWarps, shared, args, choice,
+              rows_of<X>(op.norm.out), cuda.counters);
 }
 
 }  // namespace
@@ -145,10 +150,12 @@ void Route::run_cuda(const CudaContext& cuda) const {
   const int64_t P = project.weight.N;
   const int64_t row_bytes =
       T * std::max(H * static_cast<int64_t>(dtype_bytes(norm.out.dtype)), (P + E) * 4);
+  const TopKArgs choice = top_k_args(top_k);
+  const size_t sums = sizeof(float) * kFewWarps * kTileRows * kMostTokens;
   const size_t shared =
-      16 + sizeof(float) * kFewWarps * kTileRows * kMostTokens + static_cast<size_t>(row_bytes);
+      16 + std::max(sums + static_cast<size_t>(row_bytes), place_bytes(choice, kFewWarps));
   if (T == 0 || T > kFewTokens || E > kMostExperts || shared > cuda.shared_bytes ||
-      (carry && carry->weight.format != project.weight.format)) {
+      (carry && (E > kMostCarried || carry->weight.format != project.weight.format))) {
     norm.run_cuda(cuda);
     if (carry) carry->run_cuda(cuda);
     project.run_cuda(cuda);
@@ -157,7 +164,7 @@ void Route::run_cuda(const CudaContext& cuda) const {
   }
   dispatch_activation(norm.out.dtype, kName, [&](auto x_tag) {
     dispatch_activation(dense_dtype(project.weight.format), kName, [&](auto weight_tag) {
-      launch<decltype(x_tag), decltype(weight_tag)>(cuda, *this, shared);
+      launch<decltype(x_tag), decltype(weight_tag)>(cuda, *this, choice, shared);
     });
   });
 }

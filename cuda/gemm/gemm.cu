@@ -24,9 +24,12 @@ GemmArgs gemm_args(const GemmOp& op) {
   args.out = op.out.as<std::byte>();
   args.out_stride = op.out.row_stride;
   args.out_bf16 = op.out.dtype == DType::bf16;
-  const size_t element = dtype_bytes(op.x.dtype);
+  args.head_rows = static_cast<int>(op.head_rows);
+  args.x_step = op.x_step;
+  args.out_step = op.out_step;
+  const auto element = static_cast<int64_t>(dtype_bytes(op.x.dtype));
   args.x_aligned = reinterpret_cast<uintptr_t>(args.x) % 16 == 0 &&
-                   static_cast<size_t>(args.x_stride) * element % 16 == 0;
+                   args.x_stride * element % 16 == 0 && args.x_step * element % 16 == 0;
   const auto pieces = [](const Tensor& t) {
     return reinterpret_cast<uintptr_t>(t.as<std::byte>()) % 16 == 0 && t.row_stride % 8 == 0 &&
            t.last() % 8 == 0;
@@ -43,7 +46,7 @@ void gemm_cuda(const CudaContext& cuda, const GemmOp& op) {
   const DType weight = dense_dtype(op.weights[0].format);
   if (streams_weights(op.x.dtype, op.weights[0].format, args.rows, args.groups, op.deterministic))
     return gemm_few(cuda, args, op.x.dtype, weight);
-  if (cuda.capability / 10 == 9 && gemm_warpgroup(cuda, args)) return;
+  if (cuda.capability / 10 == 9 && !args.head_rows && gemm_warpgroup(cuda, args)) return;
   gemm_tiles(cuda, args);
 }
 

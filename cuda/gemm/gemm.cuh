@@ -16,8 +16,19 @@ struct RowRange {
 };
 
 __device__ __forceinline__ RowRange group_rows(const GemmArgs& args, int group) {
-  if (!args.offsets) return {0, args.rows};
+  if (!args.offsets) {
+    const int each = args.rows / args.groups;
+    return {group * each, (group + 1) * each};
+  }
   return {args.offsets[group], args.offsets[group + 1]};
+}
+
+/// Where row `row` of x begins, and of out, in values.
+__device__ __forceinline__ int64_t x_row(const GemmArgs& args, int64_t row) {
+  return row * args.x_stride + (args.head_rows ? row / args.head_rows * args.x_step : 0);
+}
+__device__ __forceinline__ int64_t out_row(const GemmArgs& args, int64_t row) {
+  return row * args.out_stride + (args.head_rows ? row / args.head_rows * args.out_step : 0);
 }
 
 /// Tiles of a weight that hold outputs; panels may end in others.
@@ -54,7 +65,7 @@ __device__ __forceinline__ void store_output(const GemmArgs& args, int row, int 
   if (n >= args.N) return;
   sum = activated(args, n, sum, up);
   if (args.residual) sum += args.residual[row * args.residual_stride + n];
-  const int64_t at = row * args.out_stride + n;
+  const int64_t at = out_row(args, row) + n;
   if (args.out_bf16)
     static_cast<bf16*>(args.out)[at] = narrow(sum);
   else

@@ -11,7 +11,7 @@ namespace moe {
 struct GemmOp {
   const Tensor& x;
   const Tensor& gather;    // rows of x by group: see GemmArgs; optional, for gemm_few alone
-  const int32_t* offsets;  // [groups + 1] on the device; null: one group of all rows
+  const int32_t* offsets;  // [groups + 1] on the device; null: all groups have as many rows
   const Weight* weights;   // [groups]
   int64_t groups;
   const Tensor& bias;
@@ -19,6 +19,8 @@ struct GemmOp {
   Activation activation;
   const Tensor& out;
   bool deterministic;  // gemm_few for any number of rows
+  // Of HeadLinear: rows of x and out a head, and what its rows move on by; 0: they are as they lie.
+  int64_t head_rows = 0, x_step = 0, out_step = 0;
 };
 
 void gemm_cuda(const CudaContext& cuda, const GemmOp& op);
@@ -40,6 +42,8 @@ struct GemmArgs {
   void* out;
   int64_t out_stride;
   bool out_bf16;
+  int head_rows;  // see GemmOp
+  int64_t x_step, out_step;
   bool x_aligned;    // rows of x start at 16-byte boundaries
   bool out_aligned;  // rows of out and residual too, and are of whole pieces of eight
   const void* weights[GpuLimits::kGroups];

@@ -34,13 +34,13 @@ __global__ void __launch_bounds__(32 * kFewWarps, 2)
     stream.start();
     return stream;
   };
-  // No kernel writes weights, so the only group's need not wait for the kernel before.
-  WeightStream<W> stream = args.offsets ? WeightStream<W>(nullptr, {0, 0}) : stream_of(0);
+  // No kernel writes weights, so a group that is known need not wait for the kernel before.
+  int group = static_cast<int>(blockIdx.y);
+  WeightStream<W> stream = args.offsets ? WeightStream<W>(nullptr, {0, 0}) : stream_of(group);
   wait_prior_grid();
   launch_dependents();
-  int group = 0;
   if (args.offsets) {
-    group = group_with_rows(args, static_cast<int>(blockIdx.y));
+    group = group_with_rows(args, group);
     if (group < 0) return;
     stream = stream_of(group);
   }
@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(32 * kFewWarps, 2)
     }
     const auto row_of = [&](int n) {
       const int64_t row = args.gather ? tokens[n] : begin + n;
-      return static_cast<const X*>(args.x) + row * args.x_stride;
+      return static_cast<const X*>(args.x) + x_row(args, row);
     };
     float acc[kMatrix ? NT : 8][4] = {};
     const int count = min(kRows, range.end - begin);

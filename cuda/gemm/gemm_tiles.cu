@@ -63,7 +63,7 @@ __device__ __forceinline__ void load_slab(const GemmArgs& args, const TokenTile&
   constexpr int kChunks = kSlabK / 8;
   const int row = tokens.begin + thread / kChunks, k = slab * kSlabK + thread % kChunks * 8;
   const int values = row < tokens.end ? min(max(args.K - k, 0), 8) : 0;
-  const bf16* from = static_cast<const bf16*>(args.x) + (values ? row * args.x_stride + k : 0);
+  const bf16* from = static_cast<const bf16*>(args.x) + (values ? x_row(args, row) + k : 0);
   unsigned char* to = stage + kWeightBytes + thread / kChunks * kRowBytes + thread % kChunks * 16;
   if (args.x_aligned) return cp_async16(to, from, static_cast<unsigned>(2 * values));
   for (int i = 0; i < 8; ++i) reinterpret_cast<bf16*>(to)[i] = i < values ? from[i] : bf16{};

@@ -23,7 +23,7 @@ struct CombineArgs {
   int K, H, num_constants;
   bool whole;         // see in_quads()
   bool some_scalars;  // some experts are no FFN
-  float scale;
+  float scale, factor;
   Rows<float> out;
   ExpertKinds experts;
 
@@ -47,6 +47,7 @@ CombineArgs<T> combine_args(const Combine& op) {
   args.H = static_cast<int>(op.expert_out.dim(1));
   args.whole = in_quads(op.residual, op.constants, op.gates, op.out, op.expert_out, op.x);
   args.scale = op.scale;
+  args.factor = op.factor;
   args.out = rows_of<float>(op.out);
   for (size_t e = 0; e < op.kinds.size(); ++e) {
     const ExpertKind kind = op.kinds[e];
@@ -83,7 +84,7 @@ __device__ __forceinline__ void combine_row(const CombineArgs<T>& args, int t, f
     for (int i = 0; first && i <= args.num_constants; ++i) factors[i] = 0.f;
     for (int k = 0; k < args.K; ++k) {
       const int id = args.ids[t][k];
-      const float weight = args.weights[t][k];
+      const float weight = args.factor * args.weights[t][k];
       const ExpertKind kind = args.experts.kind[id];
       if (first && kind == ExpertKind::copy) factors[0] += weight * args.scale;
       if (kind != ExpertKind::constant) continue;
@@ -106,7 +107,8 @@ __device__ __forceinline__ void combine_row(const CombineArgs<T>& args, int t, f
     for (int c = 0; c < args.num_constants; ++c)
       if (factors[1 + c] != 0.f) add(factors[1 + c], args.constants[c]);
     for (int k = 0; k < args.K; ++k)
-      if (const int row = args.rows[t][k]; row >= 0) add(args.weights[t][k], args.expert_out[row]);
+      if (const int row = args.rows[t][k]; row >= 0)
+        add(args.factor * args.weights[t][k], args.expert_out[row]);
     put(h, sum);
   });
 }

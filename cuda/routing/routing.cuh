@@ -10,14 +10,17 @@ namespace moe {
 /// TopK's fields as kernels take them. Tables come by value, so that a captured graph owns them.
 struct TopKArgs {
   Rows<const float> logits;
+  const float* choice_bias;  // or null
   int T, E, K, G;
-  bool full_softmax, some_give;
-  float norm_std;
+  RouterScore score;
+  bool renormalize, by_score, top2, some_give;
+  int groups, kept_groups;
+  float factor, jitter, norm_std;
   Rows<int32_t> ids, rows;
   Rows<float> weights;
   int32_t* offsets;
   uint8_t gives[TopK::kMaxExperts];
-  int16_t group[TopK::kMaxExperts];  // -1: none
+  int16_t ffn_of[TopK::kMaxExperts];  // -1: none
 };
 
 inline TopKArgs top_k_args(const TopK& op) {
@@ -27,15 +30,23 @@ inline TopKArgs top_k_args(const TopK& op) {
   args.E = static_cast<int>(op.logits.dim(1));
   args.K = static_cast<int>(op.ids.dim(1));
   args.G = static_cast<int>(op.offsets.dim(0)) - 1;
-  args.full_softmax = op.kind == TopKWeights::softmax;
+  args.choice_bias = op.choice_bias ? op.choice_bias.as<const float>() : nullptr;
+  args.score = op.score;
+  args.renormalize = op.kind == TopKWeights::renormalized;
+  args.by_score = op.by_score();
+  args.top2 = op.group_score == GroupScore::top2;
   args.some_give = !op.gives_share.empty();
+  args.groups = static_cast<int>(op.groups);
+  args.kept_groups = static_cast<int>(op.kept_groups);
+  args.factor = op.factor;
+  args.jitter = op.jitter;
   args.norm_std = op.norm_std;
   args.ids = rows_of<int32_t>(op.ids);
   args.rows = rows_of<int32_t>(op.rows);
   args.weights = rows_of<float>(op.weights);
   args.offsets = op.offsets.as<int32_t>();
   std::copy(op.gives_share.begin(), op.gives_share.end(), args.gives);
-  std::copy(op.groups.begin(), op.groups.end(), args.group);
+  std::copy(op.ffn_of.begin(), op.ffn_of.end(), args.ffn_of);
   return args;
 }
 
@@ -56,65 +67,131 @@ __device__ inline float share(float z, float top) {
   return expf(z - top);
 }
 
+/// The best of a warp's values, lane l having those of experts l, l + 32, ... that it calls free;
+/// the lowest id among equals. Without a free one, an id of E or above.
+struct Best {
+  float value;
+  int id;
+};
+template <int V, class Free>
+__device__ __forceinline__ Best best_of(const float (&c)[V], int E, const Free& is_free) {
+  Best best{-INFINITY, E};
+  for (int i = 0; i < V; ++i) {
+    const int e = static_cast<int>(threadIdx.x % 32) + 32 * i;
+    if (e < E && is_free(i, e) && (c[i] > best.value || best.id == E)) best = {c[i], e};
+  }
+  for (int bits = 16; bits; bits >>= 1) {
+    const float value = __shfl_xor_sync(~0u, best.value, bits);
+    const int id = __shfl_xor_sync(~0u, best.id, bits);
+    if (id < E && (best.id == E || value > best.value || (value == best.value && id < best.id)))
+      best = {value, id};
+  }
+  return best;
+}
+
+/// Flags of the lane's experts that are in groups that are not kept: bit i of expert lane + 32 i.
+template <int V>
+__device__ __forceinline__ uint32_t outside(const TopKArgs& args, const float (&c)[V]) {
+  const int E = args.E, n = E / args.groups, lane = static_cast<int>(threadIdx.x % 32);
+  float worth[1] = {-INFINITY};  // of group `lane`
+  for (int g = 0; g < args.groups; ++g) {
+    const int begin = g * n;
+    const Best first = best_of<V>(c, E, [&](int, int e) { return e >= begin && e < begin + n; });
+    float value = first.value;
+    if (args.top2)
+      value += best_of<V>(c, E, [&](int, int e) {
+                 return e >= begin && e < begin + n && e != first.id;
+               }).value;
+    if (lane == g) worth[0] = value;
+  }
+  uint32_t kept = 0;
+  for (int k = 0; k < args.kept_groups; ++k)
+    kept |= 1u << best_of<1>(worth, args.groups, [&](int, int g) { return !(kept >> g & 1); }).id;
+  uint32_t flags = 0;
+  for (int i = 0; i < V; ++i)
+    if (const int e = lane + 32 * i; e < E && !(kept >> (e / n) & 1)) flags |= 1u << i;
+  return flags;
+}
+
 /// The choice of token `t` from its logits by one warp; lane l has the logits l, l + 32, ..., V of
 /// them at most. `row` may be anywhere in memory.
 template <int V>
 __device__ void choose(const TopKArgs& args, int t, const float* row) {
   const int E = args.E, lane = static_cast<int>(threadIdx.x % 32);
-  const float factor = args.norm_std == 0.f ? 1.f : norm_factor(row, E, args.norm_std, lane);
-  int32_t* ids = args.ids[t];
-  float* weights = args.weights[t];
-  float z[V];
+  const float norm = args.norm_std == 0.f ? 1.f : norm_factor(row, E, args.norm_std, lane);
+  const auto logit = [&](int e) { return isnan(row[e]) ? -INFINITY : row[e] * norm; };
+  float c[V];  // what experts are compared by
+  float top = -INFINITY;
   bool defined = true;
   for (int i = 0; i < V; ++i) {
     const int e = lane + 32 * i;
     if (e < E) defined &= row[e] < INFINITY;  // and not NaN
-    z[i] = e < E && !isnan(row[e]) ? row[e] * factor : -INFINITY;
+    c[i] = e < E ? logit(e) : -INFINITY;
+    top = fmaxf(top, c[i]);
   }
-
-  uint32_t taken = 0;
-  float top = 0.f, total = 0.f;
-  int heir = -1;
-  for (int k = 0; k < args.K; ++k) {
-    // The best that is left; the lowest id among equals.
-    float best = -INFINITY;
-    int id = E;
+  top = warp_max(top);
+  float whole = 1.f;  // what a score is a share of
+  if (args.score == RouterScore::softmax && (args.by_score || !args.renormalize)) {
+    whole = 0.f;
+    for (int i = 0; i < V; ++i)
+      if (lane + 32 * i < E) whole += share(c[i], top);
+    whole = warp_sum(whole);
+  }
+  // Of a logit; for softmax before it is divided by the sum.
+  const auto score = [&](float z) {
+    if (args.score == RouterScore::softmax) return share(z, top);
+    if (args.score == RouterScore::sigmoid) return 1.f / (1.f + expf(-z));
+    return z == -INFINITY ? 0.f : z;
+  };
+  if (args.by_score)
     for (int i = 0; i < V; ++i) {
       const int e = lane + 32 * i;
-      if (e < E && !(taken >> i & 1) && (z[i] > best || id == E)) best = z[i], id = e;
+      if (c[i] == -INFINITY) continue;
+      c[i] = score(c[i]) / whole;
+      if (args.choice_bias) c[i] += args.choice_bias[e];
+      if (!(c[i] < INFINITY)) defined = false, c[i] = -INFINITY;
     }
-    for (int bits = 16; bits; bits >>= 1) {
-      const float other = __shfl_xor_sync(~0u, best, bits);
-      const int other_id = __shfl_xor_sync(~0u, id, bits);
-      if (other_id < E && (id == E || other > best || (other == best && other_id < id)))
-        best = other, id = other_id;
-    }
-    if (id % 32 == lane) taken |= 1u << (id / 32);
-    if (k == 0) top = best;
+  uint32_t taken = args.kept_groups < args.groups ? outside<V>(args, c) : 0;
+
+  int32_t* ids = args.ids[t];
+  float* weights = args.weights[t];
+  float total = 0.f;
+  int heir = -1;
+  for (int k = 0; k < args.K; ++k) {
+    const auto [value, id] = best_of<V>(c, E, [&](int i, int) { return !(taken >> i & 1); });
     const bool gives_away = args.some_give && args.gives[id];
     if (heir < 0 && !gives_away) heir = k;
-    const float weight = gives_away ? 0.f : share(best, top);
+    float weight = 0.f;
+    if (args.score == RouterScore::sparsemixer) {
+      float near = 0.f;
+      for (int i = 0; i < V; ++i)
+        if (lane + 32 * i < E && !(taken >> i & 1) &&
+            !((value - c[i]) / fmaxf(fabsf(c[i]), value) > 2.f * args.jitter))
+          near += share(c[i], value);
+      weight = 1.f / warp_sum(near);
+    } else if (!gives_away) {
+      weight = score(args.by_score ? logit(id) : value);
+    }
+    if (id % 32 == lane) taken |= 1u << (id / 32);
     total += weight;
     if (lane == 0) {
       ids[k] = id;
       weights[k] = weight;
     }
   }
-  if (__ballot_sync(~0u, defined) != ~0u) {
-    total = NAN;  // no softmax: the weights show it
-  } else if (args.full_softmax) {
-    total = 0.f;
-    for (int i = 0; i < V; ++i)
-      if (lane + 32 * i < E) total += share(z[i], top);
-    total = warp_sum(total);
+  if (!args.renormalize) {
+    total = whole;
+  } else if (args.score != RouterScore::softmax) {
+    total += 1e-20f;  // as DeepSeek-V3 does
   } else if (total == 0.f && args.some_give && heir >= 0) {
     // The best gave its share away and the others' underflowed: they still share the 1.
     if (lane == 0) weights[heir] = 1.f;
     total = 1.f;
   }
+  if (__ballot_sync(~0u, defined) != ~0u) total = NAN;  // the weights show it
   __syncwarp();
   if (total != 0.f)
-    for (int k = lane; k < args.K; k += 32) weights[k] /= total;
+    for (int k = lane; k < args.K; k += 32) weights[k] = weights[k] / total * args.factor;
 }
 
 /// Counts of a block's warps, as many warps as they have room for.
@@ -141,7 +218,7 @@ __device__ inline void place(const TopKArgs& args, int* counts) {
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
         const int slot = s + 32 * i + lane;
-        groups[i] = slot < end ? args.group[args.ids[slot / args.K][slot % args.K]] : -1;
+        groups[i] = slot < end ? args.ffn_of[args.ids[slot / args.K][slot % args.K]] : -1;
       }
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {

@@ -35,6 +35,8 @@ Sampling (default: greedy)
       --top-k N, --top-p X, --min-p X
       --repetition-penalty X, --presence-penalty X, --frequency-penalty X
       --seed N                equal seeds give equal texts
+      --no-generation-defaults
+                              not what the model's generation_config.json says
 Output
       --logprobs N            report the N best tokens at each place (with --json)
       --routing               report the experts of every token (with --json)
@@ -56,6 +58,7 @@ const options: Options = {
   'presence-penalty': { type: 'string' },
   'frequency-penalty': { type: 'string' },
   seed: { type: 'string' },
+  'no-generation-defaults': { type: 'boolean' },
   logprobs: { type: 'string' },
   routing: { type: 'boolean' },
 }
@@ -100,7 +103,9 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   resolveSampling(asked, {}) // what can be wrong without a model is wrong before one is loaded
   resolveMaxNewTokens(asked.maxNewTokens, {})
   const json = values.json === true
-  await using model = await loadWithBar(modelDir(values), { ...loadOptions(values), signal }, json)
+  const generationDefaults = values['no-generation-defaults'] !== true
+  const loading = { ...loadOptions(values), generationDefaults, signal }
+  await using model = await loadWithBar(modelDir(values), loading, json)
   const generation = model.generate(prompt, { ...asked, signal })
   if (json) return printJson(await generation)
 

@@ -1,14 +1,15 @@
 import { openDevice } from '../device.ts'
 import { blockBytes } from '../engine/cache.ts'
-import { buildModel } from '../load.ts'
+import { buildModel, buildWithoutWeights } from '../load.ts'
 import { blockTokens } from '../ops/index.ts'
 import { countParameters } from '../parameters.ts'
-import { openCheckpoint } from '../weights/checkpoint.ts'
-import { checkpointFolder } from '../weights/mistakes.ts'
+import { openCheckpoint, openConfig } from '../weights/checkpoint.ts'
+import { checkWeights } from '../weights/formats.ts'
+import { checkpointFolder, weightFile } from '../weights/mistakes.ts'
 import { loadOptions, modelDir, modelHelp, modelOptions, parse, printJson } from './options.ts'
 import { size } from './progress.ts'
 
-export const help = `moe-native info: what a checkpoint is and what it needs; reads no weights
+export const help = `moe-native info: what a checkpoint is and what it needs; reads no weights, a config.json is enough
 
   moe-native info
   moe-native info --model DIR --json
@@ -22,14 +23,18 @@ export async function run(args: string[]): Promise<void> {
   const { values } = parse(args, modelOptions)
   if (values.help) return void process.stdout.write(`${help}\n`)
   const dir = checkpointFolder('info', modelDir(values))
-  const { device, dtype = 'auto', maxTokens: asked, ...rope } = loadOptions(values)
+  const { device, dtype = 'auto', weights: format = 'auto', ...rest } = loadOptions(values)
+  const { maxTokens: asked, ...rope } = rest
   const { info: chosen, gpu } = openDevice(device)
+  checkWeights('info', format, gpu)
   const activations = dtype === 'auto' ? (gpu ? 'bf16' : 'f32') : dtype
-  const checkpoint = openCheckpoint(dir)
-  const { graph, weights } = buildModel(checkpoint, activations, {
-    ...rope,
-    maxTokens: asked ?? 4096,
-  })
+  const said = openConfig(dir)
+  const hasWeights = said.files.some((name) => weightFile.test(name))
+  const options = { ...rope, weights: format, maxTokens: asked ?? 4096 }
+  const entries = hasWeights ? openCheckpoint(dir).entries : undefined
+  const { graph, weights } = entries
+    ? buildModel({ ...said, entries }, activations, options)
+    : buildWithoutWeights(said.config, options)
   const { config } = graph
   const parameters = countParameters(graph.layers, weights)
   const experts: Record<string, number> = {}
@@ -37,13 +42,15 @@ export async function run(args: string[]): Promise<void> {
   const cacheBytesPerToken = blockBytes(graph.layers, activations) / blockTokens
   const memory = {
     weightBytes: weights.bytes,
+    weights: weights.info,
     cacheBytesPerToken,
-    fileBytes: fileBytes(checkpoint.entries.values()),
+    fileBytes: fileBytes(entries?.values() ?? []),
   }
   if (values.json)
     return printJson({
       dir,
       architecture: config.architecture,
+      hasWeights,
       parameters,
       experts,
       topK: config.topK,
@@ -51,8 +58,9 @@ export async function run(args: string[]): Promise<void> {
       device: chosen,
       config,
     })
+  const quantized = hasWeights || !said.quantization ? '' : ' without their quantization'
   const rows: [string, string][] = [
-    ['checkpoint', dir],
+    ['checkpoint', hasWeights ? dir : `${dir} (no weights there, only what config.json says)`],
     ['architecture', config.architecture],
     [
       'parameters',
@@ -71,8 +79,12 @@ export async function run(args: string[]): Promise<void> {
     ],
     [
       'memory',
-      `${size(memory.weightBytes)} weights, ${size(cacheBytesPerToken)} cache per token (${activations})`,
+      `${size(memory.weightBytes)} weights${quantized}, ${size(cacheBytesPerToken)} cache per token (${activations})`,
     ],
+    ...weights.info.map(({ part, format, bytes }, i): [string, string] => [
+      i === 0 ? 'weights' : '',
+      `${part}, ${format}: ${size(bytes)}`,
+    ]),
     ['device', `${chosen.name} (${chosen.reason})`],
   ]
   for (const [name, value] of rows) process.stdout.write(`${name.padEnd(13)} ${value}\n`)

@@ -2,11 +2,15 @@ import { MoeError } from '../errors.ts'
 import { blockTokens } from '../ops/index.ts'
 import type { BlockPool } from './blocks.ts'
 import { maxSequences } from './chunk.ts'
-import type { Job } from './job.ts'
+import type { Job, Room } from './job.ts'
 
 export type Batch = { job: Job; numTokens: number }[]
 
+const cacheOption = 'option maxTokens of loadModel'
+
 export interface BatchLimits {
+  /** Tokens of one text that the model's positions hold for. */
+  longestText: number
   /** Most tokens of a step. */
   maxTokens: number
   /** Jobs that may wait; more are refused. */
@@ -35,6 +39,8 @@ const pending = ({ sequence }: Job): number => sequence.ids.length - sequence.ca
 export class Batches {
   readonly #pool: BlockPool
   readonly #limits: BatchLimits
+  /** The longest text that can be. */
+  readonly room: Room
   readonly #waiting: Job[] = []
   readonly #active: Job[] = []
   readonly #arrivals = new WeakMap<Job, number>()
@@ -48,11 +54,12 @@ export class Batches {
   constructor(pool: BlockPool, limits: BatchLimits) {
     this.#pool = pool
     this.#limits = limits
-  }
-
-  /** Tokens that the cache holds. */
-  get capacity(): number {
-    return this.#pool.size * blockTokens
+    const tokens = pool.size * blockTokens
+    const { longestText } = limits
+    this.room =
+      tokens <= longestText
+        ? { tokens, setBy: cacheOption }
+        : { tokens: longestText, setBy: 'original_max_position_embeddings of config.json' }
   }
 
   get empty(): boolean {
@@ -70,7 +77,7 @@ export class Batches {
 
   /** @throws {MoeError} ERR_MOE_CONTEXT_FULL for a job that never fits, ERR_MOE_BUSY when too many wait */
   add(job: Job): void {
-    if (job.reserveTokens > this.capacity) throw contextFull(this.capacity, job.reserveTokens)
+    if (job.reserveTokens > this.room.tokens) throw contextFull(this.room, job.reserveTokens)
     const most = this.#limits.maxWaiting + maxSequences
     const all = this.#waiting.length + this.#active.length
     if (all >= most)
@@ -151,7 +158,7 @@ export class Batches {
         sequence.unadopt(hits)
         if (!alone) return // one of those will free its blocks
         this.#waiting.shift()
-        job.onError(contextFull(free * blockTokens, wanted * blockTokens))
+        job.onError(contextFull(this.#freeRoom(), wanted * blockTokens))
         continue
       }
       this.#waiting.shift()
@@ -166,7 +173,7 @@ export class Batches {
     const order = [...this.#active].sort((a, b) => this.#before(a, b))
     const batch: Batch = []
     let left = this.#limits.maxTokens
-    let history = this.capacity // blocks are shared, so texts may be longer together
+    let history = this.#pool.size * blockTokens // blocks are shared, so texts may be longer together
     const take = (job: Job, most: number): number => {
       const numTokens = this.#chunk(job, Math.min(most, left))
       const read = job.usesHistory ? job.sequence.ids.length : 0
@@ -207,6 +214,10 @@ export class Batches {
     return numTokens > over ? numTokens - over : numTokens
   }
 
+  #freeRoom(): Room {
+    return { tokens: this.#pool.free * blockTokens, setBy: cacheOption }
+  }
+
   /** Blocks for `tokens` tokens of a job, if need be those of newer ones. */
   #makeRoom(job: Job, tokens: number, batch: Batch): boolean {
     while (!job.sequence.reserve(tokens)) {
@@ -214,9 +225,8 @@ export class Batches {
       if (this.#active.length === 1) {
         // Sequences that callers keep have the rest.
         this.remove(job)
-        const { free } = this.#pool
         const wanted = job.sequence.missingBlocks(tokens)
-        job.onError(contextFull(free * blockTokens, wanted * blockTokens))
+        job.onError(contextFull(this.#freeRoom(), wanted * blockTokens))
         return false
       }
       this.#active.splice(this.#active.indexOf(newest), 1)
@@ -231,9 +241,9 @@ export class Batches {
   }
 }
 
-function contextFull(available: number, wanted: number): MoeError {
+function contextFull({ tokens, setBy }: Room, wanted: number): MoeError {
   return new MoeError(
     'ERR_MOE_CONTEXT_FULL',
-    `cache: tokens must be at most ${available} (option maxTokens of loadModel), got ${wanted}`,
+    `cache: tokens must be at most ${tokens} (${setBy}), got ${wanted}`,
   )
 }

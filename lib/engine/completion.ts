@@ -7,7 +7,7 @@ import type { LayerRouting } from './trace.ts'
 export interface GenerateOptions extends SamplingOptions {
   /** Default: what generation_config.json says, else 256. */
   maxNewTokens?: number | undefined
-  /** Strings that end the text; they are cut from it. */
+  /** Strings that end the text; they are cut from it. Default: what generation_config.json says; [] for none. */
   stop?: string | readonly string[] | undefined
   /** Ids that end the text, instead of the model's end-of-text ids; [] for none. */
   stopIds?: readonly number[] | undefined

@@ -9,6 +9,7 @@ import {
   signalOption,
 } from '../options.ts'
 import type { Tokenizer } from '../tokenizer/index.ts'
+import type { CheckpointDefaults } from './checkpoint_defaults.ts'
 import { maxLogprobs } from './chunk.ts'
 import {
   Completion,
@@ -17,13 +18,8 @@ import {
   type GenerateResult,
   type Limits,
 } from './completion.ts'
-import type { Job } from './job.ts'
-import {
-  type CheckpointDefaults,
-  resolveMaxNewTokens,
-  resolveSampling,
-  usesHistory,
-} from './sampling.ts'
+import type { Job, Room } from './job.ts'
+import { resolveMaxNewTokens, resolveSampling, usesHistory } from './sampling.ts'
 import type { Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
 import { TraceRows } from './trace.ts'
@@ -46,12 +42,12 @@ export interface GenerateRequest extends Omit<Limits, 'reserveTokens'> {
   signal: AbortSignal | undefined
 }
 
-function readStops(stop: unknown, hasTokenizer: boolean): string[] {
-  const bad = () => badOption('generate', 'stop', 'a list of non-empty strings', stop)
+function readStops(name: string, stop: unknown, hasTokenizer: boolean): string[] {
+  const bad = () => badOption('generate', name, 'a list of non-empty strings', stop)
   const one = (text: unknown) => (typeof text === 'string' && text !== '' ? text : bad())
   const stops = typeof stop === 'string' ? [one(stop)] : readList(stop, one, bad)
   if (stops.length > 0 && !hasTokenizer)
-    badOption('generate', 'stop', 'absent, since this model has no tokenizer', stop)
+    badOption('generate', name, 'absent or [], since this model has no tokenizer', stop)
   return stops
 }
 
@@ -83,10 +79,16 @@ export function resolveGenerateOptions(
   const { maxNewTokens, logprobs, stop, stopIds, routing, signal } = options
   const { priority, cacheSalt = '' } = options
   if (typeof cacheSalt !== 'string') badOption('generate', 'cacheSalt', 'a string', cacheSalt)
+  if (defaults.unsupported !== undefined)
+    throw new MoeError('ERR_MOE_UNSUPPORTED', defaults.unsupported)
+  const hasTokenizer = tokenizer !== undefined
   return {
     sampling: resolveSampling(options, defaults),
     maxNewTokens: resolveMaxNewTokens(maxNewTokens, defaults),
-    stops: readStops(stop ?? [], tokenizer !== undefined),
+    stops:
+      stop === undefined
+        ? readStops('stop (here stop_strings of the checkpoint)', defaults.stop ?? [], hasTokenizer)
+        : readStops('stop', stop, hasTokenizer),
     stopIds: readStopIds(stopIds ?? modelStopIds, vocabSize),
     top: numberOption('logprobs', logprobs ?? 0, { min: 0, max: maxLogprobs, whole: true }),
     routing: flagOption('generate', 'routing', routing),
@@ -101,13 +103,13 @@ function fitLimits(
   request: GenerateRequest,
   before: number,
   promptTokens: number,
-  capacity: number,
+  { tokens, setBy }: Room,
 ): Limits {
-  const room = Math.max(0, capacity - before)
+  const room = Math.max(0, tokens - before)
   if (promptTokens > room)
     throw new MoeError(
       'ERR_MOE_CONTEXT_FULL',
-      `generate: prompt must be at most ${room} tokens (option maxTokens of loadModel), got ${promptTokens}`,
+      `generate: prompt must be at most ${room} tokens (${setBy}), got ${promptTokens}`,
     )
   // The last new token is not processed any more, so it needs no room.
   const maxNewTokens = Math.min(request.maxNewTokens, room - promptTokens + 1)
@@ -163,7 +165,7 @@ export async function runGenerate(
     typeof prompt === 'string' ? await encode(prompt, before > 0, context, signals) : prompt
   for (const signal of signals) signal.throwIfAborted()
   return new Promise((resolve, reject) => {
-    const limits = fitLimits(request, before, ids.length, scheduler.capacity)
+    const limits = fitLimits(request, before, ids.length, scheduler.room)
     const { sampling, top, reserveTokens } = limits
     sequence.append(ids)
     const promptLength = sequence.ids.length

@@ -1,6 +1,12 @@
 import type { ChunkOutputs, ChunkResult } from './chunk.ts'
 import type { SequenceState } from './sequence_state.ts'
 
+/** Tokens that there is room for, and what sets their number. */
+export interface Room {
+  tokens: number
+  setBy: string
+}
+
 /** Work of one caller: tokens of one sequence, to be processed over one or more steps. */
 export interface Job {
   sequence: SequenceState

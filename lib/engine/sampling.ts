@@ -1,7 +1,5 @@
 import { randomInt } from 'node:crypto'
-import { MoeError } from '../errors.ts'
 import { numberOption } from '../options.ts'
-import type { Json } from '../weights/json.ts'
 
 /** How the next token is chosen. Greedy unless something here, or generation_config.json, asks otherwise. */
 export interface SamplingOptions {
@@ -35,21 +33,16 @@ export interface Sampling {
   seed: number
 }
 
-/** What a checkpoint asks for where the caller says nothing. */
-export interface CheckpointDefaults extends SamplingOptions {
-  maxNewTokens?: number | undefined
-}
-
 interface Range {
   min: number
   max?: number
   whole?: boolean
 }
-type Name = Exclude<keyof CheckpointDefaults, 'seed'>
+type Name = Exclude<keyof SamplingOptions, 'seed'> | 'maxNewTokens'
 
 const penalty = { min: -1e3, max: 1e3 }
 const share = { min: 0, max: 1 }
-const ranges: { readonly [name in Name]: Range } = {
+export const ranges: { readonly [name in Name]: Range } = {
   maxNewTokens: { min: 1, whole: true },
   temperature: { min: 0, max: 1e4 },
   topK: { min: 0, max: 0x7fffffff, whole: true },
@@ -60,37 +53,11 @@ const ranges: { readonly [name in Name]: Range } = {
   frequencyPenalty: penalty,
 }
 
-/**
- * The defaults in generation_config.json; sampling values count only with do_sample.
- *
- * @throws {MoeError} ERR_MOE_CHECKPOINT naming the key, so that no caller is blamed for it
- */
-export function checkpointDefaults(json: Json): CheckpointDefaults {
-  const read = (key: string, name: Name): number | undefined => {
-    const value = json[key] ?? undefined
-    if (value === undefined) return undefined
-    try {
-      return numberOption(key, value, { ...ranges[name], where: 'generation_config.json' })
-    } catch (cause) {
-      throw new MoeError('ERR_MOE_CHECKPOINT', (cause as Error).message, { cause })
-    }
-  }
-  const always = {
-    maxNewTokens: read('max_new_tokens', 'maxNewTokens'),
-    repetitionPenalty: read('repetition_penalty', 'repetitionPenalty'),
-  }
-  if (json.do_sample !== true) return always
-  return {
-    ...always,
-    temperature: read('temperature', 'temperature') ?? 1,
-    topK: read('top_k', 'topK'),
-    topP: read('top_p', 'topP'),
-    minP: read('min_p', 'minP'),
-  }
-}
-
 /** How many tokens to write at most. */
-export const resolveMaxNewTokens = (asked: unknown, defaults: CheckpointDefaults): number =>
+export const resolveMaxNewTokens = (
+  asked: unknown,
+  defaults: { maxNewTokens?: number | undefined },
+): number =>
   numberOption('maxNewTokens', asked ?? defaults.maxNewTokens ?? 256, ranges.maxNewTokens)
 
 /** Validates the caller's options over the checkpoint's. */

@@ -3,7 +3,7 @@ import { type CancelToken, native } from '../native.ts'
 import { type Batch, type BatchCounts, Batches, type BatchLimits } from './batches.ts'
 import type { BlockCounts, BlockPool } from './blocks.ts'
 import type { ChunkResult, ScheduledChunk } from './chunk.ts'
-import type { Job } from './job.ts'
+import type { Job, Room } from './job.ts'
 import type { SequenceState } from './sequence_state.ts'
 import type { StepRunner } from './step_runner.ts'
 
@@ -56,9 +56,9 @@ export class Scheduler {
     this.#batches = new Batches(pool, { ...limits, maxTokens: runner.maxTokens })
   }
 
-  /** Tokens that the cache holds. */
-  get capacity(): number {
-    return this.#batches.capacity
+  /** The longest text that can be. */
+  get room(): Room {
+    return this.#batches.room
   }
 
   get stats(): ModelStats {

@@ -1,6 +1,7 @@
 import type { Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
+import type { Attention } from './decoder_layer.ts'
 import type { CacheSpecs, LayerCache, Step } from './step.ts'
 
 export interface HeadShape {
@@ -25,46 +26,78 @@ export function attend(
   rule: string,
   { q, k, v }: { q: Tensor; k: Tensor; v: Tensor },
   table: Tensor,
-  headSize: number,
+  scale: number,
 ): Tensor {
   ops.ropeCache(plan, { q, k, v, positions, slots, table, keys, values })
   const where = { ...visible[rule]!, sequences, blockTable }
-  return ops.attention(plan, { q, keys, values, ...where, scale: 1 / Math.sqrt(headSize) }).out
+  return ops.attention(plan, { q, keys, values, ...where, scale }).out
+}
+
+export interface AttentionOptions extends HeadShape {
+  /** Name of the visibility rule. */
+  rule: string
+  ropeTable: Tensor
+  /** Whether the projections have biases. */
+  bias?: { qkv?: boolean; out?: boolean }
+  /** RMS norm of q and k before the rotation: over each head alone, or over all heads together. */
+  qkNorm?: { over: 'head' | 'row'; eps: number } | undefined
+  /** q, k and v are cut to [-clip, clip], behind the norms. */
+  clip?: number | undefined
+  /** Of the scores; default 1 / sqrt(headSize). */
+  scale?: number | undefined
 }
 
 /** Grouped-query attention with rotary positions: one projection for q, k and v, one back. */
-export class SelfAttention {
+export class SelfAttention implements Attention {
   readonly caches: CacheSpecs<'keys' | 'values'>
-  readonly #shape: HeadShape
-  readonly #qkv: Weight
-  readonly #out: Weight
-  readonly #ropeTable: Tensor
-  readonly #rule: string
+  readonly #options: AttentionOptions
+  readonly #qkv: { weight: Weight; bias: Tensor | undefined }
+  readonly #out: { weight: Weight; bias: Tensor | undefined }
+  readonly #norms: { q: Tensor; k: Tensor } | undefined
 
-  /** @param rule name of the visibility rule */
-  constructor(weights: Weights, prefix: string, shape: HeadShape, ropeTable: Tensor, rule: string) {
-    const { hidden: H, heads: N, keyValueHeads: G, headSize: D } = shape
-    this.caches = attentionCaches(shape)
-    this.#shape = shape
-    this.#qkv = weights.matrix([
-      rowsOf(`${prefix}.q_proj.weight`, [N * D, H]),
-      rowsOf(`${prefix}.k_proj.weight`, [G * D, H]),
-      rowsOf(`${prefix}.v_proj.weight`, [G * D, H]),
-    ])
-    this.#out = weights.matrix([rowsOf(`${prefix}.o_proj.weight`, [H, N * D])])
-    this.#ropeTable = ropeTable
-    this.#rule = rule
+  constructor(weights: Weights, prefix: string, options: AttentionOptions) {
+    const { hidden: H, heads: N, keyValueHeads: G, headSize: D, bias = {}, qkNorm } = options
+    this.caches = attentionCaches(options)
+    this.#options = options
+    const projection = (parts: [name: string, outputs: number][], K: number, biased = false) => ({
+      weight: weights.matrix(
+        parts.map(([name, n]) => rowsOf(`${prefix}.${name}.weight`, [n, K])),
+        { part: 'attention' },
+      ),
+      bias: biased
+        ? weights.joined(parts.map(([name, n]) => [`${prefix}.${name}.bias`, n] as const))
+        : undefined,
+    })
+    const kv = G * D
+    this.#qkv = projection(
+      [
+        ['q_proj', N * D],
+        ['k_proj', kv],
+        ['v_proj', kv],
+      ],
+      H,
+      bias.qkv,
+    )
+    this.#out = projection([['o_proj', H]], N * D, bias.out)
+    this.#norms = qkNorm && {
+      q: weights.vector(`${prefix}.q_norm.weight`, [qkNorm.over === 'head' ? D : N * D]),
+      k: weights.vector(`${prefix}.k_norm.weight`, [qkNorm.over === 'head' ? D : G * D]),
+    }
   }
 
   /** x [T, H], normed; residual [T, H] f32 -> residual + attention(x) [T, H] */
   forward(step: Step, x: Tensor, residual: Tensor, cache: LayerCache<'keys' | 'values'>): Tensor {
     const { plan, dtype } = step
-    const { heads: N, keyValueHeads: G, headSize: D } = this.#shape
-    const qkv = ops.linear(plan, { x, weight: this.#qkv, dtype }).out // [T, (N + 2G) * D]
-    const q = qkv.columns(0, N * D)
-    const k = qkv.columns(N * D, G * D)
+    const { heads: N, keyValueHeads: G, headSize: D, rule, ropeTable, qkNorm, clip } = this.#options
+    const { scale = 1 / Math.sqrt(D) } = this.#options
+    const qkv = ops.linear(plan, { x, ...this.#qkv, dtype }).out // [T, (N + 2G) * D]
+    const normed = (part: Tensor, weight: Tensor | undefined) =>
+      weight ? ops.rmsNorm(plan, { x: part, weight, eps: qkNorm!.eps, dtype }).out : part
+    const q = normed(qkv.columns(0, N * D), this.#norms?.q)
+    const k = normed(qkv.columns(N * D, G * D), this.#norms?.k)
     const v = qkv.columns((N + G) * D, G * D)
-    const mixed = attend(step, cache, this.#rule, { q, k, v }, this.#ropeTable, D) // [T, N * D]
-    return ops.linear(plan, { x: mixed, weight: this.#out, residual }).out
+    if (clip !== undefined) for (const x of [q, k, v]) ops.clamp(plan, { x, limit: clip })
+    const mixed = attend(step, cache, rule, { q, k, v }, ropeTable, scale) // [T, N * D]
+    return ops.linear(plan, { x: mixed, ...this.#out, residual }).out
   }
 }

@@ -1,71 +1,44 @@
 import type { Tensor } from '../native.ts'
-import * as ops from '../ops/index.ts'
 import type { Routing } from '../routers/router.ts'
-import type { Weights } from '../weights/weights.ts'
-import { SelfAttention } from './attention.ts'
-import type { MoeLayer } from './moe.ts'
-import type { CacheSpecs, ExpertInfo, Layer, LayerCache, Step } from './step.ts'
+import type { Norm } from './norm.ts'
+import type { CacheSpecs, ExpertInfo, Layer, LayerCache, LayerOutput, Step } from './step.ts'
 
-/** The layers one above the other. */
-export function runLayers(step: Step, x: Tensor, layers: Layer[]): Tensor {
-  let previous: Routing | undefined
-  for (const [l, layer] of layers.entries()) {
-    const { out, routing } = layer.forward(step, x, step.caches[l]!, previous)
-    step.trace.hiddenStates.push(out)
-    step.trace.routing.push(routing)
-    previous = routing ?? previous
-    x = out
-  }
-  return x
+export interface Attention {
+  readonly caches: CacheSpecs
+  /** x [T, H], normed; residual [T, H] f32 -> residual + attention(x) [T, H] */
+  forward(step: Step, x: Tensor, residual: Tensor, cache: LayerCache): Tensor
 }
 
-export interface DecoderShape {
-  hiddenSize: number
-  numHeads: number
-  numKeyValueHeads: number
-  headSize: number
-  rmsNormEps: number
+/** What follows attention: experts, or a dense block. */
+export interface FeedForward {
+  /** Undefined: dense. */
+  readonly info?: ExpertInfo
+  /** x [T, H], normed; residual [T, H] f32 -> residual + block(x) [T, H] */
+  forward(step: Step, x: Tensor, residual: Tensor, previous?: Routing): LayerOutput
 }
 
-/** Pre-norm decoder layer with grouped-query attention and an MoE block. */
+export interface DecoderParts {
+  inputNorm: Norm
+  attention: Attention
+  postNorm: Norm
+  feedForward: FeedForward
+}
+
+/** Pre-norm decoder layer: attention, then experts or a dense block, each added to its input. */
 export class DecoderLayer implements Layer {
-  readonly caches: CacheSpecs<'keys' | 'values'>
-  readonly experts: ExpertInfo
-  readonly #eps: number
-  readonly #inputNorm: Tensor
-  readonly #attention: SelfAttention
-  readonly #postNorm: Tensor
-  readonly #moe: MoeLayer
+  readonly caches: CacheSpecs
+  readonly experts: ExpertInfo | undefined
+  readonly #parts: DecoderParts
 
-  /** @param rule name of the attention's visibility rule */
-  constructor(
-    weights: Weights,
-    prefix: string,
-    c: DecoderShape,
-    { ropeTable, rule, moe }: { ropeTable: Tensor; rule: string; moe: MoeLayer },
-  ) {
-    const { hiddenSize: hidden, numHeads: heads, numKeyValueHeads: keyValueHeads, headSize } = c
-    this.#eps = c.rmsNormEps
-    this.#inputNorm = weights.vector(`${prefix}.input_layernorm.weight`, [hidden])
-    this.#postNorm = weights.vector(`${prefix}.post_attention_layernorm.weight`, [hidden])
-    const shape = { hidden, heads, keyValueHeads, headSize }
-    this.#attention = new SelfAttention(weights, `${prefix}.self_attn`, shape, ropeTable, rule)
-    this.caches = this.#attention.caches
-    this.#moe = moe
-    this.experts = moe.info
+  constructor(parts: DecoderParts) {
+    this.#parts = parts
+    this.caches = parts.attention.caches
+    this.experts = parts.feedForward.info
   }
 
-  forward(
-    step: Step,
-    x: Tensor,
-    cache: LayerCache<'keys' | 'values'>,
-    previous?: Routing,
-  ): { out: Tensor; routing: Routing } {
-    const { plan, dtype } = step
-    const eps = this.#eps
-    const n = ops.rmsNorm(plan, { x, weight: this.#inputNorm, eps, dtype }).out
-    const h = this.#attention.forward(step, n, x, cache) //                       [T, H]
-    const m = ops.rmsNorm(plan, { x: h, weight: this.#postNorm, eps, dtype }).out
-    return this.#moe.forward(step, m, h, previous)
+  forward(step: Step, x: Tensor, cache: LayerCache, previous?: Routing): LayerOutput {
+    const { inputNorm, attention, postNorm, feedForward } = this.#parts
+    const h = attention.forward(step, inputNorm.forward(step, x), x, cache) // [T, H]
+    return feedForward.forward(step, postNorm.forward(step, h), h, previous)
   }
 }

@@ -1,34 +1,47 @@
 import type { Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
+import type { Norm } from './norm.ts'
 import type { Step } from './step.ts'
 
 export interface VocabularyShape {
   vocabSize: number
   hiddenSize: number
   tieWordEmbeddings: boolean
-  rmsNormEps: number
+}
+
+export interface VocabularyOptions {
+  /** Whether the head has a bias. */
+  headBias?: boolean | undefined
 }
 
 /** Token embedding, final norm and output head, tied or not. */
 export class Vocabulary {
   readonly #table: Tensor
-  readonly #norm: Tensor
-  readonly #head: Weight
-  readonly #eps: number
+  readonly #norm: Norm
+  readonly #head: { weight: Weight; bias: Tensor | undefined }
 
-  constructor(weights: Weights, config: VocabularyShape) {
+  /** @param norm the final one */
+  constructor(
+    weights: Weights,
+    config: VocabularyShape,
+    norm: Norm,
+    { headBias = false }: VocabularyOptions = {},
+  ) {
     const shape = [config.vocabSize, config.hiddenSize]
     const tied = config.tieWordEmbeddings
     const table = 'model.embed_tokens.weight'
     // A tied head is the table's parameters again: counted once, as the head that every token uses.
     this.#table = weights.table(table, shape, tied ? 'dense' : 'embedding')
-    this.#norm = weights.vector('model.norm.weight', [config.hiddenSize])
-    this.#head = weights.matrix([rowsOf(tied ? table : 'lm_head.weight', shape)], {
-      share: tied ? 'none' : 'dense',
-    })
+    this.#norm = norm
+    this.#head = {
+      weight: weights.matrix([rowsOf(tied ? table : 'lm_head.weight', shape)], {
+        share: tied ? 'none' : 'dense',
+        part: 'head',
+      }),
+      bias: headBias ? weights.vector('lm_head.bias', [config.vocabSize]) : undefined,
+    }
     if (tied) weights.ignore(/^lm_head\.weight$/)
-    this.#eps = config.rmsNormEps
   }
 
   /** ids [T] -> x [T, H] */
@@ -37,10 +50,10 @@ export class Vocabulary {
   }
 
   /** x [T, H] -> logits [R, V] of the rows asked for */
-  logits({ plan, dtype, logitRows }: Step, x: Tensor): Tensor | undefined {
+  logits(step: Step, x: Tensor): Tensor | undefined {
+    const { plan, logitRows } = step
     if (!logitRows) return undefined
-    const last = ops.gatherRows(plan, { x, rows: logitRows }).out //                        [R, H]
-    const normed = ops.rmsNorm(plan, { x: last, weight: this.#norm, eps: this.#eps, dtype }).out
-    return ops.linear(plan, { x: normed, weight: this.#head }).out
+    const last = ops.gatherRows(plan, { x, rows: logitRows }).out // [R, H]
+    return ops.linear(plan, { x: this.#norm.forward(step, last), ...this.#head }).out
   }
 }

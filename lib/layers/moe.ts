@@ -1,6 +1,8 @@
 import type { Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import type { Router, Routing } from '../routers/router.ts'
+import { type Rows, rowsOf, slabOf, type Weights } from '../weights/weights.ts'
+import type { FeedForward } from './decoder_layer.ts'
 import type { ExpertInfo, Step } from './step.ts'
 
 /** The experts of one layer, in the order of their ids. */
@@ -17,17 +19,77 @@ export interface Experts {
   constants?: { constants: Tensor; gates: Tensor }
   /** Factor of the block's input as the experts see it; the router sees it unscaled. */
   inputScale?: number
+  /** Factor of what the experts add to the residual stream. */
+  outputScale?: number | undefined
+}
+
+type ExpertShape = Record<'count' | 'hidden' | 'size', number>
+type SwigluExperts = Pick<Experts, 'gateUp' | 'down' | 'activation'>
+
+/** Names of an expert's three matrices. */
+export interface ExpertNames {
+  gate: string
+  up: string
+  down: string
+}
+
+function packedExperts(
+  weights: Weights,
+  count: number,
+  rows: { gateUp(e: number): Rows[]; down(e: number): Rows[] },
+): SwigluExperts {
+  const each = Array.from({ length: count }, (_, e) => e)
+  return {
+    gateUp: each.map((e) => weights.matrix(rows.gateUp(e), { gateUp: true, share: 'expert' })),
+    down: each.map((e) => weights.matrix(rows.down(e), { share: 'expert' })),
+    activation: 'swiglu',
+  }
+}
+
+/** The weights of E SwiGLU experts in two tensors: gate rows, then up rows [E, 2I, H], and down [E, H, I]. */
+export function stackedExperts(
+  weights: Weights,
+  { gateUp, down }: Record<'gateUp' | 'down', string>,
+  { count: E, hidden: H, size: I }: ExpertShape,
+): SwigluExperts {
+  return packedExperts(weights, E, {
+    gateUp: (e) => [slabOf(gateUp, [E, 2 * I, H], e)],
+    down: (e) => [slabOf(down, [E, H, I], e)],
+  })
+}
+
+/**
+ * The weights of E SwiGLU experts, as either major version of transformers saves them: 4 has matrices for each
+ * expert, 5 has those of all experts in two tensors.
+ */
+export function swigluExperts(
+  weights: Weights,
+  prefix: string,
+  shape: ExpertShape,
+  names: ExpertNames = { gate: 'gate_proj', up: 'up_proj', down: 'down_proj' },
+): SwigluExperts {
+  const stacked = { gateUp: `${prefix}.gate_up_proj`, down: `${prefix}.down_proj` }
+  if (weights.has(stacked.gateUp)) return stackedExperts(weights, stacked, shape)
+  const { count, hidden: H, size: I } = shape
+  const one = (e: number, name: string, of: number[]) => rowsOf(`${prefix}.${e}.${name}.weight`, of)
+  return packedExperts(weights, count, {
+    gateUp: (e) => [one(e, names.gate, [I, H]), one(e, names.up, [I, H])],
+    down: (e) => [one(e, names.down, [H, I])],
+  })
 }
 
 /** Sparse feed-forward block: route, two grouped GEMMs over permuted rows, combine. */
-export class MoeLayer {
+export class MoeLayer implements FeedForward {
   readonly info: ExpertInfo
   readonly #router: Router
   readonly #experts: Experts
+  readonly #shared: FeedForward | undefined
 
-  constructor(router: Router, experts: Experts) {
+  /** @param shared experts that every token has, one block beside the routed ones */
+  constructor(router: Router, experts: Experts, shared?: FeedForward) {
     this.#router = router
     this.#experts = experts
+    this.#shared = shared
     const { kinds, topK, gateUp, down } = experts
     const sizes = [...gateUp, ...down].map(({ shape }) => shape.reduce((n, dim) => n * dim, 1))
     this.info = { kinds, topK, parameters: sizes.reduce((n, size) => n + size, 0) }
@@ -44,15 +106,17 @@ export class MoeLayer {
     previous?: Routing,
   ): { out: Tensor; routing: Routing } {
     const { plan, dtype } = step
-    const { kinds, gateUp, down, activation, constants, inputScale: scale = 1 } = this.#experts
+    const { kinds, gateUp, down, activation, constants } = this.#experts
+    const { inputScale: scale = 1, outputScale: factor } = this.#experts
     const routing = this.#router.route(plan, x, previous)
+    const sum = this.#shared?.forward(step, x, residual).out ?? residual
     const { ids, weights, offsets, rows } = routing
     const permuted = ops.permute(plan, { x, rows, scale }).out //                          [T * K, H]
     const up = { x: permuted, offsets, weights: gateUp, activation, dtype }
     const hidden = ops.groupedGemm(plan, up).out //                                        [T * K, I]
     const expertOut = ops.groupedGemm(plan, { x: hidden, offsets, weights: down, dtype }).out
     const chosen = { expertOut, rows, ids, weights, kinds }
-    const { out } = ops.combine(plan, { ...chosen, residual, x, scale, ...constants })
+    const { out } = ops.combine(plan, { ...chosen, residual: sum, x, scale, factor, ...constants })
     return { out, routing }
   }
 }

@@ -6,6 +6,8 @@ import type { Routing } from '../routers/router.ts'
 export type CacheSpec =
   /** One row a token and head; keys and values differ in how `attention` wants them to lie. */
   | { kind: 'keys' | 'values'; heads: number; size: number }
+  /** One row a token, whatever the number of heads. */
+  | { kind: 'rows'; size: number }
   /** One row a block: what the layer remembers of the block's last token. */
   | { kind: 'state'; size: number }
 
@@ -70,13 +72,15 @@ export interface LayerInfo {
   readonly experts?: ExpertInfo | undefined
 }
 
+export interface LayerOutput {
+  /** [T, H] f32 */
+  out: Tensor
+  /** Absent for a layer without a router. */
+  routing?: Routing
+}
+
 /** x [T, H] -> out [T, H] */
 export interface Layer extends LayerInfo {
   /** @param previous routing of the nearest layer below that has one, for routers that read it */
-  forward(
-    step: Step,
-    x: Tensor,
-    cache: LayerCache,
-    previous?: Routing,
-  ): { out: Tensor; routing?: Routing }
+  forward(step: Step, x: Tensor, cache: LayerCache, previous?: Routing): LayerOutput
 }

@@ -1,6 +1,7 @@
 import { MoeError, shown } from '../errors.ts'
 import type { ExpertKind } from '../ops/index.ts'
 import type { Json } from '../weights/json.ts'
+import type { RopeSpec } from '../weights/rope.ts'
 import { type ConfigKeys, checkKeys } from './config_keys.ts'
 
 /** What every architecture's config.json is turned into. */
@@ -15,7 +16,7 @@ export interface ModelConfig {
   headSize: number
   /** Values of a head that are rotated. */
   rotaryDim: number
-  ropeTheta: number
+  rope: RopeSpec
   rmsNormEps: number
   /** Inner size of one FFN expert. */
   expertSize: number
@@ -149,6 +150,11 @@ export class ConfigReader<Key extends string = string> {
 
   get(key: Key): unknown {
     return this.#json[key] ?? undefined
+  }
+
+  /** Whether the file says null, where that is not the same as nothing. */
+  isNull(key: Key): boolean {
+    return this.#json[key] === null
   }
 
   unsupported(key: Key, expected: string): never {

@@ -60,7 +60,7 @@ export const commonKeys = configKeys({
       ...['tokenizer_class', 'prefix', 'pad_token_id', 'sep_token_id', 'mask_token_id'],
       ...['unk_token_id', 'cls_token_id', 'decoder_start_token_id', 'model_max_length'],
     ],
-    'generation: read from generation_config.json or given by the caller': [
+    'generation: see checkpointDefaults': [
       ...['max_length', 'max_new_tokens', 'min_length', 'min_new_tokens', 'do_sample', 'num_beams'],
       ...['early_stopping', 'num_beam_groups', 'diversity_penalty', 'temperature', 'top_k'],
       ...['top_p', 'min_p', 'typical_p', 'repetition_penalty', 'length_penalty', 'epsilon_cutoff'],
@@ -72,8 +72,11 @@ export const commonKeys = configKeys({
   },
 })
 
-/** Refuses keys that change results and are not understood; null is as good as absent. */
-export function checkKeys(json: Json, tables: readonly ConfigKeys[], where: string): void {
+/** The first key that changes results and is not understood, and the values it may have; null is as good as absent. */
+export function unknownKey(
+  json: Json,
+  tables: readonly ConfigKeys[],
+): { key: string; expected: string } | undefined {
   const known = new Set(
     tables.flatMap(({ used, ignored = {} }) => [...used, ...Object.values(ignored).flat()]),
   )
@@ -81,19 +84,27 @@ export function checkKeys(json: Json, tables: readonly ConfigKeys[], where: stri
   for (const [key, value] of Object.entries(json)) {
     if (value === null || value === undefined || known.has(key)) continue
     const allowed = only.get(key)
-    if (allowed?.some((one) => one === value || isEmptyLike(one, value))) continue
+    if (allowed?.some((one) => one === value || areEmpty(one, value))) continue
     const expected = allowed
       ? allowed.map(shown).join(' or ') || 'null'
       : 'a key whose effect is known'
-    throw new MoeError(
-      'ERR_MOE_UNSUPPORTED',
-      `${where}: ${key} must be ${expected}, got ${shown(value)}`,
-    )
+    return { key, expected }
   }
+  return undefined
 }
 
-/** Two objects without anything in them. */
-const isEmptyLike = (one: unknown, value: unknown): boolean =>
-  [one, value].every(
-    (v) => typeof v === 'object' && v !== null && !Array.isArray(v) && Object.keys(v).length === 0,
+/** Refuses keys that change results and are not understood. */
+export function checkKeys(json: Json, tables: readonly ConfigKeys[], where: string): void {
+  const unknown = unknownKey(json, tables)
+  if (!unknown) return
+  const { key, expected } = unknown
+  throw new MoeError(
+    'ERR_MOE_UNSUPPORTED',
+    `${where}: ${key} must be ${expected}, got ${shown(json[key])}`,
   )
+}
+
+/** Two objects, or two lists, without anything in them. */
+const areEmpty = (one: unknown, value: unknown): boolean =>
+  Array.isArray(one) === Array.isArray(value) &&
+  [one, value].every((v) => typeof v === 'object' && v !== null && Object.keys(v).length === 0)

@@ -4,11 +4,20 @@ import type { Weights } from '../weights/weights.ts'
 import type { Architecture, GraphOptions } from './architecture.ts'
 import { ConfigReader, limits, type ModelConfig } from './config.ts'
 import { type ConfigKeys, commonKeys } from './config_keys.ts'
-import { Mixtral } from './mixtral.ts'
+import { deepseek, deepseekKeys, readDeepseekConfig } from './deepseek.ts'
+import { deepseekV2, deepseekV2Keys, readDeepseekV2Config } from './deepseek_v2.ts'
+import { deepseekV3, deepseekV3Keys, readDeepseekV3Config } from './deepseek_v3.ts'
+import { llamaMoe, llamaMoeKeys, readLlamaMoeConfig } from './llama_moe.ts'
+import { longcatFlash } from './longcat_flash.ts'
+import { longcatFlashKeys, readLongcatFlashConfig } from './longcat_flash_config.ts'
+import { mixtral } from './mixtral.ts'
 import { mixtralKeys, readMixtralConfig } from './mixtral_config.ts'
-import { MoePlusPlus } from './moepp.ts'
+import { moePlusPlus } from './moepp.ts'
 import { moePlusPlusKeys, readMoePlusPlusConfig } from './moepp_config.ts'
-import { Yuan } from './yuan.ts'
+import { olmoe, olmoeKeys, readOlmoeConfig } from './olmoe.ts'
+import { phiMoe, phiMoeKeys, readPhiMoeConfig } from './phimoe.ts'
+import { qwen3Moe, qwen3MoeKeys, readQwen3MoeConfig } from './qwen3_moe.ts'
+import { yuan } from './yuan.ts'
 import { readYuanConfig, yuanKeys } from './yuan_config.ts'
 
 interface Described {
@@ -27,21 +36,41 @@ function family<Key extends string, Config extends ModelConfig>(
   name: string,
   keys: ConfigKeys<Key>,
   read: (config: ConfigReader<Key>) => Config,
-  build: new (config: Config, weights: Weights, options: GraphOptions) => Architecture,
+  build: (config: Config, weights: Weights, options: GraphOptions) => Architecture,
 ): Family {
   const describe = (json: Json): Described => {
     const config = read(new ConfigReader<Key>(json, 'config.json', [commonKeys, keys]))
-    return { config, build: (weights, options) => new build(config, weights, options) }
+    return {
+      config,
+      build(weights, options) {
+        const theta = options.ropeTheta ?? config.rope.theta
+        const asked = { ...config, rope: { ...config.rope, theta } }
+        return build(asked, weights, options)
+      },
+    }
   }
   return { name, keys, describe }
 }
 
 /** Architectures by the `model_type` of config.json. */
 export const families: Readonly<Record<string, Family>> = {
-  yuan: family('YuanForCausalLM', yuanKeys, readYuanConfig, Yuan),
+  yuan: family('YuanForCausalLM', yuanKeys, readYuanConfig, yuan),
   // A generic name; but this one has keys and tensors that no other has.
-  'MoE++': family('MoeForCausalLM', moePlusPlusKeys, readMoePlusPlusConfig, MoePlusPlus),
-  mixtral: family('MixtralForCausalLM', mixtralKeys, readMixtralConfig, Mixtral),
+  'MoE++': family('MoeForCausalLM', moePlusPlusKeys, readMoePlusPlusConfig, moePlusPlus),
+  mixtral: family('MixtralForCausalLM', mixtralKeys, readMixtralConfig, mixtral),
+  qwen3_moe: family('Qwen3MoeForCausalLM', qwen3MoeKeys, readQwen3MoeConfig, qwen3Moe),
+  olmoe: family('OlmoeForCausalLM', olmoeKeys, readOlmoeConfig, olmoe),
+  deepseek_v2: family('DeepseekV2ForCausalLM', deepseekV2Keys, readDeepseekV2Config, deepseekV2),
+  deepseek_v3: family('DeepseekV3ForCausalLM', deepseekV3Keys, readDeepseekV3Config, deepseekV3),
+  longcat_flash: family(
+    'LongcatFlashForCausalLM',
+    longcatFlashKeys,
+    readLongcatFlashConfig,
+    longcatFlash,
+  ),
+  deepseek: family('DeepseekForCausalLM', deepseekKeys, readDeepseekConfig, deepseek),
+  llama_moe: family('LlamaMoEForCausalLM', llamaMoeKeys, readLlamaMoeConfig, llamaMoe),
+  phimoe: family('PhiMoEForCausalLM', phiMoeKeys, readPhiMoeConfig, phiMoe),
 }
 
 function familyOf({ model_type: type, architectures }: Json): Family {

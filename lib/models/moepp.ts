@@ -1,13 +1,10 @@
-import { DecoderLayer, runLayers } from '../layers/decoder_layer.ts'
-import { Vocabulary } from '../layers/head.ts'
+import { SelfAttention } from '../layers/attention.ts'
 import { MoeLayer } from '../layers/moe.ts'
-import type { Step } from '../layers/step.ts'
-import { causal } from '../layers/visibility.ts'
-import type { Tensor } from '../native.ts'
 import type { ExpertKind } from '../ops/index.ts'
 import { ResidualRouter } from '../routers/residual_router.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
 import type { Architecture, GraphOptions } from './architecture.ts'
+import { decoder, headShape } from './decoder.ts'
 import type { MoePlusPlusConfig } from './moepp_config.ts'
 
 function moeLayer(weights: Weights, c: MoePlusPlusConfig, prefix: string): MoeLayer {
@@ -49,27 +46,15 @@ function moeLayer(weights: Weights, c: MoePlusPlusConfig, prefix: string): MoeLa
   })
 }
 
-export class MoePlusPlus implements Architecture {
-  readonly config: MoePlusPlusConfig
-  readonly visibility = { self: causal }
-  readonly #vocabulary: Vocabulary
-  readonly layers: DecoderLayer[]
-
-  constructor(config: MoePlusPlusConfig, weights: Weights, options: GraphOptions) {
-    this.config = config
-    const { rotaryDim, positionScale } = config
-    const theta = options.ropeTheta ?? config.ropeTheta
-    const table = weights.ropeTable(options.maxTokens, rotaryDim, theta, { positionScale })
-    this.#vocabulary = new Vocabulary(weights, config)
-    this.layers = Array.from({ length: config.numLayers }, (_, l) => {
-      const prefix = `model.layers.${l}`
-      const moe = moeLayer(weights, config, `${prefix}.mlp.moe`)
-      return new DecoderLayer(weights, prefix, config, { ropeTable: table, rule: 'self', moe })
-    })
-  }
-
-  forward(step: Step): Tensor | undefined {
-    const x = runLayers(step, this.#vocabulary.embed(step), this.layers) // [T, H]
-    return this.#vocabulary.logits(step, x)
-  }
+export function moePlusPlus(
+  c: MoePlusPlusConfig,
+  weights: Weights,
+  options: GraphOptions,
+): Architecture {
+  const ropeTable = weights.ropeTable(options.maxTokens, c.rotaryDim, c.rope)
+  const attention = { ...headShape(c), rule: 'self', ropeTable }
+  return decoder(c, weights, {
+    attention: (prefix) => new SelfAttention(weights, prefix, attention),
+    feedForward: (prefix) => moeLayer(weights, c, `${prefix}.mlp.moe`),
+  })
 }

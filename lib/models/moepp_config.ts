@@ -12,8 +12,6 @@ export interface MoePlusPlusConfig extends ModelConfig {
   gating: 'standard' | 'mixtral'
   /** The experts' input is multiplied by this; the router's is not. */
   inputScale: number
-  /** Linear position scaling divides positions. */
-  positionScale: number
 }
 
 /** The published MoeConfig class. */
@@ -106,8 +104,7 @@ export function readMoePlusPlusConfig(c: ConfigReader<Key>): MoePlusPlusConfig {
     numKeyValueHeads,
     headSize,
     rotaryDim: headSize,
-    // The published `ntk` is theta times the factor, not the usual exponent.
-    ropeTheta: rope.kind === 'ntk' ? rope.theta * rope.factor : rope.theta,
+    rope,
     rmsNormEps: c.epsilon('rms_norm_eps', 1e-6),
     expertSize: c.int('intermediate_size', 11008),
     experts,
@@ -120,6 +117,5 @@ export function readMoePlusPlusConfig(c: ConfigReader<Key>): MoePlusPlusConfig {
     logitsNormStd: c.flag('moe_use_logits_norm', false) ? normStd : 0,
     gating: mixtralGating ? 'mixtral' : 'standard',
     inputScale: doubled ? topK : 1,
-    positionScale: rope.kind === 'linear' ? 1 / rope.factor : 1,
   }
 }

@@ -1,41 +1,12 @@
 import type { Json } from '../weights/json.ts'
+import type { RopeKind, RopeSpec } from '../weights/rope.ts'
 import { type ConfigReader, limits } from './config.ts'
 
 /** Keys of a configuration that say how positions are rotated, in both forms of transformers: 4 and 5. */
 export const ropeKeys = ['rope_theta', 'rope_scaling', 'rope_parameters'] as const
 export type RopeKey = (typeof ropeKeys)[number]
 
-/** How positions are rotated, complete and valid. */
-export type RopeSpec = { theta: number } & (
-  | { kind: 'default' }
-  /** Positions are divided by the factor. */
-  | { kind: 'linear'; factor: number }
-  /** theta is multiplied by the factor: MoE++'s own. */
-  | { kind: 'ntk'; factor: number }
-  /** Frequencies below `low` turns of the original context are divided, those above `high` are kept. */
-  | { kind: 'llama3'; factor: number; low: number; high: number; original: number }
-  /** arXiv:2309.00071; `attention` multiplies cosines and sines. 0 for `mscaleAllDim`: absent. */
-  | {
-      kind: 'yarn'
-      factor: number
-      fast: number
-      slow: number
-      truncate: boolean
-      original: number
-      attention: number
-      mscaleAllDim: number
-    }
-  /** arXiv:2402.13753: a divisor for each frequency, one list up to the original context and one above. */
-  | {
-      kind: 'longrope'
-      short: number[]
-      long: number[]
-      original: number
-      shortAttention: number
-      longAttention: number
-    }
-)
-export type RopeKind = RopeSpec['kind']
+export type { RopeKind, RopeSpec }
 
 export interface RopeRules {
   /** Where the file says none. */
@@ -87,6 +58,7 @@ export function readRope(c: ConfigReader<RopeKey>, rules: RopeRules): RopeSpec {
   const r = c.within<ScalingKey>(path, json, { used, only: { partial_rotary_factor: [1] } })
   const outer = c.number('rope_theta', rules.theta, 1, limits.theta)
   const theta = r.number('rope_theta', outer, 1, limits.theta)
+  if (kind === 'yarn' && theta === 1) r.invalid('rope_theta', 'above 1')
   return { theta, ...scaling(r, kind as RopeKind, rules.maxPositions) }
 }
 
@@ -137,8 +109,8 @@ function scaling(r: ConfigReader<ScalingKey>, kind: RopeKind, maxPositions: numb
       const growth = (m: number) => (f > 1 ? 0.1 * m * Math.log(f) + 1 : 1)
       return {
         ...{ kind, factor: f, original: of },
-        fast: r.number('beta_fast', 32, 0, most),
-        slow: r.number('beta_slow', 1, 0, most),
+        fast: r.number('beta_fast', 32, 0, most) || 32, // the published code takes 0 as absent
+        slow: r.number('beta_slow', 1, 0, most) || 1,
         truncate: r.flag('truncate', true),
         attention: attention(one && all ? growth(one) / growth(all) : growth(1)),
         mscaleAllDim: all!,

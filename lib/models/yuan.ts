@@ -1,10 +1,11 @@
 import { attend, attentionCaches } from '../layers/attention.ts'
-import { runLayers } from '../layers/decoder_layer.ts'
+import { Decoder } from '../layers/decoder.ts'
 import { Vocabulary } from '../layers/head.ts'
 import { LocalizedFilter } from '../layers/localized_filter.ts'
 import { MoeLayer } from '../layers/moe.ts'
+import { RmsNorm } from '../layers/norm.ts'
 import type { CacheSpecs, ExpertInfo, Layer, LayerCache, Step } from '../layers/step.ts'
-import { causal, resetAfter, type VisibilityRules } from '../layers/visibility.ts'
+import { causal, resetAfter } from '../layers/visibility.ts'
 import type { Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { AttentionRouter } from '../routers/attention_router.ts'
@@ -53,9 +54,15 @@ class YuanLayer implements Layer {
       ...attentionCaches({ keyValueHeads: c.numKeyValueHeads, headSize: c.headSize }),
       ...this.#filter.caches,
     }
-    this.#qk = weights.matrix([...regrouped(attention, c, 0), ...regrouped(attention, c, 1)])
-    this.#value = weights.matrix([rowsOf(`${attention}.v_proj.weight`, [P, H])])
-    this.#out = weights.matrix([rowsOf(`${attention}.o_proj.weight`, [H, P])])
+    this.#qk = weights.matrix([...regrouped(attention, c, 0), ...regrouped(attention, c, 1)], {
+      part: 'attention',
+    })
+    this.#value = weights.matrix([rowsOf(`${attention}.v_proj.weight`, [P, H])], {
+      part: 'attention',
+    })
+    this.#out = weights.matrix([rowsOf(`${attention}.o_proj.weight`, [H, P])], {
+      part: 'attention',
+    })
     this.#postNorm = weights.vector(`${prefix}.post_attention_layernorm.weight`, [H])
     const shape = {
       kinds: c.experts,
@@ -94,36 +101,25 @@ class YuanLayer implements Layer {
     const f = this.#filter.forward(step, n, exact, cache) //                             [T, H]
     const qk = ops.linear(plan, { x: f, weight: this.#qk, dtype }).out //                [T, 2P]
     const qkv = { q: qk.columns(0, P), k: qk.columns(P, P), v }
-    const mixed = attend(step, cache, 'self', qkv, this.#ropeTable, headSize) //         [T, P]
+    const mixed = attend(step, cache, 'self', qkv, this.#ropeTable, 1 / Math.sqrt(headSize)) //         [T, P]
     const h = ops.linear(plan, { x: mixed, weight: this.#out, residual: x }).out //      [T, H]
     const m = ops.rmsNorm(plan, { x: h, weight: this.#postNorm, eps, dtype }).out
     return this.#moe.forward(step, m, h)
   }
 }
 
-export class Yuan implements Architecture {
-  readonly config: YuanConfig
-  readonly visibility: VisibilityRules
-  readonly #vocabulary: Vocabulary
-  readonly layers: YuanLayer[]
-
-  constructor(config: YuanConfig, weights: Weights, options: GraphOptions) {
-    this.config = config
-    const { resetAfterId: id } = config
-    this.visibility = { self: id === undefined ? causal : resetAfter(id) }
-    // The published table rounds everything to bf16 and loses positions past 256; that is what the model runs with.
-    const rounding = options.ropeTable ?? 'published'
-    const theta = options.ropeTheta ?? config.ropeTheta
-    const table = weights.ropeTable(options.maxTokens, config.rotaryDim, theta, { rounding })
-    this.#vocabulary = new Vocabulary(weights, config)
-    this.layers = Array.from(
-      { length: config.numLayers },
-      (_, l) => new YuanLayer(weights, config, `model.layers.${l}`, table),
-    )
-  }
-
-  forward(step: Step): Tensor | undefined {
-    const x = runLayers(step, this.#vocabulary.embed(step), this.layers) // [T, H]
-    return this.#vocabulary.logits(step, x)
-  }
+export function yuan(c: YuanConfig, weights: Weights, options: GraphOptions): Architecture {
+  const norm = new RmsNorm(weights, 'model.norm', c.hiddenSize, c.rmsNormEps)
+  const vocabulary = new Vocabulary(weights, c, norm)
+  // The published table rounds everything to bf16 and loses positions past 256; that is what the model runs with.
+  const rounding = options.ropeTable ?? 'published'
+  const { rotaryDim, rope } = c
+  const ropeTable = weights.ropeTable(options.maxTokens, rotaryDim, rope, { rounding })
+  const layers = Array.from(
+    { length: c.numLayers },
+    (_, l) => new YuanLayer(weights, c, `model.layers.${l}`, ropeTable),
+  )
+  const { resetAfterId: id } = c
+  const visibility = { self: id === undefined ? causal : resetAfter(id) }
+  return new Decoder(c, { vocabulary, visibility, layers })
 }

@@ -104,7 +104,7 @@ export function readYuanConfig(c: ConfigReader<Key>): YuanConfig {
     numKeyValueHeads: numHeads,
     headSize,
     rotaryDim: Math.min(hiddenSize, projection) / numHeads,
-    ropeTheta: readTheta(c, maxPositions),
+    rope: { kind: 'default', theta: readTheta(c, maxPositions) },
     rmsNormEps: c.epsilon('rms_norm_eps', 1e-6),
     expertSize: m.int('ffn_hidden_size'),
     experts: Array<'ffn'>(numExperts).fill('ffn'),

@@ -7,6 +7,8 @@ export interface AttentionInputs {
   q: Tensor
   keys: Tensor
   values: Tensor
+  /** [N] f32 */
+  sinks?: Tensor | undefined
   /** [T] i32, first position that the token sees */
   starts: Tensor
   /** [T] i32, the last one: its own, where attention is causal */
@@ -19,7 +21,7 @@ export interface AttentionInputs {
 }
 
 export interface AttentionOutputs {
-  /** [T, N * D] dtype of q */
+  /** [T, N * V] dtype of q */
   out: Tensor
 }
 
@@ -28,6 +30,9 @@ export interface AttentionOutputs {
  *
  *   out[t, n] = sum_s softmax_s(q[t, n] . key[s, n / (N / G)] * scale) value[s, n / (N / G)]
  *   for starts[t] <= s <= ends[t]
+ *
+ * A sink is one more score of its head, not scaled and without a value: it takes its share of the
+ * softmax and adds nothing (gpt-oss, arXiv:2508.10925).
  *
  * Softmax in f32, online over blocks of 32 keys (Dao et al. 2022, arXiv:2205.14135); a block's
  * place depends on the position only, so a token's bits do not depend on its chunk or its

@@ -24,6 +24,8 @@ export interface CombineInputs {
   gates?: Tensor | undefined
   /** of x, as the experts see it */
   scale?: number | undefined
+  /** of the sum of experts */
+  factor?: number | undefined
 }
 
 export interface CombineOutputs {
@@ -34,7 +36,7 @@ export interface CombineOutputs {
 /**
  * Weighted sum of what a token's experts return, back in token order, plus the residual stream.
  *
- *   out[t] = residual[t] + sum_k weights[t, k] * y_k, with xs = scale * x[t] and
+ *   out[t] = residual[t] + factor * sum_k weights[t, k] * y_k, with xs = scale * x[t] and
  *   ffn:       y = expertOut[rows[t, k]]
  *   zero:      y = 0
  *   copy:      y = xs

@@ -7,6 +7,7 @@ export interface EmbeddingInputs {
   table: Tensor
   /** [T] i32, in [0, V) */
   ids: Tensor
+  scale?: number | undefined
 }
 
 export interface EmbeddingOutputs {
@@ -15,7 +16,7 @@ export interface EmbeddingOutputs {
 }
 
 /**
- * Rows of the embedding table: out[t, :] = table[ids[t], :].
+ * Rows of the embedding table: out[t, :] = scale * table[ids[t], :].
  */
 export function embedding(plan: Plan, inputs: EmbeddingInputs): EmbeddingOutputs {
   return plan.record('embedding', inputs) as EmbeddingOutputs

@@ -3,10 +3,15 @@
 import { attention } from './attention.ts'
 import { attentionRouter } from './attention_router.ts'
 import { causalPair } from './causal_pair.ts'
+import { clamp } from './clamp.ts'
 import { combine } from './combine.ts'
 import { embedding } from './embedding.ts'
 import { gatherRows } from './gather_rows.ts'
 import { groupedGemm } from './grouped_gemm.ts'
+import { headLinear } from './head_linear.ts'
+import { latentAttention } from './latent_attention.ts'
+import { latentCache } from './latent_cache.ts'
+import { layerNorm } from './layer_norm.ts'
 import { linear } from './linear.ts'
 import { permute } from './permute.ts'
 import { probe } from './probe.ts'
@@ -18,10 +23,15 @@ import { topK } from './top_k.ts'
 export * from './attention.ts'
 export * from './attention_router.ts'
 export * from './causal_pair.ts'
+export * from './clamp.ts'
 export * from './combine.ts'
 export * from './embedding.ts'
 export * from './gather_rows.ts'
 export * from './grouped_gemm.ts'
+export * from './head_linear.ts'
+export * from './latent_attention.ts'
+export * from './latent_cache.ts'
+export * from './layer_norm.ts'
 export * from './linear.ts'
 export * from './permute.ts'
 export * from './probe.ts'
@@ -35,10 +45,15 @@ export const all = {
   attention,
   attentionRouter,
   causalPair,
+  clamp,
   combine,
   embedding,
   gatherRows,
   groupedGemm,
+  headLinear,
+  latentAttention,
+  latentCache,
+  layerNorm,
   linear,
   permute,
   probe,
@@ -50,5 +65,6 @@ export const all = {
 
 export const weightFields: { readonly [op: string]: readonly string[] } = {
   groupedGemm: ['weights'],
+  headLinear: ['weights'],
   linear: ['weight'],
 }

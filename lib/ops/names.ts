@@ -18,5 +18,11 @@ export const activationNames: readonly Activation[] = ['none', 'silu', 'swiglu',
 export type ProbeKind = 'read' | 'copy' | 'empty'
 export const probeKindNames: readonly ProbeKind[] = ['read', 'copy', 'empty']
 
-export type TopKWeights = 'renormalized' | 'softmax'
-export const topKWeightsNames: readonly TopKWeights[] = ['renormalized', 'softmax']
+export type RouterScore = 'softmax' | 'sigmoid' | 'identity' | 'sparsemixer'
+export const routerScoreNames: readonly RouterScore[] = ['softmax', 'sigmoid', 'identity', 'sparsemixer']
+
+export type TopKWeights = 'renormalized' | 'scores'
+export const topKWeightsNames: readonly TopKWeights[] = ['renormalized', 'scores']
+
+export type GroupScore = 'max' | 'top2'
+export const groupScoreNames: readonly GroupScore[] = ['max', 'top2']

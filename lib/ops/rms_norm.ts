@@ -3,9 +3,9 @@
 import type { DType, Plan, Tensor } from '../native.ts'
 
 export interface RmsNormInputs {
-  /** [T, H] f32 */
+  /** [T, H] f32 | bf16, may be a column slice */
   x: Tensor
-  /** [H] f32 */
+  /** [D] f32, H a multiple of D */
   weight: Tensor
   eps: number
   /** f32 | bf16 */
@@ -25,6 +25,7 @@ export interface RmsNormOutputs {
  *
  *   out[t, h] = x[t, h] / sqrt(mean_h(x[t, h]^2) + eps) * weight[h]
  *
+ * A weight of D < H values norms each run of D values of a row by itself, as a norm of heads does.
  * Statistics and product in f32; rounded once, to `dtype`. With `keepF32` also without rounding,
  * for who reads both.
  */

@@ -7,7 +7,7 @@ export interface RopeCacheInputs {
   q: Tensor
   /** [T, G * D] dtype of q */
   k: Tensor
-  /** [T, G * D] dtype of q */
+  /** [T, G * V] dtype of q */
   v: Tensor
   /** [T] i32, below the table's rows */
   positions: Tensor
@@ -17,7 +17,7 @@ export interface RopeCacheInputs {
   table: Tensor
   /** [blocks, G, D, 32] dtype of q */
   keys: Tensor
-  /** [blocks, G, 32, D] dtype of q */
+  /** [blocks, G, 32, V] dtype of q */
   values: Tensor
 }
 
@@ -30,7 +30,7 @@ export interface RopeCacheInputs {
  * The other D - r values pass unchanged. Queries are rotated in place.
  *
  * Cache block b holds keys [G, D, 32] (so that the scores of 32 keys are one vector operation) and
- * values [G, 32, D]; token slot s is block s / 32, column s % 32.
+ * values [G, 32, V]; token slot s is block s / 32, column s % 32.
  */
 export function ropeCache(plan: Plan, inputs: RopeCacheInputs): void {
   plan.record('ropeCache', inputs)

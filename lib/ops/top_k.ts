@@ -1,16 +1,28 @@
 // Made of csrc/ops/top_k.h by scripts/generate_ops.mjs.
 
 import type { Plan, Tensor } from '../native.ts'
-import type { ExpertKind, TopKWeights } from './names.ts'
+import type { ExpertKind, RouterScore, TopKWeights, GroupScore } from './names.ts'
 
 export interface TopKInputs {
   /** [T, E] f32 */
   logits: Tensor
+  /** [E] f32, added to scores to choose by, not to weigh by */
+  choiceBias?: Tensor | undefined
   /** of the E experts */
   kinds: readonly ExpertKind[]
-  /** K, 1 to E */
+  /** K, 1 to the experts of the kept groups */
   topK: number
+  score?: RouterScore | undefined
   weights: TopKWeights
+  /** of the weights */
+  factor?: number | undefined
+  /** a divisor of E, at most 32 */
+  groups?: number | undefined
+  /** groups that a token may choose from */
+  keptGroups?: number | undefined
+  groupScore?: GroupScore | undefined
+  /** of sparsemixer */
+  jitter?: number | undefined
   /** 0: no logits norm */
   normStd?: number | undefined
   /** E flags, or empty */
@@ -22,7 +34,7 @@ export interface TopKOutputs {
   ids: Tensor
   /** [T, K] f32 */
   weights: Tensor
-  /** [G + 1] i32, rows of group g are offsets[g] to offsets[g + 1] */
+  /** [G + 1] i32, rows of FFN expert g are offsets[g] to offsets[g + 1] */
   offsets: Tensor
   /** [T, K] i32, the row of each slot; -1: no row */
   rows: Tensor
@@ -32,18 +44,30 @@ export interface TopKOutputs {
  * Fused top-k routing: the K best experts of each token, best first, their weights, and where each
  * slot's row goes when rows are grouped by expert.
  *
- * Only FFN experts have a group, counted up in their order: slots of zero, copy and constant
- * experts get row -1 and never enter the GEMM. Rows are in token order inside a group, so they are
- * the same in every run.
+ *   s = score(z)        c = s + choiceBias, -inf outside the kept groups
+ *   ids = K largest c   w = s[ids] * factor, or s[ids] / (sum of s[ids]) * factor
+ *
+ * That is Mixtral's and Qwen's router (softmax), DeepSeek-V2's (softmax, groups by `max`),
+ * DeepSeek-V3's (arXiv:2412.19437, equations 12 to 16: sigmoid, bias, groups by `top2`; its code
+ * adds 1e-20 to the sum) and LongCat-Flash's (softmax, bias). Without a bias and with groups by
+ * `max`, c is the logit, which orders experts as their scores do, without rounding.
+ *
+ * Groups are E / groups experts in a row. `sparsemixer` is PhiMoE's (arXiv:2409.12136, the
+ * published code): the best logit z_a weighs what softmax gives it among the experts i with
+ * (z_a - z_i) / max(|z_i|, z_a) <= 2 jitter; the next is chosen and weighed so among the rest.
+ *
+ * Only FFN experts have a row: slots of zero, copy and constant experts get row -1 and never enter
+ * the GEMM. Rows are in token order inside an expert, so they are the same in every run.
  *
  * Optionally the logits are first divided by their unbiased standard deviation and multiplied by
  * `normStd` (MoE++'s logits norm; published code, from Skywork-MoE). Experts marked in
  * `givesShare` (MoE++'s zero expert in standard gating) may be chosen, then weigh 0, and the
- * others share the 1. Equal logits go to the lowest expert id, and have no spread to normalise.
+ * others share the 1. Equal c go to the lowest expert id, and equal logits have no spread to
+ * normalise.
  *
  * NaN counts as minus infinity, so ids are always distinct and valid. A row with NaN or plus
- * infinity has no softmax, as in the published codes: its weights are NaN, so that it shows in the
- * logits. Minus infinity is an expert that is never chosen.
+ * infinity has no softmax, as in the published codes: its weights are NaN under any score, so that
+ * it shows in the logits. Minus infinity is an expert that is chosen last and has a score of 0.
  */
 export function topK(plan: Plan, inputs: TopKInputs): TopKOutputs {
   return plan.record('topK', inputs) as TopKOutputs

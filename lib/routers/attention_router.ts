@@ -23,8 +23,11 @@ export class AttentionRouter implements Router {
   ) {
     const names = ['query', 'key', 'value'].map((part) => `${prefix}.${part}.weight`)
     const { kinds, hidden, topK, renormalize } = shape
-    this.#qkv = weights.matrix(names.map((name) => rowsOf(name, [kinds.length, hidden])))
-    this.#choice = { kinds, topK, weights: renormalize ? 'renormalized' : 'softmax' }
+    this.#qkv = weights.matrix(
+      names.map((name) => rowsOf(name, [kinds.length, hidden])),
+      { part: 'router' },
+    )
+    this.#choice = { kinds, topK, weights: renormalize ? 'renormalized' : 'scores' }
   }
 
   route(plan: Plan, x: Tensor): Routing {

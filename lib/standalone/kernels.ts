@@ -68,12 +68,48 @@ function checkPlaces(op: OneOp, { positions, sequences, blockTable }: At, blocks
   op.indices('blockTable', blockTable, blocks)
 }
 
-/** Inputs of `ops.attention`. */
-export interface AttentionArrays extends Omit<Arrays<ops.AttentionInputs>, 'ends'> {
+interface Ends {
   /** [T] i32 */
   positions: ArrayTensor
   /** [T] i32, the last position that each token sees; default its own. */
   ends?: ArrayTensor | undefined
+}
+
+/** Inputs of `ops.attention`. */
+export interface AttentionArrays extends Omit<Arrays<ops.AttentionInputs>, 'ends'>, Ends {}
+
+/** Inputs of `ops.latentAttention`. */
+export interface LatentAttentionArrays
+  extends Omit<Arrays<ops.LatentAttentionInputs>, 'ends'>,
+    Ends {}
+
+type Places = Record<'q' | 'starts' | 'ends' | 'sequences' | 'blockTable', Tensor>
+
+/** Attention over a cache whose blocks `cacheOf` knows. */
+function attentionAlone<Inputs extends Places, Outputs>(
+  record: (plan: Plan, inputs: Inputs) => Outputs,
+  cacheOf: (inputs: Arrays<Inputs>) => ArrayTensor,
+) {
+  type Given = Omit<Arrays<Inputs>, 'ends'> & Ends
+  const named = {
+    [record.name](plan: Plan, { positions, ...inputs }: Inputs & { positions?: Tensor }) {
+      const [T] = inputs.q?.shape ?? []
+      if (positions?.shape && positions.shape[0] !== T)
+        badShape(record.name, 'positions', [T ?? 0], positions.shape)
+      return record(plan, { ...inputs, ends: inputs.ends ?? positions! } as unknown as Inputs)
+    },
+  }
+  return alone<Inputs, Outputs, Given>(named[record.name]!, {
+    check(op, given) {
+      const i = given as Arrays<Places> & Ends
+      const { ends = i.positions } = i
+      checkPlaces(op, i, cacheOf(given as unknown as Arrays<Inputs>).shape[0])
+      op.indices('ends', ends, (i.blockTable.shape[1] ?? 0) * ops.blockTokens)
+      for (const [t, start] of i.starts.data.entries())
+        if (start < 0 || start > (ends.data[t] ?? -1))
+          badOption(record.name, `starts[${t}]`, 'from 0 to the last visible position', start)
+    },
+  })
 }
 
 /** Inputs of `ops.groupedGemm`. */
@@ -106,9 +142,14 @@ const plain = Object.fromEntries(
 export const kernels = {
   ...plain,
 
-  /** Rows of a table, as f32: `out[t] = table[ids[t]]`. */
+  /** Rows of a table, as f32: `out[t] = scale * table[ids[t]]`. */
   embedding: alone(ops.embedding, {
     check: (op, i) => op.indices('ids', i.ids, i.table.shape[0] ?? 0),
+  }),
+
+  /** Values into the range from -limit to limit. Returns x. */
+  clamp: alone<ops.ClampInputs, Pick<ops.ClampInputs, 'x'>>(ops.clamp as never, {
+    updated: ['x'],
   }),
 
   /** Rotary positions on q and k, and keys and values into the cache. Returns q and the caches. */
@@ -124,26 +165,27 @@ export const kernels = {
   ),
 
   /** Attention over a block-table cache: token t sees positions starts[t] to ends[t] of its sequence. */
-  attention: alone<ops.AttentionInputs, ops.AttentionOutputs, AttentionArrays>(
-    function attention(
-      plan,
-      { positions, ...inputs }: ops.AttentionInputs & { positions?: Tensor },
-    ) {
-      const [T] = inputs.q?.shape ?? []
-      if (positions?.shape && positions.shape[0] !== T)
-        badShape('attention', 'positions', [T ?? 0], positions.shape)
-      return ops.attention(plan, { ...inputs, ends: inputs.ends ?? positions! })
-    },
+  attention: attentionAlone<ops.AttentionInputs, ops.AttentionOutputs>(
+    ops.attention,
+    ({ keys }) => keys,
+  ),
+
+  /** What latent attention keeps of each token, into the cache, and rotary positions on q. Returns q and the cache. */
+  latentCache: alone<ops.LatentCacheInputs, Pick<ops.LatentCacheInputs, 'q' | 'cache'>>(
+    ops.latentCache as never,
     {
       check(op, i) {
-        const { ends = i.positions } = i
-        checkPlaces(op, i, i.keys.shape[0])
-        op.indices('ends', ends, (i.blockTable.shape[1] ?? 0) * ops.blockTokens)
-        for (const [t, start] of i.starts.data.entries())
-          if (start < 0 || start > (ends.data[t] ?? -1))
-            badOption('attention', `starts[${t}]`, 'from 0 to the last visible position', start)
+        op.indices('positions', i.positions, i.table.shape[0] ?? 0)
+        op.indices('slots', i.slots, (i.cache.shape[0] ?? 0) * ops.blockTokens)
       },
+      updated: ['q', 'cache'],
     },
+  ),
+
+  /** Attention of all heads to the rows that `latentCache` keeps. */
+  latentAttention: attentionAlone<ops.LatentAttentionInputs, ops.LatentAttentionOutputs>(
+    ops.latentAttention,
+    ({ cache }) => cache,
   ),
 
   /** Each row beside the one before it of its sequence, for convolutions of two taps. Returns the state, too. */

@@ -4,12 +4,18 @@ import { MoeError, shown } from '../errors.ts'
 import { type Json, readJson } from './json.ts'
 import { type Entry, openSafetensors } from './safetensors.ts'
 
-/** A checkpoint folder in the Hugging Face layout, opened and validated, nothing read yet. */
-export interface Checkpoint {
+/** What a folder in the Hugging Face layout says of its model. */
+export interface CheckpointConfig {
   dir: string
   config: Json
-  generationConfig: Json
+  generationConfig: Json | undefined
   quantization: Json | undefined
+  /** Names of its files. */
+  files: string[]
+}
+
+/** Such a folder with its weights, opened and validated, nothing read yet. */
+export interface Checkpoint extends CheckpointConfig {
   entries: Map<string, Entry>
 }
 
@@ -90,22 +96,27 @@ function openWeights(
 }
 
 /**
- * Opens a checkpoint folder and validates every header in it.
+ * Reads what a folder says of its model, which needs no weights.
  *
- * @throws {MoeError} ERR_MOE_CHECKPOINT naming the file, and the tensor where there is one
+ * @throws {MoeError} ERR_MOE_CHECKPOINT naming the file
  */
-export function openCheckpoint(dir: string): Checkpoint {
+export function openConfig(dir: string): CheckpointConfig {
   const files = listFolder(dir)
   const config = readJson(path.join(dir, 'config.json'))
   if (!config) return bad(`${path.join(dir, 'config.json')}: file must exist, got nothing there`)
   const quantization =
     readJson(path.join(dir, 'quantize_config.json')) ??
     (config.quantization_config as Json | undefined)
-  return {
-    dir,
-    config,
-    generationConfig: readJson(path.join(dir, 'generation_config.json')) ?? {},
-    quantization,
-    entries: openWeights(dir, files, quantization),
-  }
+  const generationConfig = readJson(path.join(dir, 'generation_config.json'))
+  return { dir, config, generationConfig, quantization, files }
+}
+
+/**
+ * Opens a checkpoint folder and validates every header in it.
+ *
+ * @throws {MoeError} ERR_MOE_CHECKPOINT naming the file, and the tensor where there is one
+ */
+export function openCheckpoint(dir: string): Checkpoint {
+  const said = openConfig(dir)
+  return { ...said, entries: openWeights(dir, said.files, said.quantization) }
 }

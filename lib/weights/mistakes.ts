@@ -182,7 +182,8 @@ function explainFolder(dir: string, files: string[]): void {
   if (nested) fail(`${dir}: must hold config.json, got none; give ${path.join(dir, nested)}`)
 }
 
-const weightFile = /^(?!consolidated|adapter_).*\.(safetensors\d*|bin)$/
+/** Names of files that may hold the weights. */
+export const weightFile = /^(?!consolidated|adapter_).*\.(safetensors\d*|bin)$/
 
 /** What is in a folder; undefined where it cannot be read. */
 function listed(dir: string): string[] | undefined {

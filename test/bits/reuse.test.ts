@@ -6,7 +6,7 @@ import {
   type Model,
 } from '../../lib/index.ts'
 import { Random } from '../cases/case.ts'
-import { bits, everything, text } from '../support/bits.ts'
+import { bits, everything, text as ids97 } from '../support/bits.ts'
 import { fixture, range } from '../support/golden.ts'
 import { useModel } from '../support/use_model.ts'
 
@@ -17,12 +17,16 @@ const checkpoints = [
   'yuan/tiny-d-variant',
   'moepp/twolayer-gqa-f32',
   'mixtral/window-f32',
+  'deepseek_v3/base-f32',
+  'longcat_flash/base-f32',
 ]
 const places: [string, LoadModelOptions][] = [
   ['the CPU', { device: 'cpu' }],
   ['a GPU, deterministic', { device: 'cuda-sim:3', deterministic: true, threads: 1 }],
 ]
 
+/** Ids of the smallest vocabulary. */
+const text = (n: number, seed: number): number[] => ids97(n, seed).map((id) => id % 80)
 const asked = { stopIds: [], temperature: 0.9, seed: 5, logprobs: 3 }
 const drawn = ({ ids, logprobs }: GenerateResult) => ({ ids, logprobs })
 

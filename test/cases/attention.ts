@@ -6,6 +6,10 @@ type Shape = {
   N: number
   G: number
   D: number
+  /** Width of a value where it is not D. */
+  V?: number
+  /** Sinks of this size. */
+  sinks?: number
   window?: number
 }
 
@@ -77,8 +81,38 @@ export const attention: OpCase<Shape> = {
     }, //     wider than a warp's load
     { lengths: [[40, 2]], N: 1, G: 1, D: 1024 },
     { lengths: [], N: 1, G: 1, D: 8 },
+    {
+      lengths: [
+        [70, 1],
+        [1, 1],
+      ],
+      ...{ N: 4, G: 2, D: 24, V: 16 },
+    }, //     narrower values
+    {
+      lengths: [
+        [40, 40],
+        [70, 5],
+        [300, 1],
+      ],
+      ...{ N: 4, G: 2, D: 24, V: 40 },
+    }, //     wider values, in ranges and on matrix units
+    { lengths: [[150, 20]], N: 2, G: 2, D: 13, V: 7 },
+    { lengths: [[40, 9]], N: 2, G: 1, D: 192, V: 128 },
+    { lengths: [[5, 1]], N: 2, G: 1, D: 10, V: 300 },
+    { lengths: [[1, 1]], N: 2, G: 1, D: 8, sinks: 1 },
+    {
+      lengths: [
+        [70, 1],
+        [515, 2],
+        [300, 1],
+      ],
+      ...{ N: 4, G: 2, D: 24, sinks: 3 },
+    }, //     sinks before ranges
+    { lengths: [[100, 80]], N: 2, G: 1, D: 64, sinks: 3 }, //            on matrix units
+    { lengths: [[150, 90]], N: 2, G: 2, D: 24, V: 16, window: 9, sinks: 6 },
+    { lengths: [[400, 3]], N: 8, G: 1, D: 64, window: 150, sinks: 6 },
   ],
-  inputs({ lengths, N, G, D, window = 1e9 }, random, dtype) {
+  inputs({ lengths, N, G, D, V = D, sinks, window = 1e9 }, random, dtype) {
     const M = Math.max(1, ...lengths.map(([context]) => Math.ceil(context / block)))
     const blocks = Math.max(1, M * lengths.length)
     const order = Array.from({ length: blocks }, (_, i) => i).sort(() => random.uniform() - 0.5)
@@ -90,7 +124,8 @@ export const attention: OpCase<Shape> = {
     return {
       q: random.tensor([T, N * D], dtype),
       keys: random.tensor([blocks, G, D, block], dtype),
-      values: random.tensor([blocks, G, block, D], dtype),
+      values: random.tensor([blocks, G, block, V], dtype),
+      ...(sinks && { sinks: random.tensor([N], 'f32', sinks) }),
       positions: ints([T], (t) => positions[t]!),
       starts: ints([T], (t) => Math.max(0, positions[t]! - window + 1)),
       sequences: ints([T], (t) => sequences[t]!),
@@ -99,7 +134,7 @@ export const attention: OpCase<Shape> = {
     }
   },
   run: (i, options) => kernels.attention(i, options),
-  reference(i, { lengths, N, G, D }) {
+  reference(i, { lengths, N, G, D, V = D }) {
     const [q, keys, values] = [i.q, i.keys, i.values].map(toF64) as [
       Float64Array,
       Float64Array,
@@ -110,33 +145,35 @@ export const attention: OpCase<Shape> = {
     const rounding =
       arrayDType(i.q) === 'bf16' ? unitRoundoff.bf16 / unitRoundoff.f32 / terms(D, lengths) : 0
     const M = i.blockTable.shape[1]
-    const value = new Float64Array(T * N * D)
-    const magnitude = new Float64Array(T * N * D)
+    const value = new Float64Array(T * N * V)
+    const magnitude = new Float64Array(T * N * V)
     for (let t = 0; t < T; t++)
       for (let n = 0; n < N; n++) {
         const head = Math.floor(n / (N / G))
         const at = (s: number) => {
           const b = i.blockTable.data[i.sequences.data[t] * M + Math.floor(s / block)]
-          return { base: (b * G + head) * D * block, column: s % block }
+          return { row: (b * G + head) * block, column: s % block }
         }
         const scores: { s: number; z: number }[] = []
         for (let s = i.starts.data[t]; s <= i.positions.data[t]; s++) {
-          const { base, column } = at(s)
+          const { row, column } = at(s)
           let z = 0
           for (let d = 0; d < D; d++)
-            z += q[(t * N + n) * D + d]! * keys[base + d * block + column]!
+            z += q[(t * N + n) * D + d]! * keys[row * D + d * block + column]!
           scores.push({ s, z: z * i.scale })
         }
-        const top = Math.max(...scores.map(({ z }) => z))
-        const total = scores.reduce((sum, { z }) => sum + Math.exp(z - top), 0)
+        const all = scores.map(({ z }) => z)
+        if (i.sinks) all.push(i.sinks.data[n])
+        const top = Math.max(...all)
+        const total = all.reduce((sum, z) => sum + Math.exp(z - top), 0)
         for (const { s, z } of scores) {
-          const { base, column } = at(s)
+          const { row, column } = at(s)
           const p = Math.exp(z - top) / total
-          for (let d = 0; d < D; d++) {
-            const term = p * values[base + column * D + d]!
-            value[(t * N + n) * D + d]! += term
+          for (let d = 0; d < V; d++) {
+            const term = p * values[(row + column) * V + d]!
+            value[(t * N + n) * V + d]! += term
             // A score's error of (D + 2) u is an error of as many u in p; scores here stay below 8.
-            magnitude[(t * N + n) * D + d]! += Math.abs(term) * (8 + rounding)
+            magnitude[(t * N + n) * V + d]! += Math.abs(term) * (8 + rounding)
           }
         }
       }
@@ -173,6 +210,31 @@ export const attention: OpCase<Shape> = {
       'ERR_MOE_SHAPE',
       'values',
       (i) => ({ ...i, values: reshape(i.values, [i.values.data.length]) }),
+    ],
+    [
+      'sinks of another number of heads',
+      'ERR_MOE_SHAPE',
+      'sinks',
+      (i) => ({ ...i, sinks: { data: new Float32Array(7), shape: [7] } }),
+    ],
+    [
+      'sinks of integers',
+      'ERR_MOE_DTYPE',
+      'sinks',
+      (i) => ({ ...i, sinks: ints([i.q.shape[1] / i.keys.shape[2]], () => 0) }),
+    ],
+    [
+      'values that are too wide',
+      'ERR_MOE_OPTION',
+      'values',
+      (i) => ({
+        ...i,
+        values: {
+          ...i.values,
+          data: new i.values.data.constructor(i.values.shape[0] * i.values.shape[1] * 32 * 1025),
+          shape: [...i.values.shape.slice(0, 3), 1025],
+        },
+      }),
     ],
   ],
 }

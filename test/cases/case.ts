@@ -1,4 +1,6 @@
+import type { Plan } from '../../lib/native.ts'
 import { type ArrayTensor, arrayDType, type KernelOptions } from '../../lib/standalone/kernels.ts'
+import { isArrayTensor, OneOp } from '../../lib/standalone/one_op.ts'
 import { fromBf16, toBf16 } from '../support/math.ts'
 
 export { dot, fromBf16, silu, toBf16 } from '../support/math.ts'
@@ -21,6 +23,8 @@ export interface OpCase<Shape = any, Inputs = any> {
   reference(inputs: Inputs, shape: Shape): Record<string, Expected>
   /** f32 operations behind one output: the error bound is u_out |value| + (terms + 1) u_f32 magnitude. */
   terms(shape: Shape): number
+  /** No GPU does this. */
+  onlyCpu?: boolean
   /** What is refused, with the code and the argument that the message must name. */
   rejects: [what: string, code: string, argument: string, change: (inputs: Inputs) => Inputs][]
 }
@@ -73,8 +77,9 @@ export function ints(shape: number[], value: (i: number) => number): ArrayTensor
   return { data: Int32Array.from({ length: size(shape) }, (_, i) => value(i)), shape }
 }
 
-/** The tensor's numbers. */
-export function toF64(array: ArrayTensor): Float64Array {
+/** The tensor's numbers; `exact` stands for them where they are known better than it holds them. */
+export function toF64(array: ArrayTensor & { exact?: Float64Array }): Float64Array {
+  if (array.exact) return array.exact
   const bf16 = arrayDType(array) === 'bf16'
   return Float64Array.from(array.data, (v) => (bf16 ? fromBf16(v) : v))
 }
@@ -96,4 +101,35 @@ export const reshape = (array: ArrayTensor, shape: number[]): ArrayTensor => ({ 
 export function as(array: ArrayTensor, dtype: DType): ArrayTensor {
   const values = toF64(array)
   return tensor(array.shape, dtype, (i) => values[i]!)
+}
+
+/** The op with `x` as columns of a wider tensor that begin at `first`; beside them is NaN. Returns it whole, too. */
+export async function onColumns(
+  record: (plan: Plan, inputs: any) => unknown,
+  { x, ...fields }: { x: ArrayTensor; [name: string]: unknown },
+  first: number,
+  options: KernelOptions,
+): Promise<{ [name: string]: ArrayTensor }> {
+  const one = new OneOp(record.name, options)
+  const [T, H] = x.shape as [number, number]
+  const width = H + first + 4
+  const values = toF64(x)
+  const wide = one.input(
+    'x',
+    tensor([T, width], arrayDType(x) as DType, (i) => {
+      const column = (i % width) - first
+      return column >= 0 && column < H ? values[Math.floor(i / width) * H + column]! : Number.NaN
+    }),
+  )
+  const inputs = Object.fromEntries(
+    Object.entries(fields).map(([name, value]) => [
+      name,
+      isArrayTensor(value) ? one.input(name, value) : value,
+    ]),
+  )
+  one.output({
+    wide,
+    ...(record(one.plan, { ...inputs, x: wide.columns(first, H) }) as object | undefined),
+  })
+  return one.run()
 }

@@ -2,7 +2,14 @@ import type { ExpertKind } from '../../lib/index.ts'
 import { kernels } from '../../lib/standalone/kernels.ts'
 import { as, dot, ints, type OpCase, output, reshape, toF64 } from './case.ts'
 
-type Shape = { T: number; K: number; H: number; kinds: ExpertKind[]; scale?: number }
+type Shape = {
+  T: number
+  K: number
+  H: number
+  kinds: ExpertKind[]
+  scale?: number
+  factor?: number
+}
 
 const all: ExpertKind[] = ['ffn', 'ffn', 'constant', 'constant', 'copy', 'zero']
 
@@ -13,10 +20,11 @@ export const combine: OpCase<Shape> = {
     { T: 1, K: 2, H: 64, kinds: ['ffn', 'ffn'] },
     { T: 24, K: 2, H: 33, kinds: all },
     { T: 24, K: 3, H: 16, kinds: all, scale: 2 },
+    { T: 9, K: 2, H: 40, kinds: all, scale: 2, factor: 0.22 },
     { T: 5, K: 4, H: 7, kinds: ['zero', 'copy', 'constant', 'zero'] }, // no FFN expert
     { T: 0, K: 2, H: 8, kinds: all },
   ],
-  inputs({ T, K, H, kinds, scale = 1 }, random, dtype) {
+  inputs({ T, K, H, kinds, scale = 1, factor = 1 }, random, dtype) {
     const C = kinds.filter((kind) => kind === 'constant').length
     const ids = ints([T, K], (i) => (Math.floor(i / K) * 3 + (i % K)) % kinds.length)
     let next = 0
@@ -34,6 +42,7 @@ export const combine: OpCase<Shape> = {
       }),
       kinds,
       scale,
+      factor,
     }
   },
   run: (i, options) => kernels.combine(i, options),
@@ -66,17 +75,17 @@ export const combine: OpCase<Shape> = {
             const a1 = 1 / (1 + Math.exp(gate(1) - gate(0)))
             terms = [a1 * xs, (1 - a1) * i.constants.data[c * H + h]]
           }
+          const weight = i.factor * i.weights.data[slot]
           for (const term of terms) {
-            value += i.weights.data[slot] * term
-            magnitude +=
-              8 * Math.abs(i.weights.data[slot] * term) + Math.abs(i.weights.data[slot] * xs)
+            value += weight * term
+            magnitude += 8 * Math.abs(weight * term) + Math.abs(weight * xs)
           }
         }
         return [value, magnitude]
       }),
     }
   },
-  terms: ({ K, H }) => 4 * K + H + 4,
+  terms: ({ K, H }) => 4 * K + H + 5,
   rejects: [
     [
       'rows of another shape',

@@ -1,7 +1,7 @@
 import { kernels } from '../../lib/standalone/kernels.ts'
 import { as, type OpCase, toF64 } from './case.ts'
 
-type Shape = { T: number; V: number; H: number }
+type Shape = { T: number; V: number; H: number; scale?: number }
 
 export const embedding: OpCase<Shape> = {
   op: 'embedding',
@@ -9,20 +9,21 @@ export const embedding: OpCase<Shape> = {
   shapes: [
     { T: 1, V: 5, H: 64 },
     { T: 9, V: 3, H: 33 },
+    { T: 6, V: 9, H: 20, scale: 12.5 },
     { T: 0, V: 4, H: 8 },
   ],
-  inputs: ({ T, V, H }, random, dtype) => ({
+  inputs: ({ T, V, H, scale = 1 }, random, dtype) => ({
+    scale,
     table: random.tensor([V, H], dtype),
     ids: random.ints([T], V),
   }),
   run: (i, options) => kernels.embedding(i, options),
-  reference({ table, ids }, { T, H }) {
+  reference({ table, ids, scale }, { T, H }) {
     const rows = toF64(table)
     return {
       out: {
-        exact: Float64Array.from(
-          { length: T * H },
-          (_, i) => rows[ids.data[Math.floor(i / H)] * H + (i % H)]!,
+        exact: Float64Array.from({ length: T * H }, (_, i) =>
+          Math.fround(scale * rows[ids.data[Math.floor(i / H)] * H + (i % H)]!),
         ),
       },
     }

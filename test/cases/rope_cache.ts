@@ -1,12 +1,12 @@
 import { kernels } from '../../lib/standalone/kernels.ts'
 import { ints, type OpCase, output, reshape, toF64 } from './case.ts'
 
-type Shape = { T: number; N: number; G: number; D: number; r: number; blocks: number }
+type Shape = { T: number; N: number; G: number; D: number; V?: number; r: number; blocks: number }
 
 const block = 32
 
 /** Rotated value d of a head, with its magnitude. */
-function rotated(
+export function rotated(
   x: Float64Array,
   at: number,
   d: number,
@@ -34,24 +34,26 @@ export const ropeCache: OpCase<Shape> = {
     { T: 3, N: 1, G: 1, D: 7, r: 4, blocks: 2 }, //  odd head size
     { T: 70, N: 3, G: 2, D: 40, r: 12, blocks: 4 }, // tiles of tokens
     { T: 0, N: 1, G: 1, D: 8, r: 8, blocks: 1 },
+    { T: 3, N: 2, G: 2, D: 24, V: 16, r: 8, blocks: 2 }, // narrower values
+    { T: 40, N: 3, G: 2, D: 24, V: 37, r: 24, blocks: 2 }, // wider ones
   ],
-  inputs({ T, N, G, D, r, blocks }, random, dtype) {
+  inputs({ T, N, G, D, V = D, r, blocks }, random, dtype) {
     const slots = Array.from({ length: blocks * block }, (_, i) => i).sort(
       () => random.uniform() - 0.5,
     )
     return {
       q: random.tensor([T, N * D], dtype),
       k: random.tensor([T, G * D], dtype),
-      v: random.tensor([T, G * D], dtype),
+      v: random.tensor([T, G * V], dtype),
       positions: random.ints([T], 50),
       slots: ints([T], (t) => slots[t]!),
       table: random.tensor([50, r]),
       keys: random.tensor([blocks, G, D, block], dtype),
-      values: random.tensor([blocks, G, block, D], dtype),
+      values: random.tensor([blocks, G, block, V], dtype),
     }
   },
   run: (i, options) => kernels.ropeCache(i, options),
-  reference(i, { T, N, G, D, r }) {
+  reference(i, { T, N, G, D, V = D, r }) {
     const [q, k, v, table, keys, values] = [i.q, i.k, i.v, i.table, i.keys, i.values].map(
       toF64,
     ) as Float64Array[]
@@ -59,19 +61,15 @@ export const ropeCache: OpCase<Shape> = {
       table!.subarray(i.positions.data[t] * r, (i.positions.data[t] + 1) * r)
     const keyTerms = keys!.map(Math.abs)
     for (let t = 0; t < T; t++)
-      for (let g = 0; g < G; g++)
+      for (let g = 0; g < G; g++) {
+        const [b, column] = [Math.floor(i.slots.data[t] / block), i.slots.data[t] % block]
+        const first = (b * G + g) * block
         for (let d = 0; d < D; d++) {
-          const [b, column] = [Math.floor(i.slots.data[t] / block), i.slots.data[t] % block]
-          const base = (b * G + g) * D * block
-          ;[keys![base + d * block + column], keyTerms[base + d * block + column]] = rotated(
-            k!,
-            (t * G + g) * D,
-            d,
-            row(t),
-            r,
-          )
-          values![base + column * D + d] = v![(t * G + g) * D + d]!
+          const to = first * D + d * block + column
+          ;[keys![to], keyTerms[to]] = rotated(k!, (t * G + g) * D, d, row(t), r)
         }
+        for (let d = 0; d < V; d++) values![(first + column) * V + d] = v![(t * G + g) * V + d]!
+      }
     return {
       q: output(T * N * D, (n) =>
         rotated(q!, Math.floor(n / D) * D, n % D, row(Math.floor(n / (N * D))), r),

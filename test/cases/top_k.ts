@@ -1,48 +1,104 @@
 import type { ExpertKind, TopKInputs } from '../../lib/ops/index.ts'
-import { kernels } from '../../lib/standalone/kernels.ts'
+import { type ArrayTensor, kernels } from '../../lib/standalone/kernels.ts'
 import { as, type Expected, type OpCase, toF64 } from './case.ts'
 
-type Shape = {
+type Choice = Omit<TopKInputs, 'logits' | 'choiceBias'>
+
+/** Everything of a case but its logits; a `choiceBias` is made of random numbers of this size, or is these. */
+type Shape = Partial<Omit<Choice, 'givesShare'>> & {
   T: number
   E: number
   K: number
-  kind?: string
-  normStd?: number
   zero?: boolean
   values?: number[]
-  kinds?: ExpertKind[]
+  choiceBias?: number | number[]
+}
+
+/** Ids of the n largest of `values` among `ids`, best first, ties to the lower id. */
+const largest = (values: number[], ids: number[], n: number): number[] =>
+  [...ids].sort((a, b) => values[b]! - values[a]! || a - b).slice(0, n)
+
+/** Experts of the groups that a token may choose from. */
+function allowed(c: number[], { groups = 1, keptGroups = 1, groupScore = 'max' }: Partial<Choice>) {
+  const n = c.length / groups
+  const members = Array.from({ length: groups }, (_, g) =>
+    Array.from({ length: n }, (_, i) => g * n + i),
+  )
+  const worth = members.map((ids) => {
+    const [first, second] = largest(c, ids, 2).map((e) => c[e]!)
+    return groupScore === 'max' ? first! : first! + second!
+  })
+  return largest(worth, Array.from(members.keys()), keptGroups).flatMap((g) => members[g]!)
+}
+
+/** PhiMoE's weight of `best` among the experts that are left. */
+function sparsemixer(z: number[], left: number[], best: number, jitter: number): number {
+  const top = z[best]!
+  const near = left.filter((e) => !((top - z[e]!) / Math.max(Math.abs(z[e]!), top) > 2 * jitter))
+  return 1 / near.reduce((sum, e) => sum + (z[e] === top ? 1 : Math.exp(z[e]! - top)), 0)
+}
+
+/** Ids and weights of one token. */
+function chooseOne(
+  row: number[],
+  bias: number[] | undefined,
+  options: Choice,
+): { chosen: number[]; weights: number[] } {
+  const { topK: K, score = 'softmax', normStd = 0, givesShare, factor = 1 } = options
+  const { groups = 1, keptGroups = 1, jitter = 0 } = options
+  const E = row.length
+  const mean = row.reduce((a, b) => a + b, 0) / E
+  const deviation = Math.sqrt(row.reduce((sum, z) => sum + (z - mean) ** 2, 0) / (E - 1))
+  const norm = normStd > 0 && deviation > 0 ? normStd / deviation : 1
+  const z = row.map((v) => (Number.isNaN(v) ? Number.NEGATIVE_INFINITY : v * norm))
+  const top = Math.max(...z)
+  const mass = z.map((v) => (Number.isFinite(top) ? Math.exp(v - top) : v === top ? 1 : 0))
+  const whole = mass.reduce((a, b) => a + b, 0)
+  const scores = z.map((v, e) => {
+    if (score === 'softmax') return mass[e]! / whole
+    if (score === 'sigmoid') return 1 / (1 + Math.exp(-v))
+    return v === Number.NEGATIVE_INFINITY ? 0 : v
+  })
+  const byScore = bias || (keptGroups < groups && options.groupScore === 'top2')
+  const reachable = (e: number) => z[e] !== Number.NEGATIVE_INFINITY
+  const c = byScore
+    ? scores.map((s, e) => (reachable(e) ? s + (bias?.[e] ?? 0) : Number.NEGATIVE_INFINITY))
+    : z
+  const left = allowed(c, options)
+  const chosen = largest(c, left, K)
+  const weigh = (e: number, k: number): number => {
+    if (givesShare?.[e]) return 0
+    if (score !== 'sparsemixer') return scores[e]!
+    return sparsemixer(
+      z,
+      left.filter((i) => !chosen.slice(0, k).includes(i)),
+      e,
+      jitter,
+    )
+  }
+  const weights = chosen.map(weigh)
+  if (givesShare && !weights.some((w) => w > 0))
+    weights[chosen.findIndex((e) => !givesShare[e])] = 1
+  const epsilon = score === 'sigmoid' ? 1e-20 : 0 // DeepSeek-V3's
+  const sum = options.weights === 'scores' ? 1 : weights.reduce((a, b) => a + b, epsilon)
+  const none = row.some((v) => Number.isNaN(v) || v === Number.POSITIVE_INFINITY)
+  return { chosen, weights: weights.map((w) => (none ? Number.NaN : (w / sum) * factor)) }
 }
 
 /** What `topK` must give for logits [T, E], by sorting. */
 export function chooseExperts(
   all: Float64Array,
   T: number,
-  { kinds, topK: K, weights: kind, normStd = 0, givesShare }: Omit<TopKInputs, 'logits'>,
+  { choiceBias, ...options }: Choice & { choiceBias?: ArrayTensor | undefined },
 ): Record<'ids' | 'weights' | 'offsets' | 'rows', Expected> {
+  const { kinds, topK: K } = options
   const E = kinds.length
-  const ids: number[] = []
-  const weights: number[] = []
-  for (let t = 0; t < T; t++) {
-    const row = Array.from(all.subarray(t * E, t * E + E))
-    const mean = row.reduce((a, b) => a + b, 0) / E
-    const deviation = Math.sqrt(row.reduce((sum, z) => sum + (z - mean) ** 2, 0) / (E - 1))
-    const factor = normStd > 0 && deviation > 0 ? normStd / deviation : 1
-    const z = row.map((v) => (Number.isNaN(v) ? Number.NEGATIVE_INFINITY : v * factor))
-    const order = z.map((_, e) => e).sort((a, b) => z[b]! - z[a]! || a - b)
-    const chosen = order.slice(0, K)
-    const top = z[chosen[0]!]!
-    const mass = (e: number): number =>
-      Number.isFinite(top) ? Math.exp(z[e]! - top) : z[e] === top ? 1 : 0
-    const share = chosen.map((e) => (givesShare?.[e] ? 0 : mass(e)))
-    if (givesShare && !share.some((s) => s > 0)) share[chosen.findIndex((e) => !givesShare[e])] = 1
-    const total =
-      kind === 'softmax'
-        ? z.reduce((sum, _, e) => sum + mass(e), 0)
-        : share.reduce((a, b) => a + b, 0)
-    const undefinedSoftmax = row.some((v) => Number.isNaN(v) || v === Number.POSITIVE_INFINITY)
-    ids.push(...chosen)
-    weights.push(...share.map((s) => (undefinedSoftmax ? Number.NaN : s / total)))
-  }
+  const bias = choiceBias && Array.from(toF64(choiceBias))
+  const tokens = Array.from({ length: T }, (_, t) =>
+    chooseOne(Array.from(all.subarray(t * E, t * E + E)), bias, options),
+  )
+  const ids = tokens.flatMap(({ chosen }) => chosen)
+  const weights = tokens.flatMap((token) => token.weights)
   const rows = new Array<number>(T * K).fill(-1)
   const offsets = [0]
   let next = 0
@@ -54,18 +110,21 @@ export function chooseExperts(
   const value = Float64Array.from(weights)
   return {
     ids: { exact: ids },
-    weights: { value, magnitude: value.map((w) => 16 * w) },
+    weights: { value, magnitude: value.map((w) => 16 * Math.abs(w)) },
     offsets: { exact: offsets },
     rows: { exact: rows },
   }
 }
+
+const sigmoid = { score: 'sigmoid', weights: 'renormalized', choiceBias: 0.1 } as const
+const sparsemixed = { score: 'sparsemixer', weights: 'scores' } as const
 
 export const topK: OpCase<Shape> = {
   op: 'top_k',
   dtypes: ['f32'],
   shapes: [
     { T: 1, E: 8, K: 2 },
-    { T: 17, E: 32, K: 3, kind: 'softmax' },
+    { T: 17, E: 32, K: 3, weights: 'scores' },
     { T: 33, E: 12, K: 2, normStd: 1.7 },
     { T: 33, E: 12, K: 2, normStd: 1, zero: true },
     { T: 9, E: 5, K: 5, zero: true }, //                                          every expert chosen
@@ -81,24 +140,59 @@ export const topK: OpCase<Shape> = {
     },
     { T: 1, E: 4, K: 2, values: [Number.POSITIVE_INFINITY, 1, 2, Number.NEGATIVE_INFINITY] },
     { T: 1, E: 4, K: 2, values: [Number.NEGATIVE_INFINITY, 1, 2, Number.NEGATIVE_INFINITY] }, // experts out of reach
-    { T: 2, E: 4, K: 2, kind: 'softmax', normStd: 1, values: [1, 2, Number.NaN, 3, 1, 2, 3, 4] },
+    { T: 2, E: 4, K: 2, weights: 'scores', normStd: 1, values: [1, 2, Number.NaN, 3, 1, 2, 3, 4] },
     { T: 2, E: 4, K: 2, zero: true, values: [1, 2, Number.NaN, 3, 1, 2, 3, 4] },
     { T: 1, E: 3, K: 2, zero: true, values: [-300, -400, 300] }, //               the zero expert's partner underflows
     { T: 300, E: 7, K: 2, kinds: ['zero', 'ffn', 'copy', 'ffn', 'ffn', 'constant', 'ffn'] }, // any order
     { T: 5, E: 2, K: 1, kinds: ['zero', 'copy'] }, //                             no FFN expert at all
     { T: 40, E: 150, K: 8 },
+    { T: 40, E: 64, K: 6, weights: 'scores', groups: 8, keptGroups: 3, factor: 16 }, //   DeepSeek-V2
+    { T: 40, E: 256, K: 8, ...sigmoid, factor: 2.5, groups: 8, keptGroups: 4, groupScore: 'top2' },
+    { T: 9, E: 8, K: 3, ...sigmoid, weights: 'scores', choiceBias: [9, -9, 0, 0, 0, 0, 0, 0] },
+    { T: 9, E: 12, K: 4, groups: 6, keptGroups: 2, groupScore: 'top2' }, //       every expert of two groups
+    { T: 33, E: 768, K: 12, weights: 'scores', choiceBias: 0.01, factor: 6 }, //  LongCat-Flash
+    { T: 17, E: 16, K: 2, choiceBias: 0.5 },
+    {
+      T: 9,
+      E: 16,
+      K: 3,
+      ...sigmoid,
+      choiceBias: 0,
+      groups: 32 / 2,
+      keptGroups: 5,
+      groupScore: 'max',
+    },
+    { T: 5, E: 33, K: 2, score: 'identity', weights: 'scores', factor: -2 },
+    { T: 65, E: 16, K: 2, ...sparsemixed, jitter: 0.01 },
+    { T: 65, E: 40, K: 3, ...sparsemixed, jitter: 0.2, groups: 4, keptGroups: 2 },
+    { T: 2, E: 4, K: 2, ...sparsemixed, jitter: 0.1, values: [0, 0, -1, 0, -5, -1, -1, -1.1] },
+    {
+      ...{
+        T: 2,
+        E: 4,
+        K: 2,
+        ...sigmoid,
+        groups: 2,
+        keptGroups: 1,
+        groupScore: 'top2',
+        choiceBias: [-9, 9, -9, 0],
+      },
+      values: [Number.NaN, Number.NEGATIVE_INFINITY, 1, 2, Number.NEGATIVE_INFINITY, 3, 1, 0],
+    },
+    { T: 2, E: 3, K: 2, ...sigmoid, choiceBias: 0, values: [-60, -70, -80, 60, 70, 80] }, // sums below 1e-20, saturated
   ],
-  inputs({ T, E, K, kind = 'renormalized', normStd = 0, zero, values, kinds }, random) {
+  inputs({ T, E, K, zero, values, choiceBias, ...options }, random) {
     const logits = random.tensor([T, E], 'f32', 2)
     if (values) logits.data = Float32Array.from(values)
-    const givesShare = zero && Array.from({ length: E }, (_, e) => e === E - 1)
+    const bias =
+      typeof choiceBias === 'number'
+        ? random.tensor([E], 'f32', choiceBias)
+        : choiceBias && { data: Float32Array.from(choiceBias), shape: [E] }
     return {
-      logits,
-      kinds: kinds ?? Array<ExpertKind>(E).fill('ffn'),
-      topK: K,
-      weights: kind,
-      normStd,
-      ...(givesShare && { givesShare }),
+      ...{ logits, kinds: Array<ExpertKind>(E).fill('ffn'), topK: K, weights: 'renormalized' },
+      ...(bias && { choiceBias: bias }),
+      ...(zero && { givesShare: Array.from({ length: E }, (_, e) => e === E - 1) }),
+      ...options,
     }
   },
   run: (i, options) => kernels.topK(i, options),
@@ -121,5 +215,41 @@ export const topK: OpCase<Shape> = {
       'givesShare',
       (i) => ({ ...i, givesShare: [true] }),
     ],
+    ['groups that do not divide', 'ERR_MOE_OPTION', 'groups', (i) => ({ ...i, groups: 3 })],
+    ['no groups', 'ERR_MOE_OPTION', 'groups', (i) => ({ ...i, groups: 0 })],
+    ['no kept group', 'ERR_MOE_OPTION', 'keptGroups', (i) => ({ ...i, groups: 2, keptGroups: 0 })],
+    ['more kept than there are', 'ERR_MOE_OPTION', 'keptGroups', (i) => ({ ...i, keptGroups: 2 })],
+    ['K above the kept experts', 'ERR_MOE_OPTION', 'topK', (i) => ({ ...i, groups: 8 })],
+    [
+      'the two best of one expert',
+      'ERR_MOE_OPTION',
+      'groups',
+      (i) => ({ ...i, groups: 8, keptGroups: 2, groupScore: 'top2' }),
+    ],
+    [
+      'a bias of another length',
+      'ERR_MOE_SHAPE',
+      'choiceBias',
+      (i) => ({ ...i, choiceBias: { data: new Float32Array(3), shape: [3] } }),
+    ],
+    [
+      'sparsemixer with a bias',
+      'ERR_MOE_OPTION',
+      'choiceBias',
+      (i) => ({
+        ...{ ...i, ...sparsemixed },
+        choiceBias: { data: new Float32Array(8), shape: [8] },
+      }),
+    ],
+    ['logits that share a sum', 'ERR_MOE_OPTION', 'weights', (i) => ({ ...i, score: 'identity' })],
+    ['an unknown score', 'ERR_MOE_OPTION', 'score', (i) => ({ ...i, score: 'tanh' })],
+    [
+      'a share given under sigmoid',
+      'ERR_MOE_OPTION',
+      'givesShare',
+      (i) => ({ ...i, score: 'sigmoid', givesShare: Array(8).fill(false) }),
+    ],
+    ['a factor that is none', 'ERR_MOE_OPTION', 'factor', (i) => ({ ...i, factor: Number.NaN })],
+    ['a negative jitter', 'ERR_MOE_OPTION', 'jitter', (i) => ({ ...i, jitter: -1 })],
   ],
 }

@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { native } from '../../lib/native.ts'
@@ -144,6 +144,34 @@ describe('moe-native', () => {
     expect((await cli('info', '-m', `${root}/demo/mixtral-tiny`)).stdout).toMatch(
       /architecture\s+mixtral/,
     )
+  })
+
+  it.each(['moepp-tiny', 'yuan-tiny', 'mixtral-tiny'])(
+    'info of the config.json of %s alone',
+    async (name) => {
+      const { value: whole } = await json('info', '-m', `${root}/demo/${name}`)
+      const dir = temporaryFolder()
+      copyFileSync(`${root}/demo/${name}/config.json`, `${dir}/config.json`)
+      const { value } = await json('info', '-m', dir)
+      const memory = { ...whole.memory, fileBytes: 0 }
+      expect(value).toEqual({ ...whole, dir, hasWeights: false, memory })
+      expect(whole.hasWeights).toBe(true)
+      expect((await cli('info', '-m', dir)).stdout).toMatch(/^checkpoint .*no weights there/)
+    },
+  )
+
+  it('info of a config.json alone: too large for this machine, and quantized', async () => {
+    const dir = temporaryFolder()
+    const large = { num_hidden_layers: 126, hidden_size: 16384, intermediate_size: 53248 }
+    const config = { model_type: 'mixtral', vocab_size: 32000, ...large, num_attention_heads: 128 }
+    writeFileSync(
+      `${dir}/config.json`,
+      JSON.stringify({ ...config, quantization_config: { quant_method: 'gptq', bits: 4 } }),
+    )
+    const { code, stdout } = await cli('info', '-m', dir)
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/parameters +\d{4}\.\d+ billion/)
+    expect(stdout).toMatch(/memory +\d+(\.\d+)? TB weights without their quantization, /)
   })
 
   it('convert turns PyTorch files into a folder that loads', async () => {

@@ -4,7 +4,7 @@ import { kernels } from '../../lib/standalone/kernels.ts'
 import { type DType, ints, Random, tensor } from '../cases/case.ts'
 import { gpus } from '../support/gpus.ts'
 
-const [N, G, D] = [2, 1, 16]
+const [N, G, D, V] = [2, 1, 16, 24]
 
 /** Decode tokens of sequences of these lengths, with `spare` columns of the block table behind the longest. */
 function step(lengths: number[], dtype: DType, { window = 1e9, spare = 0 } = {}) {
@@ -20,12 +20,16 @@ function step(lengths: number[], dtype: DType, { window = 1e9, spare = 0 } = {})
     })
     return tensor(shape, dtype, (i) => all[i]!)
   }
-  const cache = (seed: number, shape: number[]) =>
-    perSequence(seed, (length) => blocksOf(length) * G * D * blockTokens, [blocks, ...shape])
+  const cache = (seed: number, shape: [number, number, number]) =>
+    perSequence(seed, (length) => blocksOf(length) * shape[0] * shape[1] * shape[2], [
+      blocks,
+      ...shape,
+    ])
   return {
     q: perSequence(3, () => N * D, [T, N * D]),
     keys: cache(1, [G, D, blockTokens]),
-    values: cache(2, [G, blockTokens, D]),
+    values: cache(2, [G, blockTokens, V]),
+    sinks: tensor([N], 'f32', (n) => 2 - n),
     positions: ints([T], (t) => lengths[t]! - 1),
     starts: ints([T], (t) => Math.max(0, lengths[t]! - window)),
     sequences: ints([T], (t) => t),
@@ -42,7 +46,7 @@ const blocksOf = (length: number): number => Math.ceil(length / blockTokens)
 describe.each(gpus)('bits of a decode token on $name', ({ device }) => {
   const row = async (lengths: number[], t: number, dtype: DType, options = {}) => {
     const { out } = await kernels.attention(step(lengths, dtype, options), { device })
-    return Array.from(out.data.subarray(t * N * D, (t + 1) * N * D))
+    return Array.from(out.data.subarray(t * N * V, (t + 1) * N * V))
   }
   const cases = [5, 64, 700, 4200].flatMap((length) =>
     [1e9, 300].flatMap((window) =>

@@ -52,6 +52,7 @@ const combineNormProject =
       x: array('x', [T, H], dtype),
       constants: array('constants', [2, H]),
       gates: array('gates', [2, 2, H]),
+      factor: 0.22,
     }).out
     const norm = { x, weight: array('norm', [H]), eps: 1e-5, dtype, keepF32: true }
     const { out: normed, exact } = ops.rmsNorm(one.plan, norm)
@@ -59,10 +60,18 @@ const combineNormProject =
     return { x, normed, exact, out: ops.linear(one.plan, projection).out }
   }
 
-type RouterKind = 'plain' | 'carried' | 'attention'
+type RouterKind = 'plain' | 'biased' | 'carried' | 'attention'
+type Choice = Partial<Omit<ops.TopKInputs, 'logits' | 'choiceBias'>>
 
 const routed =
-  (T: number, E: number, kind: RouterKind, dtype: DType, of: DType = dtype): Record =>
+  (
+    T: number,
+    E: number,
+    kind: RouterKind,
+    dtype: DType,
+    of: DType = dtype,
+    choice?: Choice,
+  ): Record =>
   async (one) => {
     const { array, weight } = source(one, 5)
     const H = 72
@@ -71,13 +80,20 @@ const routed =
     const carry = { x: array('previous', [T, E]), weight: await weight([E, E], of) }
     const residual = kind === 'carried' ? ops.linear(one.plan, carry).out : undefined
     const projection = await weight([kind === 'attention' ? 3 * E : E, H], of)
-    const projected = ops.linear(one.plan, { x: normed, weight: projection, residual }).out
+    const bias = kind === 'biased' ? array('bias', [E]) : undefined
+    const projected = ops.linear(one.plan, { x: normed, weight: projection, bias, residual }).out
     const logits =
       kind === 'attention' ? ops.attentionRouter(one.plan, { qkv: projected }).logits : projected
-    const experts = Array<ExpertKind>(E).fill('ffn')
-    const options = { kinds: experts, topK: Math.min(3, E), weights: 'renormalized' as const }
-    return { normed, logits, ...ops.topK(one.plan, { logits, ...options, normStd: 1 }) }
+    const options = {
+      ...{ kinds: Array<ExpertKind>(E).fill('ffn'), topK: Math.min(3, E) },
+      ...{ weights: 'renormalized' as const, normStd: 1, ...choice },
+      choiceBias: choice?.score === 'sigmoid' ? array('choiceBias', [E]) : undefined,
+    }
+    return { normed, logits, ...ops.topK(one.plan, { logits, ...options }) }
   }
+
+const groups: Choice = { groups: 8, keptGroups: 4, groupScore: 'top2', topK: 8, normStd: 0 }
+const sigmoid: Choice = { score: 'sigmoid', factor: 2.5, ...groups }
 
 const gathered =
   (T: number, dtype: DType, of: DType): Record =>
@@ -99,18 +115,25 @@ const gathered =
   }
 
 const rotateAndAttend =
-  (lengths: number[], dtype: DType, [N, G, D]: [number, number, number], window = 1e9): Record =>
+  (
+    lengths: number[],
+    dtype: DType,
+    [N, G, D, V = D]: [number, number, number, number?],
+    { window = 1e9, sinks = false, norms = false, show = false } = {},
+  ): Record =>
   async (one) => {
     const { array, integers } = source(one, 3)
     const T = lengths.length
     const M = Math.ceil(Math.max(...lengths) / ops.blockTokens)
     const position = (t: number) => lengths[t]! - 1
-    const qkv = array('qkv', [T, (N + 2 * G) * D], dtype)
-    const q = qkv.columns(0, N * D)
-    const k = qkv.columns(N * D, G * D)
-    const v = qkv.columns((N + G) * D, G * D)
+    const qkv = array('qkv', [T, (N + G) * D + G * V], dtype)
+    const normed = (x: Tensor) =>
+      norms ? ops.rmsNorm(one.plan, { x, weight: array('norm', [D]), eps: 1e-5, dtype }).out : x
+    const q = normed(qkv.columns(0, N * D))
+    const k = normed(qkv.columns(N * D, G * D))
+    const v = qkv.columns((N + G) * D, G * V)
     const keys = array('keys', [T * M, G, D, ops.blockTokens], dtype)
-    const values = array('values', [T * M, G, ops.blockTokens, D], dtype)
+    const values = array('values', [T * M, G, ops.blockTokens, V], dtype)
     const positions = integers('positions', [T], position)
     const slots = integers(
       'slots',
@@ -121,11 +144,12 @@ const rotateAndAttend =
     ops.ropeCache(one.plan, { q, k, v, positions, slots, table, keys, values })
     const { out } = ops.attention(one.plan, {
       ...{ q, keys, values, ends: positions, scale: 1 / Math.sqrt(D) },
+      ...(sinks && { sinks: array('sinks', [N]) }),
       starts: integers('starts', [T], (t) => Math.max(0, position(t) + 1 - window)),
       sequences: integers('sequences', [T], (t) => t),
       blockTable: integers('blockTable', [T, M], (i) => i),
     })
-    return { out, keys, values }
+    return { out, keys, values, ...(show && { k }) }
   }
 
 describe.each(gpus)('fused ops, on $name', ({ device }) => {
@@ -136,11 +160,38 @@ describe.each(gpus)('fused ops, on $name', ({ device }) => {
     [`a router with logits from below, ${dtype}`, routed(8, 32, 'carried', dtype), 4],
     [`the same of f32 weights, ${dtype}`, routed(3, 9, 'carried', dtype, 'f32'), 4],
     [`an attention router, ${dtype}`, routed(5, 20, 'attention', dtype), 4],
+    [`a router with a bias, ${dtype}`, routed(7, 32, 'biased', dtype), 3],
+    [`a router of 128 experts, ${dtype}`, routed(2, 128, 'plain', dtype), 3],
+    [`a router of 256 in groups, ${dtype}`, routed(8, 256, 'biased', dtype, dtype, sigmoid), 3],
     [`gathered rows, ${dtype}`, gathered(1, dtype, dtype), 2],
     [`more gathered rows, ${dtype}`, gathered(11, dtype, 'bf16'), 2],
     [`rotation and attention, ${dtype}`, rotateAndAttend([1], dtype, [2, 2, 16]), 2],
     [`the same in ranges, ${dtype}`, rotateAndAttend([300, 32, 33], dtype, [4, 2, 24]), 2],
-    [`the same in a window, ${dtype}`, rotateAndAttend([190, 7], dtype, [2, 1, 10], 40), 2],
+    [
+      `the same in a window, ${dtype}`,
+      rotateAndAttend([190, 7], dtype, [2, 1, 10], { window: 40 }),
+      2,
+    ],
+    [
+      `the same of wider values with sinks, ${dtype}`,
+      rotateAndAttend([300, 7], dtype, [4, 2, 16, 24], { sinks: true }),
+      2,
+    ],
+    [
+      `the same behind norms of heads, ${dtype}`,
+      rotateAndAttend([300, 7], dtype, [4, 2, 16], { norms: true }),
+      4,
+    ],
+    [
+      `the same of a head size that is not aligned, ${dtype}`,
+      rotateAndAttend([40, 7], dtype, [4, 2, 10], { norms: true }),
+      4,
+    ],
+    [
+      `the same of wide heads, ${dtype}`,
+      rotateAndAttend([33], dtype, [2, 2, 264], { norms: true }),
+      4,
+    ],
   ])
 
   it.each(cases)('%s: one launch, the same bits', async (_, record, apart) => {
@@ -164,5 +215,27 @@ describe.each(gpus)('fused ops, on $name', ({ device }) => {
     })
     expect(kept.launches).toBe(2)
     expect((await run(device, true, record)).launches).toBe(1)
+  })
+
+  it('normed heads that somebody else reads stay', async () => {
+    const record = rotateAndAttend([40, 7], 'bf16', [4, 2, 16], { norms: true, show: true })
+    const [fused, separate] = [await run(device, true, record), await run(device, false, record)]
+    expect(fused.results).toEqual(separate.results)
+    expect(fused.launches).toBe(3)
+  })
+
+  it.each([
+    ['heads', 16, 'f32'],
+    ['bf16 rows', 64, 'bf16'],
+  ] as const)('a norm of %s is a launch of its own', async (_, D, of) => {
+    const record: Record = async (one) => {
+      const { array, weight } = source(one, 2)
+      const x = array('x', [2, 80], of).columns(8, 64)
+      const { out } = ops.rmsNorm(one.plan, { x, weight: array('norm', [D]), eps: 1e-5 })
+      return { out: ops.linear(one.plan, { x: out, weight: await weight([24, 64], 'f32') }).out }
+    }
+    const [fused, separate] = [await run(device, true, record), await run(device, false, record)]
+    expect(fused.results).toEqual(separate.results)
+    expect(fused.launches).toBe(2)
   })
 })

@@ -90,31 +90,3 @@ describe('what ended a text', () => {
     expect((await again({ stopIds: [] })).ids).toEqual(ids.slice(0, 12))
   })
 })
-
-describe('generation_config.json', () => {
-  const load = (change: object) => {
-    const copy = copyCheckpoint(small)
-    editJson(path.join(copy, 'generation_config.json'), (json) => Object.assign(json, change))
-    return loadModel(copy, { device: 'cpu', maxTokens: 64 })
-  }
-
-  it('says how many tokens where the caller says nothing', async () => {
-    await using model = await load({ max_new_tokens: 5, temperature: null })
-    expect((await model.generate([1], { stopIds: [] })).ids).toHaveLength(5)
-    expect((await model.generate([1], { stopIds: [], maxNewTokens: 7 })).ids).toHaveLength(7)
-  })
-
-  it.each<[string, object]>([
-    ['max_new_tokens', { max_new_tokens: 0 }],
-    ['repetition_penalty', { repetition_penalty: 0 }],
-    ['temperature', { do_sample: true, temperature: -5 }],
-    ['temperature', { do_sample: true, temperature: '0.7' }],
-    ['top_k', { do_sample: true, top_k: 50.5 }],
-    ['top_p', { do_sample: true, top_p: 1.5 }],
-    ['min_p', { do_sample: true, min_p: -1 }],
-  ])('is refused at load by the name of its key: %s', async (key, change) => {
-    const error = await failure(() => load(change))
-    expect(error).toMatchObject({ name: 'MoeError', code: 'ERR_MOE_CHECKPOINT' })
-    expect(error.message).toMatch(new RegExp(`^generation_config\\.json: ${key} must be a `))
-  })
-})

@@ -121,7 +121,11 @@ class FakeRunner {
   }
 }
 
-const limits = { maxWaiting: Number.POSITIVE_INFINITY, stepMs: Number.POSITIVE_INFINITY }
+const limits = {
+  longestText: Number.POSITIVE_INFINITY,
+  maxWaiting: Number.POSITIVE_INFINITY,
+  stepMs: Number.POSITIVE_INFINITY,
+}
 
 const request = fc.record({
   prompt: fc.integer({ min: 1, max: 90 }),

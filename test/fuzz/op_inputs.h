@@ -103,6 +103,7 @@ inline void build(Choices& c, Combine& op) {
   op.constants = c.tensor({C, H}, DType::f32);
   op.gates = c.tensor({C, 2, H}, DType::f32);
   op.scale = c.real();
+  op.factor = c.real();
 }
 inline bool place(Choices& c, Combine& op) {
   return indices(c, op.rows, -1, op.expert_out.dim(0) - 1) &&
@@ -113,6 +114,7 @@ inline void build(Choices& c, Embedding& op) {
   constexpr DType kDTypes[] = {DType::f32, DType::bf16, DType::f16};
   op.table = c.tensor({c.between(0, 20), c.between(0, 70)}, kDTypes[c.between(0, 2)]);
   op.ids = c.tensor({c.between(0, 20)}, DType::i32);
+  op.scale = c.real();
 }
 inline bool place(Choices& c, Embedding& op) { return indices(c, op.ids, 0, op.table.dim(0) - 1); }
 
@@ -166,10 +168,24 @@ inline void build(Choices& c, Probe& op) {
   op.to = c.tensor({op.kind == ProbeKind::read ? Probe::kSums : n}, DType::f32);
 }
 
-inline void build(Choices& c, RmsNorm& op) {
-  const int64_t H = c.between(0, 300);
-  op.x = c.tensor({c.between(0, 9), H}, DType::f32);
+inline void build(Choices& c, Clamp& op) {
+  op.x = c.tensor({c.between(0, 9), c.between(0, 300)}, c.activation());
+  op.limit = c.real();
+}
+
+inline void build(Choices& c, LayerNorm& op) {
+  const int64_t H = c.between(0, 600);
+  op.x = c.tensor({c.between(0, 9), H}, c.activation());
   op.weight = c.tensor({H}, DType::f32);
+  op.bias = c.tensor({H}, DType::f32);
+  op.eps = c.real();
+  op.dtype = c.activation();
+}
+
+inline void build(Choices& c, RmsNorm& op) {
+  const int64_t D = c.between(0, 300);
+  op.x = c.tensor({c.between(0, 9), D * c.between(0, 3)}, c.activation());
+  op.weight = c.tensor({D}, DType::f32);
   op.eps = c.real();
   op.dtype = c.activation();
   op.keep_f32 = c.rarely(2);
@@ -222,7 +238,14 @@ inline void build(Choices& c, TopK& op) {
   op.logits = c.tensor({c.between(0, 20), E}, DType::f32);
   op.kinds = kinds(c, c.rarely(32) ? c.between(0, 40) : E);
   op.top_k = c.between(0, c.rarely(8) ? E + 1 : std::min<int64_t>(E, 8));
+  if (c.rarely(4)) op.choice_bias = c.tensor({E}, DType::f32);
+  op.score = c.one_of<RouterScore>();
   op.kind = c.one_of<TopKWeights>();
+  op.factor = c.rarely(2) ? c.real() : 1.f;
+  op.groups = c.rarely(2) ? c.between(0, E + 1) : 1;
+  op.kept_groups = c.rarely(8) ? c.between(0, 40) : c.between(1, std::max<int64_t>(op.groups, 1));
+  op.group_score = c.one_of<GroupScore>();
+  op.jitter = c.rarely(2) ? c.real() : 0.f;
   op.norm_std = c.rarely(2) ? c.real() : 0.f;
   if (c.rarely(2))
     for (int64_t i = 0; i < E; ++i) op.gives_share.push_back(c.rarely(2));

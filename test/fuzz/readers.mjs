@@ -276,8 +276,11 @@ function config(random) {
       'topK',
     ])
       assert(Number.isSafeInteger(read[key]) && read[key] >= 1, `${key} ${read[key]}`)
-    for (const key of ['ropeTheta', 'rmsNormEps'])
-      assert(Number.isFinite(read[key]) && read[key] >= 0, `${key} ${read[key]}`)
+    for (const [key, value] of [
+      ['rope.theta', read.rope.theta],
+      ['rmsNormEps', read.rmsNormEps],
+    ])
+      assert(Number.isFinite(value) && value >= 0, `${key} ${value}`)
     assert(read.topK <= read.experts.length, 'topK of the experts')
     assert(
       read.eosIds.every((id) => Number.isSafeInteger(id) && id >= 0),

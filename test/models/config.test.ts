@@ -3,6 +3,7 @@ import { describeModel } from '../../lib/models/index.ts'
 import { native, type Tensor, type WeightFormat } from '../../lib/native.ts'
 import { countParameters } from '../../lib/parameters.ts'
 import { count, type Share, WeightList } from '../../lib/weights/weights.ts'
+import { familySamples } from '../support/families/index.ts'
 import { failure } from '../support/files.ts'
 
 const yuan = {
@@ -34,6 +35,7 @@ const moepp = {
   moe_use_logits_norm: true,
   moe_feature_no_mul_topk: true,
 }
+const llamaMoe = familySamples.llama_moe!.published![0]!.config
 const mixtral = {
   model_type: 'mixtral',
   vocab_size: 32000,
@@ -51,7 +53,7 @@ class Counting extends WeightList {
     this.parameters[share] += count(shape)
     return native().tensor([0], 'f32')
   }
-  protected loadVector(): void {}
+  protected loadVectors(): void {}
   protected loadMatrix(): void {}
   protected matrixFormat(): WeightFormat {
     return 'bf16'
@@ -85,6 +87,14 @@ describe('parameters of the published models', () => {
   })
 })
 
+const published = Object.values(familySamples).flatMap((family) => family.published ?? [])
+it.each(published)('parameters of $name', ({ config, total, active }) => {
+  const counted = parameters(config)
+  expect(counted.total).toBe(total)
+  // Publishers round these.
+  if (active) expect(Math.abs(counted.activePerToken / active - 1)).toBeLessThan(2e-3)
+})
+
 describe('defaults', () => {
   it('MoE++: those of the published class, not of the released model', () => {
     const { config } = describeModel({ model_type: 'MoE++' })
@@ -102,7 +112,7 @@ describe('defaults', () => {
     const { config } = describeModel(mixtral)
     expect(config).toMatchObject({
       headSize: 128,
-      ropeTheta: 1e6,
+      rope: { kind: 'default', theta: 1e6 },
       rmsNormEps: 1e-5,
       topK: 2,
       slidingWindow: undefined,
@@ -114,7 +124,7 @@ describe('defaults', () => {
       headSize: 256,
       rotaryDim: 128,
       tieWordEmbeddings: true,
-      ropeTheta: 10000,
+      rope: { kind: 'default', theta: 10000 },
       eosIds: [77185],
     })
   })
@@ -134,7 +144,7 @@ describe('configurations that are refused', () => {
       'unknown model_type',
       { model_type: 'llama' },
       'ERR_MOE_UNSUPPORTED',
-      /model_type must be one of yuan, MoE\+\+, mixtral, got "llama"/,
+      /model_type must be one of yuan, MoE\+\+, mixtral, .*, got "llama"/,
     ],
     ['no model_type', {}, 'ERR_MOE_UNSUPPORTED', /model_type/],
     ['a name every object has', { model_type: 'constructor' }, 'ERR_MOE_UNSUPPORTED', /model_type/],
@@ -211,6 +221,48 @@ describe('configurations that are refused', () => {
       { ...mixtral, hidden_size: '4096' },
       'ERR_MOE_CHECKPOINT',
       /hidden_size must be a whole number of at least 1, got "4096"/,
+    ],
+    [
+      'LLaMA-MoE with more chosen than there are',
+      { ...llamaMoe, num_selects: 9 },
+      'ERR_MOE_CHECKPOINT',
+      /num_selects must be at most the number of experts, 8, got 9/,
+    ],
+    [
+      'LLaMA-MoE with neurons that cannot be dealt out',
+      { ...llamaMoe, intermediate_size: 11009 },
+      'ERR_MOE_CHECKPOINT',
+      /intermediate_size must be a multiple of num_experts, got 11009/,
+    ],
+    [
+      'LLaMA-MoE with sizes of too few layers',
+      { ...llamaMoe, size_experts: [Array(8).fill(1376)] },
+      'ERR_MOE_CHECKPOINT',
+      /size_experts must be 32 lists of 8 whole numbers/,
+    ],
+    [
+      'LLaMA-MoE with factors of too few layers',
+      { ...llamaMoe, score_scale_factor: [4, 4] },
+      'ERR_MOE_CHECKPOINT',
+      /score_scale_factor must be one number, or 32/,
+    ],
+    [
+      'LLaMA-MoE with a router that drops tokens',
+      { ...llamaMoe, calculator_type: 'SwitchDropTokenCalculator' },
+      'ERR_MOE_UNSUPPORTED',
+      /calculator_type must be "UniversalCalculator"/,
+    ],
+    [
+      'LLaMA-MoE with another gate',
+      { ...llamaMoe, gate_network: 'mlp_with_norm' },
+      'ERR_MOE_UNSUPPORTED',
+      /gate_network must be "mlp" or "linear"/,
+    ],
+    [
+      'LLaMA-MoE with dynamic rotary scaling',
+      { ...llamaMoe, rope_scaling: { type: 'dynamic', factor: 2 } },
+      'ERR_MOE_UNSUPPORTED',
+      /rope_scaling/,
     ],
     [
       'Mixtral with key heads that do not divide',

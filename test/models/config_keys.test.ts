@@ -1,65 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { commonKeys } from '../../lib/models/config_keys.ts'
 import { describeModel, families } from '../../lib/models/index.ts'
+import { familySamples as samples } from '../support/families/index.ts'
+import type { Json } from '../support/families/samples.ts'
 import { failure } from '../support/files.ts'
-
-type Json = Record<string, unknown>
-
-interface Samples {
-  base: Json
-  /** Another value for each used key, or a whole change; it changes the result. */
-  used: Record<string, unknown>
-  /** Used keys that may only agree with another one: a value that does not. */
-  agreeing?: Record<string, unknown>
-}
-
-const bounds = { vocab_size: 300, hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 4 }
-const rope = {
-  rope_theta: 5e5,
-  rope_parameters: { rope_type: 'default', rope_theta: 5e5 },
-  rope_scaling: { rope_type: 'default', rope_theta: 5e5 },
-}
-const samples: Record<string, Samples> = {
-  yuan: {
-    base: {
-      ...{ ...bounds, model_type: 'yuan', eos_token_id: 8 },
-      ...{ reset_attention_mask: true, reset_position_ids: true, eod_token: 7 },
-      moe_config: { moe_num_experts: 8, moe_top_k: 2, ffn_hidden_size: 32 },
-    },
-    used: {
-      ...{ vocab_size: 301, hidden_size: 128, num_hidden_layers: 3, num_attention_heads: 2 },
-      ...{ attention_projection_size: 128, rms_norm_eps: 1e-5, max_position_embeddings: 128 },
-      ...{ tie_word_embeddings: false, eod_token: 9, use_flash_attention: true },
-      ...{ reset_attention_mask: false, reset_position_ids: false, rotary_base: 5e5, ...rope },
-      moe_config: { moe_num_experts: 9, moe_top_k: 2, ffn_hidden_size: 32 },
-      // Where there is no eod_token.
-      eos_token_id: { eod_token: null, eos_token_id: 9 },
-    },
-    agreeing: { num_key_value_heads: 2 },
-  },
-  'MoE++': {
-    base: { ...bounds, model_type: 'MoE++', moe_use_logits_norm: true },
-    used: {
-      ...{ vocab_size: 301, hidden_size: 128, num_hidden_layers: 3, num_attention_heads: 2 },
-      ...{ intermediate_size: 96, num_key_value_heads: 2, max_position_embeddings: 128 },
-      ...{ rms_norm_eps: 1e-5, tie_word_embeddings: true, bos_token_id: 5, eos_token_id: 5 },
-      ...{ num_experts: [12], moe_use_mixtral_gating: true, moe_2layer_gate: false },
-      ...{ moe_use_logits_norm: false, moe_gate_norm_std: 2, moe_feature_no_mul_topk: true },
-      ...rope,
-    },
-  },
-  mixtral: {
-    base: { ...bounds, model_type: 'mixtral', intermediate_size: 96, sliding_window: 16 },
-    used: {
-      ...{ vocab_size: 301, hidden_size: 128, num_hidden_layers: 3, num_attention_heads: 2 },
-      ...{ intermediate_size: 64, num_key_value_heads: 2, head_dim: 32, rms_norm_eps: 1e-6 },
-      ...{ max_position_embeddings: 128, sliding_window: 17, num_experts_per_tok: 3 },
-      ...{ num_local_experts: 4, num_experts: 4, tie_word_embeddings: true },
-      ...{ bos_token_id: 5, eos_token_id: [5, 6], ...rope },
-    },
-    agreeing: { use_sliding_window: false, layer_types: ['full_attention', 'full_attention'] },
-  },
-}
 
 const read = (json: Json) => describeModel(json).config
 

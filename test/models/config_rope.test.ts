@@ -79,6 +79,10 @@ describe('scalings', () => {
     expect(both).toMatchObject({ mscaleAllDim: 0.5 })
     expect((both as any).attention).toBeCloseTo(1.3688879454113936 / 1.1844439727056968, 12)
   })
+  it('yarn: 0 turns are as none said', () => {
+    const none = { beta_fast: 0, beta_slow: 0 }
+    expect(scaled({ type: 'yarn', factor: 2, ...none })).toMatchObject({ fast: 32, slow: 1 })
+  })
   it('yarn without a factor: as much longer as the file says', () => {
     const yarn = { type: 'yarn', original_max_position_embeddings: 1024 }
     expect(scaled(yarn)).toMatchObject({ factor: 4, original: 1024 })
@@ -179,6 +183,12 @@ describe('what is refused', () => {
       /rope_theta must be a number from 1 to/,
     ],
     [
+      'a theta of 1, whose pairs all turn alike',
+      { rope_theta: 1, rope_scaling: { type: 'yarn', factor: 2 } },
+      'ERR_MOE_CHECKPOINT',
+      /rope_scaling: rope_theta must be above 1/,
+    ],
+    [
       'a theta in quotes',
       { rope_parameters: { rope_theta: '10000' } },
       'ERR_MOE_CHECKPOINT',
@@ -222,14 +232,14 @@ describe('what is refused', () => {
     for (const key of ['rope_scaling', 'rope_parameters'])
       for (const name of ['type', 'rope_type']) {
         const of = (kind: string) => config({ [key]: { [name]: kind, factor: 4 } })
-        expect(of('linear')).toMatchObject({ ropeTheta: 10000, positionScale: 0.25 })
-        expect(of('ntk')).toMatchObject({ ropeTheta: 40000, positionScale: 1 })
+        expect(of('linear').rope).toEqual({ kind: 'linear', theta: 10000, factor: 4 })
+        expect(of('ntk').rope).toEqual({ kind: 'ntk', theta: 10000, factor: 4 })
       }
   })
 
   it('Yuan has one base under whatever name', async () => {
     const same = describeModel({ ...bases.yuan, rotary_base: 500, rope_theta: 500 })
-    expect(same.config.ropeTheta).toBe(500)
+    expect(same.config.rope.theta).toBe(500)
     const json = { ...bases.yuan, rotary_base: 500, rope_parameters: { rope_theta: 600 } }
     expect(await failure(() => describeModel(json))).toMatchObject({
       code: 'ERR_MOE_UNSUPPORTED',

@@ -219,7 +219,7 @@ describe('published configurations, as they stand', () => {
       ...{ router_aux_loss_coef: 0.02, sliding_window: null, tie_word_embeddings: false },
       ...{ torch_dtype: 'bfloat16', transformers_version: '4.36.0.dev0' },
     })
-    expect(config).toMatchObject({ ropeTheta: 1e6, headSize: 128, slidingWindow: undefined })
+    expect(config).toMatchObject({ rope: { theta: 1e6 }, headSize: 128, slidingWindow: undefined })
   })
   it('Yuan 2.0-M32', () => {
     const { config } = describeModel({
@@ -242,7 +242,7 @@ describe('published configurations, as they stand', () => {
         ...{ norm_topk_prob: true, gated_linear_unit: true },
       },
     })
-    expect(config).toMatchObject({ ropeTheta: 10000, headSize: 256, eosIds: [77185] })
+    expect(config).toMatchObject({ rope: { theta: 10000 }, headSize: 256, eosIds: [77185] })
   })
   it('MoE++ 7B', () => {
     const { config } = describeModel({
@@ -266,7 +266,7 @@ describe('published configurations, as they stand', () => {
       ...{ transformers_version: '4.33.1', vocab_size: 65536 },
     })
     expect(config).toMatchObject({
-      ropeTheta: 10000,
+      rope: { theta: 10000 },
       headSize: 96,
       logitsNormStd: 1,
       inputScale: 1,

@@ -81,7 +81,7 @@ describe.skipIf(!prebuilt)('the packed tarball (after npm run prebuilds)', () =>
       const result: GenerateResult = await model.generate('a', { stop: ['b'], routing: true })
       const first: Int32Array | undefined = result.routing?.[0]?.expertIds
       for await (const { text } of model.generate([1])) text.trim()
-      try { await ops.topK({ logits: { data: new Float32Array(2), shape: [1, 2] }, kinds: ['ffn', 'zero'], topK: 1, weights: 'softmax' }) }
+      try { await ops.topK({ logits: { data: new Float32Array(2), shape: [1, 2] }, kinds: ['ffn', 'zero'], topK: 1, weights: 'scores' }) }
       catch (error) { if (error instanceof MoeError && error.code === 'ERR_MOE_SHAPE') console.log(first) }
       await model.dispose()`
     writeFileSync(path.join(installed.app, 'strict.mts'), source)

@@ -9,8 +9,12 @@ export interface RouterCase {
   experts: number
   hidden: number
   topK: number
-  /** The weights of a token sum to 1, whatever was chosen. */
-  normalized: boolean
+  /** What a token's weights sum to, before `factor`; 'free': anything, and each may be anything. */
+  sum: 1 | 'at most 1' | 'at most K' | 'free'
+  /** Of all weights; absent: 1. */
+  factor?: number
+  /** The choice is not by logits alone: a bias or groups have a say. */
+  biased?: boolean
   /** Reads the routing of the layer below. */
   carries: boolean
   /** Makes the router from `weight(name, shape)`; all weights 0 when `zero`. */
@@ -39,6 +43,13 @@ async function route(
   return (await plan.run({}, 2)) as unknown as Read
 }
 
+function expectBestFirst(chosen: number[], logits: Float32Array): void {
+  const values = chosen.map((e) => logits[e]!)
+  expect(values).toEqual([...values].sort((a, b) => b - a))
+  for (const [e, value] of logits.entries())
+    if (!chosen.includes(e)) expect(value).toBeLessThanOrEqual(values.at(-1)!)
+}
+
 /** What every router must keep. */
 export function routerContract(c: RouterCase): void {
   const { experts: E, hidden: H, topK: K } = c
@@ -55,18 +66,16 @@ export function routerContract(c: RouterCase): void {
         expect([ids.length, weights.length, logits.length]).toEqual([T * K, T * K, T * E])
         for (const t of range(T)) {
           const chosen = Array.from(ids.subarray(t * K, t * K + K))
-          const row = logits.subarray(t * E, t * E + E)
           expect(new Set(chosen).size).toBe(K)
           expect(chosen.every((e) => e >= 0 && e < E)).toBe(true)
-          for (const k of range(K - 1))
-            expect(row[chosen[k]!]!).toBeGreaterThanOrEqual(row[chosen[k + 1]!]!)
-          const left = range(E).filter((e) => !chosen.includes(e))
-          for (const e of left) expect(row[e]!).toBeLessThanOrEqual(row[chosen.at(-1)!]!)
-          const share = Array.from(weights.subarray(t * K, t * K + K))
+          if (!c.biased) expectBestFirst(chosen, logits.subarray(t * E, t * E + E))
+          const share = Array.from(weights.subarray(t * K, t * K + K), (w) => w / (c.factor ?? 1))
+          expect(share.every(Number.isFinite)).toBe(true)
+          if (c.sum === 'free') continue
           expect(share.every((w) => w >= 0 && w <= 1 + 1e-6)).toBe(true)
           const sum = share.reduce((a, b) => a + b)
-          if (c.normalized) expect(sum).toBeCloseTo(1, 5)
-          else expect(sum).toBeLessThanOrEqual(1 + 1e-6)
+          if (c.sum === 1) expect(sum).toBeCloseTo(1, 5)
+          else expect(sum).toBeLessThanOrEqual((c.sum === 'at most 1' ? 1 : K) + 1e-6)
         }
       },
     )

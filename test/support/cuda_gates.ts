@@ -13,7 +13,7 @@ const logs = path.join(tree, 'CMakeFiles', 'moe_cuda.dir', 'cuda')
 
 /** Kernels that are bound by their inner loops. */
 export const inRegisters =
-  /gemm_few_rows|gemm_tile|gemm_warpgroups|attend|route_few|norm_linear|pair_few|combine|permute|rms_norm|top_k/
+  /gemm_few_rows|gemm_tile|gemm_warpgroups|attend|route_few|norm_linear|pair_few|combine|permute|rms_norm|layer_norm|top_k/
 
 /** Instructions that a kernel file is written for, in its PTX for an architecture. */
 export const instructions: [file: string, architecture: string, pattern: RegExp][] = [

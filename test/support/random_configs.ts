@@ -18,4 +18,9 @@ export const randomConfigs = (hidden: number, intermediate: number) => ({
     ...{ ...shape, model_type: 'mixtral', hidden_size: hidden, intermediate_size: intermediate },
     ...{ num_local_experts: 4, num_experts_per_tok: 2 },
   },
+  llamaMoe: {
+    ...{ ...shape, model_type: 'llama_moe', hidden_size: hidden },
+    ...{ intermediate_size: 4 * intermediate, num_experts: 4, num_selects: 2 },
+    score_scale_factor: 2,
+  },
 })

@@ -2,13 +2,16 @@
 
 #include "cpu/isa/kernels.h"
 
-#if defined(__AVX2__)
+#if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include "cpu/isa/simd.h"
 // clang-format off: they use what is above
 #include "cpu/isa/gemm.inl"
+#include "cpu/isa/integer.inl"
 #include "cpu/isa/probe.inl"
 #include "cpu/isa/rows.inl"
 // clang-format on
@@ -25,9 +28,15 @@ extern const Kernels MOE_PASTE(kernels_, MOE_ISA) = {
     .gemm_few = gemm_few,
     .gemm_tiles = gemm_tiles,
     .gemm_dot = MOE_GEMM_DOT,
+    .wide_rows8 = Method<8>::kWideRows,
+    .wide_rows4 = Method<4>::kWideRows,
+    .gemm_int8 = gemm_int8,
+    .gemm_int4 = gemm_int4,
+    .quantize_row = quantize_row,
     .key_scores = key_scores,
     .softmax_block = softmax_block,
     .add_values = add_values,
+    .row_scores = row_scores,
     .exp_sum = exp_sum,
     .dot = dot,
     .max_value = max_value,

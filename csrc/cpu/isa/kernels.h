@@ -8,6 +8,13 @@
 
 namespace moe {
 
+/// One row of activations for integer weights.
+struct IntegerRow {
+  const void* q;       // integers, in the form that wide_rows8 and wide_rows4 name
+  const float* scale;  // of each group
+  const int32_t* sum;  // of each group's integers
+};
+
 struct Kernels {
   const char* name;
 
@@ -23,6 +30,22 @@ struct Kernels {
   /// bf16 rows, m <= 6 of them, with the dot-product instructions; null where there are none.
   void (*gemm_dot)(const uint16_t* const* x, int m, const void* panel, int64_t lines, float* out);
 
+  /// out[rows, 64] = rows <= 96 times one packed panel of int8 or int4 weights: the sum over
+  /// groups, ascending, of (exact integer sum) * (scale of the row's group * scale of the weights'
+  /// group), product and sum rounded separately; equal bits on every instruction set. `by_group`:
+  /// else int8 weights have one scale an output, multiplied last. `group`: 32 or 128. `zeros`: a
+  /// zero point for each group and output, else 8. wide_rows: the form of rows, see quantize_row.
+  bool wide_rows8, wide_rows4;
+  void (*gemm_int8)(const IntegerRow* x, int rows, const void* panel, int64_t groups, bool by_group,
+                    float* out);
+  void (*gemm_int4)(const IntegerRow* x, int rows, const void* panel, int64_t groups, int group,
+                    bool zeros, float* out);
+  /// n values, whole groups of 32 or 128: scale = max |x| / 127 of the group, q = x / scale to
+  /// nearest even, sum = sum of q. A group of zeros, or of less than 2^-100, is 0; one with a value
+  /// that is not finite has scale NaN. q is int8 in order; `wide`: int16, each four as 0 2 1 3.
+  void (*quantize_row)(const float* x, int64_t n, int64_t group, bool wide, void* q, float* scale,
+                       int32_t* sum);
+
   /// Attention of m queries to the 32 keys of a block, in three steps. keys [d, 32], values [32,
   /// d]: f32, or bf16 if `bf16`. Each result is one chain of multiply-adds, whatever m is. out[m,
   /// 32]: out[i, j] = q[i] . keys[:, j].
@@ -33,9 +56,13 @@ struct Kernels {
   /// multiplied by. best starts at minus infinity, total at 0.
   void (*softmax_block)(float* p, int m, const int32_t* begin, const int32_t* end, float scale,
                         float* best, float* total, float* keep);
-  /// acc[i] = acc[i] * scale[i] + sum over the first n keys of p[i, :] * values, p [m, 32]
+  /// acc[i] = acc[i] * scale[i] + sum over the first n keys of p[i, :] * values, p [m, 32]; rows of
+  /// values are `stride` apart.
   void (*add_values)(const float* p, int m, int64_t n, const void* values, bool bf16, int64_t d,
-                     const float* scale, float* const* acc);
+                     int64_t stride, const float* scale, float* const* acc);
+  /// key_scores of keys [32, d] that lie in rows. Each result is the sum of one chain a lane.
+  void (*row_scores)(const float* const* q, int m, const void* keys, bool bf16, int64_t d,
+                     float* out);
 
   /// x[i] = exp(x[i] - shift); returns their sum.
   float (*exp_sum)(float* x, int64_t n, float shift);

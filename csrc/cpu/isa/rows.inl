@@ -67,6 +67,50 @@ INLINE Vf load_any_part(const void* p, int64_t i, int64_t n) {
   return load(lane);
 }
 
+template <int M, int J, bool Bf16>
+INLINE void row_scores_of(const float* const* q, const void* keys, int64_t d, float* out) {
+  for (int j = 0; j < kKeys; j += J) {
+    Vf acc[M][J] = {};
+    for (int64_t i = 0; i < d; i += kLanes) {
+      Vf k[J];
+#pragma GCC unroll 8
+      for (int l = 0; l < J; ++l) {
+        const void* row = Bf16 ? (const void*)((const uint16_t*)keys + (j + l) * d)
+                               : (const void*)((const float*)keys + (j + l) * d);
+        k[l] = load_any_part<Bf16>(row, i, d);
+      }
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) {
+        const Vf a = load_part(q[m], i, d);
+#pragma GCC unroll 8
+        for (int l = 0; l < J; ++l) acc[m][l] += k[l] * a;
+      }
+    }
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 8
+      for (int l = 0; l < J; ++l) out[m * kKeys + j + l] = sum(acc[m][l]);
+  }
+}
+
+template <bool Bf16>
+void row_scores_any(const float* const* q, int m, const void* keys, int64_t d, float* out) {
+  // As many keys as the rows' sums leave registers for.
+  constexpr int kFour = kQueries == 8 ? 4 : 2;
+  switch (m) {
+    case 1:
+      return row_scores_of<1, 8, Bf16>(q, keys, d, out);
+    case 2:
+      return row_scores_of<2, 4, Bf16>(q, keys, d, out);
+    case 3:
+      return row_scores_of<3, kFour, Bf16>(q, keys, d, out);
+    case 4:
+      return row_scores_of<4, kFour, Bf16>(q, keys, d, out);
+    default:
+      return row_scores_of<kQueries, 2, Bf16>(q, keys, d, out);
+  }
+}
+
 INLINE void store_part(float* p, int64_t i, int64_t n, Vf v) {
   if (i + kLanes <= n) return store(p + i, v);
   float lane[kLanes];
@@ -76,8 +120,8 @@ INLINE void store_part(float* p, int64_t i, int64_t n, Vf v) {
 
 /// V vectors of columns from i on.
 template <int M, int V, bool Bf16>
-INLINE void value_columns(const float* p, int64_t n, const void* values, int64_t d, int64_t i,
-                          const float* scale, float* const* acc) {
+INLINE void value_columns(const float* p, int64_t n, const void* values, int64_t d, int64_t stride,
+                          int64_t i, const float* scale, float* const* acc) {
   Vf sum[M][V];
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m)
@@ -85,8 +129,8 @@ INLINE void value_columns(const float* p, int64_t n, const void* values, int64_t
     for (int v = 0; v < V; ++v)
       sum[m][v] = rounded(load_part(acc[m], i + v * kLanes, d) * scale[m]);
   for (int64_t j = 0; j < n; ++j) {
-    const void* row = Bf16 ? (const void*)((const uint16_t*)values + j * d)
-                           : (const void*)((const float*)values + j * d);
+    const void* row = Bf16 ? (const void*)((const uint16_t*)values + j * stride)
+                           : (const void*)((const float*)values + j * stride);
     Vf w[V];
 #pragma GCC unroll 16
     for (int v = 0; v < V; ++v) w[v] = load_any_part<Bf16>(row, i + v * kLanes, d);
@@ -105,21 +149,21 @@ INLINE void value_columns(const float* p, int64_t n, const void* values, int64_t
 
 /// Columns i and on, V vectors at a time, then half as many: a wide piece reads rows as one stream.
 template <int M, int V, bool Bf16>
-INLINE void values_from(const float* p, int64_t n, const void* values, int64_t d, int64_t i,
-                        const float* scale, float* const* acc) {
+INLINE void values_from(const float* p, int64_t n, const void* values, int64_t d, int64_t stride,
+                        int64_t i, const float* scale, float* const* acc) {
   for (; i + V * kLanes <= d; i += V * kLanes)
-    value_columns<M, V, Bf16>(p, n, values, d, i, scale, acc);
+    value_columns<M, V, Bf16>(p, n, values, d, stride, i, scale, acc);
   if constexpr (V > 1)
-    values_from<M, V / 2, Bf16>(p, n, values, d, i, scale, acc);
+    values_from<M, V / 2, Bf16>(p, n, values, d, stride, i, scale, acc);
   else if (i < d)
-    value_columns<M, 1, Bf16>(p, n, values, d, i, scale, acc);
+    value_columns<M, 1, Bf16>(p, n, values, d, stride, i, scale, acc);
 }
 
 template <int M, bool Bf16>
-INLINE void values_of(const float* p, int64_t n, const void* values, int64_t d, const float* scale,
-                      float* const* acc) {
+INLINE void values_of(const float* p, int64_t n, const void* values, int64_t d, int64_t stride,
+                      const float* scale, float* const* acc) {
   constexpr int V = kQueries == 8 ? (M == 1 ? 16 : M <= 4 ? 4 : 2) : (M == 1 ? 8 : 2);
-  values_from<M, V, Bf16>(p, n, values, d, 0, scale, acc);
+  values_from<M, V, Bf16>(p, n, values, d, stride, 0, scale, acc);
 }
 
 template <bool Bf16>
@@ -139,19 +183,19 @@ void scores_any(const float* const* q, int m, const void* keys, int64_t d, float
 }
 
 template <bool Bf16>
-void values_any(const float* p, int m, int64_t n, const void* values, int64_t d, const float* scale,
-                float* const* acc) {
+void values_any(const float* p, int m, int64_t n, const void* values, int64_t d, int64_t stride,
+                const float* scale, float* const* acc) {
   switch (m) {
     case 1:
-      return values_of<1, Bf16>(p, n, values, d, scale, acc);
+      return values_of<1, Bf16>(p, n, values, d, stride, scale, acc);
     case 2:
-      return values_of<2, Bf16>(p, n, values, d, scale, acc);
+      return values_of<2, Bf16>(p, n, values, d, stride, scale, acc);
     case 3:
-      return values_of<3, Bf16>(p, n, values, d, scale, acc);
+      return values_of<3, Bf16>(p, n, values, d, stride, scale, acc);
     case 4:
-      return values_of<4, Bf16>(p, n, values, d, scale, acc);
+      return values_of<4, Bf16>(p, n, values, d, stride, scale, acc);
     default:
-      return values_of<kQueries, Bf16>(p, n, values, d, scale, acc);
+      return values_of<kQueries, Bf16>(p, n, values, d, stride, scale, acc);
   }
 }
 
@@ -205,11 +249,19 @@ void softmax_block(float* p, int m, const int32_t* begin, const int32_t* end, fl
 }
 
 void add_values(const float* p, int m, int64_t n, const void* values, bool bf16, int64_t d,
-                const float* scale, float* const* acc) {
+                int64_t stride, const float* scale, float* const* acc) {
   for (int i = 0, rows; i < m; i += rows) {
     rows = piece_of(m - i);
-    bf16 ? values_any<true>(p + i * kKeys, rows, n, values, d, scale + i, acc + i)
-         : values_any<false>(p + i * kKeys, rows, n, values, d, scale + i, acc + i);
+    bf16 ? values_any<true>(p + i * kKeys, rows, n, values, d, stride, scale + i, acc + i)
+         : values_any<false>(p + i * kKeys, rows, n, values, d, stride, scale + i, acc + i);
+  }
+}
+
+void row_scores(const float* const* q, int m, const void* keys, bool bf16, int64_t d, float* out) {
+  for (int i = 0, n; i < m; i += n) {
+    n = piece_of(m - i);
+    bf16 ? row_scores_any<true>(q + i, n, keys, d, out + i * kKeys)
+         : row_scores_any<false>(q + i, n, keys, d, out + i * kKeys);
   }
 }
 

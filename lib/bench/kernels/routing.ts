@@ -5,10 +5,14 @@ import { chooseIds, type ModelShape, placeSlots } from '../shapes.ts'
 import type { KernelBench } from '../workbench.ts'
 
 /** How a model's router chooses. */
-export function choice({ kinds, topK, router }: ModelShape): Omit<ops.TopKInputs, 'logits'> {
+export function choice({
+  kinds,
+  topK,
+  router,
+}: ModelShape): Omit<ops.TopKInputs, 'logits' | 'choiceBias'> {
   const gives = kinds.map((kind) => kind === 'zero')
   return {
-    ...{ kinds, topK, weights: 'renormalized' },
+    ...{ kinds, topK, weights: router === 'scores' ? 'scores' : 'renormalized' },
     ...(router === 'residual' && { normStd: 1, givesShare: gives }),
   }
 }

@@ -1,0 +1,89 @@
+#pragma once
+// What attention's two forms share on the CPU. Queries that read the same keys (neighbouring tokens
+// of a sequence, and the query heads of one key head) go through the blocks eight at a time.
+
+#include <algorithm>
+#include <cmath>
+
+#include "cpu/context.h"
+#include "ops/attention.h"
+
+namespace moe {
+
+constexpr int kQueries = 8;
+
+/// One query head of one token.
+struct Query {
+  int64_t token, head;
+  int64_t first, last;  // positions it sees, both included
+  alignas(64) float q[Attention::kMaxHeadSize];
+  alignas(64) float acc[Attention::kMaxHeadSize];
+};
+
+/// The running softmaxes of m queries.
+struct Softmaxes {
+  float best[kQueries], total[kQueries] = {};
+
+  Softmaxes() { std::fill_n(best, kQueries, -INFINITY); }
+};
+
+/// Which of the keys of one block m queries see. A block that a query does not see leaves it as it
+/// is.
+struct SeenKeys {
+  int32_t begin[kQueries], end[kQueries], most = 0;
+
+  SeenKeys(const Query* queries, int m, int64_t block) {
+    const auto inside = [&](int64_t position) {
+      return static_cast<int32_t>(
+          std::clamp(position - block * kBlockTokens, int64_t{0}, kBlockTokens));
+    };
+    for (int i = 0; i < m; ++i) {
+      begin[i] = inside(queries[i].first);
+      end[i] = inside(queries[i].last + 1);
+      most = std::max(most, end[i]);
+    }
+  }
+};
+
+/// Blocks that m queries see some of, both included.
+struct SeenBlocks {
+  int64_t first = INT64_MAX, last = 0;
+
+  SeenBlocks(const Query* queries, int m) {
+    for (int i = 0; i < m; ++i) {
+      first = std::min(first, queries[i].first / kBlockTokens);
+      last = std::max(last, queries[i].last / kBlockTokens);
+    }
+  }
+};
+
+/// Tiles of up to eight query heads that share a key head, neighbours by token.
+struct QueryTiles {
+  int64_t tokens, heads, key_heads;
+  const int32_t* sequences;
+
+  int64_t per_group() const { return heads / key_heads; }
+  int64_t of_group() const { return (tokens * per_group() + kQueries - 1) / kQueries; }
+  /// Key heads run slowest, so that a prefill finds a head's keys and values in the cache.
+  int64_t count() const { return key_heads * of_group(); }
+
+  /// Calls `body(queries, m, group)` for tile `index`, once for each sequence in it; `queries` have
+  /// tokens and heads.
+  template <class Body>
+  void each(int64_t index, Query* queries, const Body& body) const {
+    const int64_t group = index / of_group(), first = index % of_group() * kQueries;
+    const int64_t last = std::min(first + kQueries, tokens * per_group());
+    for (int64_t pair = first; pair < last;) {
+      int m = 0;
+      for (;
+           pair < last && (m == 0 || sequences[pair / per_group()] == sequences[queries[0].token]);
+           ++pair, ++m) {
+        queries[m].token = pair / per_group();
+        queries[m].head = group * per_group() + pair % per_group();
+      }
+      body(queries, m, group);
+    }
+  }
+};
+
+}  // namespace moe

@@ -1,0 +1,357 @@
+// Products with integer weights: weights/formats/integer.h has the layout, kernels.h the contract.
+// Sums of a group are exact integers, so any tile of any instruction set gives the same bits.
+//
+// One row streams a panel; more go group by group through register tiles, so that a group's lines
+// stay in the first-level cache for all rows.
+
+namespace {
+
+// What multiplies. Each takes lines as they lie, splits them into parts of one value a byte (or two
+// bytes) and has its own form of rows, of which a part takes 4 bytes.
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__) || defined(__ARM_FEATURE_DOTPROD)
+constexpr bool kDotBytes = true;  // four bytes by four: rows of int8
+#else
+constexpr bool kDotBytes = false;
+#endif
+#if defined(__AVX2__)
+constexpr bool kPairBytes = !kDotBytes;  // two by two into int16: rows of int8, nibbles only
+#else
+constexpr bool kPairBytes = false;
+#endif
+
+template <int kBits>
+struct Method {
+  static constexpr bool kNarrowSums = kBits == 4 && kPairBytes;  // int16, for 32 k at most
+  static constexpr bool kWideRows = !kDotBytes && !kNarrowSums;  // of int16, two by two into int32
+  static constexpr int kParts = (kWideRows ? 2 : 1) * (kBits == 4 ? 2 : 1);
+  static constexpr int kFoldLines = kBits == 4 ? 4 : 32;  // lines between folds
+};
+
+// Rows of a tile and vectors of its columns: what the registers have room for.
+#if defined(__AVX512F__)
+constexpr int kIntegerRows = 4, kIntegerVectors = 4, kStreamVectors = 4;
+#elif defined(__aarch64__)
+constexpr int kIntegerRows = 4, kIntegerVectors = 4, kStreamVectors = 16;
+#else
+constexpr int kIntegerRows = 4, kIntegerVectors = 2, kStreamVectors = 8;
+#endif
+
+INLINE Vi load_line(const char* p) {
+  Vi v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+INLINE Vi splat4(const char* p) {
+  int32_t v;
+  memcpy(&v, p, sizeof v);
+  return v - Vi{};
+}
+
+/// Part p of a line: values of one byte, or of two for wide rows. `low` has the bits of one value
+/// set.
+template <int kBits>
+INLINE Vi part_of(Vi line, int p, Vi low) {
+#if defined(__ARM_FEATURE_DOTPROD)
+  if (kBits == 8) return line ^ low;  // sdot wants them signed
+#endif
+  if (kBits == 8 && kDotBytes) return line;
+  if (kBits == 8) return p == 0 ? line & low : (Vi)((Vu)line >> 8) & low;
+  const int shift = Method<4>::kWideRows ? (p == 0 ? 0 : p == 1 ? 8 : p == 2 ? 4 : 12) : 4 * p;
+  return (Vi)((Vu)line >> shift) & low;
+}
+
+template <int kBits>
+INLINE Vi low_bits() {
+#if defined(__ARM_FEATURE_DOTPROD)
+  if (kBits == 8) return Vi{} + (int32_t)0x80808080;
+#endif
+  const int32_t wide = kBits == 8 ? 0x00ff00ff : 0x000f000f;
+  return Vi{} + (Method<kBits>::kWideRows ? wide : 0x0f0f0f0f);
+}
+
+/// What is added to a stored value: part_of gives value + offset.
+template <int kBits>
+constexpr int offset_of() {
+#if defined(__ARM_FEATURE_DOTPROD)
+  if (kBits == 8) return 0;
+#endif
+  return kBits == 8 ? 128 : 8;
+}
+
+INLINE Vi madd16(Vi a, Vi b) {
+#if defined(__AVX512F__)
+  return (Vi)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+  return (Vi)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#elif defined(__x86_64__)
+  return (Vi)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#else
+  return (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16);
+#endif
+}
+
+/// acc += part * row; 32-bit sums, or 16-bit ones where sums are narrow. The compiler adds products
+/// to each other first unless it is kept from it, and then has too few registers.
+template <int kBits>
+INLINE void add_product(Vi& acc, Vi part, Vi row) {
+#if defined(__AVX512VNNI__)
+  asm("vpdpbusd %2, %1, %0"
+      : "+v"(acc)
+      : "v"(part), "v"(row));  // the intrinsic makes GCC copy sums
+#elif defined(__AVXVNNI__)
+  asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(part), "x"(row));
+#elif defined(__ARM_FEATURE_DOTPROD)
+  acc = (Vi)vdotq_s32((int32x4_t)acc, (int8x16_t)part, (int8x16_t)row);
+#else
+  if constexpr (Method<kBits>::kNarrowSums) {
+#if defined(__AVX512F__)
+    acc = (Vi)_mm512_add_epi16((__m512i)acc, _mm512_maddubs_epi16((__m512i)part, (__m512i)row));
+#elif defined(__AVX2__)
+    acc = (Vi)_mm256_add_epi16((__m256i)acc, _mm256_maddubs_epi16((__m256i)part, (__m256i)row));
+#endif
+  } else {
+    acc += madd16(part, row);
+  }
+  acc = rounded(acc);
+#endif
+}
+
+/// Sums of a fold as 32-bit ones.
+template <int kBits>
+INLINE Vi folded(Vi acc) {
+  return Method<kBits>::kNarrowSums ? madd16(acc, Vi{} + 0x00010001) : acc;
+}
+
+INLINE Vf load_f16(const char* p) {
+#if defined(__AVX512F__)
+  return (Vf)_mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256((const __m256i*)p));
+#elif defined(__AVX2__)
+  return (Vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
+#else
+  Vh h;
+  memcpy(&h, p, sizeof h);
+  const Vu bits = __builtin_convertvector(h, Vu);
+  const Vf size = (Vf)((bits & 0x7fff) << 13) * 0x1p112f;  // exact, subnormals too
+  const Vu special = (Vu)((bits & 0x7c00) == 0x7c00) & 0x7f800000;
+  return (Vf)((Vu)size | special | (bits & 0x8000) << 16);
+#endif
+}
+
+INLINE Vf load_u8(const char* p) {
+  typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
+  Bytes bytes;
+  memcpy(&bytes, p, sizeof bytes);
+  return __builtin_convertvector(bytes, Vf);
+}
+
+/// A panel's constants. A group has `folds` times Method::kFoldLines lines.
+struct Block {
+  int folds;
+  int scales;  // byte behind the lines: 64 f16; 0: no scales here
+  int zeros;   // byte behind the scales: 64 u8; 0: none
+  int64_t bytes;
+};
+
+/// Adds group g to out[m, 0..] of M rows, from column c on. `next`: what to bring meanwhile.
+template <int kBits, int M, int V>
+INLINE void integer_tile(const moe::IntegerRow* x, const Block& block, const char* data, int64_t g,
+                         int c, const char* next, float* out) {
+  using Way = Method<kBits>;
+  constexpr int kLine = 256, kShare = kLine * V * kLanes / 64;
+  const Vi low = low_bits<kBits>();
+  const char* line = data + 4 * c;
+  const char* q[M];
+  const int64_t at = g * block.folds * Way::kFoldLines * Way::kParts * 4;
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) q[m] = (const char*)x[m].q + at;
+  Vi sum[M][V];
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) sum[m][v] = Vi{};
+  for (int fold = 0; fold < block.folds; ++fold) {
+    Vi narrow[Way::kNarrowSums ? M : 1][Way::kNarrowSums ? V : 1];
+    if constexpr (Way::kNarrowSums)
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m)
+#pragma GCC unroll 16
+        for (int v = 0; v < V; ++v) narrow[m][v] = Vi{};
+#pragma GCC unroll 4
+    for (int l = 0; l < Way::kFoldLines; ++l, line += kLine, next += kShare) {
+#pragma GCC unroll 4
+      for (int i = 0; i < kShare; i += 64) __builtin_prefetch(next + i);
+      if constexpr (M == 1) {
+        Vi a[Way::kParts];
+#pragma GCC unroll 4
+        for (int p = 0; p < Way::kParts; ++p, q[0] += 4) a[p] = splat4(q[0]);
+#pragma GCC unroll 16
+        for (int v = 0; v < V; ++v) {
+          const Vi w = load_line(line + v * 4 * kLanes);
+#pragma GCC unroll 4
+          for (int p = 0; p < Way::kParts; ++p) {
+            if constexpr (Way::kNarrowSums)
+              add_product<kBits>(narrow[0][v], part_of<kBits>(w, p, low), a[p]);
+            else
+              add_product<kBits>(sum[0][v], part_of<kBits>(w, p, low), a[p]);
+          }
+        }
+      } else {
+        Vi w[V];
+#pragma GCC unroll 16
+        for (int v = 0; v < V; ++v) w[v] = load_line(line + v * 4 * kLanes);
+#pragma GCC unroll 4
+        for (int p = 0; p < Way::kParts; ++p) {
+          Vi part[V];
+#pragma GCC unroll 16
+          for (int v = 0; v < V; ++v) part[v] = part_of<kBits>(w[v], p, low);
+#pragma GCC unroll 8
+          for (int m = 0; m < M; ++m) {
+            const Vi a = splat4(q[m] + 4 * p);
+#pragma GCC unroll 16
+            for (int v = 0; v < V; ++v) {
+              if constexpr (Way::kNarrowSums)
+                add_product<kBits>(narrow[m][v], part[v], a);
+              else
+                add_product<kBits>(sum[m][v], part[v], a);
+            }
+          }
+        }
+#pragma GCC unroll 8
+        for (int m = 0; m < M; ++m) q[m] += 4 * Way::kParts;
+      }
+    }
+    if constexpr (Way::kNarrowSums)
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m)
+#pragma GCC unroll 16
+        for (int v = 0; v < V; ++v) sum[m][v] += folded<kBits>(narrow[m][v]);
+  }
+#pragma GCC unroll 16
+  for (int v = 0; v < V; ++v) {
+    const int column = c + v * kLanes;
+    const Vf scale = block.scales ? load_f16(data + block.scales + 2 * column) : splat(1.f);
+    const Vf zero =
+        block.zeros ? load_u8(data + block.zeros + column) : splat((float)offset_of<kBits>());
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+      // Integers below 2^24: exact, fused or not.
+      const Vf whole = __builtin_convertvector(sum[m][v], Vf) - zero * splat((float)x[m].sum[g]);
+      const Vf value = rounded(whole * (scale * splat(x[m].scale[g])));
+      float* to = out + m * 64 + column;
+      store(to, g == 0 ? value : load(to) + value);
+    }
+  }
+}
+
+template <int kBits>
+INLINE void integer_rows(int m, const moe::IntegerRow* x, const Block& block, const char* data,
+                         int64_t g, int c, const char* next, float* out) {
+  constexpr int V = kIntegerVectors;
+  switch (m) {
+    case 1:
+      return integer_tile<kBits, 1, V>(x, block, data, g, c, next, out);
+    case 2:
+      return integer_tile<kBits, 2, V>(x, block, data, g, c, next, out);
+    case 3:
+      return integer_tile<kBits, 3, V>(x, block, data, g, c, next, out);
+    default:
+      return integer_tile<kBits, 4, V>(x, block, data, g, c, next, out);
+  }
+}
+
+template <int kBits>
+INLINE void integer_panel(const moe::IntegerRow* x, int rows, const Block& block, const char* panel,
+                          int64_t groups, float* out) {
+  constexpr int kColumns = kIntegerVectors * kLanes, kStream = kStreamVectors * kLanes;
+  constexpr int64_t kAhead = 1024;
+  const int tiles = (rows + kIntegerRows - 1) / kIntegerRows;
+  const int height = (rows + tiles - 1) / tiles;
+  for (int64_t g = 0; g < groups; ++g, panel += block.bytes) {
+    if (rows == 1) {
+      for (int c = 0; c < 64; c += kStream)
+        integer_tile<kBits, 1, kStreamVectors>(x, block, panel, g, c, panel + kAhead + 4 * c, out);
+      continue;
+    }
+    for (int c = 0; c < 64; c += kColumns) {
+      // The first tile brings its share of the next group; the others touch what is there.
+      const char* next = panel + block.bytes + block.bytes * c / 64;
+      for (int r = 0; r < rows; r += height, next = panel)
+        integer_rows<kBits>(rows - r < height ? rows - r : height, x + r, block, panel, g, c, next,
+                            out + r * 64);
+    }
+  }
+}
+
+void gemm_int8(const moe::IntegerRow* x, int rows, const void* panel, int64_t groups, bool by_group,
+               float* out) {
+  constexpr int kLines = 32 * 256;
+  const Block block{1, by_group ? kLines : 0, 0, kLines + (by_group ? 128 : 0)};
+  integer_panel<8>(x, rows, block, (const char*)panel, groups, out);
+  if (by_group) return;
+  const float* scales = (const float*)((const char*)panel + groups * kLines);
+  for (int r = 0; r < rows; ++r)
+    for (int c = 0; c < 64; c += kLanes)
+      store(out + r * 64 + c, load(out + r * 64 + c) * load(scales + c));
+}
+
+void gemm_int4(const moe::IntegerRow* x, int rows, const void* panel, int64_t groups, int group,
+               bool zeros, float* out) {
+  const int lines = group / 8 * 256;
+  const Block block{group / 32, lines, zeros ? lines + 128 : 0, lines + 128 + (zeros ? 64 : 0)};
+  integer_panel<4>(x, rows, block, (const char*)panel, groups, out);
+}
+
+typedef int8_t Vb __attribute__((vector_size(kLanes)));
+typedef int16_t Vs __attribute__((vector_size(kLanes * 2)));
+
+/// Lanes 0 2 1 3 of each four: the order in which int16 rows lie.
+INLINE Vs interleaved(Vs v) {
+#if defined(__AVX512F__)
+  return __builtin_shufflevector(v, v, 0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
+#elif defined(__AVX2__)
+  return __builtin_shufflevector(v, v, 0, 2, 1, 3, 4, 6, 5, 7);
+#else
+  return __builtin_shufflevector(v, v, 0, 2, 1, 3);
+#endif
+}
+
+void quantize_row(const float* x, int64_t n, int64_t group, bool wide, void* q, float* scale,
+                  int32_t* sum) {
+  constexpr int32_t kInfinity = 0x7f800000;
+  constexpr float kMagic = 12582912.f;  // adding 1.5 * 2^23 rounds to an integer, ties to even
+  char* to = (char*)q;
+  for (int64_t begin = 0; begin < n; begin += group, ++scale, ++sum) {
+    Vi top = {};  // largest bits of |x|: ordered as the numbers are, infinity and NaN above all
+    for (int64_t i = 0; i < group; i += kLanes) {
+      const Vi bits = (Vi)load(x + begin + i) & 0x7fffffff;
+      const Vi more = bits > top;
+      top = (bits & more) | (top & ~more);
+    }
+    int32_t most_bits = 0;
+    for (int l = 0; l < kLanes; ++l) most_bits = top[l] > most_bits ? top[l] : most_bits;
+    float most;
+    memcpy(&most, &most_bits, sizeof most);
+    const bool finite = most_bits < kInfinity, zero = most < 0x1p-100f;
+    *scale = !finite ? __builtin_nanf("") : zero ? 0.f : most / 127.f;
+    const Vf inverse = splat(!finite || zero ? 0.f : 127.f / most);
+    Vi total = {};
+    for (int64_t i = 0; i < group; i += kLanes) {
+      const Vf v = finite ? load(x + begin + i) : Vf{};
+      const Vi whole = (Vi)(rounded(v * inverse) + kMagic) - (Vi)splat(kMagic);
+      total += whole;
+      if (wide) {
+        const Vs shorts = interleaved(__builtin_convertvector(whole, Vs));
+        memcpy(to, &shorts, sizeof shorts);
+        to += sizeof shorts;
+      } else {
+        const Vb bytes = __builtin_convertvector(whole, Vb);
+        memcpy(to, &bytes, sizeof bytes);
+        to += sizeof bytes;
+      }
+    }
+    *sum = 0;
+    for (int l = 0; l < kLanes; ++l) *sum += total[l];
+  }
+}
+
+}  // namespace

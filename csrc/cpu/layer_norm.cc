@@ -1,0 +1,40 @@
+#include "ops/layer_norm.h"
+
+#include <cmath>
+
+#include "cpu/pieces.h"
+
+namespace moe {
+
+void LayerNorm::run_cpu(const CpuContext& cpu) const {
+  const int64_t T = x.dim(0), H = x.dim(1);
+  const Kernels& kernels = cpu.kernels;
+  const auto size = static_cast<float>(H);
+  cpu.parallel(T, 4, [&](int64_t begin, int64_t end) {
+    float ones[kPiece], centred[kPiece];
+    std::fill_n(ones, kPiece, 1.f);
+    for (int64_t t = begin; t < end; ++t) {
+      float total = 0.f, squares = 0.f;
+      for_pieces(kernels, x, t, 0, H, [&](int64_t, const float* from, int64_t n) {
+        total += kernels.dot(from, ones, n);
+      });
+      const float mean = total / size;
+      const auto for_centred = [&](const auto& body) {
+        for_pieces(kernels, x, t, 0, H, [&](int64_t h, const float* from, int64_t n) {
+          for (int64_t i = 0; i < n; ++i) centred[i] = from[i] - mean;
+          body(h, n);
+        });
+      };
+      for_centred([&](int64_t, int64_t n) { squares += kernels.dot(centred, centred, n); });
+      const float inverse = 1.f / std::sqrt(squares / size + eps);
+      for_centred([&](int64_t h, int64_t n) {
+        store_piece(kernels, out, t, h, n, [&](float* to) {
+          kernels.scale_by(centred, inverse, weight.as<float>() + h, n, to);
+          kernels.add_scaled(bias.as<float>() + h, 1.f, n, to);
+        });
+      });
+    }
+  });
+}
+
+}  // namespace moe

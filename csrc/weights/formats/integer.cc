@@ -1,0 +1,167 @@
+#include "weights/formats/integer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/splitmix64.h"
+
+namespace moe {
+namespace {
+
+/// Values begin .. begin + n of a row as f32, zeros behind its end.
+void widen(const SourceRow& row, int64_t begin, int64_t n, int64_t k, float* to) {
+  const int64_t real = row.data ? std::min(n, k - begin) : 0;
+  const std::byte* from = row.data + static_cast<size_t>(begin) * dtype_bytes(row.dtype);
+  if (row.dtype == DType::f32)
+    std::copy_n(from, 4 * real, reinterpret_cast<std::byte*>(to));
+  else if (row.dtype == DType::bf16)
+    for (int64_t i = 0; i < real; ++i) {
+      uint16_t bits;
+      std::memcpy(&bits, from + 2 * i, sizeof bits);
+      to[i] = bits_to_float(uint32_t{bits} << 16);
+    }
+  else
+    for (int64_t i = 0; i < real; ++i) to[i] = load_float(from + 2 * i, row.dtype);
+  std::fill(to + real, to + n, 0.f);
+}
+
+/// How the values of one group are stored: q = x / scale + zero, to nearest even.
+struct Rule {
+  float scale, zero;
+};
+
+/// max |x|; NaN if there is one.
+template <int64_t N>
+float most_of(const float* x) {
+  int32_t most = 0;  // as integers, sizes are ordered as the numbers are
+  for (int64_t i = 0; i < N; ++i)
+    most = std::max(most, static_cast<int32_t>(float_to_bits(x[i]) & 0x7fffffff));
+  return bits_to_float(static_cast<uint32_t>(most));
+}
+
+float rounded_scale(float scale) { return to_float(to_f16(scale)); }
+
+/// int8: -127 to 127. int4: the value of the largest size, of both signs the positive one, becomes
+/// -8, so its scale may be negative.
+template <const IntegerLayout& L>
+Rule symmetric(const float* x) {
+  const float most = most_of<L.group>(x);
+  if (L.bits == 8) return {rounded_scale(most / 127.f), 128.f};
+  const bool positive = std::find(x, x + L.group, most) != x + L.group;
+  return {rounded_scale(positive ? most / -8.f : most / 8.f), 8.f};
+}
+
+/// From the least to the greatest value, with 0 among them.
+template <const IntegerLayout& L>
+Rule asymmetric(const float* x) {
+  if (!std::isfinite(most_of<L.group>(x))) return {most_of<L.group>(x), 0.f};
+  float low = 0.f, high = 0.f;
+  for (int64_t i = 0; i < L.group; ++i) low = std::min(low, x[i]), high = std::max(high, x[i]);
+  const float scale = rounded_scale((high - low) / 15.f);
+  return {scale, scale > 0.f ? std::min(std::nearbyint(-low / scale), 15.f) : 0.f};
+}
+
+/// Values as they are stored, to q [group].
+template <const IntegerLayout& L>
+void quantize(const float* x, Rule rule, uint8_t* q) {
+  constexpr float kMagic = 12582912.f;  // adding 1.5 * 2^23 rounds to an integer, ties to even
+  constexpr int kLow = L.bits == 8 ? 1 : 0, kHigh = L.bits == 8 ? 255 : 15;
+  const bool usable = rule.scale != 0.f && std::isfinite(rule.scale);
+  const float inverse = usable ? 1.f / rule.scale : 0.f;
+  const int zero = static_cast<int>(rule.zero);
+  for (int64_t i = 0; i < L.group; ++i) {
+    const float scaled = x[i] * inverse;
+    const float shifted = scaled + kMagic;  // a statement of its own: never one multiply-add
+    const int whole = std::bit_cast<int>(shifted) - std::bit_cast<int>(kMagic) + zero;
+    q[i] = static_cast<uint8_t>(std::min(std::max(whole, kLow), kHigh));
+  }
+}
+
+/// Puts the stored values of one place and group where they belong.
+template <const IntegerLayout& L>
+void place_group(const uint8_t* q, int64_t place, std::byte* lines) {
+  auto* to = reinterpret_cast<uint8_t*>(lines) + 4 * place;
+  if (L.bits == 8) {
+    for (int64_t i = 0; i < L.group; i += 4, to += 256) std::memcpy(to, q + i, 4);
+  } else {
+    for (int64_t i = 0; i < L.group; i += 8, to += 256)
+      for (int64_t j = 0; j < 4; ++j) to[j] = static_cast<uint8_t>(q[i + j] | q[i + j + 4] << 4);
+  }
+}
+
+template <const IntegerLayout& L>
+void place_rule(Rule rule, int64_t place, std::byte* group) {
+  const f16 scale = to_f16(rule.scale);
+  std::memcpy(group + L.line_bytes() + 2 * place, &scale, sizeof scale);
+  if (L.zeros) group[L.line_bytes() + 128 + place] = static_cast<std::byte>(rule.zero);
+}
+
+template <const IntegerLayout& L>
+void pack_panel(const SourceRow* rows, int64_t k, std::byte* panel) {
+  float x[L.group], scales[kPanel] = {};
+  uint8_t q[L.group];
+  if (!L.by_group)
+    for (int64_t place = 0; place < kPanel; ++place) {
+      float most = 0.f;
+      for (int64_t begin = 0; begin < k; begin += L.group) {
+        widen(rows[place], begin, L.group, k, x);
+        const float here = most_of<L.group>(x);
+        most = here <= most ? most : here;  // NaN stays
+        if (std::isnan(most)) break;
+      }
+      scales[place] = most / 127.f;
+    }
+  for (int64_t begin = 0; begin < k; begin += L.group, panel += L.group_bytes())
+    for (int64_t place = 0; place < kPanel; ++place) {
+      widen(rows[place], begin, L.group, k, x);
+      const Rule rule = !L.by_group ? Rule{scales[place], 128.f}
+                        : L.zeros   ? asymmetric<L>(x)
+                                    : symmetric<L>(x);
+      quantize<L>(x, rule, q);
+      place_group<L>(q, place, panel);
+      if (L.by_group) place_rule<L>(rule, place, panel);
+    }
+  if (!L.by_group) std::memcpy(panel, scales, sizeof scales);
+}
+
+/// Evenly spread integers, as far above zero as below.
+template <const IntegerLayout& L>
+void random_panel(int64_t k, float deviation, uint64_t seed, std::byte* panel) {
+  constexpr float kHalf = L.bits == 8 ? 127.f : 7.f;
+  const Rule rule{deviation * 1.7320508f / kHalf, L.bits == 8 ? 128.f : 8.f};
+  uint64_t i = 0;
+  for (int64_t g = 0; g < L.groups(k); ++g, panel += L.group_bytes()) {
+    for (int64_t at = 0; at < L.line_bytes(); at += 8) {
+      uint64_t bits = splitmix64(seed, i++);
+      // A stored 0 has no value of its size above zero: it becomes zero itself, the highest bit.
+      constexpr uint64_t kHigh = L.bits == 8 ? 0x8080808080808080u : 0x8888888888888888u;
+      bits |= ~(((bits & ~kHigh) + ~kHigh) | bits) & kHigh;
+      std::memcpy(panel + at, &bits, sizeof bits);
+    }
+    if (L.by_group)
+      for (int64_t place = 0; place < kPanel; ++place) place_rule<L>(rule, place, panel);
+  }
+  if (!L.by_group) std::fill_n(reinterpret_cast<float*>(panel), kPanel, rule.scale);
+}
+
+template <const IntegerLayout& L>
+size_t panel_bytes(int64_t k) {
+  return static_cast<size_t>(L.panel_bytes(k));
+}
+
+template <const IntegerLayout& L>
+constexpr Format integer() {
+  return {L.id,
+          L.name,
+          std::nullopt,
+          {kPanel, panel_bytes<L>, pack_panel<L>, random_panel<L>},
+          std::nullopt};
+}
+
+}  // namespace
+
+constexpr Format kInt8Format = integer<kInt8>(), kInt8G128Format = integer<kInt8G128>(),
+                 kInt4G32Format = integer<kInt4G32>(), kInt4G128Format = integer<kInt4G128>(),
+                 kInt4G32ZFormat = integer<kInt4G32Z>(), kInt4G128ZFormat = integer<kInt4G128Z>();
+
+}  // namespace moe

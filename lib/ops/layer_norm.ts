@@ -1,0 +1,32 @@
+// Made of csrc/ops/layer_norm.h by scripts/generate_ops.mjs.
+
+import type { DType, Plan, Tensor } from '../native.ts'
+
+export interface LayerNormInputs {
+  /** [T, H] f32 | bf16, may be a column slice */
+  x: Tensor
+  /** [H] f32 */
+  weight: Tensor
+  /** [H] f32 */
+  bias: Tensor
+  eps: number
+  /** f32 | bf16 */
+  dtype?: DType | undefined
+}
+
+export interface LayerNormOutputs {
+  /** [T, H] dtype */
+  out: Tensor
+}
+
+/**
+ * Layer norm (Ba et al. 2016, arXiv:1607.06450, eq. 3 and 4).
+ *
+ *   out[t, h] = (x[t, h] - mean) / sqrt(variance + eps) * weight[h] + bias[h]
+ *
+ * The variance is the mean of the squared differences (divided by H, not H - 1). Statistics and
+ * product in f32; rounded once, to `dtype`.
+ */
+export function layerNorm(plan: Plan, inputs: LayerNormInputs): LayerNormOutputs {
+  return plan.record('layerNorm', inputs) as LayerNormOutputs
+}
