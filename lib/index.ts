@@ -12,6 +12,7 @@ export type {
 export type { ForwardOptions, ForwardResult } from './engine/forward.ts'
 export type { Generation } from './engine/generation.ts'
 export type { SamplingOptions } from './engine/sampling.ts'
+export type { ModelStats } from './engine/scheduler.ts'
 export type { Sequence } from './engine/sequence.ts'
 export type { LayerRouting } from './engine/trace.ts'
 export { MoeError, type MoeErrorCode } from './errors.ts'
@@ -41,4 +42,5 @@ export type {
   Tokenizer,
 } from './tokenizer/index.ts'
 export type { LoadProgress } from './weights/checkpoint_weights.ts'
+export type { WeightsInfo, WeightsOption } from './weights/formats.ts'
 export type { RopeRounding } from './weights/weights.ts'

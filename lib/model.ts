@@ -26,7 +26,7 @@ import {
   runGenerate,
 } from './engine/generate.ts'
 import { Generation } from './engine/generation.ts'
-import { Scheduler } from './engine/scheduler.ts'
+import { type ModelStats, Scheduler } from './engine/scheduler.ts'
 import { Sequence, type SequenceContext } from './engine/sequence.ts'
 import { SequenceState } from './engine/sequence_state.ts'
 import { StepRunner } from './engine/step_runner.ts'
@@ -38,6 +38,7 @@ import type { OptionNames } from './option_names.ts'
 import { checkOptions, readIds, readList, type TokenIds } from './options.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
+import type { WeightsInfo } from './weights/formats.ts'
 import { longestText } from './weights/rope.ts'
 
 /** @internal What loadModel hands over. */
@@ -48,14 +49,19 @@ export interface ModelParts {
   threads: number
   deterministic: boolean
   numBlocks: number
+  maxWaiting?: number | undefined
   maxTokens: number
   parameters: Parameters
+  weights: WeightsInfo[]
   tokenizer: Tokenizer | undefined
   chat?: ChatFormat | undefined
   stopIds: number[]
   checkpointDefaults: CheckpointDefaults
   tensors: (Tensor | Weight)[]
 }
+
+/** On a CPU a prompt's tokens take so long that whoever writes would wait seconds. */
+const cpuStepMs = 100
 
 export interface ChatOptions
   extends GenerateOptions,
@@ -73,6 +79,8 @@ export class Model {
   readonly config: ModelConfig
   readonly device: DeviceInfo
   readonly parameters: Parameters
+  /** What the weights take, by what they are for and how they are stored. */
+  readonly weights: readonly WeightsInfo[]
   /** Element type of activations. */
   readonly dtype: ActivationDType
   /** Tokens that fit the cache, over all sequences. */
@@ -94,6 +102,7 @@ export class Model {
     this.config = graph.config
     this.device = parts.device.info
     this.parameters = parts.parameters
+    this.weights = parts.weights
     this.dtype = parts.dtype
     this.maxTokens = parts.maxTokens
     this.tokenizer = tokenizer
@@ -104,7 +113,11 @@ export class Model {
     const { vocabSize, numLayers } = graph.config
     const vocabulary = Math.min(tokenizer?.size ?? vocabSize, vocabSize)
     this.#runner = new StepRunner(graph, { ...parts, gpu: parts.device.gpu, vocabulary })
-    this.#scheduler = new Scheduler(this.#runner, this.#pool, longestText(graph.config.rope))
+    this.#scheduler = new Scheduler(this.#runner, this.#pool, {
+      longestText: longestText(graph.config.rope),
+      maxWaiting: parts.maxWaiting ?? Number.POSITIVE_INFINITY,
+      stepMs: parts.device.gpu ? Number.POSITIVE_INFINITY : cpuStepMs,
+    })
     const { stopIds, checkpointDefaults } = parts
     this.#context = {
       scheduler: this.#scheduler,
@@ -166,7 +179,7 @@ export class Model {
       this.#check()
       const own = readPrompt(prompt, this.#context)
       const request = resolveGenerateOptions(options, this.#context)
-      const state = this.#newState()
+      const state = this.#newState(request.cacheSalt)
       return runGenerate(this.#context, state, own, request, emit, left, () => state.dispose())
     })
   }
@@ -201,7 +214,7 @@ export class Model {
       const stops = rest.stopIds === undefined ? await format.stopIds('chat', asked) : []
       const stopIds = new Map([...request.stopIds, ...stops.map((id) => [id, id] as const)])
       this.#check()
-      const state = this.#newState()
+      const state = this.#newState(request.cacheSalt)
       const all = { ...request, stopIds }
       return runGenerate(this.#context, state, own, all, emit, left, () => state.dispose())
     })
@@ -227,6 +240,11 @@ export class Model {
     if (this.#chat) return this.#chat
     const message = `${where}: model must have a tokenizer, got none`
     throw new MoeError('ERR_MOE_UNSUPPORTED', message)
+  }
+
+  /** What the model is doing and has done. */
+  get stats(): ModelStats {
+    return this.#scheduler.stats
   }
 
   /**
@@ -259,9 +277,9 @@ export class Model {
     return this.dispose()
   }
 
-  #newState(): SequenceState {
+  #newState(salt = ''): SequenceState {
     const { visibility, layers } = this.#graph
-    return new SequenceState(this.#pool, visibility, keepsState(layers))
+    return new SequenceState(this.#pool, visibility, keepsState(layers), salt)
   }
 
   #check(): void {

@@ -15,8 +15,9 @@ bool same(const Tensor& a, const Tensor& b) {
          a.row_stride == b.row_stride;
 }
 
-bool plain(const Linear& linear) {
-  return !linear.bias && !linear.residual && linear.activation == Activation::none;
+/// Whether an output is its sum, but for bias and residual.
+bool sums_only(const Linear& linear) {
+  return !linear.rowScale && linear.scale == 1.f && linear.activation == Activation::none;
 }
 
 /// Of whole rows of the residual stream, as the fused kernels norm them.
@@ -45,7 +46,12 @@ class Finder {
   /// The op that has written `tensor` before the consumer; null: it is of another kind.
   template <class Op>
   const Op* producer(const Tensor& tensor) {
-    for (size_t i = consumer_; tensor && i-- > 0;) {
+    return producer<Op>(tensor, consumer_);
+  }
+  /// The same before op `end`.
+  template <class Op>
+  const Op* producer(const Tensor& tensor, size_t end) {
+    for (size_t i = end; tensor && i-- > 0;) {
       const auto& accesses = nodes_[i].accesses;
       const bool writes = std::any_of(accesses.begin(), accesses.end(), [&](const Access& access) {
         return access.writes && access.tensor.slot == tensor.slot;
@@ -57,7 +63,8 @@ class Finder {
     return nullptr;
   }
 
-  /// The last producer found is not wanted.
+  /// The last producer found; that it is not wanted.
+  size_t last() const { return parts_.back(); }
   void drop() { parts_.pop_back(); }
 
   /// The match, if all parts can run where the consumer does: nothing between may read what they
@@ -102,13 +109,13 @@ std::optional<Match> route(const std::vector<Node>& nodes, size_t consumer) {
     logits = attention->qkv;
   }
   const auto* project = find.producer<Linear>(logits);
-  if (!project || project->activation != Activation::none) return std::nullopt;
+  if (!project || !sums_only(*project)) return std::nullopt;
   fused.project = *project;
   if (project->residual) {
     const auto* carry = fused.attention ? nullptr : find.producer<Linear>(project->residual);
-    if (!carry || !plain(*carry) || carry->weight.format != project->weight.format ||
-        carry->x.dim(1) != top_k->logits.dim(1) || carry->x.dim(1) > Route::kMostCarried ||
-        carry->x.dtype != DType::f32)
+    if (!carry || !sums_only(*carry) || carry->bias || carry->residual ||
+        carry->weight.format != project->weight.format || carry->x.dim(1) != top_k->logits.dim(1) ||
+        carry->x.dim(1) > Route::kMostCarried || carry->x.dtype != DType::f32)
       return std::nullopt;
     fused.carry = *carry;
   }
@@ -120,7 +127,7 @@ std::optional<Match> route(const std::vector<Node>& nodes, size_t consumer) {
 
 std::optional<Match> norm_linear(const std::vector<Node>& nodes, size_t consumer) {
   const Linear* linear = nodes[consumer].as<Linear>();
-  if (!linear || !plain(*linear) || linear->x.dim(0) > NormLinear::kFewTokens) return std::nullopt;
+  if (!linear || linear->x.dim(0) > NormLinear::kFewTokens) return std::nullopt;
   Finder find(nodes, consumer);
   const auto* norm = find.producer<RmsNorm>(linear->x);
   if (!norm || !plain(*norm) || !same(norm->out, linear->x)) return std::nullopt;
@@ -131,6 +138,12 @@ std::optional<Match> norm_linear(const std::vector<Node>& nodes, size_t consumer
     else
       find.drop();
   }
+  // Blocks would read what another writes.
+  const auto made = [&](const Tensor& tensor) {
+    return tensor && (tensor.slot == norm->out.slot || tensor.slot == norm->exact.slot ||
+                      (fused.combine && tensor.slot == fused.combine->out.slot));
+  };
+  if (made(linear->residual) || made(linear->rowScale)) return std::nullopt;
   return find.match(std::move(fused));
 }
 
@@ -147,6 +160,27 @@ std::optional<Match> gather_gemm(const std::vector<Node>& nodes, size_t consumer
   return find.match(GatherGemm{*permute, *gemm});
 }
 
+/// Norms of the heads that the last producer found, `rope`, is to rotate.
+std::optional<HeadNorms> head_norms(const std::vector<Node>& nodes, size_t consumer, Finder& find,
+                                    const RopeCache& rope) {
+  const size_t end = find.last();
+  const auto norm_of = [&](const Tensor& heads) -> const RmsNorm* {
+    const auto* norm = find.producer<RmsNorm>(heads, end);
+    if (!norm) return nullptr;
+    if (same(norm->out, heads) && norm->x.dtype == heads.dtype && !norm->exact &&
+        !norm->whole_rows() && norm->weight.dim(0) == rope.keys.dim(2) &&
+        !wanted_after(nodes, consumer, heads))
+      return norm;
+    find.drop();
+    return nullptr;
+  };
+  const RmsNorm* q = norm_of(rope.q);
+  if (!q) return std::nullopt;
+  if (const RmsNorm* k = norm_of(rope.k)) return HeadNorms{*q, *k};
+  find.drop();
+  return std::nullopt;
+}
+
 std::optional<Match> rope_attention(const std::vector<Node>& nodes, size_t consumer) {
   const Attention* attention = nodes[consumer].as<Attention>();
   if (!attention || attention->q.dim(0) != attention->block_table.dim(0)) return std::nullopt;
@@ -156,7 +190,8 @@ std::optional<Match> rope_attention(const std::vector<Node>& nodes, size_t consu
       !same(rope->values, attention->values) || !same(rope->positions, attention->ends) ||
       wanted_after(nodes, consumer, rope->q))  // it stays as it was
     return std::nullopt;
-  return find.match(RopeAttention{*rope, *attention});
+  auto norms = head_norms(nodes, consumer, find, *rope);
+  return find.match(RopeAttention{std::move(norms), *rope, *attention});
 }
 
 /// What the parts touch, but for what is no longer there.

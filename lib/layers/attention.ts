@@ -60,7 +60,10 @@ export class SelfAttention implements Attention {
     this.caches = attentionCaches(options)
     this.#options = options
     const projection = (parts: [name: string, outputs: number][], K: number, biased = false) => ({
-      weight: weights.matrix(parts.map(([name, n]) => rowsOf(`${prefix}.${name}.weight`, [n, K]))),
+      weight: weights.matrix(
+        parts.map(([name, n]) => rowsOf(`${prefix}.${name}.weight`, [n, K])),
+        { part: 'attention' },
+      ),
       bias: biased
         ? weights.joined(parts.map(([name, n]) => [`${prefix}.${name}.bias`, n] as const))
         : undefined,

@@ -37,6 +37,7 @@ export class Vocabulary {
     this.#head = {
       weight: weights.matrix([rowsOf(tied ? table : 'lm_head.weight', shape)], {
         share: tied ? 'none' : 'dense',
+        part: 'head',
       }),
       bias: headBias ? weights.vector('lm_head.bias', [config.vocabSize]) : undefined,
     }

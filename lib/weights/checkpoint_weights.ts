@@ -12,6 +12,7 @@ import {
 } from '../native.ts'
 import type { Checkpoint } from './checkpoint.ts'
 import type { MatrixEncoding, TensorSource } from './encoding.ts'
+import type { WeightsOption } from './formats.ts'
 import { fp8 } from './fp8.ts'
 import { gptq } from './gptq.ts'
 import { mxfp4 } from './mxfp4.ts'
@@ -64,9 +65,9 @@ export class CheckpointWeights extends WeightList {
   readonly #ignored: RegExp[] = [/\.rotary_emb\.inv_freq$/]
   readonly #tasks: Task[] = []
 
-  /** @param dtype of activations, which GPTQ weights take, too */
-  constructor(checkpoint: Checkpoint, dtype: ActivationDType, gpu?: Gpu) {
-    super(gpu)
+  /** @param dtype of activations, which GPTQ weights take, too, where no other format is asked for */
+  constructor(checkpoint: Checkpoint, dtype: ActivationDType, gpu?: Gpu, weights?: WeightsOption) {
+    super(gpu, weights)
     this.#checkpoint = checkpoint
     const { dir, entries } = checkpoint
     const quantization = parseQuantization(dir, checkpoint.quantization)
@@ -95,9 +96,10 @@ export class CheckpointWeights extends WeightList {
     const source = this.#tensor(name, shape)
     if (!this.gpu) {
       this.tensors.push(source)
+      this.count('embedding', source.dtype, source.bytes)
       return source
     }
-    const out = this.rows(shape, source.dtype)
+    const out = this.rows(shape, source.dtype, 'embedding')
     this.#add(name, this.#bytes({ name }), (cancel) => native().copy(out, source, cancel))
     return out
   }

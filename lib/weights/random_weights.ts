@@ -1,4 +1,5 @@
 import { type ActivationDType, type Gpu, native, type Tensor, type Weight } from '../native.ts'
+import type { WeightsOption } from './formats.ts'
 import { count, type Rows, type Share, WeightList } from './weights.ts'
 
 /**
@@ -11,9 +12,9 @@ export class RandomWeights extends WeightList {
   readonly #tasks: (() => Promise<void>)[] = []
   #seed: number
 
-  constructor(format: ActivationDType, seed: number, gpu?: Gpu) {
-    super(gpu)
-    this.#format = format
+  constructor(weights: Exclude<WeightsOption, 'auto'>, seed: number, gpu?: Gpu) {
+    super(gpu, weights)
+    this.#format = weights === 'f32' ? 'f32' : 'bf16'
     this.#seed = seed
   }
 
@@ -21,7 +22,7 @@ export class RandomWeights extends WeightList {
 
   table(_: string, shape: number[], share: Share = 'embedding'): Tensor {
     this.parameters[share] += count(shape)
-    const out = this.rows(shape, this.#format)
+    const out = this.rows(shape, this.#format, 'embedding')
     this.#fill(out, 0, 1)
     return out
   }

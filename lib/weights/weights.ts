@@ -7,6 +7,7 @@ import {
   type Weight,
   type WeightFormat,
 } from '../native.ts'
+import { askedFormat, type Part, type WeightsInfo, type WeightsOption } from './formats.ts'
 import { type RopeSpec, ropeAngles } from './rope.ts'
 
 /** `count` rows from `start` on of a checkpoint tensor of `shape`; its last dimensions are one row. */
@@ -85,6 +86,8 @@ export interface MatrixOptions {
   /** For SwiGLU: gate rows, then as many up rows. */
   gateUp?: boolean
   share?: Share
+  /** What it is for. Default `experts` for the share `expert`, else `dense`. */
+  part?: Part
 }
 
 export type RopeRounding = 'published' | 'bf16-frequencies' | 'exact'
@@ -101,11 +104,22 @@ export abstract class WeightList implements Weights {
   /** Bytes in memory once loaded, without what stays in the file. */
   bytes = 0
   readonly #tables = new Map<string, Tensor>()
+  readonly #tally = new Map<string, WeightsInfo>()
+  readonly #weights: WeightsOption
   protected readonly gpu: Gpu | undefined
 
-  /** @param gpu where the weights go; undefined: host memory */
-  constructor(gpu?: Gpu) {
+  /**
+   * @param gpu where the weights go; undefined: host memory
+   * @param weights how matrices are stored
+   */
+  constructor(gpu?: Gpu, weights: WeightsOption = 'auto') {
+    this.#weights = weights
     this.gpu = gpu
+  }
+
+  /** What has been handed out, by what it is for and how it is stored. */
+  get info(): WeightsInfo[] {
+    return [...this.#tally.values()]
   }
 
   /** Without a file every name is the architecture's own. */
@@ -121,6 +135,7 @@ export abstract class WeightList implements Weights {
   protected loadMatrices(each: { rows: Rows[]; out: Weight }[]): void {
     for (const { rows, out } of each) this.loadMatrix(rows, out)
   }
+  /** The format that a matrix has when none is asked for. */
   protected abstract matrixFormat(rows: Rows[]): WeightFormat
   protected abstract later(work: () => Promise<void>): void
 
@@ -158,12 +173,16 @@ export abstract class WeightList implements Weights {
     return this.matrices([rows], options)[0]!
   }
 
-  matrices(each: Rows[][], { gateUp = false, share = 'dense' }: MatrixOptions = {}): Weight[] {
+  matrices(each: Rows[][], options: MatrixOptions = {}): Weight[] {
+    const { gateUp = false, share = 'dense' } = options
+    const { part = share === 'expert' ? 'experts' : 'dense' } = options
     const all = each.map((rows) => {
       const [N, K] = matrixShape(rows)
       this.parameters[share] += N * K
-      const format = this.matrixFormat(rows)
-      return { rows, out: this.#own(new (native().Weight)([N, K], format, gateUp, this.gpu)) }
+      const format = askedFormat(this.#weights, part) ?? this.matrixFormat(rows)
+      const out = this.own(new (native().Weight)([N, K], format, gateUp, this.gpu))
+      this.count(part, format, out.bytes)
+      return { rows, out }
     })
     this.loadMatrices(all)
     return all.map(({ out }) => out)
@@ -187,11 +206,19 @@ export abstract class WeightList implements Weights {
   }
 
   /** A row-major tensor where the weights go. */
-  protected rows(shape: number[], dtype: DType): Tensor {
-    return this.#own(native().tensor(shape, dtype, this.gpu))
+  protected rows(shape: number[], dtype: DType, part: WeightsInfo['part'] = 'other'): Tensor {
+    const out = this.own(native().tensor(shape, dtype, this.gpu))
+    this.count(part, dtype, out.bytes)
+    return out
   }
 
-  #own<T extends Tensor | Weight>(handle: T): T {
+  protected count(part: WeightsInfo['part'], format: string, bytes: number): void {
+    const key = `${part} ${format}`
+    const counted = this.#tally.get(key)?.bytes ?? 0
+    this.#tally.set(key, { part, format, bytes: counted + bytes })
+  }
+
+  protected own<T extends Tensor | Weight>(handle: T): T {
     this.tensors.push(handle)
     this.bytes += handle.bytes
     return handle
