@@ -16,8 +16,8 @@ struct Share {
 };
 
 /// Merges the next range into `all`. Never inlined: two copies could round products differently.
-__attribute__((noinline)) void merge(const Kernels& kernels, const Share& all, const float* sums, float best, float total,
-           int64_t C) {
+__attribute__((noinline)) void merge(const Kernels& kernels, const Share& all, const float* sums,
+                                     float best, float total, int64_t C) {
   if (best == -INFINITY) return;
   const float top = std::max(all.best, best);
   const float keep = std::exp(all.best - top), share = std::exp(best - top);

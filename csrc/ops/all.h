@@ -32,9 +32,8 @@ struct OpList {
 };
 
 /// Every op there is. The recorder, the GPU backend and lib/ops are made of this list.
-using AllOps =
-    OpList<Attention, AttentionRouter, CausalPair, Clamp, Combine, Embedding, GatherRows,
-           GroupedGemm, HeadLinear, LatentAttention, LatentCache, LayerNorm, Linear, Permute, Probe,
-           RmsNorm, RopeCache, Sample, TopK>;
+using AllOps = OpList<Attention, AttentionRouter, CausalPair, Clamp, Combine, Embedding, GatherRows,
+                      GroupedGemm, HeadLinear, LatentAttention, LatentCache, LayerNorm, Linear,
+                      Permute, Probe, RmsNorm, RopeCache, Sample, TopK>;
 
 }  // namespace moe
