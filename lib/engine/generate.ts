@@ -1,4 +1,5 @@
 import { badOption, MoeError, notFinite } from '../errors.ts'
+import type { LayerInfo } from '../layers/step.ts'
 import type { OptionNames } from '../option_names.ts'
 import {
   checkOptions,
@@ -18,6 +19,7 @@ import {
   type GenerateResult,
   type Limits,
 } from './completion.ts'
+import { type ExpertAdjust, resolveExperts } from './experts.ts'
 import { resolveMaxNewTokens, resolveSampling, usesHistory } from './sampling.ts'
 import type { Job, Room, Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
@@ -26,7 +28,7 @@ import { TraceRows } from './trace.ts'
 /** What a generation needs of its model. */
 export interface GenerateContext {
   scheduler: Scheduler
-  numLayers: number
+  layers: readonly LayerInfo[]
   vocabSize: number
   stopIds: readonly number[]
   checkpointDefaults: CheckpointDefaults
@@ -36,6 +38,7 @@ export interface GenerateContext {
 /** What a caller asks for, read once and valid, but for how much of it fits the cache. */
 export interface GenerateRequest extends Omit<Limits, 'reserveTokens'> {
   routing: boolean
+  experts: ExpertAdjust
   signal: AbortSignal | undefined
 }
 
@@ -63,16 +66,23 @@ export const generateOptionNames: OptionNames<GenerateOptions> = {
   seed: true,
   logprobs: true,
   routing: true,
+  experts: true,
   signal: true,
 }
 
 /** Checks the options of a generation and fills in the defaults. */
 export function resolveGenerateOptions(
   options: GenerateOptions,
-  { checkpointDefaults: defaults, tokenizer, stopIds: modelStopIds, vocabSize }: GenerateContext,
+  {
+    checkpointDefaults: defaults,
+    tokenizer,
+    stopIds: modelStopIds,
+    vocabSize,
+    layers,
+  }: GenerateContext,
 ): GenerateRequest {
   checkOptions('generate', options, generateOptionNames)
-  const { maxNewTokens, logprobs, stop, stopIds, routing, signal } = options
+  const { maxNewTokens, logprobs, stop, stopIds, routing, experts, signal } = options
   if (defaults.unsupported !== undefined)
     throw new MoeError('ERR_MOE_UNSUPPORTED', defaults.unsupported)
   const hasTokenizer = tokenizer !== undefined
@@ -86,6 +96,7 @@ export function resolveGenerateOptions(
     stopIds: readStopIds(stopIds ?? modelStopIds, vocabSize),
     top: numberOption('logprobs', logprobs ?? 0, { min: 0, max: maxLogprobs, whole: true }),
     routing: flagOption('generate', 'routing', routing),
+    experts: resolveExperts('generate', experts, layers),
     signal: signalOption('generate', signal),
   }
 }
@@ -148,7 +159,7 @@ export async function runGenerate(
   close: (failed: boolean) => void,
 ): Promise<GenerateResult> {
   const { scheduler } = context
-  const { routing, signal } = request
+  const { routing, experts, signal } = request
   const signals = signal ? [signal, left] : [left]
   const before = sequence.ids.length
   const from = sequence.processed
@@ -163,7 +174,7 @@ export async function runGenerate(
     const promptLength = sequence.ids.length
     const stream = context.tokenizer?.stream(ids.at(-1)!)
     const completion = new Completion(ids.length, limits, stream, emit)
-    const trace = new TraceRows(context.numLayers)
+    const trace = new TraceRows(context.layers.length)
     const end = (failed: boolean) => {
       for (const signal of signals) signal.removeEventListener('abort', onAbort)
       close(failed)
@@ -173,6 +184,7 @@ export async function runGenerate(
       reserveTokens,
       hiddenStates: false,
       routing,
+      experts,
       maxTokens: Number.POSITIVE_INFINITY,
       samples: true,
       usesHistory: usesHistory(sampling),

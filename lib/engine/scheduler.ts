@@ -3,6 +3,7 @@ import { type CancelToken, native } from '../native.ts'
 import { blockTokens } from '../ops/index.ts'
 import type { BlockPool } from './blocks.ts'
 import { type ChunkOutputs, type ChunkResult, maxSequences, type ScheduledChunk } from './chunk.ts'
+import type { ExpertAdjust } from './experts.ts'
 import type { SequenceState } from './sequence_state.ts'
 import type { StepRunner } from './step_runner.ts'
 
@@ -13,6 +14,7 @@ export interface Job {
   reserveTokens: number
   hiddenStates: boolean
   routing: boolean
+  experts: ExpertAdjust
   /**
    * Outputs wanted of the next `numTokens` tokens. `last`: they end the pending input. `ahead`: they follow a step
    * that has not ended.
@@ -213,7 +215,8 @@ export class Scheduler {
     const chunks = batch.map(({ job, numTokens }): ScheduledChunk => {
       const { sequence } = job
       const last = ahead || sequence.cached + numTokens === sequence.ids.length
-      return { sequence, numTokens, ahead, ...job.outputs(numTokens, last, ahead) }
+      const { experts } = job
+      return { sequence, numTokens, experts, ahead, ...job.outputs(numTokens, last, ahead) }
     })
     const want = {
       hiddenStates: jobs.some((job) => job.hiddenStates),

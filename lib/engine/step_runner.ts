@@ -14,7 +14,8 @@ import { blockTokens } from '../ops/index.ts'
 import { allocateCaches } from './cache.ts'
 import { type ChunkResult, maxStepTokens, type ScheduledChunk, tokensOf } from './chunk.ts'
 import { PlanCache } from './plan_cache.ts'
-import { stepInputs, tableWidthOf } from './step_inputs.ts'
+import { RoutingCounts, type RoutingStats } from './routing_stats.ts'
+import { adjustedRows, stepInputs, tableWidthOf } from './step_inputs.ts'
 import { recordStep, type StepPlan, type StepShape } from './step_plan.ts'
 
 const maxPlans = 64
@@ -43,6 +44,7 @@ export class StepRunner {
   /** Everything allocated here. */
   readonly #tensors: Tensor[] = []
   readonly #caches: LayerCache[]
+  readonly #counts: RoutingCounts
   readonly #plans = new PlanCache<StepPlan>(maxPlans)
   #last: StepPlan | undefined
 
@@ -58,6 +60,8 @@ export class StepRunner {
         this.#tensors.push(tensor)
         return tensor
       })
+      this.#counts = new RoutingCounts(model.layers, gpu)
+      this.#tensors.push(this.#counts.tensor)
     } catch (error) {
       this.dispose() // out of memory leaves nothing behind
       throw error
@@ -82,6 +86,7 @@ export class StepRunner {
       tableWidth: tableWidthOf(chunks, this.#options.numBlocks),
       sampled: samples.length,
       logitRows: chunks.reduce((n, { logitRows }) => n + logitRows, 0),
+      adjusted: adjustedRows(chunks),
       top: Math.max(0, ...samples.map(({ top }) => top)),
       ...want,
     }
@@ -103,6 +108,14 @@ export class StepRunner {
     return this.#last!.plan.time(iterations, this.#options.threads)
   }
 
+  /** How often experts were chosen in all steps asked for so far. */
+  async routingStats(reset: boolean): Promise<RoutingStats> {
+    const plan = new (native().Plan)(this.#arena)
+    plan.output('counts', this.#counts.tensor)
+    const { counts } = await plan.run({}, this.#options.threads)
+    return this.#counts.read(counts as Int32Array, reset)
+  }
+
   /** Frees the cache and everything recorded. */
   dispose(): void {
     this.#plans.clear()
@@ -115,7 +128,8 @@ export class StepRunner {
     const { deterministic, numBlocks, dtype, vocabulary } = this.#options
     const plan = new (native().Plan)(this.#arena, { deterministic })
     const capacity = numBlocks * blockTokens
-    const of = { caches: this.#caches, capacity, dtype, vocabulary }
+    const counts = this.#counts.ofLayers()
+    const of = { caches: this.#caches, counts, capacity, dtype, vocabulary }
     return recordStep(plan, this.#model, shape, of)
   }
 }
