@@ -47,4 +47,5 @@ export type {
   Tokenizer,
 } from './tokenizer/index.ts'
 export type { LoadProgress } from './weights/checkpoint_weights.ts'
+export type { WeightsInfo, WeightsOption } from './weights/formats.ts'
 export type { RopeRounding } from './weights/weights.ts'

@@ -20,6 +20,7 @@ import { countParameters } from './parameters.ts'
 import { openTokenizer, type Tokenizer } from './tokenizer/index.ts'
 import { type Checkpoint, openCheckpoint } from './weights/checkpoint.ts'
 import { CheckpointWeights } from './weights/checkpoint_weights.ts'
+import { checkWeights, type WeightsOption, weightsOptions } from './weights/formats.ts'
 import type { Json } from './weights/json.ts'
 import { checkpointFolder } from './weights/mistakes.ts'
 import { RandomWeights } from './weights/random_weights.ts'
@@ -36,11 +37,11 @@ type Build<W extends WeightList> = (maxTokens: number, gpu: Gpu | undefined) => 
 export function buildModel(
   checkpoint: Checkpoint,
   dtype: ActivationDType,
-  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'> & { maxTokens: number },
+  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable' | 'weights'> & { maxTokens: number },
   gpu?: Gpu,
 ): Built<CheckpointWeights> {
   const { build } = describeModel(checkpoint.config)
-  const weights = new CheckpointWeights(checkpoint, dtype, gpu)
+  const weights = new CheckpointWeights(checkpoint, dtype, gpu, options.weights)
   const graph = build(weights, options)
   weights.checkNames()
   return { graph, weights }
@@ -114,6 +115,7 @@ async function assemble<W extends WeightList>(
       ...{ graph, device, dtype, deterministic, numBlocks, maxTokens, ...rest },
       threads: Math.min(threads ?? device.threads, device.threads),
       parameters: countParameters(graph.layers, weights),
+      weights: weights.info,
       tensors: weights.tensors,
     })
   } catch (error) {
@@ -134,6 +136,7 @@ export async function loadModel(dir: string | URL, options: LoadModelOptions = {
   const request = resolveLoadOptions('loadModel', options, loadOptionNames)
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)
+  checkWeights('loadModel', request.weights, device.gpu)
   const dtype = activationDType(request, device)
   const folder = checkpointFolder('loadModel', dir)
   const checkpoint = openCheckpoint(folder)
@@ -168,14 +171,15 @@ function stopIds(
 }
 
 export interface RandomModelOptions
-  extends Omit<LoadModelOptions, 'onProgress' | 'generationDefaults'> {
-  /** Element type of the weights; default bf16. */
-  weights?: 'f32' | 'bf16' | undefined
+  extends Omit<LoadModelOptions, 'onProgress' | 'generationDefaults' | 'weights'> {
+  /** How matrices are stored; default bf16. Quantised ones are made as they are, without others before them. */
+  weights?: Exclude<WeightsOption, 'auto'> | undefined
   /** Equal seeds give equal weights. */
   seed?: number | undefined
 }
 
 const { onProgress: _, generationDefaults: __, ...shared } = loadOptionNames
+const madeFormats = weightsOptions.filter((name) => name !== 'auto')
 const randomOptionNames: OptionNames<RandomModelOptions> = { ...shared, weights: true, seed: true }
 
 /**
@@ -193,13 +197,14 @@ export async function randomModel(
     badOption(where, 'config', 'the contents of a config.json', config)
   const request = resolveLoadOptions(where, options, randomOptionNames)
   const { weights: asked = 'bf16', seed: given } = options
-  const dtype = nameOption(where, 'weights', asked, ['f32', 'bf16'])
+  const format = nameOption(where, 'weights', asked, madeFormats)
   const seed = numberOption('seed', given ?? 1, { min: 0, max: 2 ** 20, whole: true, where })
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)
+  checkWeights(where, format, device.gpu)
   const described = describeModel({ ...config })
   const build: Build<RandomWeights> = (maxTokens, gpu) => {
-    const weights = new RandomWeights(dtype, seed, gpu)
+    const weights = new RandomWeights(format, seed, gpu)
     return { graph: described.build(weights, { ...request, maxTokens }), weights }
   }
   return assemble(where, device, request, build, (weights) => weights.load(request.signal), {

@@ -38,6 +38,7 @@ import type { OptionNames } from './option_names.ts'
 import { checkOptions, flagOption, readIds, readList, type TokenIds } from './options.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
+import type { WeightsInfo } from './weights/formats.ts'
 import { longestText } from './weights/rope.ts'
 
 /** @internal What loadModel hands over. */
@@ -50,6 +51,7 @@ export interface ModelParts {
   numBlocks: number
   maxTokens: number
   parameters: Parameters
+  weights: WeightsInfo[]
   tokenizer: Tokenizer | undefined
   chat?: ChatFormat | undefined
   stopIds: number[]
@@ -73,6 +75,8 @@ export class Model {
   readonly config: ModelConfig
   readonly device: DeviceInfo
   readonly parameters: Parameters
+  /** What the weights take, by what they are for and how they are stored. */
+  readonly weights: readonly WeightsInfo[]
   /** Element type of activations. */
   readonly dtype: ActivationDType
   /** Tokens that fit the cache, over all sequences. */
@@ -95,6 +99,7 @@ export class Model {
     this.config = graph.config
     this.device = parts.device.info
     this.parameters = parts.parameters
+    this.weights = parts.weights
     this.dtype = parts.dtype
     this.maxTokens = parts.maxTokens
     this.tokenizer = tokenizer
@@ -200,7 +205,7 @@ export class Model {
       const { ids } = await format.prompt('chat', asked, signal)
       const own = readIds('chat', ids, this.config.vocabSize)
       const stops = rest.stopIds === undefined ? await format.stopIds('chat', asked) : []
-      const stopIds = new Set([...request.stopIds, ...stops])
+      const stopIds = new Map([...request.stopIds, ...stops.map((id) => [id, id] as const)])
       this.#check()
       const state = this.#newState()
       const all = { ...request, stopIds }

@@ -117,8 +117,8 @@ export interface PlanOptions {
   deterministic?: boolean
 }
 
-/** Rows `start` to `start + count` of a [*, K] tensor. */
-export type RowRun = [source: Tensor, start: number, count: number]
+/** `count` rows of a [*, K] tensor: `start`, `start + step`, …; `turned`: their transpose, all of a weight. */
+export type RowRun = [source: Tensor, start: number, count: number, step?: number, turned?: boolean]
 
 /** Every export of the addon; test/boundary/exports.test.ts compares. */
 export interface Native {
@@ -145,9 +145,19 @@ export interface Native {
   /** Copies a row-major tensor, for instance from a mapped file to a GPU. */
   copy(out: Tensor, source: Tensor, cancel?: CancelToken): Promise<void>
   pack(out: Weight, rows: RowRun[], cancel?: CancelToken): Promise<void>
-  /** Widens `source` into `out` from element `at` on. */
-  copyToF32(out: Tensor, source: Tensor, at: number): Promise<void>
-  dequantizeGptq(
+  /** The rows, one behind the other, widened and multiplied by `scale`. */
+  copyToF32(out: Tensor, rows: RowRun[], scale: number): Promise<void>
+  /** source [K, N] -> out [N, K] */
+  transpose(source: Tensor, out: Tensor): Promise<void>
+  unpackMxfp4(blocks: Tensor, scales: Tensor, out: Tensor): Promise<void>
+  unpackFp8(
+    values: Tensor,
+    scales: Tensor,
+    blockRows: number,
+    blockColumns: number,
+    out: Tensor,
+  ): Promise<void>
+  unpackGptq(
     qweight: Tensor,
     qzeros: Tensor,
     scales: Tensor,

@@ -4,10 +4,13 @@
 #include "cpu/isa/select.h"
 #include "weights/copy.h"
 #include "weights/format.h"
+#include "weights/formats/fp8.h"
 #include "weights/formats/gptq.h"
+#include "weights/formats/mxfp4.h"
 #include "weights/pack.h"
 #include "weights/random.h"
 #include "weights/rope_table.h"
+#include "weights/transpose.h"
 
 namespace moe {
 
@@ -60,18 +63,25 @@ Napi::Value nothing(Napi::Env env) { return env.Undefined(); }
 
 CpuContext load_context() { return {kernels(), Pool::get(), Pool::get().size()}; }
 
-/// pack(weight, [source, start, count][], cancel)
+/// [source, start, count, step = 1, turned = false][]
+std::vector<RowRun> read_runs(const Napi::Value& value) {
+  std::vector<RowRun> runs;
+  const auto list = value.As<Napi::Array>();
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    const auto run = list.Get(i).As<Napi::Array>();
+    const auto number = [&](uint32_t at) { return run.Get(at).ToNumber().Int64Value(); };
+    runs.push_back({read_tensor(run.Get(0u)), number(1), number(2),
+                    run.Get(3u).IsUndefined() ? 1 : number(3), run.Get(4u).ToBoolean().Value()});
+  }
+  return runs;
+}
+
+/// pack(weight, runs, cancel)
 Napi::Value pack_weight(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Weight out = read_weight(info[0]);
     if (!out) fail(Code::option, "pack: weight must be a weight, got nothing");
-    std::vector<RowRun> runs;
-    const auto list = info[1].As<Napi::Array>();
-    for (uint32_t i = 0; i < list.Length(); ++i) {
-      const auto run = list.Get(i).As<Napi::Array>();
-      runs.push_back({read_tensor(run.Get(0u)), run.Get(1u).ToNumber().Int64Value(),
-                      run.Get(2u).ToNumber().Int64Value()});
-    }
+    const std::vector<RowRun> runs = read_runs(info[1]);
     const CancelFlag cancel = read_cancel(info[2]);
     return Channel::of(info.Env())
         .run(info.Env(), cancel, [out, runs, cancel]() -> Channel::Result {
@@ -99,33 +109,69 @@ Napi::Value copy_tensor(const Napi::CallbackInfo& info) {
   });
 }
 
-/// copyToF32(out, source, at)
+/// copyToF32(out, runs, scale)
 Napi::Value copy_vector(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     Tensor out = read_tensor(info[0]);
-    const Tensor source = read_tensor(info[1]);
-    const int64_t at = info[2].ToNumber().Int64Value();
+    const std::vector<RowRun> runs = read_runs(info[1]);
+    const float scale = info[2].ToNumber().FloatValue();
     return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
-      copy_to_f32(source, out, at);
-      source.slot->verify();
+      copy_to_f32(runs, out, scale);
+      for (const RowRun& run : runs) run.source.slot->verify();
       return nothing;
     });
   });
 }
 
-/// dequantizeGptq(qweight, qzeros, scales, gIdx, bits, out)
-Napi::Value dequantize_gptq(const Napi::CallbackInfo& info) {
+/// Unpacks `source` into `out` and lets the pages of `parts` go.
+template <class Source>
+Napi::Value unpack_into(Napi::Env env, const Source& source, const std::vector<Tensor>& parts,
+                        Tensor out) {
+  return Channel::of(env).run(env, nullptr, [=]() mutable -> Channel::Result {
+    unpack(load_context(), source, out);
+    for (const Tensor& part : parts) release_pages(part);
+    return nothing;
+  });
+}
+
+/// unpackMxfp4(blocks, scales, out)
+Napi::Value unpack_mxfp4(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    const Gptq source{read_tensor(info[0]), read_tensor(info[1]), read_tensor(info[2]),
-                      read_tensor(info[3])};
-    const int bits = info[4].ToNumber().Int32Value();
-    Tensor out = read_tensor(info[5]);
+    const Mxfp4 source{read_tensor(info[0]), read_tensor(info[1])};
+    return unpack_into(info.Env(), source, {source.blocks, source.scales}, read_tensor(info[2]));
+  });
+}
+
+/// unpackFp8(values, scales, blockRows, blockColumns, out)
+Napi::Value unpack_fp8(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Fp8 source{read_tensor(info[0]), read_tensor(info[1]), info[2].ToNumber().Int64Value(),
+                     info[3].ToNumber().Int64Value()};
+    return unpack_into(info.Env(), source, {source.values, source.scales}, read_tensor(info[4]));
+  });
+}
+
+/// transpose(source, out)
+Napi::Value transpose_matrix(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Tensor source = read_tensor(info[0]);
+    Tensor out = read_tensor(info[1]);
     return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() mutable -> Channel::Result {
-      dequantize(load_context(), source, bits, out);
-      for (const Tensor& t : {source.qweight, source.qzeros, source.scales, source.g_idx})
-        release_pages(t);
+      transpose(load_context(), source, out);
+      release_pages(source);
       return nothing;
     });
+  });
+}
+
+/// unpackGptq(qweight, qzeros, scales, gIdx, bits, out)
+Napi::Value unpack_gptq(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Gptq source{read_tensor(info[0]), read_tensor(info[1]), read_tensor(info[2]),
+                      read_tensor(info[3]), info[4].ToNumber().Int32Value()};
+    return unpack_into(info.Env(), source,
+                       {source.qweight, source.qzeros, source.scales, source.g_idx},
+                       read_tensor(info[5]));
   });
 }
 
@@ -176,7 +222,10 @@ void define_weights(Napi::Env env, Napi::Object exports) {
   add("pack", pack_weight);
   add("copy", copy_tensor);
   add("copyToF32", copy_vector);
-  add("dequantizeGptq", dequantize_gptq);
+  add("transpose", transpose_matrix);
+  add("unpackFp8", unpack_fp8);
+  add("unpackGptq", unpack_gptq);
+  add("unpackMxfp4", unpack_mxfp4);
   add("fillRandom", fill);
   add("ropeTable", make_rope_table);
 }

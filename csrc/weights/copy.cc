@@ -22,22 +22,31 @@ void copy_rows(const Tensor& source, Tensor& out) {
   });
 }
 
-void copy_to_f32(const Tensor& source, Tensor& out, int64_t at) {
+void copy_to_f32(const std::vector<RowRun>& runs, Tensor& out, float scale) {
   const Check check("copy");
-  check.dtype("source", source, {DType::f32, DType::bf16, DType::f16});
   check.dtype("out", out, {DType::f32});
-  const int64_t n = source.shape.count();
-  check.that(at >= 0 && at + n <= out.shape.count(), "at", "inside the output", at);
-  const size_t step = dtype_bytes(source.dtype);
+  check.contiguous("out", out);
+  int64_t n = 0;
+  for (const RowRun& run : runs) {
+    run.check(check);
+    n += run.count * run.source.last();
+  }
+  check.that(n == out.shape.count(), "rows", "as many values as the output has", n);
   const auto widen = [&](float* to) {
-    for (int64_t i = 0; i < n; ++i)
-      to[i] = load_float(source.as<std::byte>() + i * step, source.dtype);
+    for (const RowRun& run : runs) {
+      const DType dtype = run.source.dtype;
+      for (int64_t i = 0; i < run.count; ++i) {
+        const std::byte* row = run.row(i);
+        for (int64_t k = 0; k < run.source.last(); ++k, row += dtype_bytes(dtype))
+          *to++ = scale * load_float(row, dtype);
+      }
+    }
   };
   Device* device = out.slot->device();
-  if (!device) return widen(out.as<float>() + at);
+  if (!device) return widen(out.as<float>());
   std::vector<float> values(static_cast<size_t>(n));
   widen(values.data());
-  device->upload(out.as<float>() + at, values.data(), values.size() * sizeof(float));
+  device->upload(out.as<float>(), values.data(), values.size() * sizeof(float));
 }
 
 void release_pages(const Tensor& source) {

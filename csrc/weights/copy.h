@@ -1,14 +1,16 @@
 #pragma once
 
-#include "core/tensor.h"
+#include <vector>
+
+#include "weights/row_run.h"
 
 namespace moe {
 
 /// Copies a row-major tensor of the same shape and dtype; `source` is on the host.
 void copy_rows(const Tensor& source, Tensor& out);
 
-/// Widens `source` into f32 `out`, from element `at` on.
-void copy_to_f32(const Tensor& source, Tensor& out, int64_t at);
+/// The rows of `runs`, one behind the other, widened to f32 and multiplied by `scale`.
+void copy_to_f32(const std::vector<RowRun>& runs, Tensor& out, float scale);
 
 /// After reading: throws when the file changed meanwhile. Tells the system that the mapped pages of
 /// `source` will not be read again soon.

@@ -1,5 +1,7 @@
 #include "weights/pack.h"
 
+#include <cstring>
+
 #include "core/check.h"
 #include "core/device.h"
 #include "weights/format.h"
@@ -7,20 +9,42 @@
 namespace moe {
 namespace {
 
-std::vector<SourceRow> rows_of(const std::vector<RowRun>& runs, const Weight& out) {
+/// The transpose of a run [K, N]: its columns as rows [N, K].
+std::vector<std::byte> turn(const CpuContext& cpu, const RowRun& run) {
+  const int64_t N = run.source.last(), K = run.count;
+  const size_t step = dtype_bytes(run.source.dtype);
+  std::vector<std::byte> out(static_cast<size_t>(N * K) * step);
+  cpu.parallel(N, 32, [&](int64_t begin, int64_t end) {
+    for (int64_t k = 0; k < K; ++k)
+      for (int64_t n = begin; n < end; ++n)
+        std::memcpy(&out[static_cast<size_t>(n * K + k) * step],
+                    run.row(k) + static_cast<size_t>(n) * step, step);
+  });
+  return out;
+}
+
+/// `turned`: where transposed runs are kept.
+std::vector<SourceRow> rows_of(const CpuContext& cpu, const std::vector<RowRun>& runs,
+                               const Weight& out, std::vector<std::byte>& turned) {
   const Check check("pack");
   std::vector<SourceRow> rows;
   for (const RowRun& run : runs) {
-    check.dtype("source", run.source, {DType::f32, DType::bf16, DType::f16});
-    check.that(run.start >= 0 && run.count >= 0 && run.start + run.count <= run.source.rows(),
-               "rows", "inside the source", text(run.start, " + ", run.count));
+    run.check(check);
+    if (run.turned) {
+      const Shape shape{run.source.last(), run.count};
+      if (runs.size() != 1 || !(shape == out.shape()))
+        fail(Code::shape, "pack: a turned run must be ", out.shape().text(), " and alone, got ",
+             shape.text());
+      turned = turn(cpu, run);
+      const auto bytes = static_cast<size_t>(out.K) * dtype_bytes(run.source.dtype);
+      for (int64_t n = 0; n < out.N; ++n)
+        rows.push_back({turned.data() + static_cast<size_t>(n) * bytes, run.source.dtype});
+      continue;
+    }
     if (run.source.last() != out.K)
       fail(Code::shape, "pack: source must have rows of ", out.K, ", got ",
            run.source.shape.text());
-    const size_t bytes = static_cast<size_t>(out.K) * dtype_bytes(run.source.dtype);
-    for (int64_t i = 0; i < run.count; ++i)
-      rows.push_back({run.source.as<std::byte>() + static_cast<size_t>(run.start + i) * bytes,
-                      run.source.dtype});
+    for (int64_t i = 0; i < run.count; ++i) rows.push_back({run.row(i), run.source.dtype});
   }
   if (static_cast<int64_t>(rows.size()) != out.N)
     fail(Code::shape, "pack: source must have ", out.N, " rows, got ", rows.size());
@@ -30,7 +54,8 @@ std::vector<SourceRow> rows_of(const std::vector<RowRun>& runs, const Weight& ou
 }  // namespace
 
 void pack(const CpuContext& cpu, const Weight& out, const std::vector<RowRun>& runs) {
-  const std::vector<SourceRow> rows = rows_of(runs, out);
+  std::vector<std::byte> turned;
+  const std::vector<SourceRow> rows = rows_of(cpu, runs, out, turned);
   Device* device = out.slot->device();
   const Packing& packing = packing_of(out, device);
   const PanelGrid grid(out.N, out.gate_up);

@@ -3,16 +3,10 @@
 #include <vector>
 
 #include "core/context.h"
+#include "weights/row_run.h"
 #include "weights/weight.h"
 
 namespace moe {
-
-/// `count` rows of `source` from `start` on.
-struct RowRun {
-  Tensor source;  // [*, K] f32 | bf16 | f16, row-major; may be unaligned
-  int64_t start;
-  int64_t count;
-};
 
 /// Packs the rows of `runs`, in order, into `out` [N, K], which gets its memory now. Source rows
 /// are converted; f16 to f32 and bf16 to f32 exactly.

@@ -1,20 +1,12 @@
-// Latent attention, any dtype: a warp has two query heads of a token and reads the rows of a cache
-// block once for both, as keys and as values.
+// Latent attention of any dtype and size: a warp has two query heads of a token and reads the rows
+// of a cache block once for both, as keys and as values.
 
-#include "attention_ranges.cuh"
-#include "ops/latent_attention.h"
+#include "latent_attention.cuh"
 
 namespace moe {
 namespace {
 
 constexpr int kWarps = 4, kThreads = 32 * kWarps, kWarpHeads = 2, kHeads = kWarps * kWarpHeads;
-constexpr int kMostBlocks = 65535;  // of a grid's second dimension
-
-template <class T>
-struct Queries {
-  Rows<const T> rotated, absorbed;
-  int step;  // between heads of `rotated`
-};
 
 /// A warp's heads, and what they have of a range in shared memory.
 struct WarpHeads {
@@ -67,7 +59,7 @@ __device__ void attend_range(const AttentionArgs& args, const Span& blocks, cons
 /// ranges. The block that ends the last range of a token merges them all.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    latent_attend(const AttentionArgs args, const Queries<T> q, const T* cache, Rows<T> out,
+    latent_attend(const AttentionArgs args, const LatentQueries<T> q, const T* cache, Rows<T> out,
                   unsigned* counters) {
   const int L = args.D, C = args.V, R = L - C;
   auto* query = reinterpret_cast<float*>(shared_memory());  // [heads, L]
@@ -154,18 +146,14 @@ void LatentAttention::run_cuda(const CudaContext& cuda) const {
     args.V = static_cast<int>(C());
     args.ranges = static_cast<int>(ranges(true));
     args.partial = args.ranges > 1 ? scratch.as<float>() : nullptr;
-    const Queries<Value> queries{rows_of<const Value>(q), rows_of<const Value>(absorbed),
-                                 static_cast<int>(q.dim(1) / heads)};
+    if (is_bf16<Value> && latent_matrices(cuda, *this, args)) return;
     const unsigned tiles = blocks_for(heads, kHeads);
-    auto blocks = static_cast<unsigned>(std::min(args.T, kMostBlocks));
-    if (args.ranges > 1)
-      blocks = std::min(blocks * static_cast<unsigned>(args.ranges),
-                        std::max(blocks, 2 * blocks_for(cuda.multiprocessors, tiles)));
     const size_t shared =
         sizeof(float) * (kHeads * static_cast<size_t>(args.D + 2 * args.V + kKeys) +
                          4 * static_cast<size_t>(args.ranges) + 1);
-    cuda.launch(latent_attend<Value>, {tiles, blocks}, kThreads, shared, args, queries,
-                cache.as<const Value>(), rows_of<Value>(out), cuda.counters);
+    cuda.launch(latent_attend<Value>, {tiles, latent_blocks(cuda, args, tiles, 2)}, kThreads,
+                shared, args, latent_queries<Value>(*this), cache.as<const Value>(),
+                rows_of<Value>(out), cuda.counters);
   });
 }
 

@@ -4,6 +4,7 @@ import { buildModel, buildWithoutWeights } from '../load.ts'
 import { blockTokens } from '../ops/index.ts'
 import { countParameters } from '../parameters.ts'
 import { openCheckpoint, openConfig } from '../weights/checkpoint.ts'
+import { checkWeights } from '../weights/formats.ts'
 import { checkpointFolder, weightFile } from '../weights/mistakes.ts'
 import { loadOptions, modelDir, modelHelp, modelOptions, parse, printJson } from './options.ts'
 import { size } from './progress.ts'
@@ -22,12 +23,14 @@ export async function run(args: string[]): Promise<void> {
   const { values } = parse(args, modelOptions)
   if (values.help) return void process.stdout.write(`${help}\n`)
   const dir = checkpointFolder('info', modelDir(values))
-  const { device, dtype = 'auto', maxTokens: asked, ...rope } = loadOptions(values)
+  const { device, dtype = 'auto', weights: format = 'auto', ...rest } = loadOptions(values)
+  const { maxTokens: asked, ...rope } = rest
   const { info: chosen, gpu } = openDevice(device)
+  checkWeights('info', format, gpu)
   const activations = dtype === 'auto' ? (gpu ? 'bf16' : 'f32') : dtype
   const said = openConfig(dir)
   const hasWeights = said.files.some((name) => weightFile.test(name))
-  const options = { ...rope, maxTokens: asked ?? 4096 }
+  const options = { ...rope, weights: format, maxTokens: asked ?? 4096 }
   const entries = hasWeights ? openCheckpoint(dir).entries : undefined
   const { graph, weights } = entries
     ? buildModel({ ...said, entries }, activations, options)
@@ -39,6 +42,7 @@ export async function run(args: string[]): Promise<void> {
   const cacheBytesPerToken = blockBytes(graph.layers, activations) / blockTokens
   const memory = {
     weightBytes: weights.bytes,
+    weights: weights.info,
     cacheBytesPerToken,
     fileBytes: fileBytes(entries?.values() ?? []),
   }
@@ -77,6 +81,10 @@ export async function run(args: string[]): Promise<void> {
       'memory',
       `${size(memory.weightBytes)} weights${quantized}, ${size(cacheBytesPerToken)} cache per token (${activations})`,
     ],
+    ...weights.info.map(({ part, format, bytes }, i): [string, string] => [
+      i === 0 ? 'weights' : '',
+      `${part}, ${format}: ${size(bytes)}`,
+    ]),
     ['device', `${chosen.name} (${chosen.reason})`],
   ]
   for (const [name, value] of rows) process.stdout.write(`${name.padEnd(13)} ${value}\n`)

@@ -3,6 +3,7 @@ import { demoModel } from '../demo.ts'
 import { MoeError } from '../errors.ts'
 import type { LoadModelOptions } from '../load_options.ts'
 import { nearest } from '../option_names.ts'
+import { weightsOptions } from '../weights/formats.ts'
 
 export type Options = NonNullable<ParseArgsConfig['options']>
 export type Values = Record<string, string | boolean | (string | boolean)[] | undefined>
@@ -14,6 +15,7 @@ export const modelOptions: Options = {
   model: { type: 'string', short: 'm' },
   device: { type: 'string', short: 'd' },
   dtype: { type: 'string' },
+  weights: { type: 'string' },
   threads: { type: 'string' },
   'max-tokens': { type: 'string' },
   'rope-theta': { type: 'string' },
@@ -26,6 +28,7 @@ export const modelHelp = `Model
   -m, --model DIR      checkpoint folder (default: the bundled MoE++ demo)
   -d, --device NAME    auto | cpu | cuda | cuda:N | cuda-sim (default: auto)
       --dtype TYPE     activations: auto | f32 | bf16
+      --weights TYPE   how matrices are stored: auto | f32 | bf16 | int8 | int4
       --threads N      CPU threads (default: all that are allowed)
       --max-tokens N   tokens that the cache holds
       --rope-theta X   rotary base instead of the configuration's
@@ -58,7 +61,15 @@ const otherFlags: Readonly<Record<string, string>> = {
   op: 'op',
 }
 const flags = new Set([
-  ...['--device', '--dtype', '--threads', '--max-tokens', '--rope-theta', '--rope-table'],
+  ...[
+    '--device',
+    '--dtype',
+    '--weights',
+    '--threads',
+    '--max-tokens',
+    '--rope-theta',
+    '--rope-table',
+  ],
   ...['--prompt', '--ids', '--max-new-tokens', '--stop', '--stop-ids', '--temperature', '--top-k'],
   ...['--top-p', '--min-p', '--repetition-penalty', '--presence-penalty', '--frequency-penalty'],
   ...['--seed', '--logprobs', ...Object.values(otherFlags)],
@@ -116,6 +127,7 @@ export function loadOptions(values: Values): LoadModelOptions {
   return {
     device: values.device as LoadModelOptions['device'],
     dtype: choice(values, 'dtype', ['auto', 'f32', 'bf16']),
+    weights: choice(values, 'weights', weightsOptions),
     threads: number(values, 'threads', 1),
     maxTokens: number(values, 'max-tokens', 1),
     ropeTheta: number(values, 'rope-theta', 1),

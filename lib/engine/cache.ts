@@ -5,6 +5,7 @@ import { blockTokens } from '../ops/index.ts'
 /** What one block of a cache tensor is. */
 function blockShape(spec: CacheSpec): number[] {
   if (spec.kind === 'state') return [spec.size]
+  if (spec.kind === 'rows') return [blockTokens, spec.size]
   const { heads, size } = spec
   return spec.kind === 'keys' ? [heads, size, blockTokens] : [heads, blockTokens, size]
 }

@@ -41,6 +41,8 @@ export interface AttentionOptions extends HeadShape {
   bias?: { qkv?: boolean; out?: boolean }
   /** RMS norm of q and k before the rotation: over each head alone, or over all heads together. */
   qkNorm?: { over: 'head' | 'row'; eps: number } | undefined
+  /** q, k and v are cut to [-clip, clip], behind the norms. */
+  clip?: number | undefined
   /** Of the scores; default 1 / sqrt(headSize). */
   scale?: number | undefined
 }
@@ -58,7 +60,10 @@ export class SelfAttention implements Attention {
     this.caches = attentionCaches(options)
     this.#options = options
     const projection = (parts: [name: string, outputs: number][], K: number, biased = false) => ({
-      weight: weights.matrix(parts.map(([name, n]) => rowsOf(`${prefix}.${name}.weight`, [n, K]))),
+      weight: weights.matrix(
+        parts.map(([name, n]) => rowsOf(`${prefix}.${name}.weight`, [n, K])),
+        { part: 'attention' },
+      ),
       bias: biased
         ? weights.joined(parts.map(([name, n]) => [`${prefix}.${name}.bias`, n] as const))
         : undefined,
@@ -83,7 +88,7 @@ export class SelfAttention implements Attention {
   /** x [T, H], normed; residual [T, H] f32 -> residual + attention(x) [T, H] */
   forward(step: Step, x: Tensor, residual: Tensor, cache: LayerCache<'keys' | 'values'>): Tensor {
     const { plan, dtype } = step
-    const { heads: N, keyValueHeads: G, headSize: D, rule, ropeTable, qkNorm } = this.#options
+    const { heads: N, keyValueHeads: G, headSize: D, rule, ropeTable, qkNorm, clip } = this.#options
     const { scale = 1 / Math.sqrt(D) } = this.#options
     const qkv = ops.linear(plan, { x, ...this.#qkv, dtype }).out // [T, (N + 2G) * D]
     const normed = (part: Tensor, weight: Tensor | undefined) =>
@@ -91,6 +96,7 @@ export class SelfAttention implements Attention {
     const q = normed(qkv.columns(0, N * D), this.#norms?.q)
     const k = normed(qkv.columns(N * D, G * D), this.#norms?.k)
     const v = qkv.columns((N + G) * D, G * D)
+    if (clip !== undefined) for (const x of [q, k, v]) ops.clamp(plan, { x, limit: clip })
     const mixed = attend(step, cache, rule, { q, k, v }, ropeTable, scale) // [T, N * D]
     return ops.linear(plan, { x: mixed, ...this.#out, residual }).out
   }

@@ -10,23 +10,37 @@ export interface VocabularyShape {
   tieWordEmbeddings: boolean
 }
 
+export interface VocabularyOptions {
+  /** Whether the head has a bias. */
+  headBias?: boolean | undefined
+}
+
 /** Token embedding, final norm and output head, tied or not. */
 export class Vocabulary {
   readonly #table: Tensor
   readonly #norm: Norm
-  readonly #head: Weight
+  readonly #head: { weight: Weight; bias: Tensor | undefined }
 
   /** @param norm the final one */
-  constructor(weights: Weights, config: VocabularyShape, norm: Norm) {
+  constructor(
+    weights: Weights,
+    config: VocabularyShape,
+    norm: Norm,
+    { headBias = false }: VocabularyOptions = {},
+  ) {
     const shape = [config.vocabSize, config.hiddenSize]
     const tied = config.tieWordEmbeddings
     const table = 'model.embed_tokens.weight'
     // A tied head is the table's parameters again: counted once, as the head that every token uses.
     this.#table = weights.table(table, shape, tied ? 'dense' : 'embedding')
     this.#norm = norm
-    this.#head = weights.matrix([rowsOf(tied ? table : 'lm_head.weight', shape)], {
-      share: tied ? 'none' : 'dense',
-    })
+    this.#head = {
+      weight: weights.matrix([rowsOf(tied ? table : 'lm_head.weight', shape)], {
+        share: tied ? 'none' : 'dense',
+        part: 'head',
+      }),
+      bias: headBias ? weights.vector('lm_head.bias', [config.vocabSize]) : undefined,
+    }
     if (tied) weights.ignore(/^lm_head\.weight$/)
   }
 
@@ -40,6 +54,6 @@ export class Vocabulary {
     const { plan, logitRows } = step
     if (!logitRows) return undefined
     const last = ops.gatherRows(plan, { x, rows: logitRows }).out // [R, H]
-    return ops.linear(plan, { x: this.#norm.forward(step, last), weight: this.#head }).out
+    return ops.linear(plan, { x: this.#norm.forward(step, last), ...this.#head }).out
   }
 }

@@ -29,7 +29,9 @@ export class LocalizedFilter {
       filterMiddle: { kind: 'state', size: hidden / 2 },
     }
     const conv = (name: string, out: number, inputs: number) => ({
-      weight: weights.matrix([rowsOf(`${prefix}.${name}.weight`, [out, inputs, 2, 1])]),
+      weight: weights.matrix([rowsOf(`${prefix}.${name}.weight`, [out, inputs, 2, 1])], {
+        part: 'convolution',
+      }),
       bias: weights.vector(`${prefix}.${name}.bias`, [out]),
     })
     this.#taps = [conv('conv1', hidden / 2, hidden), conv('conv2', hidden, hidden / 2)]

@@ -1,7 +1,7 @@
 import type { Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import type { Router, Routing } from '../routers/router.ts'
-import { rowsOf, slabOf, type Weights } from '../weights/weights.ts'
+import { type Rows, rowsOf, slabOf, type Weights } from '../weights/weights.ts'
 import type { FeedForward } from './decoder_layer.ts'
 import type { ExpertInfo, Step } from './step.ts'
 
@@ -19,13 +19,43 @@ export interface Experts {
   constants?: { constants: Tensor; gates: Tensor }
   /** Factor of the block's input as the experts see it; the router sees it unscaled. */
   inputScale?: number
+  /** Factor of what the experts add to the residual stream. */
+  outputScale?: number | undefined
 }
+
+type ExpertShape = Record<'count' | 'hidden' | 'size', number>
+type SwigluExperts = Pick<Experts, 'gateUp' | 'down' | 'activation'>
 
 /** Names of an expert's three matrices. */
 export interface ExpertNames {
   gate: string
   up: string
   down: string
+}
+
+function packedExperts(
+  weights: Weights,
+  count: number,
+  rows: { gateUp(e: number): Rows[]; down(e: number): Rows[] },
+): SwigluExperts {
+  const each = Array.from({ length: count }, (_, e) => e)
+  return {
+    gateUp: each.map((e) => weights.matrix(rows.gateUp(e), { gateUp: true, share: 'expert' })),
+    down: each.map((e) => weights.matrix(rows.down(e), { share: 'expert' })),
+    activation: 'swiglu',
+  }
+}
+
+/** The weights of E SwiGLU experts in two tensors: gate rows, then up rows [E, 2I, H], and down [E, H, I]. */
+export function stackedExperts(
+  weights: Weights,
+  { gateUp, down }: Record<'gateUp' | 'down', string>,
+  { count: E, hidden: H, size: I }: ExpertShape,
+): SwigluExperts {
+  return packedExperts(weights, E, {
+    gateUp: (e) => [slabOf(gateUp, [E, 2 * I, H], e)],
+    down: (e) => [slabOf(down, [E, H, I], e)],
+  })
 }
 
 /**
@@ -35,27 +65,17 @@ export interface ExpertNames {
 export function swigluExperts(
   weights: Weights,
   prefix: string,
-  { count: E, hidden: H, size: I }: Record<'count' | 'hidden' | 'size', number>,
+  shape: ExpertShape,
   names: ExpertNames = { gate: 'gate_proj', up: 'up_proj', down: 'down_proj' },
-): Pick<Experts, 'gateUp' | 'down' | 'activation'> {
-  const [gateUp, down] = ['gate_up_proj', 'down_proj'].map((name) => `${prefix}.${name}`)
-  const one = (e: number, name: string, shape: number[]) =>
-    rowsOf(`${prefix}.${e}.${name}.weight`, shape)
-  const rows = weights.has(gateUp!)
-    ? {
-        gateUp: (e: number) => [slabOf(gateUp!, [E, 2 * I, H], e)],
-        down: (e: number) => [slabOf(down!, [E, H, I], e)],
-      }
-    : {
-        gateUp: (e: number) => [one(e, names.gate, [I, H]), one(e, names.up, [I, H])],
-        down: (e: number) => [one(e, names.down, [H, I])],
-      }
-  const each = Array.from({ length: E }, (_, e) => e)
-  return {
-    gateUp: each.map((e) => weights.matrix(rows.gateUp(e), { gateUp: true, share: 'expert' })),
-    down: each.map((e) => weights.matrix(rows.down(e), { share: 'expert' })),
-    activation: 'swiglu',
-  }
+): SwigluExperts {
+  const stacked = { gateUp: `${prefix}.gate_up_proj`, down: `${prefix}.down_proj` }
+  if (weights.has(stacked.gateUp)) return stackedExperts(weights, stacked, shape)
+  const { count, hidden: H, size: I } = shape
+  const one = (e: number, name: string, of: number[]) => rowsOf(`${prefix}.${e}.${name}.weight`, of)
+  return packedExperts(weights, count, {
+    gateUp: (e) => [one(e, names.gate, [I, H]), one(e, names.up, [I, H])],
+    down: (e) => [one(e, names.down, [H, I])],
+  })
 }
 
 /** Sparse feed-forward block: route, two grouped GEMMs over permuted rows, combine. */
@@ -91,7 +111,8 @@ export class MoeLayer implements FeedForward {
     previous?: Routing,
   ): { out: Tensor; routing: Routing } {
     const { plan, dtype } = step
-    const { kinds, gateUp, down, activation, constants, inputScale: scale = 1 } = this.#experts
+    const { kinds, gateUp, down, activation, constants } = this.#experts
+    const { inputScale: scale = 1, outputScale: factor } = this.#experts
     const routing = this.#router.route(plan, x, previous, step.choice)
     const sum = this.#shared?.forward(step, x, residual).out ?? residual
     const { ids, weights, offsets, rows } = routing
@@ -100,7 +121,7 @@ export class MoeLayer implements FeedForward {
     const hidden = ops.groupedGemm(plan, up).out //                                        [T * K, I]
     const expertOut = ops.groupedGemm(plan, { x: hidden, offsets, weights: down, dtype }).out
     const chosen = { expertOut, rows, ids, weights, kinds }
-    const { out } = ops.combine(plan, { ...chosen, residual: sum, x, scale, ...constants })
+    const { out } = ops.combine(plan, { ...chosen, residual: sum, x, scale, factor, ...constants })
     return { out, routing }
   }
 }

@@ -8,6 +8,24 @@ export interface Norm {
   forward(step: Step, x: Tensor): Tensor
 }
 
+/** Layer norm with a learned weight and bias (arXiv:1607.06450). */
+export class LayerNorm implements Norm {
+  readonly #affine: { weight: Tensor; bias: Tensor }
+  readonly #eps: number
+
+  constructor(weights: Weights, name: string, size: number, eps: number) {
+    const [weight, bias] = ['weight', 'bias'].map((part) =>
+      weights.vector(`${name}.${part}`, [size]),
+    )
+    this.#affine = { weight: weight!, bias: bias! }
+    this.#eps = eps
+  }
+
+  forward({ plan, dtype }: Step, x: Tensor): Tensor {
+    return ops.layerNorm(plan, { x, ...this.#affine, eps: this.#eps, dtype }).out
+  }
+}
+
 /** Root mean square norm with a learned weight (arXiv:1910.07467). */
 export class RmsNorm implements Norm {
   readonly #weight: Tensor

@@ -6,6 +6,8 @@ import type { ChoiceInputs, ExpertGroups, Routing } from '../routers/router.ts'
 export type CacheSpec =
   /** One row a token and head; keys and values differ in how `attention` wants them to lie. */
   | { kind: 'keys' | 'values'; heads: number; size: number }
+  /** One row a token, whatever the number of heads. */
+  | { kind: 'rows'; size: number }
   /** One row a block: what the layer remembers of the block's last token. */
   | { kind: 'state'; size: number }
 

@@ -152,6 +152,11 @@ export class ConfigReader<Key extends string = string> {
     return this.#json[key] ?? undefined
   }
 
+  /** Whether the file says null, where that is not the same as nothing. */
+  isNull(key: Key): boolean {
+    return this.#json[key] === null
+  }
+
   unsupported(key: Key, expected: string): never {
     return this.#fail('ERR_MOE_UNSUPPORTED', key, expected)
   }

@@ -1,6 +1,6 @@
 import { Decoder } from '../layers/decoder.ts'
 import { type Attention, DecoderLayer, type FeedForward } from '../layers/decoder_layer.ts'
-import { Vocabulary } from '../layers/head.ts'
+import { Vocabulary, type VocabularyOptions } from '../layers/head.ts'
 import { MoeLayer, swigluExperts } from '../layers/moe.ts'
 import { type Norm, RmsNorm } from '../layers/norm.ts'
 import { causal, slidingWindow, type VisibilityRules } from '../layers/visibility.ts'
@@ -16,6 +16,7 @@ export interface DecoderBlocks {
   feedForward(prefix: string, layer: number): FeedForward
   /** Default: RMS norms. */
   norm?(name: string): Norm
+  vocabulary?: VocabularyOptions
   /** Default: one causal rule, `self`. */
   visibility?: VisibilityRules
 }
@@ -24,7 +25,7 @@ export interface DecoderBlocks {
 export function decoder(c: ModelConfig, weights: Weights, blocks: DecoderBlocks): Architecture {
   const rmsNorm = (name: string) => new RmsNorm(weights, name, c.hiddenSize, c.rmsNormEps)
   const { norm = rmsNorm, visibility = { self: causal } } = blocks
-  const vocabulary = new Vocabulary(weights, c, norm('model.norm'))
+  const vocabulary = new Vocabulary(weights, c, norm('model.norm'), blocks.vocabulary)
   const layers = Array.from({ length: c.numLayers }, (_, l) => {
     const prefix = `model.layers.${l}`
     return new DecoderLayer({

@@ -28,6 +28,8 @@ export interface DecoderDefaults {
   headSize?: number | undefined
   /** Where the file says none. */
   keyValueHeads?: number
+  /** Where the file does not say it as `num_hidden_layers`. */
+  numLayers?: number
   tied?: boolean
 }
 
@@ -53,7 +55,7 @@ export function readDecoder(c: ConfigReader<DecoderKey>, of: DecoderDefaults): D
   return {
     vocabSize,
     hiddenSize,
-    numLayers: c.count('num_hidden_layers'),
+    numLayers: of.numLayers ?? c.count('num_hidden_layers'),
     numHeads,
     numKeyValueHeads,
     headSize,

@@ -5,11 +5,17 @@ import type { Architecture, GraphOptions } from './architecture.ts'
 import { ConfigReader, limits, type ModelConfig } from './config.ts'
 import { type ConfigKeys, commonKeys } from './config_keys.ts'
 import { deepseek, deepseekKeys, readDeepseekConfig } from './deepseek.ts'
+import { deepseekV2, deepseekV2Keys, readDeepseekV2Config } from './deepseek_v2.ts'
+import { deepseekV3, deepseekV3Keys, readDeepseekV3Config } from './deepseek_v3.ts'
 import { llamaMoe, llamaMoeKeys, readLlamaMoeConfig } from './llama_moe.ts'
+import { longcatFlash } from './longcat_flash.ts'
+import { longcatFlashKeys, readLongcatFlashConfig } from './longcat_flash_config.ts'
 import { mixtral } from './mixtral.ts'
 import { mixtralKeys, readMixtralConfig } from './mixtral_config.ts'
 import { moePlusPlus } from './moepp.ts'
 import { moePlusPlusKeys, readMoePlusPlusConfig } from './moepp_config.ts'
+import { olmoe, olmoeKeys, readOlmoeConfig } from './olmoe.ts'
+import { phiMoe, phiMoeKeys, readPhiMoeConfig } from './phimoe.ts'
 import { qwen3Moe, qwen3MoeKeys, readQwen3MoeConfig } from './qwen3_moe.ts'
 import { yuan } from './yuan.ts'
 import { readYuanConfig, yuanKeys } from './yuan_config.ts'
@@ -53,8 +59,18 @@ export const families: Readonly<Record<string, Family>> = {
   'MoE++': family('MoeForCausalLM', moePlusPlusKeys, readMoePlusPlusConfig, moePlusPlus),
   mixtral: family('MixtralForCausalLM', mixtralKeys, readMixtralConfig, mixtral),
   qwen3_moe: family('Qwen3MoeForCausalLM', qwen3MoeKeys, readQwen3MoeConfig, qwen3Moe),
+  olmoe: family('OlmoeForCausalLM', olmoeKeys, readOlmoeConfig, olmoe),
+  deepseek_v2: family('DeepseekV2ForCausalLM', deepseekV2Keys, readDeepseekV2Config, deepseekV2),
+  deepseek_v3: family('DeepseekV3ForCausalLM', deepseekV3Keys, readDeepseekV3Config, deepseekV3),
+  longcat_flash: family(
+    'LongcatFlashForCausalLM',
+    longcatFlashKeys,
+    readLongcatFlashConfig,
+    longcatFlash,
+  ),
   deepseek: family('DeepseekForCausalLM', deepseekKeys, readDeepseekConfig, deepseek),
   llama_moe: family('LlamaMoEForCausalLM', llamaMoeKeys, readLlamaMoeConfig, llamaMoe),
+  phimoe: family('PhiMoEForCausalLM', phiMoeKeys, readPhiMoeConfig, phiMoe),
 }
 
 function familyOf({ model_type: type, architectures }: Json): Family {

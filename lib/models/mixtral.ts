@@ -1,17 +1,23 @@
 import { SelfAttention } from '../layers/attention.ts'
 import { MoeLayer, swigluExperts } from '../layers/moe.ts'
-import { TopKRouter } from '../routers/top_k_router.ts'
+import { TopKRouter, type TopKRouterOptions } from '../routers/top_k_router.ts'
 import type { Weights } from '../weights/weights.ts'
 import type { Architecture, GraphOptions } from './architecture.ts'
+import type { ModelConfig } from './config.ts'
 import { decoder, headShape, windowed } from './decoder.ts'
 import type { MixtralConfig } from './mixtral_config.ts'
 
 /** Version 4 of transformers keeps a layer's block under `block_sparse_moe`, version 5 under `mlp`. */
-function moeLayer(weights: Weights, c: MixtralConfig, layer: string): MoeLayer {
+export function mixtralLayer(
+  weights: Weights,
+  c: ModelConfig,
+  layer: string,
+  choice: Pick<TopKRouterOptions, 'score' | 'weights' | 'jitter'>,
+): MoeLayer {
   const { hiddenSize: hidden, expertSize: size, experts: kinds, topK } = c
   const block = weights.has(`${layer}.mlp.gate.weight`) ? 'mlp' : 'block_sparse_moe'
-  const choice = { kinds, hidden, topK, weights: 'renormalized' } as const
-  const router = new TopKRouter(weights, `${layer}.${block}.gate.weight`, choice)
+  const options = { kinds, hidden, topK, ...choice }
+  const router = new TopKRouter(weights, `${layer}.${block}.gate.weight`, options)
   const names = { gate: 'w1', up: 'w3', down: 'w2' }
   const shape = { count: kinds.length, hidden, size }
   const experts = swigluExperts(weights, `${layer}.${block}.experts`, shape, names)
@@ -24,6 +30,6 @@ export function mixtral(c: MixtralConfig, weights: Weights, options: GraphOption
   return decoder(c, weights, {
     visibility: windowed(c.slidingWindow),
     attention: (prefix) => new SelfAttention(weights, prefix, attention),
-    feedForward: (prefix) => moeLayer(weights, c, prefix),
+    feedForward: (prefix) => mixtralLayer(weights, c, prefix, { weights: 'renormalized' }),
   })
 }

@@ -54,9 +54,15 @@ class YuanLayer implements Layer {
       ...attentionCaches({ keyValueHeads: c.numKeyValueHeads, headSize: c.headSize }),
       ...this.#filter.caches,
     }
-    this.#qk = weights.matrix([...regrouped(attention, c, 0), ...regrouped(attention, c, 1)])
-    this.#value = weights.matrix([rowsOf(`${attention}.v_proj.weight`, [P, H])])
-    this.#out = weights.matrix([rowsOf(`${attention}.o_proj.weight`, [H, P])])
+    this.#qk = weights.matrix([...regrouped(attention, c, 0), ...regrouped(attention, c, 1)], {
+      part: 'attention',
+    })
+    this.#value = weights.matrix([rowsOf(`${attention}.v_proj.weight`, [P, H])], {
+      part: 'attention',
+    })
+    this.#out = weights.matrix([rowsOf(`${attention}.o_proj.weight`, [H, P])], {
+      part: 'attention',
+    })
     this.#postNorm = weights.vector(`${prefix}.post_attention_layernorm.weight`, [H])
     const shape = {
       kinds: c.experts,

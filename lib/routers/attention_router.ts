@@ -23,7 +23,10 @@ export class AttentionRouter implements Router {
   ) {
     const names = ['query', 'key', 'value'].map((part) => `${prefix}.${part}.weight`)
     const { kinds, hidden, topK, renormalize } = shape
-    this.#qkv = weights.matrix(names.map((name) => rowsOf(name, [kinds.length, hidden])))
+    this.#qkv = weights.matrix(
+      names.map((name) => rowsOf(name, [kinds.length, hidden])),
+      { part: 'router' },
+    )
     this.#choice = { kinds, topK, weights: renormalize ? 'renormalized' : 'scores' }
   }
 

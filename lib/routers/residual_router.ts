@@ -32,12 +32,14 @@ export class ResidualRouter implements Router {
     const E = kinds.length
     this.#layers = options.twoLayers
       ? [
-          weights.matrix([rowsOf(`${prefix}.wg.0.weight`, [8 * E, H])]),
-          weights.matrix([rowsOf(`${prefix}.wg.2.weight`, [E, 8 * E])]),
+          weights.matrix([rowsOf(`${prefix}.wg.0.weight`, [8 * E, H])], { part: 'router' }),
+          weights.matrix([rowsOf(`${prefix}.wg.2.weight`, [E, 8 * E])], { part: 'router' }),
         ]
-      : [weights.matrix([rowsOf(`${prefix}.wg.weight`, [E, H])])]
+      : [weights.matrix([rowsOf(`${prefix}.wg.weight`, [E, H])], { part: 'router' })]
     // Stored in the first layer too, which has nothing below it.
-    this.#gateMap = weights.matrix([rowsOf(`${prefix}.gate_map.weight`, [E, E])])
+    this.#gateMap = weights.matrix([rowsOf(`${prefix}.gate_map.weight`, [E, E])], {
+      part: 'router',
+    })
     const { givesShare } = options
     this.#choice = { kinds, topK, weights: 'renormalized', normStd, givesShare }
   }

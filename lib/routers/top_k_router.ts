@@ -35,8 +35,9 @@ export class TopKRouter implements Router {
   ) {
     const E = options.kinds.length
     this.groups = groups
-    this.#tanh = tanh && weights.matrix([rowsOf(tanh.name, [tanh.size, hidden])])
-    this.#weight = weights.matrix([rowsOf(name, [E, tanh?.size ?? hidden])])
+    this.#tanh =
+      tanh && weights.matrix([rowsOf(tanh.name, [tanh.size, hidden])], { part: 'router' })
+    this.#weight = weights.matrix([rowsOf(name, [E, tanh?.size ?? hidden])], { part: 'router' })
     this.#bias = bias === undefined ? undefined : weights.vector(bias, [E])
     this.#choice = {
       ...options,

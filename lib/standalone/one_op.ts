@@ -8,6 +8,7 @@ import {
   type PlanOptions,
   type Tensor,
   type Weight,
+  type WeightFormat,
 } from '../native.ts'
 import type { OptionNames } from '../option_names.ts'
 import { checkOptions } from '../options.ts'
@@ -18,6 +19,8 @@ export interface ArrayTensor {
   shape: number[]
   /** Default by the array: Float32Array f32, Int32Array i32, Uint16Array bf16, Uint8Array u8. */
   dtype?: DType | undefined
+  /** Of a weight: how it is stored for the product; default as its values are. */
+  format?: WeightFormat | undefined
 }
 
 export interface KernelOptions {
@@ -103,7 +106,7 @@ export class OneOp {
   }
 
   #read(name: string, array: ArrayTensor): ArrayTensor {
-    const { data: theirs, shape: given, dtype } = array
+    const { data: theirs, shape: given, dtype, format } = array
     const data = copyOf(theirs)
     if (!data || !Array.isArray(given) || given.length > 8)
       badOption(this.#where, name, '{ data: typed array, shape }', array)
@@ -116,7 +119,7 @@ export class OneOp {
         'ERR_MOE_SHAPE',
         `${this.#where}: ${name} must have ${count} elements for [${shape.join(', ')}], got ${data.length}`,
       )
-    return { data, shape, dtype }
+    return { data, shape, dtype, format }
   }
 
   /** Indices into something: kernels trust them, so they are checked here. `limit` is excluded. */
@@ -142,7 +145,7 @@ export class OneOp {
         'ERR_MOE_SHAPE',
         `${this.#where}: ${name} must have 2 dimensions, got [${array.shape.join(', ')}]`,
       )
-    const format = arrayDType(array) === 'bf16' ? 'bf16' : 'f32'
+    const { format = arrayDType(array) === 'bf16' ? 'bf16' : 'f32' } = array
     const rows = native().tensorFrom(array.data, array.shape, arrayDType(array))
     const out = new (native().Weight)(array.shape, format, gateUp, this.#device.gpu)
     await native().pack(out, [[rows, 0, array.shape[0]!]])

@@ -1,3 +1,5 @@
+import { Trie } from './trie.ts'
+
 /** A string that is one id wherever it stands, beside the model's pieces. */
 export interface AddedToken {
   id: number
@@ -14,10 +16,9 @@ export interface AddedToken {
   singleWord: boolean
 }
 
-/** Units that are searched at once. */
+/** Units between two places to pause. */
 const window = 1 << 15
 
-const escaped = (text: string): string => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
 const isSpace = (text: string, at: number): boolean => /\p{White_Space}/u.test(text[at] ?? '')
 const isWord = (character: string | undefined): boolean =>
   /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]/u.test(character ?? '')
@@ -30,38 +31,36 @@ const characterBefore = (text: string, at: number): string =>
 
 /** Cuts added tokens out of a text, as the `tokenizers` library does: leftmost first, then longest. */
 export class AddedTokenSplitter {
-  readonly #byContent: ReadonlyMap<string, AddedToken>
-  readonly #pattern: RegExp | undefined
-  readonly #longest: number
+  readonly #tokens: readonly AddedToken[]
+  /** Their places in `#tokens` by what stands for them; undefined: there are none. */
+  readonly #trie: Trie | undefined
 
   /** @param contentOf what stands for a token in the text */
   constructor(
     tokens: Iterable<AddedToken>,
     contentOf: (token: AddedToken) => string = ({ content }) => content,
   ) {
-    this.#byContent = new Map(
-      [...tokens]
-        .map((token) => [contentOf(token), token] as const)
-        .filter(([text]) => text !== ''),
-    )
-    const contents = [...this.#byContent.keys()].sort((a, b) => b.length - a.length)
-    this.#longest = contents[0]?.length ?? 0
-    if (contents.length > 0) this.#pattern = new RegExp(contents.map(escaped).join('|'))
+    this.#tokens = [...tokens]
+    const places = this.#tokens.map((token, i) => [contentOf(token), i] as const)
+    const byContent = new Map(places.filter(([text]) => text !== ''))
+    if (byContent.size > 0) this.#trie = new Trie(byContent)
   }
 
   /** The text's parts in order; undefined is a place to pause. */
   *split(text: string): Generator<string | AddedToken | undefined, void, void> {
     let given = 0
-    for (let at = 0; this.#pattern && at < text.length; ) {
-      const found = this.#pattern.exec(text.slice(at, at + window + this.#longest))
-      if (!found || found.index >= window) {
-        at += window
+    let pause = window
+    for (let at = 0; this.#trie && at < text.length; ) {
+      const start = at++
+      if (start >= pause) {
+        pause += window
         yield
-        continue
       }
-      const start = at + found.index
-      at = start + found[0].length
-      const token = this.#byContent.get(found[0])!
+      if (this.#trie.child(0, text.charCodeAt(start)) < 0) continue
+      const { value, length } = this.#trie.longest(text, start)
+      if (length === 0) continue
+      at = start + length
+      const token = this.#tokens[value]!
       if (
         token.singleWord &&
         (isWord(characterBefore(text, start)) || isWord(characterAt(text, at)))

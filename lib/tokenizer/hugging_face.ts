@@ -4,8 +4,9 @@ import type { Json } from '../weights/json.ts'
 import { type AddedToken, AddedTokenSplitter } from './added_tokens.ts'
 import { libraryParts } from './json_library.ts'
 import { type JsonModel, libraryModel, readJsonModel } from './json_model.ts'
-import { type Normalize, normalizerOf } from './json_normalizer.ts'
-import { type PreTokenize, preTokenizerOf } from './json_pre_tokenizer.ts'
+import { normalizerOf } from './json_normalizer.ts'
+import { preTokenizerOf } from './json_pre_tokenizer.ts'
+import { hasPatterns, stepsWithin, type Time, timeFor, within } from './patterns.ts'
 import { Ids, type PieceModel } from './piece_model.ts'
 import { runAtOnce, type Steps } from './slices.ts'
 import { SuffixStream } from './suffix_stream.ts'
@@ -38,6 +39,36 @@ function keepByteOrderMarks(decoder: unknown): void {
   for (const inner of (decoders ?? []) as unknown[]) keepByteOrderMarks(inner)
 }
 
+// The parts of a file, in bounded time where it brings patterns of its own.
+
+function normalizeWithin(json: Json | null): (text: string, time: Time) => Steps<string> {
+  const bounded = hasPatterns(json)
+  const normalize = normalizerOf(json)
+  return bounded ? (text, time) => stepsWithin(time, normalize(text)) : normalize
+}
+
+function preTokenizeWithin(
+  json: Json | null,
+): (text: string, first: boolean, time: Time) => Iterable<string | undefined> {
+  const bounded = hasPatterns(json)
+  const preTokenize = preTokenizerOf(json)
+  return bounded
+    ? (text, first, time) => stepsWithin(time, preTokenize(text, first)[Symbol.iterator]())
+    : preTokenize
+}
+
+function decodeWithin({ decoder }: Pipeline, json: Json | null): (tokens: string[]) => string {
+  const decode = (tokens: string[]) => decoder?.decode(tokens) ?? tokens.join(' ')
+  if (!hasPatterns(json)) return decode
+  return (tokens) => within(timeFor(tokens.join('').length), () => decode(tokens))
+}
+
+/** Where a text may be cut before its words are, and how long it may take. */
+interface Limits {
+  mark: string | undefined
+  time: Time
+}
+
 /**
  * A `tokenizer.json`. Decoders, post-processors, patterns and rare kinds are @huggingface/tokenizers'; what
  * turns text into ids is ours, as that library works on whole texts and leaves out flags of added tokens.
@@ -50,8 +81,9 @@ export class HuggingFaceTokenizer implements TokenizerCore {
   readonly #pipeline: Pipeline
   readonly #model: JsonModel
   readonly #pieces: PieceModel
-  readonly #normalize: Normalize
-  readonly #preTokenize: PreTokenize
+  readonly #normalize: (text: string, time: Time) => Steps<string>
+  readonly #preTokenize: (text: string, first: boolean, time: Time) => Iterable<string | undefined>
+  readonly #decode: (tokens: string[]) => string
   readonly #plain: AddedTokenSplitter
   readonly #normalized: AddedTokenSplitter
   readonly #tokens: string[] = []
@@ -70,16 +102,18 @@ export class HuggingFaceTokenizer implements TokenizerCore {
       this.#pipeline = libraryParts(parts, files.config)
       keepByteOrderMarks(this.#pipeline.decoder)
       this.#pieces = pieces ?? libraryModel(this.#pipeline, (token) => ids.get(token))
-      this.#normalize = normalizerOf((json.normalizer ?? null) as Json | null)
-      this.#preTokenize = preTokenizerOf((json.pre_tokenizer ?? null) as Json | null)
+      const time = timeFor(2 ** 18)
+      this.#normalize = normalizeWithin((json.normalizer ?? null) as Json | null)
+      this.#preTokenize = preTokenizeWithin((json.pre_tokenizer ?? null) as Json | null)
+      this.#decode = decodeWithin(this.#pipeline, (decoder ?? null) as Json | null)
       this.#plain = new AddedTokenSplitter(added.filter(({ normalized }) => !normalized))
       this.#normalized = new AddedTokenSplitter(
         added.filter(({ normalized }) => normalized),
-        ({ content }) => runAtOnce(this.#normalize(content)),
+        ({ content }) => runAtOnce(this.#normalize(content, time)),
       )
       for (const [text, id] of ids) this.#tokens[id] = text
       for (const { id, content, normalized } of added)
-        if (normalized) this.#tokens[id] = runAtOnce(this.#normalize(content))
+        if (normalized) this.#tokens[id] = runAtOnce(this.#normalize(content, time))
       const special = added.filter((token) => token.special)
       this.#specials = new Set(special.map(({ id }) => id))
       this.specialIds = new Map(special.map(({ content, id }) => [content, id]))
@@ -94,7 +128,7 @@ export class HuggingFaceTokenizer implements TokenizerCore {
       this.#behind = idsOf(around?.slice(at + 1))
       // Parts look at what they are given only when they run.
       this.decodeIds(runAtOnce(this.encodeSteps('A b\u00e9 1', true)), true)
-      this.#pipeline.decoder?.decode(['A', '\u2581b'])
+      this.#decode(['A', '\u2581b'])
     } catch (cause) {
       if (cause instanceof MoeError) throw cause
       throw new MoeError('ERR_MOE_CHECKPOINT', `${label}: file must be a tokenizer, got ${cause}`, {
@@ -106,10 +140,11 @@ export class HuggingFaceTokenizer implements TokenizerCore {
   *encodeSteps(text: string, addSpecialTokens: boolean, mark?: string): Steps<number[]> {
     const ids = new Ids(this.#model.unknown)
     if (addSpecialTokens) for (const id of this.#before) ids.push(id)
+    const time = timeFor(text.length)
     let first = true
     for (const part of this.#plain.split(text)) {
       if (part === undefined) yield
-      else if (typeof part === 'string') yield* this.#encodePart(part, first, ids, mark)
+      else if (typeof part === 'string') yield* this.#encodePart(part, first, ids, { mark, time })
       else ids.push(part.id)
       if (part !== undefined) first = false
     }
@@ -117,26 +152,24 @@ export class HuggingFaceTokenizer implements TokenizerCore {
     return yield* ids.toArray()
   }
 
-  *#encodePart(text: string, first: boolean, ids: Ids, mark?: string): Steps<void> {
-    const normalized = yield* this.#normalize(text)
+  *#encodePart(text: string, first: boolean, ids: Ids, { mark, time }: Limits): Steps<void> {
+    const normalized = yield* this.#normalize(text, time)
     let start = first
     for (const part of this.#normalized.split(normalized)) {
       if (part === undefined) yield
-      else {
-        if (typeof part !== 'string') {
-          ids.push(part.id)
+      else if (typeof part !== 'string') {
+        ids.push(part.id)
+        start = false
+      } else
+        for (const piece of cutAtMarks(part, mark)) {
+          yield* this.#encodeWords(piece, start, ids, time)
           start = false
-        } else
-          for (const piece of cutAtMarks(part, mark)) {
-            yield* this.#encodeWords(piece, start, ids)
-            start = false
-          }
-      }
+        }
     }
   }
 
-  *#encodeWords(text: string, first: boolean, ids: Ids): Steps<void> {
-    for (const word of this.#preTokenize(text, first))
+  *#encodeWords(text: string, first: boolean, ids: Ids, time: Time): Steps<void> {
+    for (const word of this.#preTokenize(text, first, time))
       if (word === undefined) yield
       else {
         ids.separate()
@@ -148,8 +181,7 @@ export class HuggingFaceTokenizer implements TokenizerCore {
     const tokens = ids
       .filter((id) => special || !this.#specials.has(id))
       .flatMap((id) => this.#tokens[id] ?? [])
-    if (tokens.length === 0) return ''
-    return this.#pipeline.decoder?.decode(tokens) ?? tokens.join(' ')
+    return tokens.length === 0 ? '' : this.#decode(tokens)
   }
 
   streamBehind(previousId: number | undefined): TextStream {

@@ -10,7 +10,12 @@ import {
   type WeightFormat,
 } from '../native.ts'
 import type { Checkpoint } from './checkpoint.ts'
-import { dequantize, type GptqConfig, parseGptq, quantizedLayer, quantizedNames } from './gptq.ts'
+import type { MatrixEncoding, TensorSource } from './encoding.ts'
+import type { WeightsOption } from './formats.ts'
+import { fp8 } from './fp8.ts'
+import { gptq } from './gptq.ts'
+import { mxfp4 } from './mxfp4.ts'
+import { parseQuantization } from './quantization.ts'
 import { type Entry, entryDType } from './safetensors.ts'
 import { count, type Rows, type Share, sourceShape, WeightList } from './weights.ts'
 
@@ -29,11 +34,24 @@ export interface LoadOptions {
 
 const loadsAtOnce = 4
 
+const encodings: readonly MatrixEncoding[] = [gptq, mxfp4, fp8]
+
+/** Gives a matrix [N, K] to pack rows of; `scratch` is memory of its own. */
+interface Matrix {
+  scratch: boolean
+  load(): Promise<Tensor>
+}
+
 interface Task {
   name: string
   bytes: number
   run(cancel: CancelToken): Promise<void>
 }
+
+/** One key for all rows of a matrix. */
+const id = ({ name, slab }: Rows): string => `${name} ${slab}`
+const picked = ({ start, count, step = 1, turned = false }: Rows) =>
+  [start, count, step, turned] as const
 
 /**
  * Weights of a checkpoint folder. Each tensor is packed straight from the mapped file, whose pages are let
@@ -41,23 +59,31 @@ interface Task {
  */
 export class CheckpointWeights extends WeightList {
   readonly #checkpoint: Checkpoint
-  readonly #gptq: GptqConfig | undefined
-  readonly #dtype: ActivationDType
+  readonly #source: TensorSource
   readonly #used = new Set<string>()
   readonly #ignored: RegExp[] = [/\.rotary_emb\.inv_freq$/]
   readonly #tasks: Task[] = []
 
-  /** @param dtype what GPTQ weights become */
-  constructor(checkpoint: Checkpoint, dtype: ActivationDType, gpu?: Gpu) {
-    super(gpu)
+  /** @param dtype of activations, which GPTQ weights take, too, where no other format is asked for */
+  constructor(checkpoint: Checkpoint, dtype: ActivationDType, gpu?: Gpu, weights?: WeightsOption) {
+    super(gpu, weights)
     this.#checkpoint = checkpoint
-    this.#gptq = parseGptq(checkpoint.dir, checkpoint.quantization)
-    this.#dtype = dtype
+    const { dir, entries } = checkpoint
+    const quantization = parseQuantization(dir, checkpoint.quantization)
+    const open: TensorSource['open'] = (...args) => this.#tensor(...args)
+    this.#source = { dir, entries, quantization, dtype, open }
   }
 
   override has(name: string): boolean {
-    const { entries } = this.#checkpoint
-    return entries.has(name) || quantizedLayer(name, entries) !== undefined
+    return this.#checkpoint.entries.has(name) || this.#encoded(name) !== undefined
+  }
+
+  #encoded(name: string): { encoding: MatrixEncoding; parts: string[] } | undefined {
+    for (const encoding of encodings) {
+      const parts = encoding.parts(name, this.#checkpoint.entries)
+      if (parts) return { encoding, parts }
+    }
+    return undefined
   }
 
   ignore(pattern: RegExp): void {
@@ -69,37 +95,54 @@ export class CheckpointWeights extends WeightList {
     const source = this.#tensor(name, shape)
     if (!this.gpu) {
       this.tensors.push(source)
+      this.count('embedding', source.dtype, source.bytes)
       return source
     }
-    const out = this.rows(shape, source.dtype)
+    const out = this.rows(shape, source.dtype, 'embedding')
     this.#add(name, this.#bytes({ name }), (cancel) => native().copy(out, source, cancel))
     return out
   }
 
-  protected loadVector(name: string, shape: number[], out: Tensor, at: number): void {
-    const source = this.#tensor(name, shape)
-    this.#add(name, this.#bytes({ name }), async () => native().copyToF32(out, source, at))
+  protected loadVectors(rows: Rows[], out: Tensor, scale: number): void {
+    const { sources, bytes } = this.#distinct(rows, (run) => this.#dense(run))
+    const runs = rows.map((run): RowRun => [sources.get(id(run))!, ...picked(run)])
+    this.#add(rows[0]!.name, bytes, async () => native().copyToF32(out, runs, scale))
   }
 
   protected loadMatrix(rows: Rows[], out: Weight): void {
-    const id = ({ name, slab }: Rows) => `${name} ${slab}`
-    const matrices = new Map(rows.map((run) => [id(run), run]))
-    const sources = [...matrices].map(([key, run]) => [key, this.#source(run)] as const)
-    const bytes = [...matrices.values()].reduce((n, run) => n + this.#bytes(run), 0)
-    this.#add(rows[0]!.name, bytes, async (cancel) => {
+    this.loadMatrices([{ rows, out }])
+  }
+
+  /** What they are rows of is opened, and unpacked if it is quantised, once for all. */
+  protected override loadMatrices(each: { rows: Rows[]; out: Weight }[]): void {
+    const all = each.flatMap(({ rows }) => rows)
+    const { sources, bytes } = this.#distinct(all, (run) => this.#matrix(run))
+    this.#add(all[0]!.name, bytes, async (cancel) => {
       const loaded = new Map<string, Tensor>()
-      for (const [key, source] of sources) loaded.set(key, await source())
-      const runs: RowRun[] = rows.map((run) => [loaded.get(id(run))!, run.start, run.count])
-      await native().pack(out, runs, cancel)
+      for (const [key, source] of sources) loaded.set(key, await source.load())
+      for (const { rows, out } of each) {
+        const runs = rows.map((run): RowRun => [loaded.get(id(run))!, ...picked(run)])
+        await native().pack(out, runs, cancel)
+      }
+      for (const [key, { scratch }] of sources) if (scratch) loaded.get(key)!.release()
     })
   }
 
+  /** What `open` gives for each matrix that rows are of, and the bytes of all. */
+  #distinct<T>(rows: Rows[], open: (run: Rows) => T): { sources: Map<string, T>; bytes: number } {
+    const matrices = new Map(rows.map((run) => [id(run), run]))
+    return {
+      sources: new Map([...matrices].map(([key, run]) => [key, open(run)])),
+      bytes: [...matrices.values()].reduce((n, run) => n + this.#bytes(run), 0),
+    }
+  }
+
   protected matrixFormat(rows: Rows[]): WeightFormat {
-    const { entries } = this.#checkpoint
-    const isBf16 = ({ name }: Rows): boolean =>
-      quantizedLayer(name, entries)
-        ? this.#dtype === 'bf16'
-        : entries.get(name)?.storedDtype === 'BF16'
+    const isBf16 = ({ name }: Rows): boolean => {
+      const encoded = this.#encoded(name)
+      if (encoded) return encoded.encoding.format(this.#source.dtype) === 'bf16'
+      return this.#checkpoint.entries.get(name)?.storedDtype === 'BF16'
+    }
     return rows.every(isBf16) ? 'bf16' : 'f32'
   }
 
@@ -107,24 +150,30 @@ export class CheckpointWeights extends WeightList {
     this.#tasks.push({ name: '', bytes: 0, run })
   }
 
-  /** A function that gives the rows' tensor as [N, K], unpacked if it is quantised. Shapes are checked now. */
-  #source(run: Rows): () => Promise<Tensor> {
-    const { name, shape, slab } = run
-    const { entries } = this.#checkpoint
-    const layer = slab === undefined ? quantizedLayer(name, entries) : undefined
-    if (!layer) {
-      const tensor = this.#tensor(name, shape, { view: sourceShape(run), slab })
-      return () => Promise.resolve(tensor)
+  /** The matrix that rows are of, wherever the file has it; checked now. */
+  #matrix(run: Rows): Matrix {
+    const encoded = this.#encoded(run.name)
+    if (encoded) {
+      for (const part of encoded.parts) this.#entry(part)
+      return { scratch: true, load: encoded.encoding.open(run, this.#source) }
     }
-    if (!this.#gptq)
-      throw new MoeError(
-        'ERR_MOE_CHECKPOINT',
-        `${this.#checkpoint.dir}: quantize_config.json must exist for ${layer}.qweight, got nothing there`,
-      )
-    const gptq = this.#gptq
-    for (const part of quantizedNames(layer)) this.#entry(part)
-    const tensorOf = (part: string, partShape: number[]) => this.#tensor(part, partShape)
-    return () => dequantize(tensorOf, layer, shape as [number, number], gptq, entries, this.#dtype)
+    const source = this.#dense(run)
+    if (!run.transposed) return { scratch: false, load: async () => source }
+    return {
+      scratch: true,
+      async load() {
+        const out = native().tensor(sourceShape(run), source.dtype)
+        await native().transpose(source, out)
+        return out
+      },
+    }
+  }
+
+  /** As the file has it: transposed where it is. */
+  #dense(run: Rows): Tensor {
+    const { name, shape, slab, transposed } = run
+    const [N, K] = sourceShape(run)
+    return this.#tensor(name, shape, { view: transposed ? [K, N] : [N, K], slab })
   }
 
   #entry(name: string): Entry {
@@ -142,7 +191,7 @@ export class CheckpointWeights extends WeightList {
   #tensor(
     name: string,
     shape: number[],
-    { view = shape, slab = 0 }: { view?: number[]; slab?: number | undefined } = {},
+    { view = shape, slab = 0, dtypes }: Parameters<TensorSource['open']>[2] = {},
   ): Tensor {
     const entry = this.#entry(name)
     const same =
@@ -152,7 +201,7 @@ export class CheckpointWeights extends WeightList {
         'ERR_MOE_CHECKPOINT',
         `${entry.label}: tensor ${name} must be [${shape.join(', ')}], got [${entry.shape.join(', ')}]`,
       )
-    const dtype = entryDType(entry)
+    const dtype = entryDType(entry, dtypes)
     const offset = (entry.bytes / count(shape)) * count(view) * slab
     return entry.file.tensor(entry.offset + offset, view, dtype)
   }
@@ -160,8 +209,7 @@ export class CheckpointWeights extends WeightList {
   /** What loading a tensor, or one matrix of it, reads. */
   #bytes({ name, shape, slab }: Pick<Rows, 'name'> & Partial<Rows>): number {
     const { entries } = this.#checkpoint
-    const layer = quantizedLayer(name, entries)
-    const files = layer ? quantizedNames(layer) : [name]
+    const files = this.#encoded(name)?.parts ?? [name]
     const bytes = files.reduce((n, file) => n + (entries.get(file)?.bytes ?? 0), 0)
     return slab === undefined ? bytes : bytes / shape![0]!
   }

@@ -1,62 +1,58 @@
-import { MoeError, shown } from '../errors.ts'
-import { type DType, native, type Tensor } from '../native.ts'
+import { MoeError } from '../errors.ts'
+import { native } from '../native.ts'
+import type { Entries, MatrixEncoding } from './encoding.ts'
 import type { Json } from './json.ts'
-import type { Entry } from './safetensors.ts'
+import type { Refuse } from './quantization.ts'
+import { sourceShape } from './weights.ts'
 
 /** What a GPTQ checkpoint says about itself, as AutoGPTQ writes it. */
 export interface GptqConfig {
   bits: 4 | 8
 }
 
-const parts = ['qweight', 'qzeros', 'scales', 'g_idx'] as const
-
-/** Validates `quantize_config.json` or `quantization_config`; undefined when the checkpoint is not quantised. */
-export function parseGptq(label: string, quantization: Json | undefined): GptqConfig | undefined {
-  if (!quantization) return undefined
-  const refuse = (key: string, expected: string): never => {
-    throw new MoeError(
-      'ERR_MOE_UNSUPPORTED',
-      `${label}: quantization ${key} must be ${expected}, got ${shown(quantization[key])}`,
-    )
-  }
-  const { quant_method: method = 'gptq', checkpoint_format: format = 'gptq', bits } = quantization
-  if (method !== 'gptq') refuse('quant_method', '"gptq"')
+export function parseGptq(json: Json, refuse: Refuse): GptqConfig {
+  const { checkpoint_format: format = 'gptq', bits } = json
   if (format !== 'gptq') refuse('checkpoint_format', '"gptq"')
   if (bits !== 4 && bits !== 8) return refuse('bits', '4 or 8')
   return { bits }
 }
 
 /** Name of the quantised layer that `name` (ending in .weight) is, if it is one. */
-export function quantizedLayer(name: string, entries: Map<string, Entry>): string | undefined {
+function layerOf(name: string, entries: Entries): string | undefined {
   const layer = name.replace(/\.weight$/, '')
   return entries.has(`${layer}.qweight`) ? layer : undefined
 }
 
-/** The names a quantised layer stores instead of its weight. */
-export const quantizedNames = (layer: string): string[] => parts.map((part) => `${layer}.${part}`)
-
 /**
- * The weight [out, in] of a quantised layer, unpacked: the exact values in f32, rounded in bf16.
- * (`AutoGPTQ`, format `gptq`: zeros are stored minus one, inputs and outputs packed lowest bits first.)
+ * Integers with a scale and a zero for each group of inputs (`AutoGPTQ`, format `gptq`: zeros are stored minus one,
+ * inputs and outputs packed lowest bits first): the exact values in f32, rounded in bf16.
  */
-export async function dequantize(
-  tensorOf: (name: string, shape: number[]) => Tensor,
-  layer: string,
-  [numOut, numIn]: [number, number],
-  { bits }: GptqConfig,
-  entries: Map<string, Entry>,
-  dtype: DType,
-): Promise<Tensor> {
-  const groups = entries.get(`${layer}.scales`)?.shape[0] ?? 1
-  const perWord = 32 / bits
-  const out = native().tensor([numOut, numIn], dtype)
-  await native().dequantizeGptq(
-    tensorOf(`${layer}.qweight`, [numIn / perWord, numOut]),
-    tensorOf(`${layer}.qzeros`, [groups, numOut / perWord]),
-    tensorOf(`${layer}.scales`, [groups, numOut]),
-    tensorOf(`${layer}.g_idx`, [numIn]),
-    bits,
-    out,
-  )
-  return out
+export const gptq: MatrixEncoding = {
+  parts(name, entries) {
+    const layer = layerOf(name, entries)
+    if (!layer) return undefined
+    return ['qweight', 'qzeros', 'scales', 'g_idx'].map((part) => `${layer}.${part}`)
+  },
+  format: (dtype) => dtype,
+  open(rows, { dir, entries, quantization, dtype, open }) {
+    const layer = layerOf(rows.name, entries)!
+    if (!quantization.gptq)
+      throw new MoeError(
+        'ERR_MOE_CHECKPOINT',
+        `${dir}: quantize_config.json must exist for ${layer}.qweight, got nothing there`,
+      )
+    const { bits } = quantization.gptq
+    const [numOut, numIn] = sourceShape(rows)
+    const groups = entries.get(`${layer}.scales`)?.shape[0] ?? 1
+    const perWord = 32 / bits
+    const qweight = open(`${layer}.qweight`, [numIn / perWord, numOut])
+    const qzeros = open(`${layer}.qzeros`, [groups, numOut / perWord])
+    const scales = open(`${layer}.scales`, [groups, numOut])
+    const gIdx = open(`${layer}.g_idx`, [numIn])
+    return async () => {
+      const out = native().tensor([numOut, numIn], dtype)
+      await native().unpackGptq(qweight, qzeros, scales, gIdx, bits, out)
+      return out
+    }
+  },
 }

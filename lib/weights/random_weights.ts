@@ -1,4 +1,5 @@
 import { type ActivationDType, type Gpu, native, type Tensor, type Weight } from '../native.ts'
+import type { WeightsOption } from './formats.ts'
 import { count, type Rows, type Share, WeightList } from './weights.ts'
 
 /**
@@ -11,9 +12,9 @@ export class RandomWeights extends WeightList {
   readonly #tasks: (() => Promise<void>)[] = []
   #seed: number
 
-  constructor(format: ActivationDType, seed: number, gpu?: Gpu) {
-    super(gpu)
-    this.#format = format
+  constructor(weights: Exclude<WeightsOption, 'auto'>, seed: number, gpu?: Gpu) {
+    super(gpu, weights)
+    this.#format = weights === 'f32' ? 'f32' : 'bf16'
     this.#seed = seed
   }
 
@@ -21,19 +22,20 @@ export class RandomWeights extends WeightList {
 
   table(_: string, shape: number[], share: Share = 'embedding'): Tensor {
     this.parameters[share] += count(shape)
-    const out = this.rows(shape, this.#format)
+    const out = this.rows(shape, this.#format, 'embedding')
     this.#fill(out, 0, 1)
     return out
   }
 
-  protected loadVector(name: string, _: number[], out: Tensor, at: number): void {
-    if (at > 0) return // a stack is filled with its first part
+  protected loadVectors([first]: Rows[], out: Tensor, scale: number): void {
+    const { name } = first!
     const norm = /norm/.test(name)
-    this.#fill(out, norm ? 1 : 0, norm || /bias/.test(name) ? 0 : 1)
+    this.#fill(out, norm ? scale : 0, norm || /bias/.test(name) ? 0 : scale)
   }
 
   protected loadMatrix(rows: Rows[], out: Weight): void {
-    const intoResidual = /\.(o_proj|w2|down_proj)\.weight$|\.weight_down\.\d+$/.test(rows[0]!.name)
+    const intoResidual =
+      /\.(o_proj|w2|down_proj|output_linear)(\.weight)?$|\.weight_down\.\d+$/.test(rows[0]!.name)
     this.#fill(out, 0, (intoResidual ? 0.2 : 1) / Math.sqrt(out.shape[1]!))
   }
 

@@ -8,6 +8,7 @@ export const elementBytes: Record<string, number> = {
   I8: 1,
   F8_E4M3: 1,
   F8_E5M2: 1,
+  F8_E8M0: 1,
   U16: 2,
   I16: 2,
   F16: 2,
@@ -19,7 +20,8 @@ export const elementBytes: Record<string, number> = {
   I64: 8,
   F64: 8,
 }
-const dtypes: Record<string, DType> = { F32: 'f32', F16: 'f16', BF16: 'bf16', I32: 'i32' }
+const floats: Record<string, DType> = { F32: 'f32', F16: 'f16', BF16: 'bf16' }
+const dtypes: Record<string, DType> = { ...floats, I32: 'i32' } // GPTQ's parts
 
 /** The format's own limit. */
 const maxHeaderBytes = 100_000_000
@@ -45,13 +47,15 @@ export const short = (name: string): string => (name.length > 200 ? `${name.slic
 const isSize = (value: unknown): value is number =>
   typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
 
-/** Element type of an entry as ops name it. */
-export function entryDType(entry: Entry): DType {
-  const dtype = dtypes[entry.storedDtype]
+/** Element type of an entry as ops name it, by the types that it may be stored in. */
+export function entryDType(entry: Entry, allowed: Readonly<Record<string, DType>> = dtypes): DType {
+  const dtype = allowed[entry.storedDtype]
   if (dtype) return dtype
+  const names = Object.keys(allowed === dtypes ? floats : allowed)
+  const expected = [names.slice(0, -1).join(', '), names.at(-1)].filter(Boolean).join(' or ')
   throw new MoeError(
     'ERR_MOE_DTYPE',
-    `${entry.label}: ${entry.name} must be F32, F16 or BF16, got ${entry.storedDtype}`,
+    `${entry.label}: ${entry.name} must be ${expected}, got ${entry.storedDtype}`,
   )
 }
 

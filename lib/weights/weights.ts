@@ -7,9 +7,10 @@ import {
   type Weight,
   type WeightFormat,
 } from '../native.ts'
+import { askedFormat, type Part, type WeightsInfo, type WeightsOption } from './formats.ts'
 import { type RopeSpec, ropeAngles } from './rope.ts'
 
-/** Rows `start` to `start + count` of a checkpoint tensor of `shape`; its last dimensions are one row. */
+/** `count` rows from `start` on of a checkpoint tensor of `shape`; its last dimensions are one row. */
 export interface Rows {
   name: string
   shape: number[]
@@ -17,6 +18,12 @@ export interface Rows {
   slab?: number
   start: number
   count: number
+  /** From one row to the next; default 1. */
+  step?: number
+  /** The file has the matrix as [K, N]: its columns are the rows meant here. */
+  transposed?: boolean
+  /** The rows are alone, and the matrix meant is their transpose. */
+  turned?: boolean
 }
 
 /** All rows of a tensor. */
@@ -37,9 +44,9 @@ export const slabOf = (name: string, shape: number[], slab: number): Rows => ({
 })
 
 /** Shape of the matrix that rows are taken from, with everything behind its rows as one width. */
-export function sourceShape({ shape, slab }: Rows): [rows: number, width: number] {
-  const [rows, ...row] = slab === undefined ? shape : shape.slice(1)
-  return [rows!, count(row)]
+export function sourceShape({ shape, slab, transposed }: Rows): [rows: number, width: number] {
+  const [first, ...rest] = slab === undefined ? shape : shape.slice(1)
+  return transposed ? [count(rest), first!] : [first!, count(rest)]
 }
 
 /**
@@ -55,14 +62,18 @@ export type Share = 'dense' | 'expert' | 'embedding' | 'none'
 export interface Weights {
   /** Whether there is a tensor of that name, where files differ in their names. */
   has(name: string): boolean
-  /** A vector or small matrix, widened to f32. */
-  vector(name: string, shape: number[]): Tensor
+  /** A vector or small matrix, widened to f32 and multiplied by `scale`. */
+  vector(name: string, shape: number[], scale?: number): Tensor
   /** Tensors of one shape, widened to f32 and stacked: [names, ...shape]. */
   stack(names: string[], shape: number[]): Tensor
   /** Vectors one behind the other, widened to f32: biases of matrices that are packed as one. */
   joined(parts: readonly (readonly [name: string, size: number])[]): Tensor
+  /** Rows one behind the other, widened to f32, as a tensor of `shape`: biases in the order of a matrix's rows. */
+  gathered(rows: Rows[], shape: number[]): Tensor
   /** A matrix [sum of counts, K] for GEMMs; the runs follow each other. */
   matrix(rows: Rows[], options?: MatrixOptions): Weight
+  /** Several that are read from the same tensors, in one go. */
+  matrices(each: Rows[][], options?: MatrixOptions): Weight[]
   /** An embedding table; on the CPU it is left in the file. */
   table(name: string, shape: number[], share?: Share): Tensor
   /** A rotary table [positions, rotaryDim] f32, cosines then sines. */
@@ -75,6 +86,8 @@ export interface MatrixOptions {
   /** For SwiGLU: gate rows, then as many up rows. */
   gateUp?: boolean
   share?: Share
+  /** What it is for. Default `experts` for the share `expert`, else `dense`. */
+  part?: Part
 }
 
 export type RopeRounding = 'published' | 'bf16-frequencies' | 'exact'
@@ -91,11 +104,22 @@ export abstract class WeightList implements Weights {
   /** Bytes in memory once loaded, without what stays in the file. */
   bytes = 0
   readonly #tables = new Map<string, Tensor>()
+  readonly #tally = new Map<string, WeightsInfo>()
+  readonly #weights: WeightsOption
   protected readonly gpu: Gpu | undefined
 
-  /** @param gpu where the weights go; undefined: host memory */
-  constructor(gpu?: Gpu) {
+  /**
+   * @param gpu where the weights go; undefined: host memory
+   * @param weights how matrices are stored
+   */
+  constructor(gpu?: Gpu, weights: WeightsOption = 'auto') {
+    this.#weights = weights
     this.gpu = gpu
+  }
+
+  /** What has been handed out, by what it is for and how it is stored. */
+  get info(): WeightsInfo[] {
+    return [...this.#tally.values()]
   }
 
   /** Without a file every name is the architecture's own. */
@@ -105,48 +129,63 @@ export abstract class WeightList implements Weights {
 
   abstract ignore(pattern: RegExp): void
   abstract table(name: string, shape: number[], share?: Share): Tensor
-  /** Fills `out` from element `at` on. */
-  protected abstract loadVector(name: string, shape: number[], out: Tensor, at: number): void
+  protected abstract loadVectors(rows: Rows[], out: Tensor, scale: number): void
   protected abstract loadMatrix(rows: Rows[], out: Weight): void
+  /** Matrices of the same tensors. */
+  protected loadMatrices(each: { rows: Rows[]; out: Weight }[]): void {
+    for (const { rows, out } of each) this.loadMatrix(rows, out)
+  }
+  /** The format that a matrix has when none is asked for. */
   protected abstract matrixFormat(rows: Rows[]): WeightFormat
   protected abstract later(work: () => Promise<void>): void
 
-  vector(name: string, shape: number[]): Tensor {
-    return this.#widened([[name, shape]], shape)
+  vector(name: string, shape: number[], scale = 1): Tensor {
+    return this.#widened([rowsOf(name, shape)], shape, scale)
   }
 
   stack(names: string[], shape: number[]): Tensor {
-    return this.#widened(
-      names.map((name) => [name, shape]),
+    return this.gathered(
+      names.map((name) => rowsOf(name, shape)),
       [names.length, ...shape],
     )
   }
 
   joined(parts: readonly (readonly [name: string, size: number])[]): Tensor {
     const total = parts.reduce((sum, [, size]) => sum + size, 0)
-    return this.#widened(
-      parts.map(([name, size]) => [name, [size]]),
+    return this.gathered(
+      parts.map(([name, size]) => rowsOf(name, [size])),
       [total],
     )
   }
 
-  #widened(parts: [name: string, shape: number[]][], all: number[]): Tensor {
-    const out = this.rows(all, 'f32')
-    this.parameters.dense += count(all)
-    let at = 0
-    for (const [name, shape] of parts) {
-      this.loadVector(name, shape, out, at)
-      at += count(shape)
-    }
+  gathered(rows: Rows[], shape: number[]): Tensor {
+    return this.#widened(rows, shape, 1)
+  }
+
+  #widened(rows: Rows[], shape: number[], scale: number): Tensor {
+    const out = this.rows(shape, 'f32')
+    this.parameters.dense += count(shape)
+    this.loadVectors(rows, out, scale)
     return out
   }
 
-  matrix(rows: Rows[], { gateUp = false, share = 'dense' }: MatrixOptions = {}): Weight {
-    const [N, K] = matrixShape(rows)
-    const out = this.#own(new (native().Weight)([N, K], this.matrixFormat(rows), gateUp, this.gpu))
-    this.parameters[share] += N * K
-    this.loadMatrix(rows, out)
-    return out
+  matrix(rows: Rows[], options?: MatrixOptions): Weight {
+    return this.matrices([rows], options)[0]!
+  }
+
+  matrices(each: Rows[][], options: MatrixOptions = {}): Weight[] {
+    const { gateUp = false, share = 'dense' } = options
+    const { part = share === 'expert' ? 'experts' : 'dense' } = options
+    const all = each.map((rows) => {
+      const [N, K] = matrixShape(rows)
+      this.parameters[share] += N * K
+      const format = askedFormat(this.#weights, part) ?? this.matrixFormat(rows)
+      const out = this.own(new (native().Weight)([N, K], format, gateUp, this.gpu))
+      this.count(part, format, out.bytes)
+      return { rows, out }
+    })
+    this.loadMatrices(all)
+    return all.map(({ out }) => out)
   }
 
   ropeTable(
@@ -167,11 +206,19 @@ export abstract class WeightList implements Weights {
   }
 
   /** A row-major tensor where the weights go. */
-  protected rows(shape: number[], dtype: DType): Tensor {
-    return this.#own(native().tensor(shape, dtype, this.gpu))
+  protected rows(shape: number[], dtype: DType, part: WeightsInfo['part'] = 'other'): Tensor {
+    const out = this.own(native().tensor(shape, dtype, this.gpu))
+    this.count(part, dtype, out.bytes)
+    return out
   }
 
-  #own<T extends Tensor | Weight>(handle: T): T {
+  protected count(part: WeightsInfo['part'], format: string, bytes: number): void {
+    const key = `${part} ${format}`
+    const counted = this.#tally.get(key)?.bytes ?? 0
+    this.#tally.set(key, { part, format, bytes: counted + bytes })
+  }
+
+  protected own<T extends Tensor | Weight>(handle: T): T {
     this.tensors.push(handle)
     this.bytes += handle.bytes
     return handle
@@ -181,6 +228,8 @@ export abstract class WeightList implements Weights {
 export const count = (shape: number[]): number => shape.reduce((n, dim) => n * dim, 1)
 
 function matrixShape(rows: Rows[]): [N: number, K: number] {
+  const [first] = rows
+  if (first?.turned) return [sourceShape(first)[1], first.count]
   const widths = rows.map((run) => sourceShape(run)[1])
   if (new Set(widths).size !== 1)
     throw new MoeError(

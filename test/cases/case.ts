@@ -23,6 +23,8 @@ export interface OpCase<Shape = any, Inputs = any> {
   reference(inputs: Inputs, shape: Shape): Record<string, Expected>
   /** f32 operations behind one output: the error bound is u_out |value| + (terms + 1) u_f32 magnitude. */
   terms(shape: Shape): number
+  /** No GPU does this. */
+  onlyCpu?: boolean
   /** What is refused, with the code and the argument that the message must name. */
   rejects: [what: string, code: string, argument: string, change: (inputs: Inputs) => Inputs][]
 }
@@ -75,8 +77,9 @@ export function ints(shape: number[], value: (i: number) => number): ArrayTensor
   return { data: Int32Array.from({ length: size(shape) }, (_, i) => value(i)), shape }
 }
 
-/** The tensor's numbers. */
-export function toF64(array: ArrayTensor): Float64Array {
+/** The tensor's numbers; `exact` stands for them where they are known better than it holds them. */
+export function toF64(array: ArrayTensor & { exact?: Float64Array }): Float64Array {
+  if (array.exact) return array.exact
   const bf16 = arrayDType(array) === 'bf16'
   return Float64Array.from(array.data, (v) => (bf16 ? fromBf16(v) : v))
 }

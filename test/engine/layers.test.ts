@@ -126,6 +126,7 @@ async function make(visibility: VisibilityRules, rope = config.rope): Promise<Mo
     ...{ numBlocks: 32, maxTokens: 1024, tokenizer: undefined, stopIds: [] },
     ...{ checkpointDefaults: {}, tensors: weights.tensors },
     parameters: countParameters(graph.layers, weights),
+    weights: weights.info,
   })
   models.push(model)
   return model

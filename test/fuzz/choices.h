@@ -77,12 +77,18 @@ class Choices {
   void fill(Slot& slot) {
     void* memory = nullptr;
     if (posix_memalign(&memory, 64, std::max<size_t>(slot.bytes, 1))) std::abort();
-    slot.owner = std::shared_ptr<void>(memory, std::free);
+    slot.owner = std::make_shared<Memory>(memory);
     slot.external = static_cast<std::byte*>(memory);
     write(slot.external, slot.bytes);
   }
 
  private:
+  struct Memory : Owner {
+    explicit Memory(void* bytes) : bytes(bytes, std::free) {}
+    void verify() const override {}
+    std::unique_ptr<void, decltype(&std::free)> bytes;
+  };
+
   Shape other(const Shape& shape) {
     Shape changed;
     const int64_t rank = rarely(4) ? between(0, Shape::kMaxRank) : shape.rank();

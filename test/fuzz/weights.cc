@@ -1,6 +1,6 @@
-// Fuzzes what turns files into weights: views of mapped files, packing from rows, GPTQ, copies and
-// tables. An Error is an answer; anything else is a finding, and so is a packed value that is not
-// the row's.
+// Fuzzes what turns files into weights: views of mapped files, packing from rows, unpacking, copies
+// and tables. An Error is an answer; anything else is a finding, and so is a packed value that is
+// not the row's.
 
 #include <unistd.h>
 
@@ -11,10 +11,13 @@
 #include "weights/copy.h"
 #include "weights/format.h"
 #include "weights/formats/dense.h"
+#include "weights/formats/fp8.h"
 #include "weights/formats/gptq.h"
+#include "weights/formats/mxfp4.h"
 #include "weights/mapped_file.h"
 #include "weights/pack.h"
 #include "weights/rope_table.h"
+#include "weights/transpose.h"
 
 namespace moe::fuzz {
 namespace {
@@ -87,9 +90,9 @@ void pack_rows(Choices& c) {
   const Weight out = make_weight(N, K, c.one_of_formats(), gate_up, nullptr);
   std::vector<RowRun> runs;
   for (int64_t left = N; left > 0 && runs.size() < 6;) {
-    const int64_t rows = c.between(1, 90), start = c.between(0, rows - 1);
-    const int64_t count = std::min(left, c.between(0, rows - start));
-    RowRun run{c.tensor({rows, K}, kDTypes[c.between(0, 2)]), start, count};
+    const int64_t rows = c.between(1, 90), start = c.between(0, rows - 1), step = c.between(1, 3);
+    const int64_t count = std::min(left, c.between(0, (rows - start + step - 1) / step));
+    RowRun run{c.tensor({rows, K}, kDTypes[c.between(0, 2)]), start, count, step};
     if (c.rarely(32)) run.start += c.between(-2, 90);
     if (c.rarely(32)) run.count = c.between(-2, 90);
     if (run.source && run.source.row_stride != K) continue;  // files have no slices
@@ -103,7 +106,7 @@ void pack_rows(Choices& c) {
   size_t which = 0;
   while (in_run >= runs[which].count) in_run -= runs[which++].count;
   const Tensor& source = runs[which].source;
-  const int64_t element = (runs[which].start + in_run) * K + k;
+  const int64_t element = (runs[which].start + in_run * runs[which].step) * K + k;
   float expected =
       load_float(source.as<std::byte>() + static_cast<size_t>(element) * dtype_bytes(source.dtype),
                  source.dtype);
@@ -122,7 +125,7 @@ void unpack_gptq(Choices& c) {
   const Gptq source{c.tensor({num_in / word, num_out}, DType::i32),
                     c.tensor({groups, num_out / word}, DType::i32),
                     c.tensor({groups, num_out}, c.rarely(2) ? DType::f16 : DType::f32),
-                    c.tensor({num_in}, DType::i32)};
+                    c.tensor({num_in}, DType::i32), bits};
   if (c.rarely(2) && source.g_idx)
     for (size_t i = 0; i < source.g_idx.bytes() / 4; ++i)
       source.g_idx.as<int32_t>()[i] =
@@ -130,7 +133,36 @@ void unpack_gptq(Choices& c) {
   for (const Tensor& part : {source.qweight, source.qzeros, source.scales})
     if (part && !part.contiguous()) return;  // files have no slices
   Tensor out = c.exact({num_out, num_in}, c.activation());
-  dequantize(context(), source, bits, out);
+  unpack(context(), source, out);
+}
+
+void unpack_mxfp4(Choices& c) {
+  const int64_t N = c.between(0, 40), groups = c.between(0, 3), K = 32 * groups;
+  const int64_t off = c.rarely(16) ? c.between(-1, 1) : 0;
+  const Mxfp4 source{c.tensor({N, groups, std::max<int64_t>(16 + off, 0)}, DType::u8),
+                     c.tensor({N, groups}, c.rarely(16) ? DType::f32 : DType::u8)};
+  Tensor out = c.exact({N, std::max<int64_t>(K + off, 0)}, DType::bf16);
+  unpack(context(), source, out);
+}
+
+void unpack_fp8(Choices& c) {
+  constexpr DType kScales[] = {DType::f32, DType::bf16, DType::f16, DType::u8, DType::i32};
+  const int64_t N = c.between(0, 140), K = c.between(0, 40);
+  const int64_t rows = c.between(c.rarely(16) ? -1 : 1, 150), columns = c.between(1, 50);
+  const auto blocks = [](int64_t n, int64_t of) { return of > 0 ? (n + of - 1) / of : 1; };
+  const Fp8 source{c.tensor({N, K}, DType::u8),
+                   c.tensor({blocks(N, rows), blocks(K, columns)}, kScales[c.between(0, 4)]), rows,
+                   columns};
+  Tensor out = c.exact({N, K}, DType::bf16);
+  unpack(context(), source, out);
+}
+
+void turn(Choices& c) {
+  constexpr DType kDTypes[] = {DType::f32, DType::bf16, DType::f16, DType::u8};
+  const int64_t K = c.between(0, 70), N = c.between(0, 70);
+  const Tensor source = c.tensor({K, N}, kDTypes[c.between(0, 3)]);
+  Tensor out = c.exact({N, K}, source ? source.dtype : DType::f32);
+  transpose(context(), source, out);
 }
 
 void copy(Choices& c) {
@@ -138,8 +170,11 @@ void copy(Choices& c) {
   const Tensor source = c.tensor({c.between(0, 9), c.between(0, 40)}, kDTypes[c.between(0, 2)]);
   if (source && !source.contiguous()) return;  // files have no slices
   if (c.rarely(2)) {
-    Tensor out = make_tensor({c.between(0, 400)}, DType::f32);
-    return copy_to_f32(source, out, c.between(-2, 400));
+    RowRun run{source, 0, source.rows()};
+    if (c.rarely(2)) run = {source, c.between(-2, 9), c.between(-2, 9), c.between(-1, 4)};
+    const int64_t count = std::max<int64_t>(run.count, 0) * source.last();
+    Tensor out = make_tensor({c.rarely(8) ? c.between(0, 400) : count}, DType::f32);
+    return copy_to_f32({run}, out, c.real());
   }
   Tensor out = c.tensor(source ? source.shape : Shape{1}, source ? source.dtype : DType::f32);
   if (out && source && out.contiguous()) copy_rows(source, out);
@@ -159,7 +194,8 @@ void make_table(Choices& c) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace moe::fuzz;
   if (size == 0) return 0;
-  constexpr void (*kTargets[])(Choices&) = {map_files, pack_rows, unpack_gptq, copy, make_table};
+  constexpr void (*kTargets[])(Choices&) = {map_files,  pack_rows,    unpack_gptq, copy,
+                                            make_table, unpack_mxfp4, unpack_fp8,  turn};
   Choices choices(data + 1, size - 1);
   try {
     kTargets[data[0] % std::size(kTargets)](choices);

@@ -53,7 +53,7 @@ class Counting extends WeightList {
     this.parameters[share] += count(shape)
     return native().tensor([0], 'f32')
   }
-  protected loadVector(): void {}
+  protected loadVectors(): void {}
   protected loadMatrix(): void {}
   protected matrixFormat(): WeightFormat {
     return 'bf16'

@@ -27,7 +27,7 @@ class MadeWeights extends WeightList {
     return Promise.all(this.#pending)
   }
   /** Random, so that a bias that is not used would show. */
-  protected loadVector(_: string, __: number[], out: Tensor): void {
+  protected loadVectors(_: Rows[], out: Tensor): void {
     this.#pending.push(native().fillRandom(out, 0, this.#zero ? 0 : 1, 7))
   }
   protected loadMatrix(rows: Rows[], out: Weight): void {

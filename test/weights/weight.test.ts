@@ -19,6 +19,30 @@ const shapes: [N: number, K: number][] = [
   [0, 8],
 ]
 
+// Of whole groups of k: [bytes of a group of 64 rows, of a panel beside its groups, k of a group].
+const integers: [WeightFormat, group: number, beside: number, k: number][] = [
+  ['int8', 8192, 256, 128],
+  ['int8g128', 8192 + 128, 0, 128],
+  ['int4g32', 1024 + 128, 0, 32],
+  ['int4g128', 4096 + 128, 0, 128],
+  ['int4g32z', 1024 + 128 + 64, 0, 32],
+  ['int4g128z', 4096 + 128 + 64, 0, 128],
+]
+
+it.each(integers)('a weight in %s knows its bytes', (format, group, beside, k) => {
+  for (const [N, K] of [
+    [64, 128],
+    [130, 7],
+    [66, 300],
+  ] as const) {
+    const panel = Math.ceil(K / k) * group + beside
+    expect(new Weight([N, K], format).bytes).toBe(Math.ceil(N / 64) * panel)
+    expect(new Weight([N, K], format, true).bytes).toBe(Math.ceil(N / 64) * panel)
+  }
+  const unknown = () => new Weight([8, 8], 'int5' as WeightFormat)
+  expect(unknown).toThrow(expect.objectContaining({ code: 'ERR_MOE_DTYPE' }))
+})
+
 describe.each<WeightFormat>(['f32', 'bf16'])('a weight in %s', (format) => {
   it.each(shapes)('[%i, %i] knows its bytes before it has them', (...shape) => {
     for (const gateUp of [false, true]) {

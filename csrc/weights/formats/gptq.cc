@@ -5,8 +5,9 @@
 
 namespace moe {
 
-void dequantize(const CpuContext& cpu, const Gptq& source, int bits, Tensor& out) {
-  const Check check("dequantize");
+void unpack(const CpuContext& cpu, const Gptq& source, Tensor& out) {
+  const Check check("gptq");
+  const int bits = source.bits;
   check.that(bits == 4 || bits == 8, "bits", "4 or 8", bits);
   const int64_t num_out = out.dim(0), num_in = out.dim(1), per_word = 32 / bits;
   check.rank("scales", source.scales, 2);

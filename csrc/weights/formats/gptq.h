@@ -11,10 +11,11 @@ struct Gptq {
   Tensor qzeros;   // [groups, out * bits / 32] i32
   Tensor scales;   // [groups, out] f16 | bf16 | f32
   Tensor g_idx;    // [in] i32
+  int bits;        // 4 | 8
 };
 
 /// out[o, i] = scales[g_idx[i], o] * (q[i, o] - ((z[g_idx[i], o] + 1) mod 2^bits)), f32 or bf16
 /// [out, in].
-void dequantize(const CpuContext& cpu, const Gptq& source, int bits, Tensor& out);
+void unpack(const CpuContext& cpu, const Gptq& source, Tensor& out);
 
 }  // namespace moe

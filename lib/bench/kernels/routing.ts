@@ -10,7 +10,7 @@ type Choice = Pick<ops.TopKInputs, 'kinds' | 'topK' | 'weights' | 'normStd' | 'g
 export function choice({ kinds, topK, router }: ModelShape): Choice {
   const gives = kinds.map((kind) => kind === 'zero')
   return {
-    ...{ kinds, topK, weights: 'renormalized' },
+    ...{ kinds, topK, weights: router === 'scores' ? 'scores' : 'renormalized' },
     ...(router === 'residual' && { normStd: 1, givesShare: gives }),
   }
 }

@@ -1,7 +1,12 @@
 import { deepseek } from './deepseek.ts'
+import { deepseekV2 } from './deepseek_v2.ts'
+import { deepseekV3 } from './deepseek_v3.ts'
 import { llamaMoe } from './llama_moe.ts'
+import { longcatFlash } from './longcat_flash.ts'
 import { mixtral } from './mixtral.ts'
 import { moePlusPlus } from './moepp.ts'
+import { olmoe } from './olmoe.ts'
+import { phiMoe } from './phimoe.ts'
 import { qwen3Moe } from './qwen3_moe.ts'
 import type { FamilySamples } from './samples.ts'
 import { yuan } from './yuan.ts'
@@ -12,6 +17,11 @@ export const familySamples: Readonly<Record<string, FamilySamples>> = {
   'MoE++': moePlusPlus,
   mixtral,
   qwen3_moe: qwen3Moe,
+  olmoe,
+  deepseek_v2: deepseekV2,
+  deepseek_v3: deepseekV3,
+  longcat_flash: longcatFlash,
   deepseek,
   llama_moe: llamaMoe,
+  phimoe: phiMoe,
 }

@@ -1,0 +1,40 @@
+import type { ActivationDType, DType, Tensor, WeightFormat } from '../native.ts'
+import type { Quantization } from './quantization.ts'
+import type { Entry } from './safetensors.ts'
+import type { Rows } from './weights.ts'
+
+export type Entries = ReadonlyMap<string, Entry>
+
+/** Tensors of a checkpoint, for those who unpack them. */
+export interface TensorSource {
+  dir: string
+  entries: Entries
+  quantization: Quantization
+  /** Of activations. */
+  dtype: ActivationDType
+  /** The tensor of that shape, or its part `slab` as `view`, where it is in the file. Checked against `dtypes`. */
+  open(
+    name: string,
+    shape: number[],
+    options?: {
+      view?: number[]
+      slab?: number | undefined
+      dtypes?: Readonly<Record<string, DType>>
+    },
+  ): Tensor
+}
+
+/** How a file holds a matrix, where it is not by its values. */
+export interface MatrixEncoding {
+  /** Names of the tensors that stand for the matrix; undefined: it is stored otherwise. */
+  parts(name: string, entries: Entries): string[] | undefined
+  /** What it is unpacked to, with activations of `dtype`. */
+  format(dtype: ActivationDType): WeightFormat
+  /** Checks names, shapes and dtypes now; the function gives the matrix [N, K] that `rows` are of, in new memory. */
+  open(rows: Rows, source: TensorSource): () => Promise<Tensor>
+}
+
+/** Shapes of a part of a matrix: `of` each of its slabs, or of the only one. */
+export function partShape({ slab, shape }: Rows, of: number[]) {
+  return { shape: slab === undefined ? of : [shape[0]!, ...of], view: of, slab }
+}

@@ -1,0 +1,45 @@
+import { MoeError } from '../errors.ts'
+import type { Gpu, WeightFormat } from '../native.ts'
+
+/** What a matrix is for: decides how far it is quantised. */
+export type Part = 'experts' | 'attention' | 'dense' | 'head' | 'router' | 'convolution' | 'latent' // what queries and outputs of latent attention are projected by, a head at a time
+
+/** How a model's matrices are to be stored; `auto`: as the file has them. */
+export type WeightsOption = 'auto' | 'f32' | 'bf16' | 'int8' | 'int4'
+
+export const weightsOptions = ['auto', 'f32', 'bf16', 'int8', 'int4'] as const
+
+/**
+ * What each part becomes. int4 is for experts: there it costs least and saves most, while attention in int4 costs more
+ * than all experts together. Routers, convolutions and latent projections stay as they are: routing decides, and they
+ * are few bytes.
+ */
+const quantized: Record<'int8' | 'int4', Partial<Record<Part, WeightFormat>>> = {
+  int8: { experts: 'int8', attention: 'int8', dense: 'int8', head: 'int8' },
+  int4: { experts: 'int4g32', attention: 'int8', dense: 'int8', head: 'int8' },
+}
+
+/** The format that `weights` asks for; undefined: as it is stored. */
+export function askedFormat(weights: WeightsOption, part: Part): WeightFormat | undefined {
+  if (weights === 'int8' || weights === 'int4') return quantized[weights][part]
+  return weights === 'auto' || part === 'router' ? undefined : weights
+}
+
+/** @throws {MoeError} ERR_MOE_UNSUPPORTED for formats that a GPU does not multiply with */
+export function checkWeights(where: string, weights: WeightsOption, gpu: Gpu | undefined): void {
+  if (gpu && weights in quantized)
+    throw new MoeError(
+      'ERR_MOE_UNSUPPORTED',
+      `${where}: weights must be 'auto', 'f32' or 'bf16' on a GPU, got "${weights}"`,
+    )
+}
+
+/** Bytes of a model's weights by what they are for and how they are stored. */
+export interface WeightsInfo {
+  /** What they are for; `other`: norms, biases and tables. */
+  part: Part | 'embedding' | 'other'
+  /** How the values are stored, such as `bf16` or `int4g32`: int4 with a scale for each 32. */
+  format: string
+  /** In memory, or, of an embedding table on the CPU, in the mapped file. */
+  bytes: number
+}

@@ -1,0 +1,38 @@
+import { MoeError, shown } from '../errors.ts'
+import { type Fp8Config, parseFp8 } from './fp8.ts'
+import { type GptqConfig, parseGptq } from './gptq.ts'
+import type { Json } from './json.ts'
+
+/** What a checkpoint says about how its matrices are stored; nothing where it says nothing. */
+export interface Quantization {
+  gptq?: GptqConfig
+  fp8?: Fp8Config
+}
+
+/** Fails on a key whose value is not understood. */
+export type Refuse = (key: string, expected: string) => never
+
+const methods: Record<string, (json: Json, refuse: Refuse) => Quantization> = {
+  fp8: (json, refuse) => ({ fp8: parseFp8(json, refuse) }),
+  gptq: (json, refuse) => ({ gptq: parseGptq(json, refuse) }),
+  mxfp4: () => ({}), // its tensors say everything
+}
+
+/**
+ * Validates `quantize_config.json` of AutoGPTQ, which names no method, or `quantization_config`.
+ *
+ * @throws {MoeError} ERR_MOE_UNSUPPORTED for a method or setting that is not read
+ */
+export function parseQuantization(label: string, json: Json | undefined): Quantization {
+  if (!json) return {}
+  const refuse: Refuse = (key, expected) => {
+    throw new MoeError(
+      'ERR_MOE_UNSUPPORTED',
+      `${label}: quantization ${key} must be ${expected}, got ${shown(json[key])}`,
+    )
+  }
+  const { quant_method: method = 'gptq' } = json
+  if (typeof method !== 'string' || !Object.hasOwn(methods, method))
+    return refuse('quant_method', '"fp8", "gptq" or "mxfp4"')
+  return methods[method]!(json, refuse)
+}

@@ -1,0 +1,3 @@
+import { goldenFamily } from '../support/family.ts'
+
+goldenFamily('olmoe', ['base-f32', 'bias-tied-f32', 'clip-gqa-bf16'])
