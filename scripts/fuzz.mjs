@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // Fuzzes native code (libFuzzer, where clang++ is) and the JavaScript readers. Ends with 1 at the first finding.
 //   node scripts/fuzz.mjs [--seconds 60] [--target ops,pickle] [--seed 1]     seconds are shared out among the targets
+//   node scripts/fuzz.mjs --target readers                                    or natives: all of a kind
 //   node scripts/fuzz.mjs --target pickle --seed 1 --from 4711 --runs 1       one input of a reader again
 // Needs `npm run build`. Native targets are built into build-cmake/fuzz, and keep what they have found there.
 import { spawn, spawnSync } from 'node:child_process'
@@ -33,7 +34,11 @@ const { values } = parseArgs({
   },
 })
 const seed = Number(values.seed)
-const asked = values.target?.split(',') ?? [...natives, ...readers]
+const kinds = { natives, readers }
+const asked = values.target?.split(',').flatMap((name) => kinds[name] ?? name) ?? [
+  ...natives,
+  ...readers,
+]
 const unknown = asked.find((name) => ![...natives, ...readers].includes(name))
 if (unknown) {
   console.error(`fuzz: --target must be of ${[...natives, ...readers].join(', ')}, got ${unknown}`)

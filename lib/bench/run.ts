@@ -5,13 +5,14 @@ import { CeilingProbe, type Ceilings } from './ceilings.ts'
 import { attention } from './kernels/attention.ts'
 import { normLinear, route } from './kernels/fused.ts'
 import { groupedGemm, linear } from './kernels/gemm.ts'
+import { latentAttention } from './kernels/latent.ts'
 import { combine, permute, topK } from './kernels/routing.ts'
 import { embedding, rmsNorm, ropeCache, sampling } from './kernels/rows.ts'
 import { modelShapes, type RoutingName, routings } from './shapes.ts'
 import { type KernelBench, Workbench } from './workbench.ts'
 
 export const benches: KernelBench[] = [
-  ...[groupedGemm, linear, normLinear, attention, ropeCache],
+  ...[groupedGemm, linear, normLinear, attention, latentAttention, ropeCache],
   ...[route, topK, permute, combine, rmsNorm, embedding, sampling],
 ]
 

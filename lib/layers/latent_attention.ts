@@ -47,9 +47,11 @@ const rotatedRows = (name: string, shape: number[], start: number, count: number
 export class LatentAttention implements Attention {
   readonly caches: CacheSpecs<'latent'>
   readonly #options: LatentAttentionOptions
-  /** To the latents; without a query latent, to the query heads in its place. */
+  /** To what queries come from, of this width, and to the latent of keys and values. */
   readonly #down: { weight: Weight; bias: Tensor | undefined }
-  readonly #query: { norm: Tensor; weight: Weight } | undefined
+  readonly #width: number
+  /** To query heads, of the normed latent or the input; undefined: the first projection gives them. */
+  readonly #query: { norm: Tensor | undefined; weight: Weight } | undefined
   readonly #norm: Tensor
   readonly #keys: Weight[]
   readonly #values: Weight[]
@@ -74,26 +76,21 @@ export class LatentAttention implements Attention {
       const [key, shape] = [`${prefix}.kv_a_proj_with_mqa.${end}`, [C + R, ...width]]
       return [{ name: key, shape, start: 0, count: C }, ...rotatedRows(key, shape, C, R)]
     }
-    const queries = Q === undefined ? heads('q_proj', H) : [rowsOf(name('q_a_proj'), [Q, H])]
+    // One matrix for all that is made of the input; but q_proj has no bias where the others have one.
+    this.#width = Q ?? (bias ? 0 : N * (P + R))
+    const first = Q ? [rowsOf(name('q_a_proj'), [Q, H])] : bias ? [] : heads('q_proj', H)
+    const biases = [...(Q ? [rowsOf(`${prefix}.q_a_proj.bias`, [Q])] : []), ...latent('bias')]
     this.#down = {
-      weight: weights.matrix([...queries, ...latent('weight', H)], { part: 'attention' }),
-      bias: bias
-        ? weights.gathered(
-            [
-              ...(Q === undefined ? [] : [rowsOf(`${prefix}.q_a_proj.bias`, [Q])]),
-              ...latent('bias'),
-            ],
-            [(Q ?? 0) + C + R],
-          )
-        : undefined,
+      weight: weights.matrix([...first, ...latent('weight', H)], { part: 'attention' }),
+      bias: bias ? weights.gathered(biases, [(Q ?? 0) + C + R]) : undefined,
     }
-    this.#query =
-      Q === undefined
-        ? undefined
-        : {
-            norm: weights.vector(name('q_a_layernorm'), [Q]),
-            weight: weights.matrix(heads('q_b_proj', Q), { part: 'attention' }),
-          }
+    if (Q || bias)
+      this.#query = {
+        norm: Q ? weights.vector(name('q_a_layernorm'), [Q]) : undefined,
+        weight: weights.matrix(Q ? heads('q_b_proj', Q) : heads('q_proj', H), {
+          part: 'attention',
+        }),
+      }
     this.#norm = weights.vector(name('kv_a_layernorm'), [C])
     const up = (n: number, first: number, count: number) => {
       const start = n * (P + V) + first
@@ -119,12 +116,12 @@ export class LatentAttention implements Attention {
     { latent: cache }: LayerCache<'latent'>,
   ): Tensor {
     const { plan, dtype, positions, slots, visible, sequences, blockTable } = step
-    const { heads, queryRank, latentRank, keySize, rotaryDim, rule, ropeTable, scale } =
-      this.#options
-    const down = ops.linear(plan, { x, ...this.#down, dtype }).out
-    const first = queryRank ?? heads * (keySize + rotaryDim)
-    const q = this.#queries(step, down.columns(0, first)) //                    [T, N * (R + P)]
-    const latent = down.columns(first, latentRank + rotaryDim) //               [T, C + R]
+    const { heads, latentRank, rotaryDim, rule, ropeTable, scale } = this.#options
+    // What is normed stays as it is summed; queries of the input's are ready.
+    const made = this.#query?.norm ? 'f32' : dtype
+    const down = ops.linear(plan, { x, ...this.#down, dtype: made }).out
+    const q = this.#queries(step, x, down) //                                   [T, N * (R + P)]
+    const latent = down.columns(this.#width, latentRank + rotaryDim) //          [T, C + R]
     const norm = { weight: this.#norm, eps, scale: this.#options.latentScale }
     ops.latentCache(plan, { q, latent, ...norm, heads, positions, slots, table: ropeTable, cache })
     const absorbed = ops.headLinear(plan, { x: q, weights: this.#keys, dtype }).out //  [T, N * C]
@@ -134,10 +131,11 @@ export class LatentAttention implements Attention {
     return ops.linear(plan, { x: values, ...this.#out, residual }).out
   }
 
-  #queries({ plan, dtype }: Step, x: Tensor): Tensor {
-    if (!this.#query) return x
-    const { norm: weight, weight: up } = this.#query
-    const normed = ops.rmsNorm(plan, { x, weight, eps, dtype }).out
-    return ops.linear(plan, { x: normed, weight: up, dtype }).out
+  #queries({ plan, dtype }: Step, x: Tensor, down: Tensor): Tensor {
+    if (!this.#query) return down.columns(0, this.#width)
+    const { norm, weight } = this.#query
+    const normed = (weight: Tensor) =>
+      ops.rmsNorm(plan, { x: down.columns(0, this.#width), weight, eps, dtype }).out
+    return ops.linear(plan, { x: norm ? normed(norm) : x, weight, dtype }).out
   }
 }

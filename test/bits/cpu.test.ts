@@ -20,6 +20,8 @@ const checkpoints = [
   'moepp/base-bf16',
   'mixtral/window-f32',
   'mixtral/top3-bf16',
+  'deepseek_v2/groups-qlora-f32',
+  'longcat_flash/bf16',
 ]
 const dtypes = ['f32', 'bf16'] as const
 const { isas, isa: best } = native().cpu()

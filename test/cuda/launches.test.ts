@@ -17,10 +17,26 @@ const mixtral = {
   ...{ intermediate_size: 32, num_local_experts: 4, num_experts_per_tok: 2 },
 }
 
+const latent = {
+  ...{ vocab_size: 64, hidden_size: 32, num_attention_heads: 2, kv_lora_rank: 16 },
+  ...{ q_lora_rank: 16, qk_nope_head_dim: 8, qk_rope_head_dim: 8, v_head_dim: 8 },
+}
+const deepseek = {
+  ...{ ...latent, model_type: 'deepseek_v3', intermediate_size: 32, moe_intermediate_size: 32 },
+  ...{ n_routed_experts: 4, num_experts_per_tok: 2, n_group: 2, topk_group: 1 },
+  first_k_dense_replace: 0,
+}
+const longcat = {
+  ...{ ...latent, model_type: 'longcat_flash', ffn_hidden_size: 32, expert_ffn_hidden_size: 32 },
+  ...{ n_routed_experts: 4, zero_expert_num: 2, moe_topk: 2 },
+}
+
+const layersKey = (config: object) => (config === longcat ? 'num_layers' : 'num_hidden_layers')
+
 /** Kernels of one decode step of `batch` sequences. */
 async function launches(config: object, numLayers: number, batch: number): Promise<number> {
   const model = await randomModel(
-    { ...config, num_hidden_layers: numLayers },
+    { ...config, [layersKey(config)]: numLayers },
     { device: 'cuda-sim', dtype: 'bf16', maxTokens: 512 },
   )
   const sequences = Array.from({ length: batch }, (_, s) => [s + 1])
@@ -36,7 +52,10 @@ describe.skipIf(!simulated)('kernels of a decode step', () => {
     ['yuan', yuan, 11, 19],
     ['moepp', moepp, 6, 11],
     ['mixtral', mixtral, 6, 10],
+    ['qwen3_moe', { ...familySamples.qwen3_moe!.base, mlp_only_layers: [] }, 6, 10],
     ['phimoe', familySamples.phimoe!.base, 10, 10],
+    ['deepseek_v3', deepseek, 12, 18],
+    ['longcat_flash', longcat, 20, 30],
   ]
   it.each(perLayer)('%s, for each layer', async (_name, config, few, many) => {
     for (const [batch, expected] of [

@@ -20,7 +20,7 @@ export const deepseekV2: FamilySamples = {
   used: {
     ...{ ...latentUsed, num_hidden_layers: 3, intermediate_size: 56, moe_intermediate_size: 48 },
     ...{ n_routed_experts: 12, num_experts_per_tok: 2, n_shared_experts: null },
-    ...{ first_k_dense_replace: 0, topk_method: 'greedy', n_group: 8, topk_group: 3 },
+    ...{ first_k_dense_replace: 0, topk_method: 'greedy', n_group: 2, topk_group: 3 },
     routed_scaling_factor: 16,
   },
   agreeing: latentAgreeing,
