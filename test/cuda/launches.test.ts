@@ -53,6 +53,8 @@ describe.skipIf(!simulated)('kernels of a decode step', () => {
     ['moepp', moepp, 6, 11],
     ['mixtral', mixtral, 6, 10],
     ['qwen3_moe', { ...familySamples.qwen3_moe!.base, mlp_only_layers: [] }, 6, 10],
+    ['granitemoe', familySamples.granitemoe!.base, 6, 10],
+    ['granitemoeshared', familySamples.granitemoeshared!.base, 8, 12],
     ['phimoe', familySamples.phimoe!.base, 10, 10],
     ['deepseek_v3', deepseek, 12, 18],
     ['longcat_flash', longcat, 20, 30],
