@@ -4,6 +4,7 @@ import { native } from '../../lib/native.ts'
 import { bits, everything, inBatch, inPieces, text } from '../support/bits.ts'
 import { familySamples } from '../support/families/index.ts'
 import { fixture, range } from '../support/golden.ts'
+import { randomConfigs } from '../support/random_configs.ts'
 
 // On the CPU a sequence's result depends on its ids and the model alone, to the bit, in every dtype.
 
@@ -14,6 +15,7 @@ const wide = {
 }
 const random: Record<string, Record<string, unknown>> = {
   wide,
+  latent: randomConfigs(64, 40).deepseekV3,
   // Norms of heads; layer norms.
   qwen3_moe: familySamples.qwen3_moe!.base,
   phimoe: { ...familySamples.phimoe!.base, rope_scaling: null },
@@ -27,9 +29,6 @@ const checkpoints = [
   'moepp/base-bf16',
   'mixtral/window-f32',
   'mixtral/top3-bf16',
-
-  'deepseek_v2/groups-qlora-f32',
-  'longcat_flash/bf16',
 ]
 const dtypes = ['f32', 'bf16'] as const
 const { isas, isa: best } = native().cpu()
