@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { loadModel, type Model, randomModel } from '../../lib/index.ts'
 import { native } from '../../lib/native.ts'
 import { bits, everything, inBatch, inPieces, text } from '../support/bits.ts'
+import { familySamples } from '../support/families/index.ts'
 import { fixture, range } from '../support/golden.ts'
 import { randomConfigs } from '../support/random_configs.ts'
 
@@ -15,6 +16,9 @@ const wide = {
 const random: Record<string, Record<string, unknown>> = {
   wide,
   latent: randomConfigs(64, 40).deepseekV3,
+  // Norms of heads; layer norms.
+  qwen3_moe: familySamples.qwen3_moe!.base,
+  phimoe: { ...familySamples.phimoe!.base, rope_scaling: null },
 }
 const checkpoints = [
   ...Object.keys(random),

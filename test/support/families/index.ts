@@ -1,6 +1,7 @@
 import { deepseek } from './deepseek.ts'
 import { deepseekV2 } from './deepseek_v2.ts'
 import { deepseekV3 } from './deepseek_v3.ts'
+import { graniteMoe, graniteMoeShared } from './granitemoe.ts'
 import { llamaMoe } from './llama_moe.ts'
 import { longcatFlash } from './longcat_flash.ts'
 import { mixtral } from './mixtral.ts'
@@ -23,5 +24,7 @@ export const familySamples: Readonly<Record<string, FamilySamples>> = {
   longcat_flash: longcatFlash,
   deepseek,
   llama_moe: llamaMoe,
+  granitemoe: graniteMoe,
+  granitemoeshared: graniteMoeShared,
   phimoe: phiMoe,
 }
