@@ -25,7 +25,8 @@ import {
   runGenerate,
 } from './engine/generate.ts'
 import { Generation } from './engine/generation.ts'
-import { Scheduler } from './engine/scheduler.ts'
+import type { RoutingStats, RoutingStatsOptions } from './engine/routing_stats.ts'
+import { type ModelStats, Scheduler } from './engine/scheduler.ts'
 import { Sequence, type SequenceContext } from './engine/sequence.ts'
 import { SequenceState } from './engine/sequence_state.ts'
 import { StepRunner } from './engine/step_runner.ts'
@@ -34,7 +35,7 @@ import type { Architecture } from './models/architecture.ts'
 import type { ModelConfig } from './models/config.ts'
 import type { ActivationDType, PlanTime, Tensor, Weight } from './native.ts'
 import type { OptionNames } from './option_names.ts'
-import { checkOptions, readIds, readList, type TokenIds } from './options.ts'
+import { checkOptions, flagOption, readIds, readList, type TokenIds } from './options.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
 import type { WeightsInfo } from './weights/formats.ts'
@@ -48,6 +49,7 @@ export interface ModelParts {
   threads: number
   deterministic: boolean
   numBlocks: number
+  maxWaiting?: number | undefined
   maxTokens: number
   parameters: Parameters
   weights: WeightsInfo[]
@@ -57,6 +59,9 @@ export interface ModelParts {
   checkpointDefaults: CheckpointDefaults
   tensors: (Tensor | Weight)[]
 }
+
+/** On a CPU a prompt's tokens take so long that whoever writes would wait seconds. */
+const cpuStepMs = 100
 
 export interface ChatOptions
   extends GenerateOptions,
@@ -89,6 +94,7 @@ export class Model {
   readonly #context: SequenceContext
   readonly #chat: ChatFormat | undefined
   readonly #tensors: (Tensor | Weight)[]
+  #statsRead: Promise<unknown> = Promise.resolve()
   #disposed: Promise<void> | undefined
 
   /** @internal */
@@ -105,16 +111,20 @@ export class Model {
     this.#graph = graph
     this.#tensors = parts.tensors
     this.#pool = new BlockPool(parts.numBlocks)
-    const { vocabSize, numLayers } = graph.config
+    const { vocabSize } = graph.config
     const vocabulary = Math.min(tokenizer?.size ?? vocabSize, vocabSize)
     this.#runner = new StepRunner(graph, { ...parts, gpu: parts.device.gpu, vocabulary })
-    this.#scheduler = new Scheduler(this.#runner, this.#pool, longestText(graph.config.rope))
+    this.#scheduler = new Scheduler(this.#runner, this.#pool, {
+      longestText: longestText(graph.config.rope),
+      maxWaiting: parts.maxWaiting ?? Number.POSITIVE_INFINITY,
+      stepMs: parts.device.gpu ? Number.POSITIVE_INFINITY : cpuStepMs,
+    })
     const { stopIds, checkpointDefaults } = parts
     this.#context = {
       scheduler: this.#scheduler,
       config: graph.config,
       sequences: new Set(),
-      ...{ numLayers, vocabSize, stopIds, checkpointDefaults, tokenizer },
+      ...{ layers: graph.layers, vocabSize, stopIds, checkpointDefaults, tokenizer },
     }
   }
 
@@ -133,7 +143,7 @@ export class Model {
     options: ForwardOptions = {},
   ): Promise<ForwardResult | ForwardResult[]> {
     this.#check()
-    const request = resolveForwardOptions(options)
+    const request = resolveForwardOptions(options, this.#graph.layers)
     const read = (one: unknown) => readIds('forward', one, this.config.vocabSize)
     if (!Array.isArray(ids) || typeof ids[0] !== 'object') return this.#forward(read(ids), request)
     const all = readList(ids, read, () => badOption('forward', 'ids', 'a list', ids))
@@ -142,7 +152,7 @@ export class Model {
 
   #forward(ids: number[], request: ForwardRequest): Promise<ForwardResult> {
     const state = this.#newState()
-    state.append(ids)
+    state.append(ids, request.experts)
     return runForward(this.#scheduler, this.config, state, 0, request, () => state.dispose())
   }
 
@@ -170,7 +180,7 @@ export class Model {
       this.#check()
       const own = readPrompt(prompt, this.#context)
       const request = resolveGenerateOptions(options, this.#context)
-      const state = this.#newState()
+      const state = this.#newState(request.cacheSalt)
       return runGenerate(this.#context, state, own, request, emit, left, () => state.dispose())
     })
   }
@@ -205,7 +215,7 @@ export class Model {
       const stops = rest.stopIds === undefined ? await format.stopIds('chat', asked) : []
       const stopIds = new Map([...request.stopIds, ...stops.map((id) => [id, id] as const)])
       this.#check()
-      const state = this.#newState()
+      const state = this.#newState(request.cacheSalt)
       const all = { ...request, stopIds }
       return runGenerate(this.#context, state, own, all, emit, left, () => state.dispose())
     })
@@ -233,6 +243,28 @@ export class Model {
     throw new MoeError('ERR_MOE_UNSUPPORTED', message)
   }
 
+  /** What the model is doing and has done. */
+  get stats(): ModelStats {
+    return this.#scheduler.stats
+  }
+
+  /**
+   * How often each expert was chosen, over all calls since the model was loaded or the last `reset`. Counted on the
+   * device, which costs next to nothing. A token counts as often as it is computed: also where it is computed again
+   * for the cache, or ahead of the end of a text and dropped.
+   *
+   * @param options `reset`: the next numbers begin at 0
+   * @throws {MoeError} ERR_MOE_OPTION, ERR_MOE_DISPOSED
+   */
+  async routingStats(options: RoutingStatsOptions = {}): Promise<RoutingStats> {
+    this.#check()
+    checkOptions('routingStats', options, { reset: true })
+    const reset = flagOption('routingStats', 'reset', options.reset)
+    const stats = this.#runner.routingStats(reset)
+    this.#statsRead = Promise.allSettled([this.#statsRead, stats])
+    return stats
+  }
+
   /**
    * Runs `sequences` as one step, then its plan again `iterations` times, op by op, for benchmarks.
    *
@@ -254,6 +286,7 @@ export class Model {
 
   async #dispose(): Promise<void> {
     await this.#scheduler.dispose()
+    await this.#statsRead
     for (const sequence of this.#context.sequences) sequence.dispose()
     this.#runner.dispose()
     for (const tensor of this.#tensors) tensor.release()
@@ -263,9 +296,9 @@ export class Model {
     return this.dispose()
   }
 
-  #newState(): SequenceState {
+  #newState(salt = ''): SequenceState {
     const { visibility, layers } = this.#graph
-    return new SequenceState(this.#pool, visibility, keepsState(layers))
+    return new SequenceState(this.#pool, visibility, keepsState(layers), salt)
   }
 
   #check(): void {

@@ -1,5 +1,6 @@
 import type { TextStream } from '../tokenizer/index.ts'
 import type { ChunkResult } from './chunk.ts'
+import type { LayerExpertOptions } from './experts.ts'
 import type { Sampling, SamplingOptions } from './sampling.ts'
 import { StopStrings } from './stop.ts'
 import type { LayerRouting } from './trace.ts'
@@ -18,6 +19,15 @@ export interface GenerateOptions extends SamplingOptions {
   logprobs?: number | undefined
   /** Also every layer's expert choice for every processed token. */
   routing?: boolean | undefined
+  /** Calls of a lower number come first where not all fit. Default 0. */
+  priority?: number | undefined
+  /**
+   * Texts with the same beginning share what is cached of it, which who asks can tell from the time. This one shares
+   * only with those of the same salt. Default ''.
+   */
+  cacheSalt?: string | undefined
+  /** Experts to disable, favour or force for the tokens that this call adds. */
+  experts?: LayerExpertOptions | undefined
   /** Aborts; the generation rejects with the signal's reason. */
   signal?: AbortSignal | undefined
 }
@@ -50,8 +60,8 @@ export interface GenerateResult {
    * the new tokens but the last. With `routing`.
    */
   routing?: (LayerRouting | undefined)[]
-  /** Tokens of this call. */
-  usage: { promptTokens: number; completionTokens: number }
+  /** Tokens of this call; of the prompt, `cachedTokens` were known from texts before. */
+  usage: { promptTokens: number; cachedTokens: number; completionTokens: number }
   /** Milliseconds, and rates of tokens a second. */
   timings: {
     promptMs: number
@@ -76,6 +86,8 @@ export interface Limits {
 /** What one generation has written so far, and whether it goes on. */
 export class Completion {
   readonly ids: number[] = []
+  /** Known when the work begins. */
+  cachedTokens: number | undefined
   readonly #promptTokens: number
   readonly #limits: Limits
   readonly #stream: TextStream | undefined
@@ -156,7 +168,11 @@ export class Completion {
       finishReason: this.#stopReason === undefined ? 'length' : 'stop',
       ...(this.#stopReason !== undefined && { stopReason: this.#stopReason }),
       ...(this.#limits.top > 0 && { logprobs: this.#logprobs }),
-      usage: { promptTokens: this.#promptTokens, completionTokens },
+      usage: {
+        promptTokens: this.#promptTokens,
+        cachedTokens: this.cachedTokens ?? 0,
+        completionTokens,
+      },
       timings: {
         promptMs,
         generationMs,

@@ -1,4 +1,5 @@
 import { badOption, MoeError, notFinite } from '../errors.ts'
+import type { LayerInfo } from '../layers/step.ts'
 import type { OptionNames } from '../option_names.ts'
 import {
   checkOptions,
@@ -18,15 +19,17 @@ import {
   type GenerateResult,
   type Limits,
 } from './completion.ts'
+import { type ExpertAdjust, resolveExperts } from './experts.ts'
+import type { Job, Room } from './job.ts'
 import { resolveMaxNewTokens, resolveSampling, usesHistory } from './sampling.ts'
-import type { Job, Room, Scheduler } from './scheduler.ts'
+import type { Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
 import { TraceRows } from './trace.ts'
 
 /** What a generation needs of its model. */
 export interface GenerateContext {
   scheduler: Scheduler
-  numLayers: number
+  layers: readonly LayerInfo[]
   vocabSize: number
   stopIds: readonly number[]
   checkpointDefaults: CheckpointDefaults
@@ -36,6 +39,9 @@ export interface GenerateContext {
 /** What a caller asks for, read once and valid, but for how much of it fits the cache. */
 export interface GenerateRequest extends Omit<Limits, 'reserveTokens'> {
   routing: boolean
+  priority: number
+  cacheSalt: string
+  experts: ExpertAdjust
   signal: AbortSignal | undefined
 }
 
@@ -76,18 +82,28 @@ export const generateOptionNames: OptionNames<GenerateOptions> = {
   ...{ temperature: true, topK: true, topP: true, minP: true },
   ...{ repetitionPenalty: true, presencePenalty: true, frequencyPenalty: true },
   seed: true,
+  ...{ priority: true, cacheSalt: true },
   logprobs: true,
   routing: true,
+  experts: true,
   signal: true,
 }
 
 /** Checks the options of a generation and fills in the defaults. */
 export function resolveGenerateOptions(
   options: GenerateOptions,
-  { checkpointDefaults: defaults, tokenizer, stopIds: modelStopIds, vocabSize }: GenerateContext,
+  {
+    checkpointDefaults: defaults,
+    tokenizer,
+    stopIds: modelStopIds,
+    vocabSize,
+    layers,
+  }: GenerateContext,
 ): GenerateRequest {
   checkOptions('generate', options, generateOptionNames)
-  const { maxNewTokens, logprobs, stop, stopIds, routing, signal } = options
+  const { maxNewTokens, logprobs, stop, stopIds, routing, experts, signal } = options
+  const { priority, cacheSalt = '' } = options
+  if (typeof cacheSalt !== 'string') badOption('generate', 'cacheSalt', 'a string', cacheSalt)
   if (defaults.unsupported !== undefined)
     throw new MoeError('ERR_MOE_UNSUPPORTED', defaults.unsupported)
   const hasTokenizer = tokenizer !== undefined
@@ -102,6 +118,9 @@ export function resolveGenerateOptions(
     stopIds: endsById(readStopIds(stopIds ?? modelStopIds, vocabSize), stops, tokenizer),
     top: numberOption('logprobs', logprobs ?? 0, { min: 0, max: maxLogprobs, whole: true }),
     routing: flagOption('generate', 'routing', routing),
+    priority: numberOption('priority', priority ?? 0, { whole: true }),
+    cacheSalt,
+    experts: resolveExperts('generate', experts, layers),
     signal: signalOption('generate', signal),
   }
 }
@@ -164,10 +183,10 @@ export async function runGenerate(
   close: (failed: boolean) => void,
 ): Promise<GenerateResult> {
   const { scheduler } = context
-  const { routing, signal } = request
+  const { routing, experts, signal } = request
   const signals = signal ? [signal, left] : [left]
   const before = sequence.ids.length
-  const from = sequence.processed
+  let traced = sequence.processed
   for (const signal of signals) signal.throwIfAborted()
   const ids =
     typeof prompt === 'string' ? await encode(prompt, before > 0, context, signals) : prompt
@@ -175,11 +194,11 @@ export async function runGenerate(
   return new Promise((resolve, reject) => {
     const limits = fitLimits(request, before, ids.length, scheduler.room)
     const { sampling, top, reserveTokens } = limits
-    sequence.append(ids)
+    sequence.append(ids, experts)
     const promptLength = sequence.ids.length
     const stream = context.tokenizer?.stream(ids.at(-1)!)
     const completion = new Completion(ids.length, limits, stream, emit)
-    const trace = new TraceRows(context.numLayers)
+    const trace = new TraceRows(context.layers.length)
     const end = (failed: boolean) => {
       for (const signal of signals) signal.removeEventListener('abort', onAbort)
       close(failed)
@@ -187,8 +206,11 @@ export async function runGenerate(
     const job: Job = {
       sequence,
       reserveTokens,
+      priority: request.priority,
+      reuse: !routing,
       hiddenStates: false,
       routing,
+      experts,
       maxTokens: Number.POSITIVE_INFINITY,
       samples: true,
       usesHistory: usesHistory(sampling),
@@ -196,9 +218,13 @@ export async function runGenerate(
         const step = completion.ids.length + Number(ahead)
         return { logitRows: 0, sample: last ? { sampling, step, promptLength, top } : undefined }
       },
+      onStart() {
+        completion.cachedTokens ??= Math.min(ids.length, Math.max(0, sequence.cached - before))
+      },
       onResult(result, numTokens) {
-        const skip = Math.min(numTokens, Math.max(0, from - (sequence.cached - numTokens)))
+        const skip = Math.min(numTokens, Math.max(0, traced - (sequence.cached - numTokens)))
         if (routing) trace.add({ routing: result.routing ?? [] }, skip, numTokens)
+        traced = Math.max(traced, sequence.cached)
         if (!result.sampled) return true
         const { nonFinite } = result.sampled
         if (nonFinite >= 0) {
@@ -207,7 +233,7 @@ export async function runGenerate(
           notFinite('generate', what, `NaN or infinity for token id ${nonFinite}`)
         }
         const more = completion.accept(result.sampled)
-        sequence.append(completion.ids.slice(sequence.ids.length - promptLength))
+        sequence.append(completion.ids.slice(sequence.ids.length - promptLength), experts)
         if (more) return true
         end(false)
         resolve({ ...completion.result(), ...(routing && { routing: trace.routing() }) })

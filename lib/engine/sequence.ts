@@ -61,12 +61,12 @@ export class Sequence {
    */
   async forward(ids: TokenIds, options: ForwardOptions = {}): Promise<ForwardResult> {
     this.#check()
-    const { scheduler, config, vocabSize } = this.#context
+    const { scheduler, config, vocabSize, layers } = this.#context
     const own = readIds('forward', ids, vocabSize)
-    const request = resolveForwardOptions(options)
+    const request = resolveForwardOptions(options, layers)
     return this.#call((close) => {
       const before = this.#state.ids.length
-      this.#state.append(own)
+      this.#state.append(own, request.experts)
       return runForward(scheduler, config, this.#state, before, request, close)
     })
   }
@@ -87,6 +87,8 @@ export class Sequence {
       this.#check()
       const own = readPrompt(prompt, this.#context)
       const request = resolveGenerateOptions(options, this.#context)
+      if (request.cacheSalt !== '')
+        badOption('generate', 'cacheSalt', "'' for a sequence", request.cacheSalt)
       return this.#call((close) =>
         runGenerate(this.#context, this.#state, own, request, emit, left, close),
       )

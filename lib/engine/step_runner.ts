@@ -12,12 +12,21 @@ import {
 } from '../native.ts'
 import { blockTokens } from '../ops/index.ts'
 import { allocateCaches } from './cache.ts'
-import { type ChunkResult, maxStepTokens, type ScheduledChunk, tokensOf } from './chunk.ts'
+import {
+  type ChunkResult,
+  maxLogprobs,
+  maxStepTokens,
+  type ScheduledChunk,
+  tokensOf,
+} from './chunk.ts'
 import { PlanCache } from './plan_cache.ts'
-import { stepInputs, tableWidthOf } from './step_inputs.ts'
+import { RoutingCounts, type RoutingStats } from './routing_stats.ts'
+import { adjustedRows, stepInputs, tableWidthOf } from './step_inputs.ts'
 import { recordStep, type StepPlan, type StepShape } from './step_plan.ts'
 
 const maxPlans = 64
+/** Best tokens that plans report: few numbers, so that few plans serve all. */
+const topWidths = [0, 5, maxLogprobs]
 
 export interface StepRunnerOptions {
   dtype: ActivationDType
@@ -43,7 +52,12 @@ export class StepRunner {
   /** Everything allocated here. */
   readonly #tensors: Tensor[] = []
   readonly #caches: LayerCache[]
-  readonly #plans = new PlanCache<StepPlan>(maxPlans)
+  /** Steps of one token a text come again and again; others must not drive them out. */
+  readonly #plans = {
+    decode: new PlanCache<StepPlan>(maxPlans),
+    mixed: new PlanCache<StepPlan>(maxPlans),
+  }
+  readonly #counts: RoutingCounts
   #last: StepPlan | undefined
 
   constructor(model: Architecture, options: StepRunnerOptions) {
@@ -58,6 +72,8 @@ export class StepRunner {
         this.#tensors.push(tensor)
         return tensor
       })
+      this.#counts = new RoutingCounts(model.layers, gpu)
+      this.#tensors.push(this.#counts.tensor)
     } catch (error) {
       this.dispose() // out of memory leaves nothing behind
       throw error
@@ -82,10 +98,12 @@ export class StepRunner {
       tableWidth: tableWidthOf(chunks, this.#options.numBlocks),
       sampled: samples.length,
       logitRows: chunks.reduce((n, { logitRows }) => n + logitRows, 0),
-      top: Math.max(0, ...samples.map(({ top }) => top)),
+      adjusted: adjustedRows(chunks),
+      top: topWidths.find((width) => samples.every(({ top }) => top <= width))!,
       ...want,
     }
-    const step = this.#plans.get(JSON.stringify(shape), () => this.#record(shape))
+    const plans = shape.tokens === shape.sequences ? this.#plans.decode : this.#plans.mixed
+    const step = plans.get(JSON.stringify(shape), () => this.#record(shape))
     const before = this.#last
     this.#last = step
     const inputs: { [name: string]: NumberArray | Tensor } = stepInputs(
@@ -103,9 +121,18 @@ export class StepRunner {
     return this.#last!.plan.time(iterations, this.#options.threads)
   }
 
+  /** How often experts were chosen in all steps asked for so far. */
+  async routingStats(reset: boolean): Promise<RoutingStats> {
+    const plan = new (native().Plan)(this.#arena)
+    plan.output('counts', this.#counts.tensor)
+    const { counts } = await plan.run({}, this.#options.threads)
+    return this.#counts.read(counts as Int32Array, reset)
+  }
+
   /** Frees the cache and everything recorded. */
   dispose(): void {
-    this.#plans.clear()
+    this.#plans.decode.clear()
+    this.#plans.mixed.clear()
     this.#last = undefined
     this.#arena.release()
     for (const tensor of this.#tensors) tensor.release()
@@ -115,7 +142,8 @@ export class StepRunner {
     const { deterministic, numBlocks, dtype, vocabulary } = this.#options
     const plan = new (native().Plan)(this.#arena, { deterministic })
     const capacity = numBlocks * blockTokens
-    const of = { caches: this.#caches, capacity, dtype, vocabulary }
+    const counts = this.#counts.ofLayers()
+    const of = { caches: this.#caches, counts, capacity, dtype, vocabulary }
     return recordStep(plan, this.#model, shape, of)
   }
 }

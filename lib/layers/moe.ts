@@ -92,7 +92,12 @@ export class MoeLayer implements FeedForward {
     this.#shared = shared
     const { kinds, topK, gateUp, down } = experts
     const sizes = [...gateUp, ...down].map(({ shape }) => shape.reduce((n, dim) => n * dim, 1))
-    this.info = { kinds, topK, parameters: sizes.reduce((n, size) => n + size, 0) }
+    this.info = {
+      kinds,
+      topK,
+      groups: router.groups,
+      parameters: sizes.reduce((n, size) => n + size, 0),
+    }
   }
 
   /**
@@ -108,7 +113,7 @@ export class MoeLayer implements FeedForward {
     const { plan, dtype } = step
     const { kinds, gateUp, down, activation, constants } = this.#experts
     const { inputScale: scale = 1, outputScale: factor } = this.#experts
-    const routing = this.#router.route(plan, x, previous)
+    const routing = this.#router.route(plan, x, previous, step.choice)
     const sum = this.#shared?.forward(step, x, residual).out ?? residual
     const { ids, weights, offsets, rows } = routing
     const permuted = ops.permute(plan, { x, rows, scale }).out //                          [T * K, H]
