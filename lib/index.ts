@@ -18,6 +18,7 @@ export type {
   RoutingStatsOptions,
 } from './engine/routing_stats.ts'
 export type { SamplingOptions } from './engine/sampling.ts'
+export type { ModelStats } from './engine/scheduler.ts'
 export type { Sequence } from './engine/sequence.ts'
 export type { LayerRouting } from './engine/trace.ts'
 export { MoeError, type MoeErrorCode } from './errors.ts'

@@ -26,7 +26,7 @@ import {
 } from './engine/generate.ts'
 import { Generation } from './engine/generation.ts'
 import type { RoutingStats, RoutingStatsOptions } from './engine/routing_stats.ts'
-import { Scheduler } from './engine/scheduler.ts'
+import { type ModelStats, Scheduler } from './engine/scheduler.ts'
 import { Sequence, type SequenceContext } from './engine/sequence.ts'
 import { SequenceState } from './engine/sequence_state.ts'
 import { StepRunner } from './engine/step_runner.ts'
@@ -49,6 +49,7 @@ export interface ModelParts {
   threads: number
   deterministic: boolean
   numBlocks: number
+  maxWaiting?: number | undefined
   maxTokens: number
   parameters: Parameters
   weights: WeightsInfo[]
@@ -58,6 +59,9 @@ export interface ModelParts {
   checkpointDefaults: CheckpointDefaults
   tensors: (Tensor | Weight)[]
 }
+
+/** On a CPU a prompt's tokens take so long that whoever writes would wait seconds. */
+const cpuStepMs = 100
 
 export interface ChatOptions
   extends GenerateOptions,
@@ -110,7 +114,11 @@ export class Model {
     const { vocabSize } = graph.config
     const vocabulary = Math.min(tokenizer?.size ?? vocabSize, vocabSize)
     this.#runner = new StepRunner(graph, { ...parts, gpu: parts.device.gpu, vocabulary })
-    this.#scheduler = new Scheduler(this.#runner, this.#pool, longestText(graph.config.rope))
+    this.#scheduler = new Scheduler(this.#runner, this.#pool, {
+      longestText: longestText(graph.config.rope),
+      maxWaiting: parts.maxWaiting ?? Number.POSITIVE_INFINITY,
+      stepMs: parts.device.gpu ? Number.POSITIVE_INFINITY : cpuStepMs,
+    })
     const { stopIds, checkpointDefaults } = parts
     this.#context = {
       scheduler: this.#scheduler,
@@ -144,7 +152,7 @@ export class Model {
 
   #forward(ids: number[], request: ForwardRequest): Promise<ForwardResult> {
     const state = this.#newState()
-    state.append(ids)
+    state.append(ids, request.experts)
     return runForward(this.#scheduler, this.config, state, 0, request, () => state.dispose())
   }
 
@@ -172,7 +180,7 @@ export class Model {
       this.#check()
       const own = readPrompt(prompt, this.#context)
       const request = resolveGenerateOptions(options, this.#context)
-      const state = this.#newState()
+      const state = this.#newState(request.cacheSalt)
       return runGenerate(this.#context, state, own, request, emit, left, () => state.dispose())
     })
   }
@@ -207,7 +215,7 @@ export class Model {
       const stops = rest.stopIds === undefined ? await format.stopIds('chat', asked) : []
       const stopIds = new Map([...request.stopIds, ...stops.map((id) => [id, id] as const)])
       this.#check()
-      const state = this.#newState()
+      const state = this.#newState(request.cacheSalt)
       const all = { ...request, stopIds }
       return runGenerate(this.#context, state, own, all, emit, left, () => state.dispose())
     })
@@ -235,10 +243,15 @@ export class Model {
     throw new MoeError('ERR_MOE_UNSUPPORTED', message)
   }
 
+  /** What the model is doing and has done. */
+  get stats(): ModelStats {
+    return this.#scheduler.stats
+  }
+
   /**
    * How often each expert was chosen, over all calls since the model was loaded or the last `reset`. Counted on the
-   * device, which costs next to nothing. A token counts as often as it is computed: also where it is computed again
-   * for the cache, or ahead of the end of a text and dropped.
+   * device, which costs next to nothing. A token counts as often as it is computed: not where it is found in the
+   * cache, and also where it is computed ahead of the end of a text and dropped.
    *
    * @param options `reset`: the next numbers begin at 0
    * @throws {MoeError} ERR_MOE_OPTION, ERR_MOE_DISPOSED
@@ -283,9 +296,9 @@ export class Model {
     return this.dispose()
   }
 
-  #newState(): SequenceState {
+  #newState(salt = ''): SequenceState {
     const { visibility, layers } = this.#graph
-    return new SequenceState(this.#pool, visibility, keepsState(layers))
+    return new SequenceState(this.#pool, visibility, keepsState(layers), salt)
   }
 
   #check(): void {

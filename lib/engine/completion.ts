@@ -21,6 +21,13 @@ export interface GenerateOptions extends SamplingOptions {
   routing?: boolean | undefined
   /** Experts to disable, favour or force for the tokens that this call runs. */
   experts?: LayerExpertOptions | undefined
+  /** Calls of a lower number come first where not all fit. Default 0. */
+  priority?: number | undefined
+  /**
+   * Texts with the same beginning share what is cached of it, which who asks can tell from the time. This one shares
+   * only with those of the same salt. Default ''.
+   */
+  cacheSalt?: string | undefined
   /** Aborts; the generation rejects with the signal's reason. */
   signal?: AbortSignal | undefined
 }
@@ -53,8 +60,8 @@ export interface GenerateResult {
    * the new tokens but the last. With `routing`.
    */
   routing?: (LayerRouting | undefined)[]
-  /** Tokens of this call. */
-  usage: { promptTokens: number; completionTokens: number }
+  /** Tokens of this call; of the prompt, `cachedTokens` were known from texts before. */
+  usage: { promptTokens: number; cachedTokens: number; completionTokens: number }
   /** Milliseconds, and rates of tokens a second. */
   timings: {
     promptMs: number
@@ -79,6 +86,8 @@ export interface Limits {
 /** What one generation has written so far, and whether it goes on. */
 export class Completion {
   readonly ids: number[] = []
+  /** Known when the work begins. */
+  cachedTokens: number | undefined
   readonly #promptTokens: number
   readonly #limits: Limits
   readonly #stream: TextStream | undefined
@@ -159,7 +168,11 @@ export class Completion {
       finishReason: this.#stopReason === undefined ? 'length' : 'stop',
       ...(this.#stopReason !== undefined && { stopReason: this.#stopReason }),
       ...(this.#limits.top > 0 && { logprobs: this.#logprobs }),
-      usage: { promptTokens: this.#promptTokens, completionTokens },
+      usage: {
+        promptTokens: this.#promptTokens,
+        cachedTokens: this.cachedTokens ?? 0,
+        completionTokens,
+      },
       timings: {
         promptMs,
         generationMs,

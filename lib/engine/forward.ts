@@ -5,7 +5,8 @@ import type { OptionNames } from '../option_names.ts'
 import { checkOptions, flagOption, nameOption, signalOption } from '../options.ts'
 import type { ChunkResult } from './chunk.ts'
 import { type ExpertAdjust, type LayerExpertOptions, resolveExperts } from './experts.ts'
-import type { Job, Scheduler } from './scheduler.ts'
+import type { Job } from './job.ts'
+import type { Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
 import { type LayerRouting, Rows, TraceRows } from './trace.ts'
 
@@ -49,7 +50,7 @@ export interface ForwardRequest {
   logits: 'all' | 'last' | 'none'
   hiddenStates: boolean
   routing: boolean
-  experts: ExpertAdjust
+  experts: ExpertAdjust | undefined
   checkNumerics: boolean
   signal: AbortSignal | undefined
 }
@@ -99,10 +100,11 @@ export function runForward(
   close: (failed: boolean) => void,
 ): Promise<ForwardResult> {
   return new Promise((resolve, reject) => {
-    const { logits, hiddenStates, routing, experts, checkNumerics, signal } = request
+    const { logits, hiddenStates, routing, checkNumerics, signal } = request
     const readsLast = logits === 'last' || (logits === 'none' && checkNumerics)
     const rows = new Rows()
     const trace = new TraceRows(config.numLayers)
+    let seen = from
     const end = (failed: boolean) => {
       signal?.removeEventListener('abort', onAbort)
       close(failed)
@@ -116,18 +118,20 @@ export function runForward(
     const job: Job = {
       sequence,
       reserveTokens: sequence.ids.length,
+      priority: 0,
+      reuse: false,
       samples: false,
       usesHistory: false,
       hiddenStates,
       routing,
-      experts,
       maxTokens: maxTokensOfStep(config, request),
       outputs: (numTokens, last) => ({
         logitRows: logits === 'all' ? numTokens : readsLast && last ? 1 : 0,
       }),
       onResult(result, numTokens) {
         const first = sequence.cached - numTokens
-        const skip = Math.min(numTokens, Math.max(0, from - first))
+        const skip = Math.min(numTokens, Math.max(0, seen - first))
+        seen = Math.max(seen, sequence.cached)
         if (checkNumerics) checkFinite(result, numTokens)
         if (result.logits && logits === 'all') rows.add('logits', result.logits, skip, numTokens)
         if (result.logits && logits === 'last') rows.add('logits', result.logits, 0, 1)

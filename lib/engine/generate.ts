@@ -20,8 +20,9 @@ import {
   type Limits,
 } from './completion.ts'
 import { type ExpertAdjust, resolveExperts } from './experts.ts'
+import type { Job, Room } from './job.ts'
 import { resolveMaxNewTokens, resolveSampling, usesHistory } from './sampling.ts'
-import type { Job, Room, Scheduler } from './scheduler.ts'
+import type { Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
 import { TraceRows } from './trace.ts'
 
@@ -38,7 +39,9 @@ export interface GenerateContext {
 /** What a caller asks for, read once and valid, but for how much of it fits the cache. */
 export interface GenerateRequest extends Omit<Limits, 'reserveTokens'> {
   routing: boolean
-  experts: ExpertAdjust
+  experts: ExpertAdjust | undefined
+  priority: number
+  cacheSalt: string
   signal: AbortSignal | undefined
 }
 
@@ -79,6 +82,7 @@ export const generateOptionNames: OptionNames<GenerateOptions> = {
   ...{ temperature: true, topK: true, topP: true, minP: true },
   ...{ repetitionPenalty: true, presencePenalty: true, frequencyPenalty: true },
   seed: true,
+  ...{ priority: true, cacheSalt: true },
   logprobs: true,
   routing: true,
   experts: true,
@@ -98,6 +102,8 @@ export function resolveGenerateOptions(
 ): GenerateRequest {
   checkOptions('generate', options, generateOptionNames)
   const { maxNewTokens, logprobs, stop, stopIds, routing, experts, signal } = options
+  const { priority, cacheSalt = '' } = options
+  if (typeof cacheSalt !== 'string') badOption('generate', 'cacheSalt', 'a string', cacheSalt)
   if (defaults.unsupported !== undefined)
     throw new MoeError('ERR_MOE_UNSUPPORTED', defaults.unsupported)
   const hasTokenizer = tokenizer !== undefined
@@ -113,6 +119,8 @@ export function resolveGenerateOptions(
     top: numberOption('logprobs', logprobs ?? 0, { min: 0, max: maxLogprobs, whole: true }),
     routing: flagOption('generate', 'routing', routing),
     experts: resolveExperts('generate', experts, layers),
+    priority: numberOption('priority', priority ?? 0, { whole: true }),
+    cacheSalt,
     signal: signalOption('generate', signal),
   }
 }
@@ -178,7 +186,7 @@ export async function runGenerate(
   const { routing, experts, signal } = request
   const signals = signal ? [signal, left] : [left]
   const before = sequence.ids.length
-  const from = sequence.processed
+  let traced = sequence.processed
   for (const signal of signals) signal.throwIfAborted()
   const ids =
     typeof prompt === 'string' ? await encode(prompt, before > 0, context, signals) : prompt
@@ -186,7 +194,7 @@ export async function runGenerate(
   return new Promise((resolve, reject) => {
     const limits = fitLimits(request, before, ids.length, scheduler.room)
     const { sampling, top, reserveTokens } = limits
-    sequence.append(ids)
+    sequence.append(ids, experts)
     const promptLength = sequence.ids.length
     const stream = context.tokenizer?.stream(ids.at(-1)!)
     const completion = new Completion(ids.length, limits, stream, emit)
@@ -198,9 +206,10 @@ export async function runGenerate(
     const job: Job = {
       sequence,
       reserveTokens,
+      priority: request.priority,
+      reuse: !routing,
       hiddenStates: false,
       routing,
-      experts,
       maxTokens: Number.POSITIVE_INFINITY,
       samples: true,
       usesHistory: usesHistory(sampling),
@@ -208,9 +217,13 @@ export async function runGenerate(
         const step = completion.ids.length + Number(ahead)
         return { logitRows: 0, sample: last ? { sampling, step, promptLength, top } : undefined }
       },
+      onStart() {
+        completion.cachedTokens ??= Math.min(ids.length, Math.max(0, sequence.cached - before))
+      },
       onResult(result, numTokens) {
-        const skip = Math.min(numTokens, Math.max(0, from - (sequence.cached - numTokens)))
+        const skip = Math.min(numTokens, Math.max(0, traced - (sequence.cached - numTokens)))
         if (routing) trace.add({ routing: result.routing ?? [] }, skip, numTokens)
+        traced = Math.max(traced, sequence.cached)
         if (!result.sampled) return true
         const { nonFinite } = result.sampled
         if (nonFinite >= 0) {
@@ -219,7 +232,7 @@ export async function runGenerate(
           notFinite('generate', what, `NaN or infinity for token id ${nonFinite}`)
         }
         const more = completion.accept(result.sampled)
-        sequence.append(completion.ids.slice(sequence.ids.length - promptLength))
+        sequence.append(completion.ids.slice(sequence.ids.length - promptLength), experts)
         if (more) return true
         end(false)
         resolve({ ...completion.result(), ...(routing && { routing: trace.routing() }) })

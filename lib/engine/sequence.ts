@@ -66,7 +66,7 @@ export class Sequence {
     const request = resolveForwardOptions(options, layers)
     return this.#call((close) => {
       const before = this.#state.ids.length
-      this.#state.append(own)
+      this.#state.append(own, request.experts)
       return runForward(scheduler, config, this.#state, before, request, close)
     })
   }
@@ -87,6 +87,8 @@ export class Sequence {
       this.#check()
       const own = readPrompt(prompt, this.#context)
       const request = resolveGenerateOptions(options, this.#context)
+      if (request.cacheSalt !== '')
+        badOption('generate', 'cacheSalt', "'' for a sequence", request.cacheSalt)
       return this.#call((close) =>
         runGenerate(this.#context, this.#state, own, request, emit, left, close),
       )
