@@ -63,7 +63,7 @@ Napi::Value nothing(Napi::Env env) { return env.Undefined(); }
 
 CpuContext load_context() { return {kernels(), Pool::get(), Pool::get().size()}; }
 
-/// [source, start, count, step = 1, turned = false][]
+/// [source, start, count, step = 1, turned = false, zeros = undefined][]
 std::vector<RowRun> read_runs(const Napi::Value& value) {
   std::vector<RowRun> runs;
   const auto list = value.As<Napi::Array>();
@@ -72,6 +72,7 @@ std::vector<RowRun> read_runs(const Napi::Value& value) {
     const auto number = [&](uint32_t at) { return run.Get(at).ToNumber().Int64Value(); };
     runs.push_back({read_tensor(run.Get(0u)), number(1), number(2),
                     run.Get(3u).IsUndefined() ? 1 : number(3), run.Get(4u).ToBoolean().Value()});
+    if (!run.Get(5u).IsUndefined()) runs.back().zeros = number(5);
   }
   return runs;
 }

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include "core/check.h"
 #include "core/tensor.h"
 
@@ -12,6 +14,9 @@ struct RowRun {
   int64_t count;
   int64_t step = 1;
   bool turned = false;  // their transpose is meant, and is all of the weight
+  // So many rows of zeros follow, and a row may be narrower than the weight's, with zeros behind
+  // it.
+  std::optional<int64_t> zeros = {};
 
   void check(const Check& check) const {
     check.dtype("source", source, {DType::f32, DType::bf16, DType::f16});
