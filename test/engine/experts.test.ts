@@ -150,11 +150,11 @@ describe.each(checkpoints)('experts under the hand of a caller: %s', (_, dir) =>
   })
 
   it('texts with the same beginning share it only where it was routed alike', async () => {
-    const prompt = text(100, 3)
+    const prompt = text(40, 3)
     const write = (experts?: LayerExpertOptions, cacheSalt = '') =>
-      model().generate(prompt, { maxNewTokens: 12, stopIds: [], logprobs: 1, experts, cacheSalt })
+      model().generate(prompt, { maxNewTokens: 4, stopIds: [], logprobs: 1, experts, cacheSalt })
     const mask = kinds().map((_, e) => e > 0)
-    const mine = [undefined, { mask }, { force: [0] }, { mask }, undefined]
+    const mine = [undefined, { mask }, { force: [0] }, { mask }]
     for (const [i, experts] of mine.entries()) {
       const alone = await write(experts, `salt ${i}`)
       const { ids, logprobs } = await write(experts)
