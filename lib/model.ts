@@ -250,8 +250,8 @@ export class Model {
 
   /**
    * How often each expert was chosen, over all calls since the model was loaded or the last `reset`. Counted on the
-   * device, which costs next to nothing. A token counts as often as it is computed: not where it is found in the
-   * cache, and also where it is computed ahead of the end of a text and dropped.
+   * device, which costs next to nothing. A token counts as often as it is computed: also where it is computed again
+   * for the cache, or ahead of the end of a text and dropped.
    *
    * @param options `reset`: the next numbers begin at 0
    * @throws {MoeError} ERR_MOE_OPTION, ERR_MOE_DISPOSED

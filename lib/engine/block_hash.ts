@@ -1,22 +1,27 @@
 import { hash } from 'node:crypto'
+import type { ExpertAdjust } from './experts.ts'
 
 /**
  * Names a block by its tokens and all before them: equal names mean equal keys, values and states. Collisions would
  * answer with somebody else's text, so no weaker hash will do.
  *
- * @param parent the block before, or for the first block what sets its texts apart from others
+ * @param parent  the block before, or for the first block what sets its texts apart from others
+ * @param experts how the routing of each token was changed
  */
-export function blockHash(parent: string, ids: readonly number[]): string {
+export function blockHash(
+  parent: string,
+  ids: readonly number[],
+  experts: readonly ExpertAdjust[] = [],
+): string {
+  const changes = experts.map((adjust, i) => (adjust === experts[i - 1] ? '' : `${adjust}`))
+  if (changes.some((change) => change !== ''))
+    return blockHash(hash('sha256', parent + changes.join(';'), 'binary'), ids)
   const head = Buffer.from(parent, 'binary')
   const bytes = Buffer.alloc(head.length + 4 * ids.length)
   head.copy(bytes)
   for (const [i, id] of ids.entries()) bytes.writeInt32LE(id, head.length + 4 * i)
   return hash('sha256', bytes, 'binary')
 }
-
-/** The parent of a block whose tokens are routed in another way than the model's own. */
-export const routedParent = (parent: string, routing: string): string =>
-  hash('sha256', Buffer.from(`${parent}|${routing}`, 'latin1'), 'binary')
 
 /** The parent of a first block. */
 export const firstParent = (salt: string): string => hash('sha256', salt, 'binary')

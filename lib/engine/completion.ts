@@ -19,8 +19,6 @@ export interface GenerateOptions extends SamplingOptions {
   logprobs?: number | undefined
   /** Also every layer's expert choice for every processed token. */
   routing?: boolean | undefined
-  /** Experts to disable, favour or force for the tokens that this call runs. */
-  experts?: LayerExpertOptions | undefined
   /** Calls of a lower number come first where not all fit. Default 0. */
   priority?: number | undefined
   /**
@@ -28,6 +26,8 @@ export interface GenerateOptions extends SamplingOptions {
    * only with those of the same salt. Default ''.
    */
   cacheSalt?: string | undefined
+  /** Experts to disable, favour or force for the tokens that this call adds. */
+  experts?: LayerExpertOptions | undefined
   /** Aborts; the generation rejects with the signal's reason. */
   signal?: AbortSignal | undefined
 }

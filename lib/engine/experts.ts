@@ -1,4 +1,3 @@
-import { hash } from 'node:crypto'
 import { badOption } from '../errors.ts'
 import type { ExpertInfo, LayerInfo } from '../layers/step.ts'
 import { checkNames, type OptionNames } from '../option_names.ts'
@@ -22,16 +21,11 @@ const optionNames: OptionNames<ExpertOptions> = { mask: true, bias: true, force:
 /** Largest bias: beyond it nothing changes any more, and sums stay finite. */
 const maxBias = 1e6
 
-/** What a call changes, complete and valid. */
-export interface ExpertAdjust {
-  /**
-   * What `topK` adds to the logits, for the experts of all layers in order: 0, a bias, minus infinity for an expert
-   * that is out, plus infinity for one that is forced.
-   */
-  row: Float32Array
-  /** Equal for equal rows. */
-  key: string
-}
+/**
+ * What `topK` adds to the logits, for the experts of all layers in order: 0, a bias, minus infinity for an expert that
+ * is out, plus infinity for one that is forced. Undefined: nothing is changed.
+ */
+export type ExpertAdjust = Float32Array | undefined
 
 /** The columns of an `ExpertAdjust` that are a layer's; undefined for a layer without a router. */
 export function expertColumns(layers: readonly LayerInfo[]): {
@@ -48,12 +42,12 @@ export function expertColumns(layers: readonly LayerInfo[]): {
   return { all, of }
 }
 
-/** Reads the option `experts` of a call, once, and checks it against each layer; undefined: it changes nothing. */
+/** Reads the option `experts` of a call, once, and checks it against each layer. */
 export function resolveExperts(
   where: string,
   given: unknown,
   layers: readonly LayerInfo[],
-): ExpertAdjust | undefined {
+): ExpertAdjust {
   if (given === undefined) return undefined
   const bad = () => badOption(where, 'experts', 'an object, or a list of one a layer', given)
   if (typeof given !== 'object' || given === null) bad()
@@ -62,18 +56,17 @@ export function resolveExperts(
   if (copy.length !== layers.length)
     badOption(where, 'experts', `one a layer, ${layers.length}`, copy.length)
   const { all, of } = expertColumns(layers)
-  const row = new Float32Array(all)
+  const adjust = new Float32Array(all)
   for (const [l, one] of copy.entries()) {
     if (one === undefined) continue
     const name = list ? `experts[${l}]` : 'experts'
     const columns = of[l]
     if (columns) {
       const { start, count } = columns
-      readLayer(where, name, one, layers[l]!.experts!, row.subarray(start, start + count))
+      readLayer(where, name, one, layers[l]!.experts!, adjust.subarray(start, start + count))
     } else if (list) badOption(where, name, 'undefined, since this layer has no router', one)
   }
-  if (row.every((value) => value === 0)) return undefined
-  return { row, key: hash('sha256', new Uint8Array(row.buffer), 'base64') }
+  return adjust.every((value) => value === 0) ? undefined : adjust
 }
 
 function readLayer(

@@ -18,7 +18,7 @@ export interface ForwardOptions {
   hiddenStates?: boolean | undefined
   /** Also every layer's expert choice. */
   routing?: boolean | undefined
-  /** Experts to disable, favour or force for the tokens that this call runs. */
+  /** Experts to disable, favour or force for the tokens that this call adds. */
   experts?: LayerExpertOptions | undefined
   /**
    * Rejects with ERR_MOE_NUMERIC, naming the position, where a logit or hidden state that is returned is NaN or
@@ -50,7 +50,7 @@ export interface ForwardRequest {
   logits: 'all' | 'last' | 'none'
   hiddenStates: boolean
   routing: boolean
-  experts: ExpertAdjust | undefined
+  experts: ExpertAdjust
   checkNumerics: boolean
   signal: AbortSignal | undefined
 }
@@ -100,7 +100,7 @@ export function runForward(
   close: (failed: boolean) => void,
 ): Promise<ForwardResult> {
   return new Promise((resolve, reject) => {
-    const { logits, hiddenStates, routing, checkNumerics, signal } = request
+    const { logits, hiddenStates, routing, experts, checkNumerics, signal } = request
     const readsLast = logits === 'last' || (logits === 'none' && checkNumerics)
     const rows = new Rows()
     const trace = new TraceRows(config.numLayers)
@@ -124,6 +124,7 @@ export function runForward(
       usesHistory: false,
       hiddenStates,
       routing,
+      experts,
       maxTokens: maxTokensOfStep(config, request),
       outputs: (numTokens, last) => ({
         logitRows: logits === 'all' ? numTokens : readsLast && last ? 1 : 0,

@@ -39,9 +39,9 @@ export interface GenerateContext {
 /** What a caller asks for, read once and valid, but for how much of it fits the cache. */
 export interface GenerateRequest extends Omit<Limits, 'reserveTokens'> {
   routing: boolean
-  experts: ExpertAdjust | undefined
   priority: number
   cacheSalt: string
+  experts: ExpertAdjust
   signal: AbortSignal | undefined
 }
 
@@ -118,9 +118,9 @@ export function resolveGenerateOptions(
     stopIds: endsById(readStopIds(stopIds ?? modelStopIds, vocabSize), stops, tokenizer),
     top: numberOption('logprobs', logprobs ?? 0, { min: 0, max: maxLogprobs, whole: true }),
     routing: flagOption('generate', 'routing', routing),
-    experts: resolveExperts('generate', experts, layers),
     priority: numberOption('priority', priority ?? 0, { whole: true }),
     cacheSalt,
+    experts: resolveExperts('generate', experts, layers),
     signal: signalOption('generate', signal),
   }
 }
@@ -210,6 +210,7 @@ export async function runGenerate(
       reuse: !routing,
       hiddenStates: false,
       routing,
+      experts,
       maxTokens: Number.POSITIVE_INFINITY,
       samples: true,
       usesHistory: usesHistory(sampling),

@@ -1,14 +1,8 @@
 import type { VisibilityRules } from '../layers/visibility.ts'
 import { blockTokens } from '../ops/index.ts'
-import { blockHash, firstParent, routedParent } from './block_hash.ts'
+import { blockHash, firstParent } from './block_hash.ts'
 import type { BlockPool } from './blocks.ts'
 import type { ExpertAdjust } from './experts.ts'
-
-/** Tokens up to `end` that are routed alike. */
-export interface AdjustedRun {
-  adjust: ExpertAdjust | undefined
-  end: number
-}
 
 /** One text in the cache: its ids, the blocks that hold it, and how much of it they hold. */
 export class SequenceState {
@@ -18,14 +12,14 @@ export class SequenceState {
   cached = 0
   /** Tokens that a pass has been through; `cached` may be less, then some are computed again. */
   processed = 0
+  /** How the call changed the routing that each token came with: it is computed again in the same way. */
+  readonly #experts: ExpertAdjust[] = []
   /** By rule, the first visible position of each token. */
   readonly #starts: Record<string, number[]>
   readonly #pool: BlockPool
   readonly #rules: VisibilityRules
   readonly #keepsState: boolean
   readonly #salt: string
-  /** What calls change of the routing, and from which token on; before the first, nothing. */
-  readonly #adjusts: { from: number; adjust: ExpertAdjust | undefined }[] = []
   /** Of the full blocks of `ids`, as far as they were asked for. */
   readonly #hashes: string[] = []
   /** Blocks that `commit` has seen. */
@@ -43,11 +37,11 @@ export class SequenceState {
     this.#starts = Object.fromEntries(Object.keys(rules).map((name) => [name, []]))
   }
 
-  /** @param adjust what changes their routing, whenever they are computed */
-  append(ids: ArrayLike<number>, adjust?: ExpertAdjust): void {
-    if (adjust?.key !== this.#adjusts.at(-1)?.adjust?.key)
-      this.#adjusts.push({ from: this.ids.length, adjust })
-    for (let i = 0; i < ids.length; i++) this.ids.push(ids[i]!)
+  append(ids: ArrayLike<number>, experts?: ExpertAdjust): void {
+    for (let i = 0; i < ids.length; i++) {
+      this.ids.push(ids[i]!)
+      this.#experts.push(experts)
+    }
     for (const [rule, starts] of Object.entries(this.#starts))
       while (starts.length < this.ids.length) starts.push(this.startAt(rule, starts.length))
   }
@@ -61,17 +55,12 @@ export class SequenceState {
     )
   }
 
-  /** How the tokens from `begin` to `end` are routed; those to come as the last one. Empty: no call changes anything. */
-  adjusted(begin: number, end: number): AdjustedRun[] {
-    const runs: AdjustedRun[] = []
-    for (const [i, { adjust }] of this.#adjusts.entries()) {
-      const from = Math.max(begin, this.#adjusts[i]!.from)
-      const to = Math.min(end, this.#adjusts[i + 1]?.from ?? end)
-      if (from >= to) continue
-      if (runs.length === 0 && from > begin) runs.push({ adjust: undefined, end: from })
-      runs.push({ adjust, end: to })
-    }
-    return runs
+  /** Of the next tokens to run, at most `most`, those that change the routing in one way. */
+  alike(most: number): { numTokens: number; experts: ExpertAdjust } {
+    const experts = this.#experts[this.cached]
+    let end = this.cached
+    while (end < this.cached + most && this.#experts[end] === experts) end++
+    return { numTokens: end - this.cached, experts }
   }
 
   /** Counts the next `numTokens` tokens as run. */
@@ -141,8 +130,8 @@ export class SequenceState {
    */
   truncate(length: number): void {
     this.ids.length = Math.min(this.ids.length, length)
+    this.#experts.length = this.ids.length
     this.processed = Math.min(this.processed, length)
-    while ((this.#adjusts.at(-1)?.from ?? -1) >= this.ids.length) this.#adjusts.pop()
     this.#hashes.length = Math.min(this.#hashes.length, Math.floor(this.ids.length / blockTokens))
     for (const starts of Object.values(this.#starts)) starts.length = this.ids.length
     if (this.cached > length) this.#cut(length)
@@ -157,8 +146,7 @@ export class SequenceState {
   /** A copy that shares every full block. */
   fork(): SequenceState {
     const copy = new SequenceState(this.#pool, this.#rules, this.#keepsState, this.#salt)
-    copy.append(this.ids)
-    copy.#adjusts.push(...this.#adjusts)
+    for (const [i, id] of this.ids.entries()) copy.append([id], this.#experts[i])
     const full = Math.floor(this.cached / blockTokens)
     for (const block of this.blocks.slice(0, full)) {
       this.#pool.share(block)
@@ -195,14 +183,9 @@ export class SequenceState {
 
   #hash(block: number): string {
     for (let i = this.#hashes.length; i <= block; i++) {
-      const begin = i * blockTokens
-      const ids = this.ids.slice(begin, begin + blockTokens)
+      const [from, to] = [i * blockTokens, (i + 1) * blockTokens]
       const parent = this.#hashes[i - 1] ?? firstParent(this.#salt)
-      const runs = this.adjusted(begin, begin + blockTokens)
-      const routing = runs.some(({ adjust }) => adjust)
-        ? runs.map(({ adjust, end }) => `${end - begin} ${adjust?.key}`).join()
-        : ''
-      this.#hashes.push(blockHash(routing ? routedParent(parent, routing) : parent, ids))
+      this.#hashes.push(blockHash(parent, this.ids.slice(from, to), this.#experts.slice(from, to)))
     }
     return this.#hashes[block]!
   }

@@ -4,7 +4,6 @@ import type { Plan, Tensor } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { type ScheduledChunk, startOf, tokensOf } from './chunk.ts'
 import { usesHistory } from './sampling.ts'
-import type { AdjustedRun } from './sequence_state.ts'
 
 /** The tensors that a step's numbers are copied to. */
 export interface StepTensors {
@@ -127,39 +126,27 @@ export function stepInputs(
   }
 }
 
-/** How a chunk's tokens are routed; empty: as the model does. */
-const runsOf = (chunk: ScheduledChunk): AdjustedRun[] =>
-  chunk.sequence.adjusted(startOf(chunk), startOf(chunk) + chunk.numTokens)
-
-/** Different changes of the routing in a step, by their keys. */
-function adjustsOf(chunks: ScheduledChunk[]): Map<string, Float32Array> {
-  const all = chunks.flatMap((chunk) => runsOf(chunk).flatMap(({ adjust }) => adjust ?? []))
-  return new Map(all.map(({ key, row }) => [key, row]))
-}
+/** Different changes of the routing in a step; chunks of one call share theirs. */
+const adjustsOf = (chunks: ScheduledChunk[]): Float32Array[] => [
+  ...new Set(chunks.flatMap(({ experts }) => experts ?? [])),
+]
 
 /** Rows for them: powers of two, so that calls that come and go need few plans. */
 export function adjustedRows(chunks: ScheduledChunk[]): number {
-  const { size } = adjustsOf(chunks)
-  return size === 0 ? 0 : 2 ** Math.ceil(Math.log2(size))
+  const { length } = adjustsOf(chunks)
+  return length === 0 ? 0 : 2 ** Math.ceil(Math.log2(length))
 }
 
 function adjustInputs(chunks: ScheduledChunk[]): StepData {
-  const adjusts = adjustsOf(chunks)
-  if (adjusts.size === 0) return {}
-  const keys = [...adjusts.keys()]
-  const rows = [...adjusts.values()]
+  const rows = adjustsOf(chunks)
+  if (rows.length === 0) return {}
   const adjust = new Float32Array(rows.length * rows[0]!.length)
   for (const [r, row] of rows.entries()) adjust.set(row, r * row.length)
-  const adjustOf = new Int32Array(tokensOf(chunks)).fill(-1)
-  let first = 0
-  for (const chunk of chunks) {
-    let from = startOf(chunk)
-    const at = first - from
-    for (const { adjust, end } of runsOf(chunk)) {
-      if (adjust) adjustOf.fill(keys.indexOf(adjust.key), at + from, at + end)
-      from = end
-    }
-    first += chunk.numTokens
+  const adjustOf = new Int32Array(tokensOf(chunks))
+  let t = 0
+  for (const { experts, numTokens } of chunks) {
+    adjustOf.fill(experts ? rows.indexOf(experts) : -1, t, t + numTokens)
+    t += numTokens
   }
   return { adjust, adjustOf }
 }

@@ -52,12 +52,12 @@ export class StepRunner {
   /** Everything allocated here. */
   readonly #tensors: Tensor[] = []
   readonly #caches: LayerCache[]
-  readonly #counts: RoutingCounts
   /** Steps of one token a text come again and again; others must not drive them out. */
   readonly #plans = {
     decode: new PlanCache<StepPlan>(maxPlans),
     mixed: new PlanCache<StepPlan>(maxPlans),
   }
+  readonly #counts: RoutingCounts
   #last: StepPlan | undefined
 
   constructor(model: Architecture, options: StepRunnerOptions) {
