@@ -21,6 +21,8 @@ export interface Experts {
   inputScale?: number
   /** Factor of what the experts add to the residual stream. */
   outputScale?: number | undefined
+  /** Of all experts, where their matrices are padded. */
+  parameters?: number
 }
 
 type ExpertShape = Record<'count' | 'hidden' | 'size', number>
@@ -33,7 +35,8 @@ export interface ExpertNames {
   down: string
 }
 
-function packedExperts(
+/** The weights of SwiGLU experts, from the rows that each is made of. */
+export function packedExperts(
   weights: Weights,
   count: number,
   rows: { gateUp(e: number): Rows[]; down(e: number): Rows[] },
@@ -92,12 +95,8 @@ export class MoeLayer implements FeedForward {
     this.#shared = shared
     const { kinds, topK, gateUp, down } = experts
     const sizes = [...gateUp, ...down].map(({ shape }) => shape.reduce((n, dim) => n * dim, 1))
-    this.info = {
-      kinds,
-      topK,
-      groups: router.groups,
-      parameters: sizes.reduce((n, size) => n + size, 0),
-    }
+    const { parameters = sizes.reduce((n, size) => n + size, 0) } = experts
+    this.info = { kinds, topK, groups: router.groups, parameters }
   }
 
   /**

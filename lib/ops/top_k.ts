@@ -72,8 +72,9 @@ export interface TopKOutputs {
  * normalise.
  *
  * `adjust` changes the choice of some tokens: row adjustOf[t] is added to token t's logits, behind
- * a logits norm; minus infinity disables an expert, plus infinity forces it: it keeps its logit and
- * is chosen before all others, whatever its group. `counts` counts how often experts are chosen.
+ * a logits norm; minus infinity disables an expert, plus infinity forces it: it keeps its logit
+ * and is chosen before all others, whatever its group. `counts` counts how often experts are
+ * chosen.
  *
  * NaN counts as minus infinity, so ids are always distinct and valid. A row with NaN or plus
  * infinity has no softmax, as in the published codes: its weights are NaN under any score, so that

@@ -52,8 +52,8 @@ interface Task {
 
 /** One key for all rows of a matrix. */
 const id = ({ name, slab }: Rows): string => `${name} ${slab}`
-const picked = ({ start, count, step = 1, turned = false }: Rows) =>
-  [start, count, step, turned] as const
+const picked = ({ start, count, step = 1, turned = false, padded }: Rows) =>
+  [start, count, step, turned, padded && padded[0] - count] as const
 
 /**
  * Weights of a checkpoint folder. Each tensor is packed straight from the mapped file, whose pages are let
