@@ -1,3 +1,4 @@
+import { withAny } from './aborts.ts'
 import {
   type ChatFormat,
   type ChatPrompt,
@@ -209,8 +210,8 @@ export class Model {
       const asked = readChat('chat', messages, template)
       const request = resolveGenerateOptions(rest, this.#context)
       const format = this.#chatFormat('chat')
-      const signal = request.signal ? AbortSignal.any([request.signal, left]) : left
-      const { ids } = await format.prompt('chat', asked, signal)
+      const signals = request.signal ? [request.signal, left] : [left]
+      const { ids } = await withAny(signals, (signal) => format.prompt('chat', asked, signal))
       const own = readIds('chat', ids, this.config.vocabSize)
       const stops = rest.stopIds === undefined ? await format.stopIds('chat', asked) : []
       const stopIds = new Map([...request.stopIds, ...stops.map((id) => [id, id] as const)])
