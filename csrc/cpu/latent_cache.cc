@@ -40,7 +40,10 @@ void LatentCache::run_cpu(const CpuContext& cpu) const {
           kernels.rotate(buffer, cos_sin, R / 2);
           store(kernels, buffer, R, head);
         }
-        load(kernels, latent.row<Value>(t), C + R, buffer);
+        if (latent.dtype == DType::f32)
+          load(kernels, latent.row<float>(t), C + R, buffer);
+        else
+          load(kernels, latent.row<bf16>(t), C + R, buffer);
         const float squares = kernels.dot(buffer, buffer, C);
         const float inverse = 1.f / std::sqrt(squares / static_cast<float>(C) + eps);
         kernels.scale_by(buffer, scale * inverse, weight.as<float>(), C, buffer);

@@ -45,7 +45,12 @@ class Finder {
   /// The op that has written `tensor` before the consumer; null: it is of another kind.
   template <class Op>
   const Op* producer(const Tensor& tensor) {
-    for (size_t i = consumer_; tensor && i-- > 0;) {
+    return producer<Op>(tensor, consumer_);
+  }
+  /// The same before op `end`.
+  template <class Op>
+  const Op* producer(const Tensor& tensor, size_t end) {
+    for (size_t i = end; tensor && i-- > 0;) {
       const auto& accesses = nodes_[i].accesses;
       const bool writes = std::any_of(accesses.begin(), accesses.end(), [&](const Access& access) {
         return access.writes && access.tensor.slot == tensor.slot;
@@ -57,7 +62,8 @@ class Finder {
     return nullptr;
   }
 
-  /// The last producer found is not wanted.
+  /// The last producer found; that it is not wanted.
+  size_t last() const { return parts_.back(); }
   void drop() { parts_.pop_back(); }
 
   /// The match, if all parts can run where the consumer does: nothing between may read what they
@@ -147,6 +153,27 @@ std::optional<Match> gather_gemm(const std::vector<Node>& nodes, size_t consumer
   return find.match(GatherGemm{*permute, *gemm});
 }
 
+/// Norms of the heads that the last producer found, `rope`, is to rotate.
+std::optional<HeadNorms> head_norms(const std::vector<Node>& nodes, size_t consumer, Finder& find,
+                                    const RopeCache& rope) {
+  const size_t end = find.last();
+  const auto norm_of = [&](const Tensor& heads) -> const RmsNorm* {
+    const auto* norm = find.producer<RmsNorm>(heads, end);
+    if (!norm) return nullptr;
+    if (same(norm->out, heads) && norm->x.dtype == heads.dtype && !norm->exact &&
+        !norm->whole_rows() && norm->weight.dim(0) == rope.keys.dim(2) &&
+        !wanted_after(nodes, consumer, heads))
+      return norm;
+    find.drop();
+    return nullptr;
+  };
+  const RmsNorm* q = norm_of(rope.q);
+  if (!q) return std::nullopt;
+  if (const RmsNorm* k = norm_of(rope.k)) return HeadNorms{*q, *k};
+  find.drop();
+  return std::nullopt;
+}
+
 std::optional<Match> rope_attention(const std::vector<Node>& nodes, size_t consumer) {
   const Attention* attention = nodes[consumer].as<Attention>();
   if (!attention || attention->q.dim(0) != attention->block_table.dim(0)) return std::nullopt;
@@ -156,7 +183,8 @@ std::optional<Match> rope_attention(const std::vector<Node>& nodes, size_t consu
       !same(rope->values, attention->values) || !same(rope->positions, attention->ends) ||
       wanted_after(nodes, consumer, rope->q))  // it stays as it was
     return std::nullopt;
-  return find.match(RopeAttention{*rope, *attention});
+  auto norms = head_norms(nodes, consumer, find, *rope);
+  return find.match(RopeAttention{std::move(norms), *rope, *attention});
 }
 
 /// What the parts touch, but for what is no longer there.

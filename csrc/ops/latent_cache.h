@@ -16,7 +16,7 @@ struct LatentCache {
   static constexpr const char* kName = "latentCache";
 
   Tensor q;           // [T, N * D] f32 | bf16, rotated in place; may be a column slice
-  Tensor latent;      // [T, C + R] dtype of q, may be a column slice
+  Tensor latent;      // [T, C + R] f32 | bf16, may be a column slice
   Tensor weight;      // [C] f32, of the norm
   float eps = 0;      // of the norm
   float scale = 1;    // of the normed c
@@ -57,8 +57,8 @@ struct LatentCache {
     check.that(eps >= 0, "eps", "at least 0", eps);
     check.shape("positions", positions, {T});
     check.shape("slots", slots, {T});
-    for (const auto& [name, tensor] : {std::pair{"q", &q}, {"latent", &latent}})
-      check.dtype(name, *tensor, {cache.dtype});
+    check.dtype("q", q, {cache.dtype});
+    check.activation("latent", latent);
     for (const auto& [name, tensor] : {std::pair{"weight", &weight}, {"table", &table}})
       check.dtype(name, *tensor, {DType::f32});
     for (const auto& [name, tensor] : {std::pair{"positions", &positions}, {"slots", &slots}})

@@ -2,8 +2,7 @@
 // What the two attention kernels share.
 
 #include "device/rows.cuh"
-#include "ops/attention.h"
-#include "ops/rope_cache.h"
+#include "fused/rope_attention.h"
 
 namespace moe {
 
@@ -33,8 +32,8 @@ __device__ __forceinline__ bool in_long_run(const AttentionArgs& args, int t) {
   return length >= kLongRun;
 }
 
-/// `rope`: what rotates q and writes the cache in the same launch; null: that was done before.
-void attention_cuda(const CudaContext& cuda, const Attention& op, const RopeCache* rope);
+/// `before`: what is done with q and the cache in the same launch; null: that was done before.
+void attention_cuda(const CudaContext& cuda, const Attention& op, const RopeAttention* before);
 
 /// Long runs on matrix units, bf16; false where its copies cannot reach the rows.
 bool attention_prefill(const CudaContext& cuda, const Attention& op, const AttentionArgs& args);

@@ -3,6 +3,7 @@
 
 #include "attention_lanes.cuh"
 #include "attention_ranges.cuh"
+#include "norm/norm.cuh"
 #include "rope_cache.cuh"
 
 namespace moe {
@@ -11,6 +12,31 @@ namespace {
 constexpr int kWarps = 2, kThreads = 32 * kWarps;  // a warp has every second block of a range
 constexpr int kResident = 4;                       // blocks on a multiprocessor
 constexpr int kMostBlocks = 65535;                 // of a grid's second dimension
+
+/// What is done with a token's q, k and v before its attention.
+template <class T>
+struct BeforeArgs {
+  RopeArgs<T> rope;
+  const float *q_norm, *k_norm;  // [D], or null
+  float q_eps, k_eps;
+  bool whole;  // see in_quads()
+};
+
+template <class T>
+BeforeArgs<T> before_args(const RopeAttention& op) {
+  BeforeArgs<T> args{};
+  args.rope = rope_args<T>(op.rope);
+  if (!op.norms) return args;
+  const auto& [q, k] = *op.norms;
+  args.rope.q = rows_of<T>(q.x);
+  args.rope.k = rows_of<const T>(k.x);
+  args.q_norm = q.weight.template as<const float>();
+  args.k_norm = k.weight.template as<const float>();
+  args.q_eps = q.eps;
+  args.k_eps = k.eps;
+  args.whole = in_quads(q.x, q.weight, k.x, k.weight);
+  return args;
+}
 
 /// A warp's blocks of one range: its sums [V], and their softmax. `row_of(block)` is the head's
 /// first row in a cache block, of 32.
@@ -89,16 +115,20 @@ __device__ __forceinline__ Softmax attend_range(const Lanes<T>& lane, const Span
 
 /// Grid: query heads, then ranges of keys, or tokens where a block has all of a token's ranges. The
 /// block that ends the last range of a token merges them all.
-template <class T, int C, class Rope>
+template <class T, int C, class Before>
 __global__ void __launch_bounds__(kThreads, kResident)
     attend(const AttentionArgs args, Rows<const T> q, const T* keys, const T* values, Rows<T> out,
-           const Rope rope, unsigned* counters) {
-  constexpr bool kRope = !std::is_same_v<Rope, Nothing>;
+           const Before before, unsigned* counters) {
+  constexpr bool kBefore = !std::is_same_v<Before, Nothing>;
+  static_assert(kWarps == 2);  // one norms the query, the other the key
   const int D = args.D, V = args.V, n = static_cast<int>(blockIdx.x), g = n / (args.N / args.G);
-  auto* query = reinterpret_cast<float*>(shared_memory());  // [D]
-  float* warp_sums = query + D;                             // [warps, V]
-  float* merged = warp_sums + kWarps * V;                   // [V]; a thread has its own columns
-  float* factors = merged + V;                              // [4, ranges]
+  auto* normed = reinterpret_cast<T*>(shared_memory());  // [2, D], with norms
+  auto* query = reinterpret_cast<float*>(normed);        // [D]
+  if constexpr (kBefore)
+    if (before.q_norm) query = reinterpret_cast<float*>(normed + 2 * D);
+  float* warp_sums = query + D;            // [warps, V]
+  float* merged = warp_sums + kWarps * V;  // [V]; a thread has its own columns
+  float* factors = merged + V;             // [4, ranges]
   auto* softmaxes = reinterpret_cast<Softmax*>(factors + 4 * args.ranges);  // [warps]
   auto* flag = reinterpret_cast<int*>(softmaxes + kWarps);
   const int thread = static_cast<int>(threadIdx.x);
@@ -116,20 +146,28 @@ __global__ void __launch_bounds__(kThreads, kResident)
     const auto row_of = [&](int block) { return (int64_t{table[block]} * args.G + g) * kKeys; };
     __syncthreads();  // whoever still reads what the piece before has left
     // Every head of a group writes the same to the cache, and then sees what it wrote.
-    const bool writes = kRope && piece.last == piece.count;
-    for (int d = thread; d < D; d += kThreads) {
-      if constexpr (kRope) {
-        query[d] = to_float(rope.query(t, n, d));
-        if (writes) rope.store_key(t, g, d);
-      } else {
-        query[d] = to_float(q[t][n * D + d]);
+    const bool writes = kBefore && piece.last == piece.count;
+    if constexpr (kBefore) {
+      const RopeArgs<T>& rope = before.rope;
+      const T *query_head = rope.q[t] + n * D, *key_head = rope.k[t] + g * D;
+      if (before.q_norm) {
+        const bool first = thread < 32;
+        T* to = first ? normed : normed + D;
+        norm_run(first ? query_head : key_head, first ? before.q_norm : before.k_norm,
+                 first ? before.q_eps : before.k_eps, D, before.whole,
+                 [&](int h, const Quad& quad) { store_quad(to, h, D, before.whole, quad); });
+        __syncthreads();
+        query_head = normed, key_head = normed + D;
       }
+      for (int d = thread; d < D; d += kThreads) {
+        query[d] = to_float(rope.rotated(query_head, t, d));
+        if (writes) rope.store_key(key_head, t, g, d);
+      }
+      for (int d = thread; writes && d < V; d += kThreads) rope.store_value(t, g, d);
+    } else {
+      for (int d = thread; d < D; d += kThreads) query[d] = to_float(q[t][n * D + d]);
     }
-    for (int d = thread; d < V; d += kThreads) {
-      merged[d] = 0.f;
-      if constexpr (kRope)
-        if (writes) rope.store_value(t, g, d);
-    }
+    for (int d = thread; d < V; d += kThreads) merged[d] = 0.f;
     __syncthreads();
 
     const bool apart = args.ranges > 1 && piece.count > 1;  // from other blocks
@@ -175,7 +213,7 @@ template <class T>
 constexpr int kMost = static_cast<int>(Attention::kMaxHeadSize) / (32 * Chunk<T>::kValues);
 
 template <class T>
-void run(const CudaContext& cuda, const Attention& op, const RopeCache* rope) {
+void run(const CudaContext& cuda, const Attention& op, const RopeAttention* fused) {
   const auto D = static_cast<int>(op.keys.dim(2)), V = static_cast<int>(op.values.dim(3)),
              N = static_cast<int>(op.q.dim(1)) / D;
   AttentionArgs args{op.starts.as<const int32_t>(),
@@ -204,33 +242,35 @@ void run(const CudaContext& cuda, const Attention& op, const RopeCache* rope) {
     blocks = std::min(blocks * static_cast<unsigned>(args.ranges), std::max(blocks, enough));
   }
   const auto launch = [&](auto kernel, const auto& before) {
-    const size_t shared = sizeof(float) * static_cast<size_t>(D + (1 + kWarps) * V +
-                                                              4 * args.ranges + 2 * kWarps + 1);
+    const size_t normed = fused && fused->norms ? 2 * sizeof(T) * static_cast<size_t>(D) : 0;
+    const size_t shared =
+        normed + sizeof(float) *
+                     static_cast<size_t>(D + (1 + kWarps) * V + 4 * args.ranges + 2 * kWarps + 1);
     cuda.launch(kernel, {static_cast<unsigned>(N), blocks}, kThreads, shared, args,
                 rows_of<const T>(op.q), op.keys.as<const T>(), op.values.as<const T>(),
                 rows_of<T>(op.out), before, cuda.counters);
   };
   const int chunks = (V + Chunk<T>::kValues - 1) / Chunk<T>::kValues;
   const auto of_width = [&](const auto& before) {
-    using Rope = std::decay_t<decltype(before)>;
+    using Before = std::decay_t<decltype(before)>;
     if (chunks <= 32)
-      launch(attend<T, 1, Rope>, before);
+      launch(attend<T, 1, Before>, before);
     else if (chunks <= 64)
-      launch(attend<T, 2, Rope>, before);
+      launch(attend<T, 2, Before>, before);
     else
-      launch(attend<T, kMost<T>, Rope>, before);
+      launch(attend<T, kMost<T>, Before>, before);
   };
-  if (rope)
-    of_width(rope_args<T>(*rope));
+  if (fused)
+    of_width(before_args<T>(*fused));
   else
     of_width(Nothing{});
 }
 
 }  // namespace
 
-void attention_cuda(const CudaContext& cuda, const Attention& op, const RopeCache* rope) {
+void attention_cuda(const CudaContext& cuda, const Attention& op, const RopeAttention* before) {
   dispatch_activation(op.keys.dtype, Attention::kName,
-                      [&](auto tag) { run<decltype(tag)>(cuda, op, rope); });
+                      [&](auto tag) { run<decltype(tag)>(cuda, op, before); });
 }
 
 void Attention::run_cuda(const CudaContext& cuda) const { attention_cuda(cuda, *this, nullptr); }

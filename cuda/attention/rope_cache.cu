@@ -18,8 +18,9 @@ __global__ void rope_few(const RopeArgs<T> args) {
   const int t = static_cast<int>(blockIdx.x), head = static_cast<int>(blockIdx.y);
   const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
   if (head < args.N) return rotate_query(args, t, head, thread, threads);
-  for (int j = thread; j < args.D; j += threads) args.store_key(t, head - args.N, j);
-  for (int j = thread; j < args.V; j += threads) args.store_value(t, head - args.N, j);
+  const int g = head - args.N;
+  for (int j = thread; j < args.D; j += threads) args.store_key(args.k[t] + g * args.D, t, g, j);
+  for (int j = thread; j < args.V; j += threads) args.store_value(t, g, j);
 }
 
 /// Many tokens: one block for a head of 32 tokens. Keys lie side by side by token, so lanes have
@@ -36,7 +37,8 @@ __global__ void __launch_bounds__(32 * kWarps) rope_many(const RopeArgs<T> args,
     for (int j = lane; g >= 0 && j < args.V; j += 32) args.store_value(t, g, j);
   }
   if (g >= 0 && first + lane < tokens)
-    for (int j = warp; j < args.D; j += kWarps) args.store_key(first + lane, g, j);
+    for (int j = warp; j < args.D; j += kWarps)
+      args.store_key(args.k[first + lane] + g * args.D, first + lane, g, j);
 }
 
 }  // namespace

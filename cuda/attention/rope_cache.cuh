@@ -15,18 +15,18 @@ struct RopeArgs {
   int rotary, N, G, D, V;
   T *keys, *values;
 
-  /// Value j of a head of token t as it is rotated: half-split pairs over the first `rotary`
-  /// values.
-  __device__ T rotated(const T* head, int t, int j) const {
+  /// Value j < rotary of a head of token t as it is rotated: half-split pairs.
+  template <class X>
+  __device__ float turned(const X* head, int t, int j) const {
     const float* cos_sin = table[positions[t]];
     const int half = rotary / 2;
-    if (j >= rotary) return head[j];
     // Without a choice of how products are contracted: two kernels give these bits.
-    const float value =
-        j < half
-            ? fmaf(-to_float(head[j + half]), cos_sin[half + j], to_float(head[j]) * cos_sin[j])
-            : fmaf(to_float(head[j - half]), cos_sin[j], to_float(head[j]) * cos_sin[j - half]);
-    return from_f32<T>(value);
+    return j < half
+               ? fmaf(-to_float(head[j + half]), cos_sin[half + j], to_float(head[j]) * cos_sin[j])
+               : fmaf(to_float(head[j - half]), cos_sin[j], to_float(head[j]) * cos_sin[j - half]);
+  }
+  __device__ T rotated(const T* head, int t, int j) const {
+    return j < rotary ? from_f32<T>(turned(head, t, j)) : head[j];
   }
 
   /// Pair j of a query head in place: one thread has both values.
@@ -37,17 +37,16 @@ struct RopeArgs {
     at[j + rotary / 2] = second;
   }
 
-  __device__ T query(int t, int n, int j) const { return rotated(q[t] + n * D, t, j); }
-
   /// Head g's first row in token t's cache block, of 32, and the token's column there.
   __device__ int64_t row_of(int t, int g) const {
     return (int64_t{slots[t] / static_cast<int>(kBlockTokens)} * G + g) * kBlockTokens;
   }
   __device__ int column_of(int t) const { return slots[t] % static_cast<int>(kBlockTokens); }
 
-  /// Writes value j of token t's key or value head g to the cache.
-  __device__ void store_key(int t, int g, int j) const {
-    keys[row_of(t, g) * D + j * kBlockTokens + column_of(t)] = rotated(k[t] + g * D, t, j);
+  /// Writes value j of token t's key or value head g to the cache; `head` is the key before its
+  /// rotation.
+  __device__ void store_key(const T* head, int t, int g, int j) const {
+    keys[row_of(t, g) * D + j * kBlockTokens + column_of(t)] = rotated(head, t, j);
   }
   __device__ void store_value(int t, int g, int j) const {
     values[(row_of(t, g) + column_of(t)) * V + j] = v[t][g * V + j];

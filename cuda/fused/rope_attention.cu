@@ -4,7 +4,7 @@
 namespace moe {
 
 void RopeAttention::run_cuda(const CudaContext& cuda) const {
-  attention_cuda(cuda, attention, &rope);
+  attention_cuda(cuda, attention, this);
 }
 
 }  // namespace moe

@@ -1,5 +1,6 @@
 #pragma once
-// RMSNorm of a few rows by one block, for its own kernel and for those that norm on the way.
+// RMSNorm of a few rows by one block, or of a head by one warp, for its own kernel and for those
+// that norm on the way.
 
 #include "device/rows.cuh"
 
@@ -46,6 +47,25 @@ __device__ __forceinline__ void norm_rows(const NormArgs<X>& args, int first, in
       for (int j = 0; j < 4; ++j) x.v[j] = x.v[j] * inverse * weight.v[j];
       put(i, h, x);
     });
+  }
+}
+
+/// Norms `count` values by one warp, as a head is: `put(h, quad)` for all quads.
+template <class X, class Put>
+__device__ __forceinline__ void norm_run(const X* x, const float* weight, float eps, int count,
+                                         bool whole, const Put& put) {
+  const int first = 4 * static_cast<int>(threadIdx.x % 32);
+  float squares = 0.f;
+  for (int h = first; h < count; h += 4 * 32) {
+    const Quad quad = load_quad(x, h, count, whole);
+    for (float v : quad.v) squares += v * v;
+  }
+  const float inverse = 1.f / sqrtf(warp_sum(squares) / static_cast<float>(count) + eps);
+  for (int h = first; h < count; h += 4 * 32) {
+    Quad quad = load_quad(x, h, count, whole);
+    const Quad factor = load_quad(weight, h, count, whole);
+    for (int j = 0; j < 4; ++j) quad.v[j] = quad.v[j] * inverse * factor.v[j];
+    put(h, quad);
   }
 }
 

@@ -24,24 +24,13 @@ __global__ void __launch_bounds__(kNormThreads)
     rms_norm_runs(const NormArgs<X> args, int D, int64_t runs, Rows<T> out, Rows<float> exact) {
   wait_prior_grid();
   launch_dependents();
-  const int lane = static_cast<int>(threadIdx.x % 32);
   const int64_t run = int64_t{blockIdx.x} * (kNormThreads / 32) + threadIdx.x / 32;
   if (run >= runs) return;
   const int64_t t = run / (args.H / D), first = run % (args.H / D) * D;
-  const X* x = args.x[t] + first;
-  float squares = 0.f;
-  for (int h = 4 * lane; h < D; h += 4 * 32) {
-    const Quad quad = load_quad(x, h, D, args.whole);
-    for (float v : quad.v) squares += v * v;
-  }
-  const float inverse = 1.f / sqrtf(warp_sum(squares) / static_cast<float>(D) + args.eps);
-  for (int h = 4 * lane; h < D; h += 4 * 32) {
-    Quad quad = load_quad(x, h, D, args.whole);
-    const Quad weight = load_quad(args.weight, h, D, args.whole);
-    for (int j = 0; j < 4; ++j) quad.v[j] = quad.v[j] * inverse * weight.v[j];
+  norm_run(args.x[t] + first, args.weight, args.eps, D, args.whole, [&](int h, const Quad& quad) {
     store_quad(out[t] + first, h, D, args.whole, quad);
     if (exact.data) store_quad(exact[t] + first, h, D, args.whole, quad);
-  }
+  });
 }
 
 }  // namespace

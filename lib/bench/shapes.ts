@@ -10,7 +10,8 @@ export interface ModelShape {
   keyValueHeads: number
   headSize: number
   vocab: number
-  router: 'attention' | 'residual' | 'softmax'
+  /** `softmax` is over the chosen experts, `scores` over all. */
+  router: 'attention' | 'residual' | 'softmax' | 'scores'
 }
 
 const ffn = (n: number): ExpertKind[] => Array<ExpertKind>(n).fill('ffn')
@@ -29,6 +30,38 @@ export const modelShapes: Record<string, ModelShape> = {
   mixtral: {
     ...{ hidden: 4096, expertSize: 14336, kinds: ffn(8), topK: 2, router: 'softmax' },
     ...{ heads: 32, keyValueHeads: 8, headSize: 128, vocab: 32000 },
+  },
+  qwen3_moe: {
+    ...{ hidden: 2048, expertSize: 768, kinds: ffn(128), topK: 8, router: 'softmax' },
+    ...{ heads: 32, keyValueHeads: 4, headSize: 128, vocab: 151936 },
+  },
+  olmoe: {
+    ...{ hidden: 2048, expertSize: 1024, kinds: ffn(64), topK: 8, router: 'scores' },
+    ...{ heads: 16, keyValueHeads: 16, headSize: 128, vocab: 50304 },
+  },
+  qwen2_moe: {
+    ...{ hidden: 2048, expertSize: 1408, kinds: ffn(60), topK: 4, router: 'scores' },
+    ...{ heads: 16, keyValueHeads: 16, headSize: 128, vocab: 151936 },
+  },
+  deepseek: {
+    ...{ hidden: 2048, expertSize: 1408, kinds: ffn(64), topK: 6, router: 'scores' },
+    ...{ heads: 16, keyValueHeads: 16, headSize: 128, vocab: 102400 },
+  },
+  gpt_oss: {
+    ...{ hidden: 2880, expertSize: 2880, kinds: ffn(32), topK: 4, router: 'softmax' },
+    ...{ heads: 64, keyValueHeads: 8, headSize: 64, vocab: 201088 },
+  },
+  granitemoe: {
+    ...{ hidden: 1024, expertSize: 512, kinds: ffn(32), topK: 8, router: 'softmax' },
+    ...{ heads: 16, keyValueHeads: 8, headSize: 64, vocab: 49155 },
+  },
+  llama_moe: {
+    ...{ hidden: 4096, expertSize: 688, kinds: ffn(16), topK: 4, router: 'softmax' },
+    ...{ heads: 32, keyValueHeads: 32, headSize: 128, vocab: 32000 },
+  },
+  phimoe: {
+    ...{ hidden: 4096, expertSize: 6400, kinds: ffn(16), topK: 2, router: 'softmax' },
+    ...{ heads: 32, keyValueHeads: 8, headSize: 128, vocab: 32064 },
   },
   tiny: {
     ...{ hidden: 64, expertSize: 96, topK: 2, router: 'residual' },

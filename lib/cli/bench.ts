@@ -9,7 +9,8 @@ const help = `moe-native bench [op…]: kernels at the sizes of real models, aga
   op                   ${benches.map(({ op }) => op).join(' | ')} (default: all)
   -d, --device NAME    auto | cpu | cuda | cuda:N | cuda-sim (default: auto)
       --dtype TYPE     weights and activations: bf16 | f32 (default: bf16)
-      --models LIST    ${Object.keys(modelShapes).join(',')} (default: the published ones)
+      --models LIST    ${Object.keys(modelShapes).join(',')}
+                       (default: yuan,moepp,mixtral)
       --tokens LIST    such as 1,8,512 (default: by device)
       --routings LIST  ${routings.join(',')} (default: uniform)
       --seconds X      for each measurement (default: 0.3)
@@ -25,7 +26,7 @@ const cells = (result: BenchResult): string => {
   const { op, model, shape, tokens, routing = '', seconds, min, max, share, bound } = result
   const us = (s: number): string => (1e6 * s).toFixed(s < 1e-4 ? 1 : 0)
   return [
-    ...[op.padEnd(12), model.padEnd(8), String(tokens).padStart(6), routing.padEnd(8)],
+    ...[op.padEnd(12), model.padEnd(10), String(tokens).padStart(6), routing.padEnd(8)],
     ...[`${us(seconds)} µs`.padStart(12), `[${us(min)}..${us(max)}]`.padStart(18)],
     `${(result.bytesPerSecond / 1e9).toFixed(1)} GB/s`.padStart(12),
     `${(result.flopsPerSecond / 1e9).toFixed(0)} GFLOP/s`.padStart(15),

@@ -117,7 +117,9 @@ export class LatentAttention implements Attention {
   ): Tensor {
     const { plan, dtype, positions, slots, visible, sequences, blockTable } = step
     const { heads, latentRank, rotaryDim, rule, ropeTable, scale } = this.#options
-    const down = ops.linear(plan, { x, ...this.#down, dtype }).out
+    // What is normed stays as it is summed; queries of the input's are ready.
+    const made = this.#query?.norm ? 'f32' : dtype
+    const down = ops.linear(plan, { x, ...this.#down, dtype: made }).out
     const q = this.#queries(step, x, down) //                                   [T, N * (R + P)]
     const latent = down.columns(this.#width, latentRank + rotaryDim) //          [T, C + R]
     const norm = { weight: this.#norm, eps, scale: this.#options.latentScale }

@@ -10,6 +10,8 @@ type Shape = {
   C: number
   R: number
   scale?: number
+  /** Default: of q. */
+  latent?: 'f32'
   blocks: number
 }
 
@@ -21,17 +23,18 @@ export const latentCache: OpCase<Shape> = {
   shapes: [
     { T: 1, N: 2, D: 24, C: 16, R: 8, blocks: 1 },
     { T: 7, N: 4, D: 12, C: 32, R: 4, scale: 3.5, blocks: 3 },
+    { T: 9, N: 2, D: 24, C: 32, R: 16, latent: 'f32', blocks: 1 },
     { T: 3, N: 3, D: 11, C: 13, R: 6, blocks: 2 }, // odd sizes
     { T: 40, N: 16, D: 192, C: 512, R: 64, blocks: 2 },
     { T: 0, N: 1, D: 8, C: 8, R: 8, blocks: 1 },
   ],
-  inputs({ T, N, D, C, R, scale, blocks }, random, dtype) {
+  inputs({ T, N, D, C, R, scale, latent, blocks }, random, dtype) {
     const slots = Array.from({ length: blocks * block }, (_, i) => i).sort(
       () => random.uniform() - 0.5,
     )
     return {
       q: random.tensor([T, N * D], dtype),
-      latent: random.tensor([T, C + R], dtype),
+      latent: random.tensor([T, C + R], latent ?? dtype),
       weight: random.tensor([C]),
       eps: 1e-6,
       ...(scale && { scale }),

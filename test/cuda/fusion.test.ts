@@ -119,7 +119,7 @@ const rotateAndAttend =
     lengths: number[],
     dtype: DType,
     [N, G, D, V = D]: [number, number, number, number?],
-    { window = 1e9, sinks = false } = {},
+    { window = 1e9, sinks = false, norms = false, show = false } = {},
   ): Record =>
   async (one) => {
     const { array, integers } = source(one, 3)
@@ -127,8 +127,10 @@ const rotateAndAttend =
     const M = Math.ceil(Math.max(...lengths) / ops.blockTokens)
     const position = (t: number) => lengths[t]! - 1
     const qkv = array('qkv', [T, (N + G) * D + G * V], dtype)
-    const q = qkv.columns(0, N * D)
-    const k = qkv.columns(N * D, G * D)
+    const normed = (x: Tensor) =>
+      norms ? ops.rmsNorm(one.plan, { x, weight: array('norm', [D]), eps: 1e-5, dtype }).out : x
+    const q = normed(qkv.columns(0, N * D))
+    const k = normed(qkv.columns(N * D, G * D))
     const v = qkv.columns((N + G) * D, G * V)
     const keys = array('keys', [T * M, G, D, ops.blockTokens], dtype)
     const values = array('values', [T * M, G, ops.blockTokens, V], dtype)
@@ -147,7 +149,7 @@ const rotateAndAttend =
       sequences: integers('sequences', [T], (t) => t),
       blockTable: integers('blockTable', [T, M], (i) => i),
     })
-    return { out, keys, values }
+    return { out, keys, values, ...(show && { k }) }
   }
 
 describe.each(gpus)('fused ops, on $name', ({ device }) => {
@@ -175,6 +177,21 @@ describe.each(gpus)('fused ops, on $name', ({ device }) => {
       rotateAndAttend([300, 7], dtype, [4, 2, 16, 24], { sinks: true }),
       2,
     ],
+    [
+      `the same behind norms of heads, ${dtype}`,
+      rotateAndAttend([300, 7], dtype, [4, 2, 16], { norms: true }),
+      4,
+    ],
+    [
+      `the same of a head size that is not aligned, ${dtype}`,
+      rotateAndAttend([40, 7], dtype, [4, 2, 10], { norms: true }),
+      4,
+    ],
+    [
+      `the same of wide heads, ${dtype}`,
+      rotateAndAttend([33], dtype, [2, 2, 264], { norms: true }),
+      4,
+    ],
   ])
 
   it.each(cases)('%s: one launch, the same bits', async (_, record, apart) => {
@@ -198,6 +215,13 @@ describe.each(gpus)('fused ops, on $name', ({ device }) => {
     })
     expect(kept.launches).toBe(2)
     expect((await run(device, true, record)).launches).toBe(1)
+  })
+
+  it('normed heads that somebody else reads stay', async () => {
+    const record = rotateAndAttend([40, 7], 'bf16', [4, 2, 16], { norms: true, show: true })
+    const [fused, separate] = [await run(device, true, record), await run(device, false, record)]
+    expect(fused.results).toEqual(separate.results)
+    expect(fused.launches).toBe(3)
   })
 
   it.each([

@@ -52,6 +52,7 @@ describe.skipIf(!simulated)('kernels of a decode step', () => {
     ['yuan', yuan, 11, 19],
     ['moepp', moepp, 6, 11],
     ['mixtral', mixtral, 6, 10],
+    ['qwen3_moe', { ...familySamples.qwen3_moe!.base, mlp_only_layers: [] }, 6, 10],
     ['phimoe', familySamples.phimoe!.base, 10, 10],
     ['deepseek_v3', deepseek, 12, 18],
     ['longcat_flash', longcat, 20, 30],

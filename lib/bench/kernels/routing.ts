@@ -12,7 +12,7 @@ export function choice({
 }: ModelShape): Omit<ops.TopKInputs, 'logits' | 'choiceBias'> {
   const gives = kinds.map((kind) => kind === 'zero')
   return {
-    ...{ kinds, topK, weights: 'renormalized' },
+    ...{ kinds, topK, weights: router === 'scores' ? 'scores' : 'renormalized' },
     ...(router === 'residual' && { normStd: 1, givesShare: gives }),
   }
 }
