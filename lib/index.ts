@@ -12,6 +12,7 @@ export type {
 export type { ForwardOptions, ForwardResult } from './engine/forward.ts'
 export type { Generation } from './engine/generation.ts'
 export type { SamplingOptions } from './engine/sampling.ts'
+export type { ModelStats } from './engine/scheduler.ts'
 export type { Sequence } from './engine/sequence.ts'
 export type { LayerRouting } from './engine/trace.ts'
 export { MoeError, type MoeErrorCode } from './errors.ts'

@@ -104,7 +104,7 @@ async function assemble<W extends WeightList>(
   fill: (weights: W) => Promise<void>,
   rest: Pick<ModelParts, Rest>,
 ): Promise<Model> {
-  const { deterministic, threads, maxTokens: asked } = request
+  const { deterministic, threads, maxWaiting, maxTokens: asked } = request
   const dtype = activationDType(request, device)
   const { numBlocks, maxTokens, checkMemory } = cacheSize(where, build, { device, dtype, asked })
   const { graph, weights } = build(maxTokens, device.gpu)
@@ -112,7 +112,7 @@ async function assemble<W extends WeightList>(
     checkMemory(weights.bytes)
     await fill(weights)
     return new Model({
-      ...{ graph, device, dtype, deterministic, numBlocks, maxTokens, ...rest },
+      ...{ graph, device, dtype, deterministic, numBlocks, maxTokens, maxWaiting, ...rest },
       threads: Math.min(threads ?? device.threads, device.threads),
       parameters: countParameters(graph.layers, weights),
       weights: weights.info,

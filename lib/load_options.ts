@@ -26,6 +26,8 @@ export interface LoadModelOptions {
    * weights leave.
    */
   maxTokens?: number | undefined
+  /** Calls that may wait for their turn; more fail with ERR_MOE_BUSY. 64 run at a time. Default: any number. */
+  maxWaiting?: number | undefined
   /**
    * Makes results independent of what else runs on a GPU, too: every op takes one path for any number of rows, which
    * costs speed. Without it, a GPU's results are equal from run to run of the same steps, and differ by rounding
@@ -62,6 +64,7 @@ export const loadOptionNames: OptionNames<LoadModelOptions> = {
   weights: true,
   threads: true,
   maxTokens: true,
+  maxWaiting: true,
   deterministic: true,
   ropeTheta: true,
   ropeTable: true,
@@ -78,7 +81,7 @@ export function resolveLoadOptions<Options extends LoadModelOptions>(
 ): LoadRequest {
   checkOptions(where, options, names)
   const { device, dtype = 'auto', weights = 'auto', threads, maxTokens, deterministic } = options
-  const { ropeTheta, ropeTable, generationDefaults, onProgress, signal } = options
+  const { maxWaiting, ropeTheta, ropeTable, generationDefaults, onProgress, signal } = options
   const whole = (name: string, value: unknown, max: number) =>
     value === undefined ? undefined : numberOption(name, value, { min: 1, max, whole: true, where })
   if (onProgress !== undefined && typeof onProgress !== 'function')
@@ -89,6 +92,10 @@ export function resolveLoadOptions<Options extends LoadModelOptions>(
     weights: nameOption(where, 'weights', weights, weightsOptions),
     threads: whole('threads', threads, 1024),
     maxTokens: whole('maxTokens', maxTokens, 2 ** 30),
+    maxWaiting:
+      maxWaiting === undefined
+        ? undefined
+        : numberOption('maxWaiting', maxWaiting, { min: 0, whole: true, where }),
     deterministic: flagOption(where, 'deterministic', deterministic),
     ropeTheta:
       ropeTheta === undefined ? undefined : numberOption('ropeTheta', ropeTheta, { min: 1, where }),

@@ -25,7 +25,7 @@ import {
   runGenerate,
 } from './engine/generate.ts'
 import { Generation } from './engine/generation.ts'
-import { Scheduler } from './engine/scheduler.ts'
+import { type ModelStats, Scheduler } from './engine/scheduler.ts'
 import { Sequence, type SequenceContext } from './engine/sequence.ts'
 import { SequenceState } from './engine/sequence_state.ts'
 import { StepRunner } from './engine/step_runner.ts'
@@ -48,6 +48,7 @@ export interface ModelParts {
   threads: number
   deterministic: boolean
   numBlocks: number
+  maxWaiting?: number | undefined
   maxTokens: number
   parameters: Parameters
   weights: WeightsInfo[]
@@ -57,6 +58,9 @@ export interface ModelParts {
   checkpointDefaults: CheckpointDefaults
   tensors: (Tensor | Weight)[]
 }
+
+/** On a CPU a prompt's tokens take so long that whoever writes would wait seconds. */
+const cpuStepMs = 100
 
 export interface ChatOptions
   extends GenerateOptions,
@@ -108,7 +112,11 @@ export class Model {
     const { vocabSize, numLayers } = graph.config
     const vocabulary = Math.min(tokenizer?.size ?? vocabSize, vocabSize)
     this.#runner = new StepRunner(graph, { ...parts, gpu: parts.device.gpu, vocabulary })
-    this.#scheduler = new Scheduler(this.#runner, this.#pool, longestText(graph.config.rope))
+    this.#scheduler = new Scheduler(this.#runner, this.#pool, {
+      longestText: longestText(graph.config.rope),
+      maxWaiting: parts.maxWaiting ?? Number.POSITIVE_INFINITY,
+      stepMs: parts.device.gpu ? Number.POSITIVE_INFINITY : cpuStepMs,
+    })
     const { stopIds, checkpointDefaults } = parts
     this.#context = {
       scheduler: this.#scheduler,
@@ -170,7 +178,7 @@ export class Model {
       this.#check()
       const own = readPrompt(prompt, this.#context)
       const request = resolveGenerateOptions(options, this.#context)
-      const state = this.#newState()
+      const state = this.#newState(request.cacheSalt)
       return runGenerate(this.#context, state, own, request, emit, left, () => state.dispose())
     })
   }
@@ -203,9 +211,9 @@ export class Model {
       const { ids } = await format.prompt('chat', asked, signal)
       const own = readIds('chat', ids, this.config.vocabSize)
       const stops = rest.stopIds === undefined ? await format.stopIds('chat', asked) : []
-      const stopIds = new Set([...request.stopIds, ...stops])
+      const stopIds = new Map([...request.stopIds, ...stops.map((id) => [id, id] as const)])
       this.#check()
-      const state = this.#newState()
+      const state = this.#newState(request.cacheSalt)
       const all = { ...request, stopIds }
       return runGenerate(this.#context, state, own, all, emit, left, () => state.dispose())
     })
@@ -231,6 +239,11 @@ export class Model {
     if (this.#chat) return this.#chat
     const message = `${where}: model must have a tokenizer, got none`
     throw new MoeError('ERR_MOE_UNSUPPORTED', message)
+  }
+
+  /** What the model is doing and has done. */
+  get stats(): ModelStats {
+    return this.#scheduler.stats
   }
 
   /**
@@ -263,9 +276,9 @@ export class Model {
     return this.dispose()
   }
 
-  #newState(): SequenceState {
+  #newState(salt = ''): SequenceState {
     const { visibility, layers } = this.#graph
-    return new SequenceState(this.#pool, visibility, keepsState(layers))
+    return new SequenceState(this.#pool, visibility, keepsState(layers), salt)
   }
 
   #check(): void {

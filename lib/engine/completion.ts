@@ -7,7 +7,10 @@ import type { LayerRouting } from './trace.ts'
 export interface GenerateOptions extends SamplingOptions {
   /** Default: what generation_config.json says, else 256. */
   maxNewTokens?: number | undefined
-  /** Strings that end the text; they are cut from it. Default: what generation_config.json says; [] for none. */
+  /**
+   * Strings that end the text, special tokens among them; they are cut from it. Default: what
+   * generation_config.json says; [] for none.
+   */
   stop?: string | readonly string[] | undefined
   /** Ids that end the text, instead of the model's end-of-text ids; [] for none. */
   stopIds?: readonly number[] | undefined
@@ -15,6 +18,13 @@ export interface GenerateOptions extends SamplingOptions {
   logprobs?: number | undefined
   /** Also every layer's expert choice for every processed token. */
   routing?: boolean | undefined
+  /** Calls of a lower number come first where not all fit. Default 0. */
+  priority?: number | undefined
+  /**
+   * Texts with the same beginning share what is cached of it, which who asks can tell from the time. This one shares
+   * only with those of the same salt. Default ''.
+   */
+  cacheSalt?: string | undefined
   /** Aborts; the generation rejects with the signal's reason. */
   signal?: AbortSignal | undefined
 }
@@ -47,8 +57,8 @@ export interface GenerateResult {
    * the new tokens but the last. With `routing`.
    */
   routing?: (LayerRouting | undefined)[]
-  /** Tokens of this call. */
-  usage: { promptTokens: number; completionTokens: number }
+  /** Tokens of this call; of the prompt, `cachedTokens` were known from texts before. */
+  usage: { promptTokens: number; cachedTokens: number; completionTokens: number }
   /** Milliseconds, and rates of tokens a second. */
   timings: {
     promptMs: number
@@ -63,7 +73,8 @@ export interface Limits {
   sampling: Sampling
   maxNewTokens: number
   stops: readonly string[]
-  stopIds: ReadonlySet<number>
+  /** What is told of each id that ends the text: itself, or how the caller wrote it. */
+  stopIds: ReadonlyMap<number, string | number>
   top: number
   /** Tokens that the cache must hold at the end. */
   reserveTokens: number
@@ -72,6 +83,8 @@ export interface Limits {
 /** What one generation has written so far, and whether it goes on. */
 export class Completion {
   readonly ids: number[] = []
+  /** Known when the work begins. */
+  cachedTokens: number | undefined
   readonly #promptTokens: number
   readonly #limits: Limits
   readonly #stream: TextStream | undefined
@@ -101,7 +114,8 @@ export class Completion {
   /** Takes the next token; false when the text has ended. */
   accept({ id, logprob, top }: NonNullable<ChunkResult['sampled']>): boolean {
     this.#firstToken ??= performance.now()
-    if (this.#limits.stopIds.has(id)) return this.#end(id)
+    const reason = this.#limits.stopIds.get(id)
+    if (reason !== undefined) return this.#end(reason)
     this.ids.push(id)
     const wanted = top.slice(0, this.#limits.top)
     if (this.#limits.top > 0) this.#logprobs.push({ id, logprob, top: wanted })
@@ -129,9 +143,9 @@ export class Completion {
     this.#waiting = []
   }
 
-  #end(stopId?: number): false {
+  #end(reason?: string | number): false {
     const { text, stop } = this.#stops.push(this.#stream?.end() ?? '')
-    this.#stopReason = stopId ?? stop
+    this.#stopReason = reason ?? stop
     const rest = text + this.#stops.end()
     // The token that the rest belongs to may have been shown already: half a character at the very end.
     if (rest !== '' && this.#waiting.length === 0) this.#text += rest
@@ -151,7 +165,11 @@ export class Completion {
       finishReason: this.#stopReason === undefined ? 'length' : 'stop',
       ...(this.#stopReason !== undefined && { stopReason: this.#stopReason }),
       ...(this.#limits.top > 0 && { logprobs: this.#logprobs }),
-      usage: { promptTokens: this.#promptTokens, completionTokens },
+      usage: {
+        promptTokens: this.#promptTokens,
+        cachedTokens: this.cachedTokens ?? 0,
+        completionTokens,
+      },
       timings: {
         promptMs,
         generationMs,

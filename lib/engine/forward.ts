@@ -3,7 +3,8 @@ import type { ModelConfig } from '../models/config.ts'
 import type { OptionNames } from '../option_names.ts'
 import { checkOptions, flagOption, nameOption, signalOption } from '../options.ts'
 import type { ChunkResult } from './chunk.ts'
-import type { Job, Scheduler } from './scheduler.ts'
+import type { Job } from './job.ts'
+import type { Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
 import { type LayerRouting, Rows, TraceRows } from './trace.ts'
 
@@ -94,6 +95,7 @@ export function runForward(
     const readsLast = logits === 'last' || (logits === 'none' && checkNumerics)
     const rows = new Rows()
     const trace = new TraceRows(config.numLayers)
+    let seen = from
     const end = (failed: boolean) => {
       signal?.removeEventListener('abort', onAbort)
       close(failed)
@@ -107,6 +109,8 @@ export function runForward(
     const job: Job = {
       sequence,
       reserveTokens: sequence.ids.length,
+      priority: 0,
+      reuse: false,
       samples: false,
       usesHistory: false,
       hiddenStates,
@@ -117,7 +121,8 @@ export function runForward(
       }),
       onResult(result, numTokens) {
         const first = sequence.cached - numTokens
-        const skip = Math.min(numTokens, Math.max(0, from - first))
+        const skip = Math.min(numTokens, Math.max(0, seen - first))
+        seen = Math.max(seen, sequence.cached)
         if (checkNumerics) checkFinite(result, numTokens)
         if (result.logits && logits === 'all') rows.add('logits', result.logits, skip, numTokens)
         if (result.logits && logits === 'last') rows.add('logits', result.logits, 0, 1)

@@ -18,8 +18,9 @@ import {
   type GenerateResult,
   type Limits,
 } from './completion.ts'
+import type { Job, Room } from './job.ts'
 import { resolveMaxNewTokens, resolveSampling, usesHistory } from './sampling.ts'
-import type { Job, Room, Scheduler } from './scheduler.ts'
+import type { Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
 import { TraceRows } from './trace.ts'
 
@@ -36,6 +37,8 @@ export interface GenerateContext {
 /** What a caller asks for, read once and valid, but for how much of it fits the cache. */
 export interface GenerateRequest extends Omit<Limits, 'reserveTokens'> {
   routing: boolean
+  priority: number
+  cacheSalt: string
   signal: AbortSignal | undefined
 }
 
@@ -48,10 +51,25 @@ function readStops(name: string, stop: unknown, hasTokenizer: boolean): string[]
   return stops
 }
 
-function readStopIds(stopIds: unknown, vocabSize: number): ReadonlySet<number> {
+function readStopIds(stopIds: unknown, vocabSize: number): number[] {
   const range = { min: 0, max: vocabSize - 1, whole: true }
   const bad = () => badOption('generate', 'stopIds', 'a list of token ids', stopIds)
-  return new Set(readList(stopIds, (id) => numberOption('stopIds', id, range), bad))
+  return readList(stopIds, (id) => numberOption('stopIds', id, range), bad)
+}
+
+/** What ends a text by its id, also where it is given as text: special tokens have none that could be found. */
+function endsById(
+  ids: readonly number[],
+  stops: readonly string[],
+  tokenizer: Tokenizer | undefined,
+): ReadonlyMap<number, string | number> {
+  const ends = new Map<number, string | number>()
+  for (const stop of stops) {
+    const id = tokenizer?.specialIds.get(stop)
+    if (id !== undefined) ends.set(id, stop)
+  }
+  for (const id of ids) ends.set(id, id)
+  return ends
 }
 
 export const generateOptionNames: OptionNames<GenerateOptions> = {
@@ -61,6 +79,7 @@ export const generateOptionNames: OptionNames<GenerateOptions> = {
   ...{ temperature: true, topK: true, topP: true, minP: true },
   ...{ repetitionPenalty: true, presencePenalty: true, frequencyPenalty: true },
   seed: true,
+  ...{ priority: true, cacheSalt: true },
   logprobs: true,
   routing: true,
   signal: true,
@@ -73,19 +92,24 @@ export function resolveGenerateOptions(
 ): GenerateRequest {
   checkOptions('generate', options, generateOptionNames)
   const { maxNewTokens, logprobs, stop, stopIds, routing, signal } = options
+  const { priority, cacheSalt = '' } = options
+  if (typeof cacheSalt !== 'string') badOption('generate', 'cacheSalt', 'a string', cacheSalt)
   if (defaults.unsupported !== undefined)
     throw new MoeError('ERR_MOE_UNSUPPORTED', defaults.unsupported)
   const hasTokenizer = tokenizer !== undefined
+  const stops =
+    stop === undefined
+      ? readStops('stop (here stop_strings of the checkpoint)', defaults.stop ?? [], hasTokenizer)
+      : readStops('stop', stop, hasTokenizer)
   return {
     sampling: resolveSampling(options, defaults),
     maxNewTokens: resolveMaxNewTokens(maxNewTokens, defaults),
-    stops:
-      stop === undefined
-        ? readStops('stop (here stop_strings of the checkpoint)', defaults.stop ?? [], hasTokenizer)
-        : readStops('stop', stop, hasTokenizer),
-    stopIds: readStopIds(stopIds ?? modelStopIds, vocabSize),
+    stops,
+    stopIds: endsById(readStopIds(stopIds ?? modelStopIds, vocabSize), stops, tokenizer),
     top: numberOption('logprobs', logprobs ?? 0, { min: 0, max: maxLogprobs, whole: true }),
     routing: flagOption('generate', 'routing', routing),
+    priority: numberOption('priority', priority ?? 0, { whole: true }),
+    cacheSalt,
     signal: signalOption('generate', signal),
   }
 }
@@ -151,7 +175,7 @@ export async function runGenerate(
   const { routing, signal } = request
   const signals = signal ? [signal, left] : [left]
   const before = sequence.ids.length
-  const from = sequence.processed
+  let traced = sequence.processed
   for (const signal of signals) signal.throwIfAborted()
   const ids =
     typeof prompt === 'string' ? await encode(prompt, before > 0, context, signals) : prompt
@@ -171,6 +195,8 @@ export async function runGenerate(
     const job: Job = {
       sequence,
       reserveTokens,
+      priority: request.priority,
+      reuse: !routing,
       hiddenStates: false,
       routing,
       maxTokens: Number.POSITIVE_INFINITY,
@@ -180,9 +206,13 @@ export async function runGenerate(
         const step = completion.ids.length + Number(ahead)
         return { logitRows: 0, sample: last ? { sampling, step, promptLength, top } : undefined }
       },
+      onStart() {
+        completion.cachedTokens ??= Math.min(ids.length, Math.max(0, sequence.cached - before))
+      },
       onResult(result, numTokens) {
-        const skip = Math.min(numTokens, Math.max(0, from - (sequence.cached - numTokens)))
+        const skip = Math.min(numTokens, Math.max(0, traced - (sequence.cached - numTokens)))
         if (routing) trace.add({ routing: result.routing ?? [] }, skip, numTokens)
+        traced = Math.max(traced, sequence.cached)
         if (!result.sampled) return true
         const { nonFinite } = result.sampled
         if (nonFinite >= 0) {

@@ -1,46 +1,26 @@
 import { disposed, MoeError } from '../errors.ts'
 import { type CancelToken, native } from '../native.ts'
-import { blockTokens } from '../ops/index.ts'
-import type { BlockPool } from './blocks.ts'
-import { type ChunkOutputs, type ChunkResult, maxSequences, type ScheduledChunk } from './chunk.ts'
+import { type Batch, type BatchCounts, Batches, type BatchLimits } from './batches.ts'
+import type { BlockCounts, BlockPool } from './blocks.ts'
+import type { ChunkResult, ScheduledChunk } from './chunk.ts'
+import type { Job, Room } from './job.ts'
 import type { SequenceState } from './sequence_state.ts'
 import type { StepRunner } from './step_runner.ts'
 
-/** Work of one caller: tokens of one sequence, to be processed over one or more steps. */
-export interface Job {
-  sequence: SequenceState
-  /** Tokens, in all, that the cache must have room for before the job starts. */
-  reserveTokens: number
-  hiddenStates: boolean
-  routing: boolean
-  /**
-   * Outputs wanted of the next `numTokens` tokens. `last`: they end the pending input. `ahead`: they follow a step
-   * that has not ended.
-   */
-  outputs(numTokens: number, last: boolean, ahead: boolean): ChunkOutputs
-  /** Samples one token after the other. */
-  samples: boolean
-  /** Sampling reads the text so far, so no step may follow before the sampled token is known. */
-  usesHistory: boolean
-  /** Most tokens of one step that this job wants, for instance because it reads large logits. */
-  maxTokens: number
-  /** Gets a step's results, the sequence already past it; false when the job is done. */
-  onResult(result: ChunkResult, numTokens: number): boolean
-  onError(error: unknown): void
+/** What a model is doing and has done. */
+export interface ModelStats extends BatchCounts {
+  blocks: BlockCounts
+  steps: number
+  /** Tokens that steps have processed: of prompts and the like, and one at a time behind a text. */
+  tokens: { prompt: number; decode: number }
+  /** Milliseconds that the last step took, and `performance.now()` when it ended; undefined before the first. */
+  lastStep: { ms: number; endedAt: number } | undefined
 }
-
-/** Tokens that there is room for, and what sets their number. */
-export interface Room {
-  tokens: number
-  setBy: string
-}
-const cacheOption = 'option maxTokens of loadModel'
-
-type Batch = { job: Job; numTokens: number }[]
 
 /** A step on its way. */
 interface Running {
   batch: Batch
+  startedAt: number
   cancel: CancelToken
   outcome: Promise<{ results: ChunkResult[] } | { error: unknown }>
   /** Resolves when the results have reached their jobs. */
@@ -49,47 +29,58 @@ interface Running {
 }
 
 /**
- * Shares steps among all jobs that wait: whoever waits is in the next step, decode tokens first, then prompts
- * in order of arrival, up to the runner's limit. A job starts when the cache has room for all it may need, so
- * that started jobs never wait for each other's blocks.
+ * Shares steps among all jobs, whom `Batches` chooses.
  *
  * Scheduling is asynchronous: while nobody comes or goes, the step after the one that runs is already asked for,
  * with the tokens that one will sample, so the device never waits for JavaScript. When a text then ends, what was
- * computed ahead of it is dropped.
+ * computed ahead of it is dropped. Nobody loses blocks while a step is under way.
  */
 export class Scheduler {
-  readonly #runner: StepRunner
+  readonly #runner: Pick<StepRunner, 'run' | 'maxTokens'>
   readonly #pool: BlockPool
-  readonly #waiting: Job[] = []
-  readonly #active: Job[] = []
+  readonly #batches: Batches
   readonly #steps = new Set<Running>()
-  /** The longest text that can be. */
-  readonly room: Room
   #loop: Promise<void> | undefined
   #disposed = false
+  #numSteps = 0
+  readonly #tokens = { prompt: 0, decode: 0 }
+  #lastStep: ModelStats['lastStep']
 
-  /** @param longestText tokens of one text that the model's positions hold for */
-  constructor(runner: StepRunner, pool: BlockPool, longestText: number) {
+  constructor(
+    runner: Pick<StepRunner, 'run' | 'maxTokens'>,
+    pool: BlockPool,
+    limits: Omit<BatchLimits, 'maxTokens'>,
+  ) {
     this.#runner = runner
     this.#pool = pool
-    const tokens = pool.size * blockTokens
-    this.room =
-      tokens <= longestText
-        ? { tokens, setBy: cacheOption }
-        : { tokens: longestText, setBy: 'original_max_position_embeddings of config.json' }
+    this.#batches = new Batches(pool, { ...limits, maxTokens: runner.maxTokens })
+  }
+
+  /** The longest text that can be. */
+  get room(): Room {
+    return this.#batches.room
+  }
+
+  get stats(): ModelStats {
+    return {
+      ...this.#batches.counts,
+      blocks: this.#pool.counts,
+      steps: this.#numSteps,
+      tokens: { ...this.#tokens },
+      lastStep: this.#lastStep && { ...this.#lastStep },
+    }
   }
 
   /** Queues a job. Its signal, the scheduler's end and failures reach it through `onError`. */
   submit(job: Job): void {
     if (this.#disposed) disposed('model')
-    if (job.reserveTokens > this.room.tokens) throw contextFull(this.room, job.reserveTokens)
-    this.#waiting.push(job)
+    this.#batches.add(job)
     this.#loop ??= this.#run()
   }
 
   /** Drops a job. */
   abort(job: Job, reason: unknown): void {
-    if (!this.#remove(job)) return
+    if (!this.#batches.remove(job)) return
     this.#cancelUnwanted()
     job.onError(reason)
   }
@@ -97,7 +88,7 @@ export class Scheduler {
   /** A step that nobody waits for any more ends at its next op. */
   #cancelUnwanted(): void {
     for (const { batch, cancel } of this.#steps)
-      if (!batch.some(({ job }) => this.#active.includes(job))) cancel.cancel()
+      if (!batch.some(({ job }) => this.#batches.active(job))) cancel.cancel()
   }
 
   /** Resolves when no step has the sequence any more, such as one that ran ahead of the end of its text. */
@@ -115,15 +106,7 @@ export class Scheduler {
   }
 
   #failAll(error: unknown): void {
-    for (const job of [...this.#active.splice(0), ...this.#waiting.splice(0)]) job.onError(error)
-  }
-
-  #remove(job: Job): boolean {
-    for (const list of [this.#active, this.#waiting]) {
-      const at = list.indexOf(job)
-      if (at >= 0) return list.splice(at, 1).length > 0
-    }
-    return false
+    for (const job of this.#batches.drain()) job.onError(error)
   }
 
   async #run(): Promise<void> {
@@ -149,63 +132,16 @@ export class Scheduler {
   }
 
   #next(): Running | undefined {
-    while (!this.#disposed && this.#active.length + this.#waiting.length > 0) {
-      this.#admit()
-      const batch = this.#compose()
+    while (!this.#disposed && !this.#batches.empty) {
+      const batch = this.#batches.next()
       if (batch.length > 0) return this.#start(batch, false)
     }
     return undefined
   }
 
-  /** The step behind one that samples for everybody. */
   #ahead({ batch }: Running): Running | undefined {
-    if (this.#disposed) return undefined
-    this.#admit()
-    if (this.#active.length !== batch.length) return undefined
-    for (const { job, numTokens } of batch) {
-      const { ids, cached } = job.sequence
-      const samples =
-        job.samples && cached + numTokens === ids.length && ids.length < job.reserveTokens
-      if (job.usesHistory || !samples || !this.#active.includes(job)) return undefined
-    }
-    return this.#start(
-      batch.map(({ job }) => ({ job, numTokens: 1 })),
-      true,
-    )
-  }
-
-  #admit(): void {
-    while (this.#waiting.length > 0 && this.#active.length < maxSequences) {
-      const job = this.#waiting[0]!
-      const { sequence, reserveTokens } = job
-      if (!sequence.reserve(reserveTokens)) {
-        if (this.#active.length > 0) return // one of those will free its blocks
-        this.#waiting.shift()
-        const free = { tokens: this.#pool.free * blockTokens, setBy: cacheOption }
-        job.onError(contextFull(free, sequence.missingBlocks(reserveTokens) * blockTokens))
-        continue
-      }
-      this.#waiting.shift()
-      this.#active.push(job)
-    }
-  }
-
-  #compose(): Batch {
-    const pending = (job: Job) => job.sequence.ids.length - job.sequence.cached
-    const order = [...this.#active].sort((a, b) => Number(pending(a) > 1) - Number(pending(b) > 1))
-    const batch: Batch = []
-    let left = this.#runner.maxTokens
-    let history = this.#pool.size * blockTokens // forks share blocks, so their texts may be longer together
-    for (const job of order) {
-      const numTokens = Math.min(pending(job), job.maxTokens, left)
-      if (numTokens === 0) break
-      const read = job.usesHistory ? job.sequence.ids.length : 0
-      if (read > history) continue
-      history -= read
-      batch.push({ job, numTokens })
-      left -= numTokens
-    }
-    return batch
+    const next = this.#disposed ? undefined : this.#batches.ahead(batch)
+    return next && this.#start(next, true)
   }
 
   #start(batch: Batch, ahead: boolean): Running {
@@ -225,35 +161,48 @@ export class Scheduler {
       (error: unknown) => ({ error }),
     )
     const { promise: settled, resolve: settle } = deferred()
-    const step = { batch, cancel, outcome, settled, settle }
+    const step = { batch, cancel, outcome, settled, settle, startedAt: performance.now() }
     this.#steps.add(step)
     return step
   }
 
   #settle(step: Running, outcome: Awaited<Running['outcome']>): void {
     this.#steps.delete(step)
+    this.#count(step)
     for (const [i, { job, numTokens }] of step.batch.entries()) {
-      if (!this.#active.includes(job)) {
+      if (!this.#batches.active(job)) {
         job.sequence.distrustLastBlock() // ended or aborted meanwhile
         continue
       }
       if ('error' in outcome) {
         job.sequence.distrustLastBlock()
-        this.#remove(job)
+        this.#batches.remove(job)
         job.onError(outcome.error)
         continue
       }
       job.sequence.advance(numTokens)
+      job.sequence.commit()
       let more = false
       try {
         more = job.onResult(outcome.results[i]!, numTokens)
       } catch (error) {
         job.onError(error)
       }
-      if (!more) this.#remove(job)
+      if (!more) this.#batches.remove(job)
     }
     this.#cancelUnwanted()
     step.settle()
+  }
+
+  #count({ batch, startedAt }: Running): void {
+    const endedAt = performance.now()
+    // One that was asked for early begins when the one before it has ended.
+    const ms = endedAt - Math.max(startedAt, this.#lastStep?.endedAt ?? 0)
+    this.#lastStep = { ms, endedAt }
+    this.#numSteps++
+    for (const { job, numTokens } of batch)
+      this.#tokens[job.samples && numTokens === 1 ? 'decode' : 'prompt'] += numTokens
+    this.#batches.measured(batch, ms)
   }
 }
 
@@ -263,11 +212,4 @@ function deferred(): { promise: Promise<void>; resolve: () => void } {
     resolve = done
   })
   return { promise, resolve }
-}
-
-function contextFull({ tokens, setBy }: Room, wanted: number): MoeError {
-  return new MoeError(
-    'ERR_MOE_CONTEXT_FULL',
-    `cache: tokens must be at most ${tokens} (${setBy}), got ${wanted}`,
-  )
 }

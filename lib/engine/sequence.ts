@@ -87,6 +87,8 @@ export class Sequence {
       this.#check()
       const own = readPrompt(prompt, this.#context)
       const request = resolveGenerateOptions(options, this.#context)
+      if (request.cacheSalt !== '')
+        badOption('generate', 'cacheSalt', "'' for a sequence", request.cacheSalt)
       return this.#call((close) =>
         runGenerate(this.#context, this.#state, own, request, emit, left, close),
       )

@@ -1,5 +1,6 @@
 import type { VisibilityRules } from '../layers/visibility.ts'
 import { blockTokens } from '../ops/index.ts'
+import { blockHash, firstParent } from './block_hash.ts'
 import type { BlockPool } from './blocks.ts'
 
 /** One text in the cache: its ids, the blocks that hold it, and how much of it they hold. */
@@ -15,12 +16,21 @@ export class SequenceState {
   readonly #pool: BlockPool
   readonly #rules: VisibilityRules
   readonly #keepsState: boolean
+  readonly #salt: string
+  /** Of the full blocks of `ids`, as far as they were asked for. */
+  readonly #hashes: string[] = []
+  /** Blocks that `commit` has seen. */
+  #committed = 0
 
-  /** @param keepsState a layer remembers the last token, so the cache can only be cut between blocks */
-  constructor(pool: BlockPool, rules: VisibilityRules, keepsState: boolean) {
+  /**
+   * @param keepsState a layer remembers the last token, so the cache can only be cut between blocks
+   * @param salt       blocks are shared only with texts of the same salt
+   */
+  constructor(pool: BlockPool, rules: VisibilityRules, keepsState: boolean, salt = '') {
     this.#pool = pool
     this.#rules = rules
     this.#keepsState = keepsState
+    this.#salt = salt
     this.#starts = Object.fromEntries(Object.keys(rules).map((name) => [name, []]))
   }
 
@@ -45,6 +55,47 @@ export class SequenceState {
     this.processed = Math.max(this.processed, this.cached)
   }
 
+  /**
+   * Takes over cached blocks that hold the tokens behind those cached so far, but for the last token: its pass gives
+   * the logits.
+   *
+   * @returns tokens that need no pass any more
+   */
+  adopt(): number {
+    if (this.cached % blockTokens !== 0) return 0
+    const before = this.cached
+    const most = Math.floor((this.ids.length - 1) / blockTokens)
+    this.#releaseFrom(before / blockTokens)
+    while (this.blocks.length < most) {
+      const block = this.#pool.find(this.#hash(this.blocks.length))
+      if (block === undefined) break
+      this.#pool.share(block)
+      this.blocks.push(block)
+    }
+    this.cached = Math.max(before, this.blocks.length * blockTokens)
+    this.#committed = Math.max(this.#committed, this.blocks.length)
+    return this.cached - before
+  }
+
+  /** Undoes the last `adopt`, which has given `tokens`. */
+  unadopt(tokens: number): void {
+    this.cached -= tokens
+    this.#releaseFrom(Math.ceil(this.cached / blockTokens))
+  }
+
+  /** Makes blocks that have become full known, so that other texts adopt them. */
+  commit(): void {
+    const full = Math.floor(this.cached / blockTokens)
+    for (; this.#committed < full; this.#committed++)
+      this.#pool.register(this.blocks[this.#committed]!, this.#hash(this.#committed))
+  }
+
+  /** Gives all blocks back; the tokens stay, and are computed again. */
+  evict(): void {
+    this.#releaseFrom(0)
+    this.cached = 0
+  }
+
   /** Blocks still missing for `tokens` tokens in all. */
   missingBlocks(tokens: number): number {
     return Math.max(0, Math.ceil(tokens / blockTokens) - this.blocks.length)
@@ -66,6 +117,7 @@ export class SequenceState {
   truncate(length: number): void {
     this.ids.length = Math.min(this.ids.length, length)
     this.processed = Math.min(this.processed, length)
+    this.#hashes.length = Math.min(this.#hashes.length, Math.floor(this.ids.length / blockTokens))
     for (const starts of Object.values(this.#starts)) starts.length = this.ids.length
     if (this.cached > length) this.#cut(length)
     this.#releaseFrom(Math.ceil(this.ids.length / blockTokens))
@@ -78,7 +130,7 @@ export class SequenceState {
 
   /** A copy that shares every full block. */
   fork(): SequenceState {
-    const copy = new SequenceState(this.#pool, this.#rules, this.#keepsState)
+    const copy = new SequenceState(this.#pool, this.#rules, this.#keepsState, this.#salt)
     copy.append(this.ids)
     const full = Math.floor(this.cached / blockTokens)
     for (const block of this.blocks.slice(0, full)) {
@@ -86,28 +138,39 @@ export class SequenceState {
       copy.blocks.push(block)
     }
     copy.cached = full * blockTokens
+    copy.#committed = Math.min(full, this.#committed)
     copy.processed = this.processed
     return copy
   }
 
   dispose(): void {
-    this.#releaseFrom(0)
-    this.cached = 0
+    this.evict()
   }
 
+  /** Keeps the cache of the first `length` tokens. What is behind them in their last block is written again. */
   #cut(length: number): void {
-    const last = this.blocks[Math.floor(length / blockTokens)]
-    const partial = length % blockTokens !== 0
-    if (partial && (this.#keepsState || (last !== undefined && this.#pool.shared(last)))) {
-      this.cached = length - (length % blockTokens)
-      if (last !== undefined && this.#pool.shared(last))
-        this.#releaseFrom(this.cached / blockTokens)
-    } else {
-      this.cached = length
-    }
+    const full = Math.floor(length / blockTokens)
+    const last = this.blocks[full]
+    this.cached = length
+    this.#committed = Math.min(this.#committed, full)
+    if (length % blockTokens === 0) return
+    const shared = last !== undefined && this.#pool.shared(last)
+    if (this.#keepsState || shared) this.cached = full * blockTokens
+    if (shared) this.#releaseFrom(full)
+    else if (last !== undefined) this.#pool.forget(last)
   }
 
+  /** The last block first, so that a text's beginning stays cached longest. */
   #releaseFrom(index: number): void {
-    for (const block of this.blocks.splice(index)) this.#pool.release(block)
+    for (const block of this.blocks.splice(index).reverse()) this.#pool.release(block)
+    this.#committed = Math.min(this.#committed, index)
+  }
+
+  #hash(block: number): string {
+    for (let i = this.#hashes.length; i <= block; i++) {
+      const ids = this.ids.slice(i * blockTokens, (i + 1) * blockTokens)
+      this.#hashes.push(blockHash(this.#hashes[i - 1] ?? firstParent(this.#salt), ids))
+    }
+    return this.#hashes[block]!
   }
 }

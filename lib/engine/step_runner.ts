@@ -12,12 +12,20 @@ import {
 } from '../native.ts'
 import { blockTokens } from '../ops/index.ts'
 import { allocateCaches } from './cache.ts'
-import { type ChunkResult, maxStepTokens, type ScheduledChunk, tokensOf } from './chunk.ts'
+import {
+  type ChunkResult,
+  maxLogprobs,
+  maxStepTokens,
+  type ScheduledChunk,
+  tokensOf,
+} from './chunk.ts'
 import { PlanCache } from './plan_cache.ts'
 import { stepInputs, tableWidthOf } from './step_inputs.ts'
 import { recordStep, type StepPlan, type StepShape } from './step_plan.ts'
 
 const maxPlans = 64
+/** Best tokens that plans report: few numbers, so that few plans serve all. */
+const topWidths = [0, 5, maxLogprobs]
 
 export interface StepRunnerOptions {
   dtype: ActivationDType
@@ -43,7 +51,11 @@ export class StepRunner {
   /** Everything allocated here. */
   readonly #tensors: Tensor[] = []
   readonly #caches: LayerCache[]
-  readonly #plans = new PlanCache<StepPlan>(maxPlans)
+  /** Steps of one token a text come again and again; others must not drive them out. */
+  readonly #plans = {
+    decode: new PlanCache<StepPlan>(maxPlans),
+    mixed: new PlanCache<StepPlan>(maxPlans),
+  }
   #last: StepPlan | undefined
 
   constructor(model: Architecture, options: StepRunnerOptions) {
@@ -82,10 +94,11 @@ export class StepRunner {
       tableWidth: tableWidthOf(chunks, this.#options.numBlocks),
       sampled: samples.length,
       logitRows: chunks.reduce((n, { logitRows }) => n + logitRows, 0),
-      top: Math.max(0, ...samples.map(({ top }) => top)),
+      top: topWidths.find((width) => samples.every(({ top }) => top <= width))!,
       ...want,
     }
-    const step = this.#plans.get(JSON.stringify(shape), () => this.#record(shape))
+    const plans = shape.tokens === shape.sequences ? this.#plans.decode : this.#plans.mixed
+    const step = plans.get(JSON.stringify(shape), () => this.#record(shape))
     const before = this.#last
     this.#last = step
     const inputs: { [name: string]: NumberArray | Tensor } = stepInputs(
@@ -105,7 +118,8 @@ export class StepRunner {
 
   /** Frees the cache and everything recorded. */
   dispose(): void {
-    this.#plans.clear()
+    this.#plans.decode.clear()
+    this.#plans.mixed.clear()
     this.#last = undefined
     this.#arena.release()
     for (const tensor of this.#tensors) tensor.release()

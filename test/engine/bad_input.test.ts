@@ -62,7 +62,7 @@ describe('bad input', () => {
     [
       'stop strings without a tokenizer',
       () => noTokenizer().generate([1], { stop: ['x'] }),
-      /stop must be absent, since this model has no tokenizer/,
+      /stop must be absent or \[\], since this model has no tokenizer/,
     ],
     [
       'a negative temperature',

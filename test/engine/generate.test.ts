@@ -20,6 +20,7 @@ describe('generate', () => {
     expect(chunks.map((c) => c.id)).toEqual(result.ids)
     expect(result.usage).toEqual({
       promptTokens: model().tokenizer!.encode('ROMEO:\n').length,
+      cachedTokens: 0,
       completionTokens: 30,
     })
     expect(result.finishReason).toBe('length')

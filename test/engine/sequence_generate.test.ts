@@ -33,7 +33,11 @@ describe.each([
       // Presence counts new tokens: those of this call.
       expect(got.ids).toEqual(whole.ids)
       expect(got.logprobs).toEqual(whole.logprobs)
-      expect(got.usage).toEqual({ promptTokens: prompt.length, completionTokens: 9 })
+      expect(got.usage).toEqual({
+        promptTokens: prompt.length,
+        cachedTokens: 0,
+        completionTokens: 9,
+      })
       all.push(...got.ids)
       expect(sequence.ids).toEqual(all)
     }

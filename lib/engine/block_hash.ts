@@ -1,0 +1,18 @@
+import { hash } from 'node:crypto'
+
+/**
+ * Names a block by its tokens and all before them: equal names mean equal keys, values and states. Collisions would
+ * answer with somebody else's text, so no weaker hash will do.
+ *
+ * @param parent the block before, or for the first block what sets its texts apart from others
+ */
+export function blockHash(parent: string, ids: readonly number[]): string {
+  const head = Buffer.from(parent, 'binary')
+  const bytes = Buffer.alloc(head.length + 4 * ids.length)
+  head.copy(bytes)
+  for (const [i, id] of ids.entries()) bytes.writeInt32LE(id, head.length + 4 * i)
+  return hash('sha256', bytes, 'binary')
+}
+
+/** The parent of a first block. */
+export const firstParent = (salt: string): string => hash('sha256', salt, 'binary')
