@@ -14,6 +14,7 @@ import {
   readGraniteMoeConfig,
   readGraniteMoeSharedConfig,
 } from './granitemoe.ts'
+import { gptOss, gptOssKeys, readGptOssConfig } from './gpt_oss.ts'
 import { llamaMoe, llamaMoeKeys, readLlamaMoeConfig } from './llama_moe.ts'
 import { longcatFlash } from './longcat_flash.ts'
 import { longcatFlashKeys, readLongcatFlashConfig } from './longcat_flash_config.ts'
@@ -84,6 +85,7 @@ export const families: Readonly<Record<string, Family>> = {
     readGraniteMoeSharedConfig,
     graniteMoe,
   ),
+  gpt_oss: family('GptOssForCausalLM', gptOssKeys, readGptOssConfig, gptOss),
   phimoe: family('PhiMoEForCausalLM', phiMoeKeys, readPhiMoeConfig, phiMoe),
 }
 

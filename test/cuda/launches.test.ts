@@ -55,6 +55,7 @@ describe.skipIf(!simulated)('kernels of a decode step', () => {
     ['qwen3_moe', { ...familySamples.qwen3_moe!.base, mlp_only_layers: [] }, 6, 10],
     ['granitemoe', familySamples.granitemoe!.base, 6, 10],
     ['granitemoeshared', familySamples.granitemoeshared!.base, 8, 12],
+    ['gpt_oss', familySamples.gpt_oss!.base, 6, 10],
     ['phimoe', familySamples.phimoe!.base, 10, 10],
     ['deepseek_v3', deepseek, 12, 17],
     ['longcat_flash', longcat, 22, 29],
