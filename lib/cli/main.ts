@@ -6,6 +6,7 @@ import { asUsage, describe, printJson, UsageError } from './options.ts'
 // Each is loaded when it is asked for: all of them take some 20 ms, and the first token 150.
 const commands = {
   generate: () => import('./generate.ts'),
+  serve: () => import('./serve.ts'),
   forward: () => import('./forward.ts'),
   info: () => import('./info.ts'),
   convert: () => import('./convert.ts'),
@@ -15,6 +16,7 @@ const commands = {
 const help = `moe-native: Mixture-of-Experts language models from TypeScript
 
   moe-native generate [--model DIR] --prompt TEXT   continue a text
+  moe-native serve    [--model DIR]                 answer over HTTP, by OpenAI's protocol
   moe-native forward  [--model DIR] --ids 1,2,3     logits of token ids
   moe-native info     [--model DIR]                 what a checkpoint is and needs
   moe-native convert  DIR OUT                       PyTorch files to safetensors
