@@ -216,7 +216,7 @@ export class Model {
       const { ids } = await format.prompt('chat', asked, signal)
       const own = readIds('chat', ids, this.config.vocabSize)
       const stops = rest.stopIds === undefined ? await format.stopIds('chat', asked) : []
-      const stopIds = new Set([...request.stopIds, ...stops])
+      const stopIds = new Map([...request.stopIds, ...stops.map((id) => [id, id] as const)])
       this.#check()
       const state = this.#newState(request.cacheSalt)
       const all = { ...request, stopIds }

@@ -72,12 +72,11 @@ struct LatentAttention {
   /// the machine idle: each range is then an item of its own, and waits in scratch for the others.
   /// On a GPU ranges are as in `attention`; on the CPU they are as long for every token, so that
   /// neighbours share the rows they read.
-  static constexpr int64_t kFewQueries = 256, kRangeBlocks = 16;
-  bool few() const { return q.dim(0) * heads <= kFewQueries; }
+  static constexpr int64_t kFewQueries = 256, kFewQueriesGpu = 1024, kRangeBlocks = 16;
   int64_t ranges(bool gpu) const {
     const int64_t M = block_table.dim(1);
-    if (gpu) return few() ? Attention::most_ranges(M) : 1;
-    return few() ? (M + kRangeBlocks - 1) / kRangeBlocks : 1;
+    if (q.dim(0) * heads > (gpu ? kFewQueriesGpu : kFewQueries)) return 1;
+    return gpu ? Attention::most_ranges(M) : (M + kRangeBlocks - 1) / kRangeBlocks;
   }
   size_t scratch_bytes(const Device* device) const {
     const int64_t count = ranges(device != nullptr);

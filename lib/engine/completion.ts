@@ -7,7 +7,10 @@ import type { LayerRouting } from './trace.ts'
 export interface GenerateOptions extends SamplingOptions {
   /** Default: what generation_config.json says, else 256. */
   maxNewTokens?: number | undefined
-  /** Strings that end the text; they are cut from it. Default: what generation_config.json says; [] for none. */
+  /**
+   * Strings that end the text, special tokens among them; they are cut from it. Default: what
+   * generation_config.json says; [] for none.
+   */
   stop?: string | readonly string[] | undefined
   /** Ids that end the text, instead of the model's end-of-text ids; [] for none. */
   stopIds?: readonly number[] | undefined
@@ -70,7 +73,8 @@ export interface Limits {
   sampling: Sampling
   maxNewTokens: number
   stops: readonly string[]
-  stopIds: ReadonlySet<number>
+  /** What is told of each id that ends the text: itself, or how the caller wrote it. */
+  stopIds: ReadonlyMap<number, string | number>
   top: number
   /** Tokens that the cache must hold at the end. */
   reserveTokens: number
@@ -110,7 +114,8 @@ export class Completion {
   /** Takes the next token; false when the text has ended. */
   accept({ id, logprob, top }: NonNullable<ChunkResult['sampled']>): boolean {
     this.#firstToken ??= performance.now()
-    if (this.#limits.stopIds.has(id)) return this.#end(id)
+    const reason = this.#limits.stopIds.get(id)
+    if (reason !== undefined) return this.#end(reason)
     this.ids.push(id)
     const wanted = top.slice(0, this.#limits.top)
     if (this.#limits.top > 0) this.#logprobs.push({ id, logprob, top: wanted })
@@ -138,9 +143,9 @@ export class Completion {
     this.#waiting = []
   }
 
-  #end(stopId?: number): false {
+  #end(reason?: string | number): false {
     const { text, stop } = this.#stops.push(this.#stream?.end() ?? '')
-    this.#stopReason = stopId ?? stop
+    this.#stopReason = reason ?? stop
     const rest = text + this.#stops.end()
     // The token that the rest belongs to may have been shown already: half a character at the very end.
     if (rest !== '' && this.#waiting.length === 0) this.#text += rest

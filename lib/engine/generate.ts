@@ -51,10 +51,25 @@ function readStops(name: string, stop: unknown, hasTokenizer: boolean): string[]
   return stops
 }
 
-function readStopIds(stopIds: unknown, vocabSize: number): ReadonlySet<number> {
+function readStopIds(stopIds: unknown, vocabSize: number): number[] {
   const range = { min: 0, max: vocabSize - 1, whole: true }
   const bad = () => badOption('generate', 'stopIds', 'a list of token ids', stopIds)
-  return new Set(readList(stopIds, (id) => numberOption('stopIds', id, range), bad))
+  return readList(stopIds, (id) => numberOption('stopIds', id, range), bad)
+}
+
+/** What ends a text by its id, also where it is given as text: special tokens have none that could be found. */
+function endsById(
+  ids: readonly number[],
+  stops: readonly string[],
+  tokenizer: Tokenizer | undefined,
+): ReadonlyMap<number, string | number> {
+  const ends = new Map<number, string | number>()
+  for (const stop of stops) {
+    const id = tokenizer?.specialIds.get(stop)
+    if (id !== undefined) ends.set(id, stop)
+  }
+  for (const id of ids) ends.set(id, id)
+  return ends
 }
 
 export const generateOptionNames: OptionNames<GenerateOptions> = {
@@ -82,14 +97,15 @@ export function resolveGenerateOptions(
   if (defaults.unsupported !== undefined)
     throw new MoeError('ERR_MOE_UNSUPPORTED', defaults.unsupported)
   const hasTokenizer = tokenizer !== undefined
+  const stops =
+    stop === undefined
+      ? readStops('stop (here stop_strings of the checkpoint)', defaults.stop ?? [], hasTokenizer)
+      : readStops('stop', stop, hasTokenizer)
   return {
     sampling: resolveSampling(options, defaults),
     maxNewTokens: resolveMaxNewTokens(maxNewTokens, defaults),
-    stops:
-      stop === undefined
-        ? readStops('stop (here stop_strings of the checkpoint)', defaults.stop ?? [], hasTokenizer)
-        : readStops('stop', stop, hasTokenizer),
-    stopIds: readStopIds(stopIds ?? modelStopIds, vocabSize),
+    stops,
+    stopIds: endsById(readStopIds(stopIds ?? modelStopIds, vocabSize), stops, tokenizer),
     top: numberOption('logprobs', logprobs ?? 0, { min: 0, max: maxLogprobs, whole: true }),
     routing: flagOption('generate', 'routing', routing),
     priority: numberOption('priority', priority ?? 0, { whole: true }),

@@ -26,7 +26,8 @@ interface Rules<Inputs> {
 
 /** Tensors of the op's fields; those called `packed` become weights. */
 async function tensorsOf(op: OneOp, given: Fields, packed: readonly string[]): Promise<Fields> {
-  const gateUp = given.activation === 'swiglu'
+  // GLU variants, which take gate_up weights, are the activations with GLU in their names.
+  const gateUp = /glu/i.test(String(given.activation))
   const fields: Fields = {}
   for (const [name, value] of Object.entries(given)) {
     const tensor = (label: string, one: unknown) => {

@@ -3,6 +3,7 @@ import { loadModel, type Model, randomModel } from '../../lib/index.ts'
 import { native } from '../../lib/native.ts'
 import { bits, everything, inBatch, inPieces, text } from '../support/bits.ts'
 import { fixture, range } from '../support/golden.ts'
+import { randomConfigs } from '../support/random_configs.ts'
 
 // On the CPU a sequence's result depends on its ids and the model alone, to the bit, in every dtype.
 
@@ -11,8 +12,9 @@ const wide = {
   ...{ model_type: 'mixtral', vocab_size: 100, hidden_size: 1088, num_hidden_layers: 1 },
   ...{ num_attention_heads: 4, intermediate_size: 1300, num_local_experts: 4 },
 }
+const random: Record<string, Record<string, unknown>> = { wide, latent: randomConfigs(64, 40).deepseekV3 }
 const checkpoints = [
-  'wide',
+  ...Object.keys(random),
   'yuan/tiny-a',
   'yuan/tiny-c-bf16',
   'yuan/tiny-d-variant',
@@ -20,8 +22,6 @@ const checkpoints = [
   'moepp/base-bf16',
   'mixtral/window-f32',
   'mixtral/top3-bf16',
-  'deepseek_v2/groups-qlora-f32',
-  'longcat_flash/bf16',
 ]
 const dtypes = ['f32', 'bf16'] as const
 const { isas, isa: best } = native().cpu()
@@ -32,8 +32,8 @@ const combinations = isas.flatMap((isa) =>
 
 describe.each(combinations)('the same bits on $isa: $name, $dtype', ({ isa, name, dtype }) => {
   const load = (options: { threads?: number; maxTokens: number }) =>
-    name === 'wide'
-      ? randomModel(wide, { device: 'cpu', dtype, ...options })
+    random[name]
+      ? randomModel(random[name], { device: 'cpu', dtype, ...options })
       : loadModel(fixture('golden', name), { device: 'cpu', dtype, ...options })
   const ids = text(90, 5)
   let model: Model

@@ -1,6 +1,8 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { expect, it } from 'vitest'
 import { type LayerRouting, loadModel } from '../../lib/index.ts'
+import type { DeepseekV2Config } from '../../lib/models/deepseek_v2.ts'
+import { readStored } from '../support/files.ts'
 import { fixture, type Golden, golden, maxDifference, range, rms } from '../support/golden.ts'
 import { testDevice } from '../support/use_model.ts'
 
@@ -16,16 +18,62 @@ interface Flip {
   margin: number
 }
 
+interface Groups {
+  count: number
+  kept: number
+  score: 'max' | 'top2'
+}
+
+/** Groups of experts, where a model's tokens choose from some of them. */
+const groupsOf = (config: object): Groups | undefined => {
+  const { architecture, groups } = config as DeepseekV2Config
+  return groups && { ...groups, score: architecture === 'deepseek_v2' ? 'max' : 'top2' }
+}
+
+type StoredTensors = ReturnType<typeof readStored>
+
 const setOf = (ids: ArrayLike<number>): string =>
   Array.from(ids)
     .sort((a, b) => a - b)
     .join()
+
+/** What experts are chosen by: their logits, or scores with a bias (DeepSeek-V3, LongCat-Flash). */
+function compared(stored: StoredTensors, layer: number, logits: number[]): number[] {
+  const bias = (router: string): Float32Array | undefined => {
+    const found = stored.get(`model.layers.${layer}.mlp.${router}.e_score_correction_bias`)
+    return found && new Float32Array(new Uint8Array(found.data).buffer)
+  }
+  const [sigmoid, softmax] = [bias('gate'), bias('router')]
+  if (sigmoid) return logits.map((z, e) => 1 / (1 + Math.exp(-z)) + sigmoid[e]!)
+  if (!softmax) return logits
+  const total = logits.reduce((sum, z) => sum + Math.exp(z), 0)
+  return logits.map((z, e) => Math.exp(z) / total + softmax[e]!)
+}
+
+const descending = (values: number[]): number[] => [...values].sort((a, b) => b - a)
+
+/** The gap between what is chosen and what is not: of experts, and where a token keeps some groups, of these. */
+function marginOf(scores: number[], K: number, groups: Groups | undefined): number {
+  const gap = (values: number[], kept: number) => {
+    const best = descending(values)
+    return best[kept - 1]! - best[kept]!
+  }
+  if (!groups) return gap(scores, K)
+  const size = scores.length / groups.count
+  const all = range(groups.count).map((g) => descending(scores.slice(g * size, (g + 1) * size)))
+  const worth = all.map(([first, second]) => (groups.score === 'max' ? first! : first! + second!))
+  const least = descending(worth)[groups.kept - 1]!
+  const kept = all.filter((_, g) => worth[g]! >= least).flat()
+  return Math.min(gap(worth, groups.kept), gap(kept, K))
+}
 
 function firstFlip(
   routing: (LayerRouting | undefined)[],
   want: Golden,
   K: number,
   normed: boolean,
+  stored: StoredTensors,
+  groups: Groups | undefined,
 ): Flip | undefined {
   const flips = routing.flatMap((layer, l) => {
     if (!layer) return []
@@ -45,8 +93,7 @@ function firstFlip(
     const spread = normed
       ? Math.sqrt(row.reduce((sum, z) => sum + (z - mean) ** 2, 0) / (E - 1))
       : 1
-    const best = row.sort((a, b) => b - a)
-    return [{ token, margin: (best[K - 1]! - best[K]!) / spread }]
+    return [{ token, margin: marginOf(compared(stored, l, row), K, groups) / spread }]
   })
   return flips.sort((a, b) => a.token - b.token)[0]
 }
@@ -74,6 +121,8 @@ it.each(folders)('bf16 activations: %s', async (folder) => {
     want,
     K,
     'logitsNormStd' in m.config && m.config.logitsNormStd !== 0,
+    existsSync(`${dir}/model.safetensors`) ? readStored(`${dir}/model.safetensors`) : new Map(),
+    groupsOf(m.config),
   )
   if (flip) expect(flip.margin).toBeLessThanOrEqual(maxFlipMargin)
   const end = (flip?.token ?? logits.length / V) * V
@@ -81,7 +130,8 @@ it.each(folders)('bf16 activations: %s', async (folder) => {
   const truth = want.get('prefill.logits').subarray(0, end)
   expect(maxDifference(logits.subarray(0, end), truth)).toBeLessThanOrEqual(0.8)
   expect(rms(logits.subarray(0, end), truth)).toBeLessThanOrEqual(0.1)
-  // Where the published code was run in bf16 too: no worse than it.
+  // Where the published code was run in bf16 too: no worse than it. One flip weighs more than all rounding together,
+  // and which of several near ties flips is chance.
   const published =
     folder === 'moepp/base-bf16'
       ? golden(`${dir}/golden_bf16.safetensors`).get('prefill.logits')
@@ -90,7 +140,7 @@ it.each(folders)('bf16 activations: %s', async (folder) => {
     published ??
     (want.has('bf16run.prefill.logits') ? want.get('bf16run.prefill.logits') : undefined)
   if (publishedRun)
-    expect(rms(logits, want.get('prefill.logits'))).toBeLessThanOrEqual(
-      rms(publishedRun, want.get('prefill.logits')),
+    expect(rms(logits.subarray(0, end), truth)).toBeLessThanOrEqual(
+      rms(publishedRun.subarray(0, end), truth),
     )
 })

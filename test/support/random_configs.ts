@@ -23,4 +23,15 @@ export const randomConfigs = (hidden: number, intermediate: number) => ({
     ...{ intermediate_size: 4 * intermediate, num_experts: 4, num_selects: 2 },
     score_scale_factor: 2,
   },
+  deepseekV3: {
+    ...{
+      ...shape,
+      model_type: 'deepseek_v3',
+      hidden_size: hidden,
+      intermediate_size: intermediate,
+    },
+    ...{ moe_intermediate_size: intermediate, n_routed_experts: 4, num_experts_per_tok: 2 },
+    ...{ n_group: 2, topk_group: 1, first_k_dense_replace: 0, q_lora_rank: 40 },
+    ...{ kv_lora_rank: 48, qk_nope_head_dim: 24, qk_rope_head_dim: 16, v_head_dim: 24 },
+  },
 })

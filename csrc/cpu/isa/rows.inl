@@ -314,11 +314,37 @@ void add_scaled(const float* x, float a, int64_t n, float* out) {
   map_row(x, n, out, [&](Vf v, int64_t i) { return load_part(out, i, n) + v * a; });
 }
 
-void silu_mul(const float* gate, const float* up, int64_t n, float* out) {
-  if (up)
-    map_row(gate, n, out, [&](Vf v, int64_t i) { return vsilu(v) * load_part(up, i, n); });
-  else
-    map_row(gate, n, out, [&](Vf v, int64_t) { return vsilu(v); });
+/// g * sigmoid(alpha * g * (1 + cubic * g^2)); comparisons keep NaN.
+template <bool Cubic>
+INLINE Vf gate(Vf g, const moe::Glu& form) {
+  g = select(g > form.limit, splat(form.limit), g);
+  Vf z = g * form.alpha;
+  if (Cubic) z = z * (g * g * form.cubic + 1.f);
+  return g / (1.f + vexp(-z));
+}
+
+template <bool Cubic>
+INLINE void glu_row(float* x, const float* up, int64_t n, const moe::Glu& form) {
+  if (!up) return map_row(x, n, x, [&](Vf g, int64_t) { return gate<Cubic>(g, form); });
+  map_row(x, n, x, [&](Vf g, int64_t i) {
+    Vf u = load_part(up, i, n);
+    u = select(u > form.limit, splat(form.limit), u);
+    u = select(u < -form.limit, splat(-form.limit), u);
+    return gate<Cubic>(g, form) * (u + form.shift);
+  });
+}
+
+void glu(float* x, const float* up, int64_t n, const moe::Glu* form) {
+  const moe::Glu f = *form;
+  f.cubic == 0.f ? glu_row<false>(x, up, n, f) : glu_row<true>(x, up, n, f);
+}
+
+void sigmoid(float* x, int64_t n) {
+  map_row(x, n, x, [](Vf v, int64_t) { return 1.f / (1.f + vexp(-v)); });
+}
+
+void tanh_row(float* x, int64_t n) {
+  map_row(x, n, x, [](Vf v, int64_t) { return vtanh(v); });
 }
 
 void rotate(float* x, const float* cos_sin, int64_t half) {

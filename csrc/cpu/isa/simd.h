@@ -114,6 +114,17 @@ INLINE Vf vexp(Vf x) {
   return select(x == x, y, x);
 }
 
-INLINE Vf vsilu(Vf x) { return x / (1.f + vexp(-x)); }
+/// tanh(x): near 0 the Cephes polynomial, elsewhere 1 - 2 / (exp(2 |x|) + 1) with x's sign.
+INLINE Vf vtanh(Vf x) {
+  const Vf z = x * x;
+  Vf p = splat(-5.70498872745e-3f);
+  p = p * z + 2.06390887954e-2f;
+  p = p * z - 5.37397155531e-2f;
+  p = p * z + 1.33314422036e-1f;
+  p = p * z - 3.33332819422e-1f;
+  const Vf size = (Vf)((Vi)x & 0x7fffffff);
+  const Vf far = 1.f - 2.f / (vexp(size + size) + 1.f);
+  return select(size < 0.625f, p * z * x + x, (Vf)((Vi)far | ((Vi)x & (int32_t)0x80000000)));
+}
 
 }  // namespace

@@ -1,0 +1,116 @@
+import { once } from 'node:events'
+import { describe, expect, it } from 'vitest'
+import type { GenerateOptions } from '../../lib/index.ts'
+import { failure } from '../support/files.ts'
+import { root } from '../support/golden.ts'
+import { useModel } from '../support/use_model.ts'
+
+// What users of other runtimes reported as bugs.
+
+const model = useModel(`${root}/demo/moepp-tiny`, { maxTokens: 4096 })
+const prompt = 'ROMEO:\nWhat say you'
+const generate = (options: GenerateOptions = {}) =>
+  model().generate(prompt, { maxNewTokens: 24, stopIds: [], ...options })
+
+async function streamed(options: GenerateOptions) {
+  const generation = generate(options)
+  let text = ''
+  for await (const chunk of generation) text += chunk.text
+  return { text, result: await generation }
+}
+
+describe('sampling', () => {
+  it.each([1e-3, 1e-4, 1e-5, 1e-6, 1e-12, 5e-324])(
+    'temperature %d is as good as greedy',
+    async (temperature) => {
+      const { ids } = await generate()
+      expect((await generate({ temperature, seed: 1 })).ids).toEqual(ids)
+    },
+  )
+  it.each([{ topP: 1e-4 }, { topP: 5e-324 }, { topK: 1 }, { minP: 1 }])(
+    '%j too',
+    async (options) => {
+      const { ids } = await generate()
+      expect((await generate({ ...options, temperature: 3, seed: 1 })).ids).toEqual(ids)
+    },
+  )
+  it('presence and frequency count the answer alone, repetition the prompt, too', async () => {
+    const [first] = (await generate({ maxNewTokens: 1 })).ids
+    const repeated = [...model().tokenizer!.encode(prompt), ...Array(30).fill(first)]
+    const next = async (options: GenerateOptions) => {
+      const all = { maxNewTokens: 1, logprobs: 20, stopIds: [], ...options }
+      return (await model().generate(repeated, all)).ids[0]
+    }
+    const plain = await next({})
+    expect(await next({ presencePenalty: 1000, frequencyPenalty: 1000 })).toBe(plain)
+    expect(plain).toBe(first)
+    expect(await next({ repetitionPenalty: 1000 })).not.toBe(first)
+  })
+})
+
+describe('a stream with stop strings', () => {
+  it('has the text of the result, wherever a stop string may begin or end', async () => {
+    const { text } = await generate()
+    const stops = [text.at(-1)!, text.slice(-2, -1), text.slice(7, 11), `${text.slice(-3)}never`]
+    for (const stop of [...stops.map((one) => [one]), stops, [`${text.slice(3, 9)}never`]]) {
+      const { text: shown, result } = await streamed({ stop })
+      expect(shown).toBe(result.text)
+      const at = Math.min(...stop.map((one) => text.indexOf(one)).filter((i) => i >= 0))
+      expect(result.text).toBe(Number.isFinite(at) ? text.slice(0, at) : text)
+    }
+  })
+  it('does not stop for what the prompt says', async () => {
+    const { text } = await generate()
+    expect(text).not.toContain('ROMEO:')
+    expect((await generate({ stop: ['ROMEO:', 'say you'] })).text).toBe(text)
+  })
+  it('stops at a special token that is given as text', async () => {
+    const { specialIds } = model().tokenizer!
+    const [name, id] = [...specialIds].find(([, id]) => id === model().config.eosIds[0])!
+    // The model ends its texts with it.
+    const ended = await model().generate('ROMEO:', { maxNewTokens: 1500 })
+    expect(ended.stopReason).toBe(id)
+    const asText = await model().generate('ROMEO:', { maxNewTokens: 1500, stopIds: [], stop: name })
+    expect(asText).toMatchObject({ text: ended.text, finishReason: 'stop', stopReason: name })
+  })
+})
+
+describe('large and odd prompts', () => {
+  it('millions of characters are an error of the context, not of the stack', async () => {
+    const error = await failure(() => model().generate('word '.repeat(400_000)))
+    expect(error).toMatchObject({ name: 'MoeError', code: 'ERR_MOE_CONTEXT_FULL' })
+    const ids = await failure(() => model().generate(new Int32Array(2_000_000)))
+    expect(ids.code).toBe('ERR_MOE_CONTEXT_FULL')
+  })
+  it('characters of several tokens come whole', async () => {
+    const { tokenizer } = model()
+    const text = '한국어 中文 🏋️‍♂️ 👩‍👩‍👧'
+    const stream = tokenizer!.stream()
+    let out = ''
+    for (const id of tokenizer!.encode(text, { addSpecialTokens: false })) {
+      const part = stream.push(id)
+      expect(part).not.toContain('\ufffd')
+      out += part
+    }
+    expect(out + stream.end()).toBe(text)
+  })
+  it('a special token in the prompt is no second BOS unless it is written', async () => {
+    const ids = model().tokenizer!.encode('a')
+    const { bosId } = model().tokenizer!
+    expect(ids.filter((id) => id === bosId).length).toBeLessThan(2)
+  })
+})
+
+it('one signal for many calls: no warning, and no listener stays', async () => {
+  const { signal } = new AbortController()
+  const warnings: Error[] = []
+  const onWarning = (warning: Error) => warnings.push(warning)
+  process.on('warning', onWarning)
+  const calls = Array.from({ length: 30 }, () => generate({ signal, maxNewTokens: 2 }))
+  await Promise.all(calls)
+  await Promise.all(calls.map(() => model().forward([1], { signal })))
+  setImmediate(() => process.emit('warning', new Error('last')))
+  await once(process, 'warning')
+  process.off('warning', onWarning)
+  expect(warnings.map(({ message }) => message)).toEqual(['last'])
+})
