@@ -1,3 +1,4 @@
+import { onAbort } from '../aborts.ts'
 import { MoeError } from '../errors.ts'
 import {
   type ActivationDType,
@@ -244,8 +245,7 @@ export class CheckpointWeights extends WeightList {
     const tasks = this.#tasks.splice(0) // lets the mapped files go at the end
     const totalBytes = tasks.reduce((n, task) => n + task.bytes, 0)
     const cancel = new (native().CancelToken)()
-    const onAbort = () => cancel.cancel()
-    signal?.addEventListener('abort', onAbort, { once: true })
+    const forget = signal && onAbort(signal, () => cancel.cancel())
     let loadedBytes = 0
     let failed = false
     // A few at a time, so that the engine never waits for this thread.
@@ -264,7 +264,7 @@ export class CheckpointWeights extends WeightList {
       }),
     )
     const ended = await Promise.allSettled(workers)
-    signal?.removeEventListener('abort', onAbort)
+    forget?.()
     const failure = ended.find((result) => result.status === 'rejected')
     if (!failure && !signal?.aborted) return
     throw signal?.aborted ? signal.reason : failure!.reason

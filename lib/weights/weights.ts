@@ -71,7 +71,7 @@ export interface Weights {
   /** Vectors one behind the other, widened to f32: biases of matrices that are packed as one. */
   joined(parts: readonly (readonly [name: string, size: number])[]): Tensor
   /** Rows one behind the other, widened to f32, as a tensor of `shape`: biases in the order of a matrix's rows. */
-  gathered(rows: Rows[], shape: number[]): Tensor
+  gathered(rows: Rows[], shape: number[], share?: Share): Tensor
   /** A matrix [sum of counts, K] for GEMMs; the runs follow each other. */
   matrix(rows: Rows[], options?: MatrixOptions): Weight
   /** Several that are read from the same tensors, in one go. */
@@ -160,13 +160,13 @@ export abstract class WeightList implements Weights {
     )
   }
 
-  gathered(rows: Rows[], shape: number[]): Tensor {
-    return this.#widened(rows, shape, 1)
+  gathered(rows: Rows[], shape: number[], share: Share = 'dense'): Tensor {
+    return this.#widened(rows, shape, 1, share)
   }
 
-  #widened(rows: Rows[], shape: number[], scale: number): Tensor {
+  #widened(rows: Rows[], shape: number[], scale: number, share: Share = 'dense'): Tensor {
     const out = this.rows(shape, 'f32')
-    this.parameters.dense += count(shape)
+    this.parameters[share] += count(shape)
     this.loadVectors(rows, out, scale)
     return out
   }
