@@ -1,6 +1,17 @@
 import { hash } from 'node:crypto'
 import type { ExpertAdjust } from './experts.ts'
 
+const names = new WeakMap<object, string>()
+
+/** Equal for equal changes of the routing; a text's blocks share one, so it is made once. */
+function nameOf(adjust: ExpertAdjust): string {
+  if (!adjust) return 'none'
+  const bytes = new Uint8Array(adjust.buffer, adjust.byteOffset, adjust.byteLength)
+  const name = names.get(adjust) ?? hash('sha256', bytes, 'base64')
+  names.set(adjust, name)
+  return name
+}
+
 /**
  * Names a block by its tokens and all before them: equal names mean equal keys, values and states. Collisions would
  * answer with somebody else's text, so no weaker hash will do.
@@ -13,7 +24,7 @@ export function blockHash(
   ids: readonly number[],
   experts: readonly ExpertAdjust[] = [],
 ): string {
-  const changes = experts.map((adjust, i) => (adjust === experts[i - 1] ? '' : `${adjust}`))
+  const changes = experts.map((adjust, i) => (adjust === experts[i - 1] ? '' : nameOf(adjust)))
   if (changes.some((change) => change !== ''))
     return blockHash(hash('sha256', parent + changes.join(';'), 'binary'), ids)
   const head = Buffer.from(parent, 'binary')
