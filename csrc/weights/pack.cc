@@ -11,9 +11,19 @@ namespace {
 
 /// The transpose of a run [K, N]: its columns as rows [N, K].
 std::vector<std::byte> turn(const CpuContext& cpu, const RowRun& run) {
-  const int64_t N = run.source.last(), K = run.count;
-  const size_t step = dtype_bytes(run.source.dtype);
+  const int64_t N = run.width(), K = run.count;
+  const size_t step = run.integers ? sizeof(float) : dtype_bytes(run.source.dtype);
   std::vector<std::byte> out(static_cast<size_t>(N * K) * step);
+  if (run.integers) {
+    std::vector<float> row(static_cast<size_t>(N));
+    for (int64_t k = 0; k < K; ++k) {
+      run.source_row(k).read(0, N, row.data());
+      for (int64_t n = 0; n < N; ++n)
+        std::memcpy(&out[static_cast<size_t>(n * K + k) * step], &row[static_cast<size_t>(n)],
+                    step);
+    }
+    return out;
+  }
   cpu.parallel(N, 32, [&](int64_t begin, int64_t end) {
     for (int64_t k = 0; k < K; ++k)
       for (int64_t n = begin; n < end; ++n)
@@ -29,22 +39,30 @@ std::vector<SourceRow> rows_of(const CpuContext& cpu, const std::vector<RowRun>&
   const Check check("pack");
   std::vector<SourceRow> rows;
   for (const RowRun& run : runs) {
+    if (run.integers) {
+      run.integers->prepare();
+      const bool middle =
+          out.format == WeightFormat::int4_g32 || out.format == WeightFormat::int4_g128;
+      if (middle && run.integers->bits == 4 && !run.integers->symmetric)
+        fail(Code::checkpoint, run.integers->name,
+             ": zero points must all be 8 of a file that says it is symmetric, got others");
+    }
     run.check(check);
     if (run.turned) {
-      const Shape shape{run.source.last(), run.count};
+      const Shape shape{run.width(), run.count};
       if (runs.size() != 1 || !(shape == out.shape()))
         fail(Code::shape, "pack: a turned run must be ", out.shape().text(), " and alone, got ",
              shape.text());
       turned = turn(cpu, run);
-      const auto bytes = static_cast<size_t>(out.K) * dtype_bytes(run.source.dtype);
+      const DType dtype = run.integers ? DType::f32 : run.source.dtype;
+      const auto bytes = static_cast<size_t>(out.K) * dtype_bytes(dtype);
       for (int64_t n = 0; n < out.N; ++n)
-        rows.push_back({turned.data() + static_cast<size_t>(n) * bytes, run.source.dtype});
+        rows.push_back({.data = turned.data() + static_cast<size_t>(n) * bytes, .dtype = dtype});
       continue;
     }
-    if (run.source.last() != out.K)
-      fail(Code::shape, "pack: source must have rows of ", out.K, ", got ",
-           run.source.shape.text());
-    for (int64_t i = 0; i < run.count; ++i) rows.push_back({run.row(i), run.source.dtype});
+    if (run.width() != out.K)
+      fail(Code::shape, "pack: source must have rows of ", out.K, ", got ", run.width());
+    for (int64_t i = 0; i < run.count; ++i) rows.push_back(run.source_row(i));
   }
   if (static_cast<int64_t>(rows.size()) != out.N)
     fail(Code::shape, "pack: source must have ", out.N, " rows, got ", rows.size());

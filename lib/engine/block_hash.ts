@@ -1,12 +1,21 @@
 import { hash } from 'node:crypto'
+import type { ExpertAdjust } from './experts.ts'
 
 /**
  * Names a block by its tokens and all before them: equal names mean equal keys, values and states. Collisions would
  * answer with somebody else's text, so no weaker hash will do.
  *
- * @param parent the block before, or for the first block what sets its texts apart from others
+ * @param parent  the block before, or for the first block what sets its texts apart from others
+ * @param experts how the routing of each token was changed
  */
-export function blockHash(parent: string, ids: readonly number[]): string {
+export function blockHash(
+  parent: string,
+  ids: readonly number[],
+  experts: readonly ExpertAdjust[] = [],
+): string {
+  const changes = experts.map((adjust, i) => (adjust === experts[i - 1] ? '' : `${adjust}`))
+  if (changes.some((change) => change !== ''))
+    return blockHash(hash('sha256', parent + changes.join(';'), 'binary'), ids)
   const head = Buffer.from(parent, 'binary')
   const bytes = Buffer.alloc(head.length + 4 * ids.length)
   head.copy(bytes)

@@ -1,4 +1,5 @@
 import { badOption, MoeError, notFinite } from '../errors.ts'
+import type { LayerInfo } from '../layers/step.ts'
 import type { OptionNames } from '../option_names.ts'
 import {
   checkOptions,
@@ -18,6 +19,7 @@ import {
   type GenerateResult,
   type Limits,
 } from './completion.ts'
+import { type ExpertAdjust, resolveExperts } from './experts.ts'
 import type { Job, Room } from './job.ts'
 import { resolveMaxNewTokens, resolveSampling, usesHistory } from './sampling.ts'
 import type { Scheduler } from './scheduler.ts'
@@ -27,7 +29,7 @@ import { TraceRows } from './trace.ts'
 /** What a generation needs of its model. */
 export interface GenerateContext {
   scheduler: Scheduler
-  numLayers: number
+  layers: readonly LayerInfo[]
   vocabSize: number
   stopIds: readonly number[]
   checkpointDefaults: CheckpointDefaults
@@ -39,6 +41,7 @@ export interface GenerateRequest extends Omit<Limits, 'reserveTokens'> {
   routing: boolean
   priority: number
   cacheSalt: string
+  experts: ExpertAdjust
   signal: AbortSignal | undefined
 }
 
@@ -82,16 +85,23 @@ export const generateOptionNames: OptionNames<GenerateOptions> = {
   ...{ priority: true, cacheSalt: true },
   logprobs: true,
   routing: true,
+  experts: true,
   signal: true,
 }
 
 /** Checks the options of a generation and fills in the defaults. */
 export function resolveGenerateOptions(
   options: GenerateOptions,
-  { checkpointDefaults: defaults, tokenizer, stopIds: modelStopIds, vocabSize }: GenerateContext,
+  {
+    checkpointDefaults: defaults,
+    tokenizer,
+    stopIds: modelStopIds,
+    vocabSize,
+    layers,
+  }: GenerateContext,
 ): GenerateRequest {
   checkOptions('generate', options, generateOptionNames)
-  const { maxNewTokens, logprobs, stop, stopIds, routing, signal } = options
+  const { maxNewTokens, logprobs, stop, stopIds, routing, experts, signal } = options
   const { priority, cacheSalt = '' } = options
   if (typeof cacheSalt !== 'string') badOption('generate', 'cacheSalt', 'a string', cacheSalt)
   if (defaults.unsupported !== undefined)
@@ -110,6 +120,7 @@ export function resolveGenerateOptions(
     routing: flagOption('generate', 'routing', routing),
     priority: numberOption('priority', priority ?? 0, { whole: true }),
     cacheSalt,
+    experts: resolveExperts('generate', experts, layers),
     signal: signalOption('generate', signal),
   }
 }
@@ -172,7 +183,7 @@ export async function runGenerate(
   close: (failed: boolean) => void,
 ): Promise<GenerateResult> {
   const { scheduler } = context
-  const { routing, signal } = request
+  const { routing, experts, signal } = request
   const signals = signal ? [signal, left] : [left]
   const before = sequence.ids.length
   let traced = sequence.processed
@@ -183,11 +194,11 @@ export async function runGenerate(
   return new Promise((resolve, reject) => {
     const limits = fitLimits(request, before, ids.length, scheduler.room)
     const { sampling, top, reserveTokens } = limits
-    sequence.append(ids)
+    sequence.append(ids, experts)
     const promptLength = sequence.ids.length
     const stream = context.tokenizer?.stream(ids.at(-1)!)
     const completion = new Completion(ids.length, limits, stream, emit)
-    const trace = new TraceRows(context.numLayers)
+    const trace = new TraceRows(context.layers.length)
     const end = (failed: boolean) => {
       for (const signal of signals) signal.removeEventListener('abort', onAbort)
       close(failed)
@@ -199,6 +210,7 @@ export async function runGenerate(
       reuse: !routing,
       hiddenStates: false,
       routing,
+      experts,
       maxTokens: Number.POSITIVE_INFINITY,
       samples: true,
       usesHistory: usesHistory(sampling),
@@ -221,7 +233,7 @@ export async function runGenerate(
           notFinite('generate', what, `NaN or infinity for token id ${nonFinite}`)
         }
         const more = completion.accept(result.sampled)
-        sequence.append(completion.ids.slice(sequence.ids.length - promptLength))
+        sequence.append(completion.ids.slice(sequence.ids.length - promptLength), experts)
         if (more) return true
         end(false)
         resolve({ ...completion.result(), ...(routing && { routing: trace.routing() }) })

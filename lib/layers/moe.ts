@@ -98,7 +98,12 @@ export class MoeLayer implements FeedForward {
     const { kinds, topK, gateUp, down, biases } = experts
     const parts = [...gateUp, ...down, ...(biases ? [biases.gateUp, biases.down] : [])]
     const sizes = parts.map(({ shape }) => shape.reduce((n, dim) => n * dim, 1))
-    this.info = { kinds, topK, parameters: sizes.reduce((n, size) => n + size, 0) }
+    this.info = {
+      kinds,
+      topK,
+      groups: router.groups,
+      parameters: sizes.reduce((n, size) => n + size, 0),
+    }
   }
 
   /**
@@ -114,7 +119,7 @@ export class MoeLayer implements FeedForward {
     const { plan, dtype } = step
     const { kinds, gateUp, down, biases, activation, limit, constants } = this.#experts
     const { inputScale: scale = 1, outputScale: factor } = this.#experts
-    const routing = this.#router.route(plan, x, previous)
+    const routing = this.#router.route(plan, x, previous, step.choice)
     const sum = this.#shared?.forward(step, x, residual).out ?? residual
     const { ids, weights, offsets, rows } = routing
     const permuted = ops.permute(plan, { x, rows, scale }).out //                          [T * K, H]

@@ -7,7 +7,7 @@ import {
   type Weight,
   type WeightFormat,
 } from '../native.ts'
-import { askedFormat, type Part, type WeightsInfo, type WeightsOption } from './formats.ts'
+import { chosenFormat, type Part, type WeightsInfo, type WeightsOption } from './formats.ts'
 import { type RopeSpec, ropeAngles } from './rope.ts'
 
 /** `count` rows from `start` on of a checkpoint tensor of `shape`; its last dimensions are one row. */
@@ -136,7 +136,7 @@ export abstract class WeightList implements Weights {
     for (const { rows, out } of each) this.loadMatrix(rows, out)
   }
   /** The format that a matrix has when none is asked for. */
-  protected abstract matrixFormat(rows: Rows[]): WeightFormat
+  protected abstract matrixFormat(rows: Rows[], part: Part): WeightFormat
   protected abstract later(work: () => Promise<void>): void
 
   vector(name: string, shape: number[], scale = 1): Tensor {
@@ -179,7 +179,7 @@ export abstract class WeightList implements Weights {
     const all = each.map((rows) => {
       const [N, K] = matrixShape(rows)
       this.parameters[share] += N * K
-      const format = askedFormat(this.#weights, part) ?? this.matrixFormat(rows)
+      const format = chosenFormat(this.#weights, part, this.matrixFormat(rows, part))
       const out = this.own(new (native().Weight)([N, K], format, gateUp, this.gpu))
       this.count(part, format, out.bytes)
       return { rows, out }

@@ -124,7 +124,7 @@ describe('GPTQ', () => {
     )
     expect(wanted).toHaveLength(4)
     for (const [name, { shape, data }] of wanted) {
-      const weights = new CheckpointWeights(openCheckpoint(dir), 'f32')
+      const weights = new CheckpointWeights(openCheckpoint(dir), 'f32', undefined, 'f32')
       const matrix = weights.matrix([rowsOf(name.slice('dequant.'.length), shape)])
       await weights.load({})
       expect(matrix.format).toBe('f32')
