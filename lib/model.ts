@@ -1,3 +1,4 @@
+import { withAny } from './aborts.ts'
 import {
   type ChatFormat,
   type ChatPrompt,
@@ -26,6 +27,7 @@ import {
 } from './engine/generate.ts'
 import { Generation } from './engine/generation.ts'
 import type { RoutingStats, RoutingStatsOptions } from './engine/routing_stats.ts'
+import type { SamplingOptions } from './engine/sampling.ts'
 import { type ModelStats, Scheduler } from './engine/scheduler.ts'
 import { Sequence, type SequenceContext } from './engine/sequence.ts'
 import { SequenceState } from './engine/sequence_state.ts'
@@ -87,6 +89,8 @@ export class Model {
   readonly maxTokens: number
   /** Absent when the folder has no tokenizer; ids work all the same. */
   readonly tokenizer: Tokenizer | undefined
+  /** What the checkpoint asks for where a call says nothing. */
+  readonly generationDefaults: Readonly<SamplingOptions & { maxNewTokens?: number | undefined }>
   readonly #graph: Architecture
   readonly #pool: BlockPool
   readonly #runner: StepRunner
@@ -108,6 +112,8 @@ export class Model {
     this.maxTokens = parts.maxTokens
     this.tokenizer = tokenizer
     this.#chat = parts.chat
+    const { stop: _, unsupported: __, ...generationDefaults } = parts.checkpointDefaults
+    this.generationDefaults = generationDefaults
     this.#graph = graph
     this.#tensors = parts.tensors
     this.#pool = new BlockPool(parts.numBlocks)
@@ -209,8 +215,8 @@ export class Model {
       const asked = readChat('chat', messages, template)
       const request = resolveGenerateOptions(rest, this.#context)
       const format = this.#chatFormat('chat')
-      const signal = request.signal ? AbortSignal.any([request.signal, left]) : left
-      const { ids } = await format.prompt('chat', asked, signal)
+      const signals = request.signal ? [request.signal, left] : [left]
+      const { ids } = await withAny(signals, (signal) => format.prompt('chat', asked, signal))
       const own = readIds('chat', ids, this.config.vocabSize)
       const stops = rest.stopIds === undefined ? await format.stopIds('chat', asked) : []
       const stopIds = new Map([...request.stopIds, ...stops.map((id) => [id, id] as const)])

@@ -1,3 +1,4 @@
+import { onAbort } from '../aborts.ts'
 import { notFinite } from '../errors.ts'
 import type { LayerInfo } from '../layers/step.ts'
 import type { ModelConfig } from '../models/config.ts'
@@ -105,8 +106,9 @@ export function runForward(
     const rows = new Rows()
     const trace = new TraceRows(config.numLayers)
     let seen = from
+    let forget: (() => void) | undefined
     const end = (failed: boolean) => {
-      signal?.removeEventListener('abort', onAbort)
+      forget?.()
       close(failed)
     }
     const checkFinite = (result: ChunkResult, numTokens: number) => {
@@ -151,11 +153,10 @@ export function runForward(
         reject(error)
       },
     }
-    const onAbort = () => scheduler.abort(job, signal!.reason)
     try {
       signal?.throwIfAborted()
       scheduler.submit(job)
-      signal?.addEventListener('abort', onAbort, { once: true })
+      forget = signal && onAbort(signal, () => scheduler.abort(job, signal.reason))
     } catch (error) {
       job.onError(error)
     }

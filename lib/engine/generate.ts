@@ -1,3 +1,4 @@
+import { onAbort, withAny } from '../aborts.ts'
 import { badOption, MoeError, notFinite } from '../errors.ts'
 import type { LayerInfo } from '../layers/step.ts'
 import type { OptionNames } from '../option_names.ts'
@@ -161,8 +162,9 @@ async function encode(
   { tokenizer, vocabSize }: GenerateContext,
   signals: AbortSignal[],
 ): Promise<number[]> {
-  const signal = AbortSignal.any(signals)
-  const ids = await tokenizer!.encodeAsync(prompt, { addSpecialTokens: !continues, signal })
+  const ids = await withAny(signals, (signal) =>
+    tokenizer!.encodeAsync(prompt, { addSpecialTokens: !continues, signal }),
+  )
   if (ids.length === 0) badOption('generate', 'prompt', 'at least one token', prompt)
   return readIds('generate', ids, vocabSize)
 }
@@ -199,8 +201,9 @@ export async function runGenerate(
     const stream = context.tokenizer?.stream(ids.at(-1)!)
     const completion = new Completion(ids.length, limits, stream, emit)
     const trace = new TraceRows(context.layers.length)
+    let watched: (() => void)[] = []
     const end = (failed: boolean) => {
-      for (const signal of signals) signal.removeEventListener('abort', onAbort)
+      for (const forget of watched) forget()
       close(failed)
     }
     const job: Job = {
@@ -244,12 +247,9 @@ export async function runGenerate(
         reject(error)
       },
     }
-    function onAbort(this: AbortSignal): void {
-      scheduler.abort(job, this.reason)
-    }
     try {
       scheduler.submit(job)
-      for (const signal of signals) signal.addEventListener('abort', onAbort, { once: true })
+      watched = signals.map((signal) => onAbort(signal, () => scheduler.abort(job, signal.reason)))
     } catch (error) {
       job.onError(error)
     }

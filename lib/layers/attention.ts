@@ -46,6 +46,8 @@ export interface AttentionOptions extends HeadShape {
   clip?: number | undefined
   /** Of the scores; default 1 / sqrt(headSize). */
   scale?: number | undefined
+  /** Of what is added to the residual stream. */
+  outputScale?: number | undefined
   /** A score of each head's own that takes its share of the softmax (gpt-oss). */
   sinks?: boolean
 }
@@ -94,7 +96,7 @@ export class SelfAttention implements Attention {
   forward(step: Step, x: Tensor, residual: Tensor, cache: LayerCache<'keys' | 'values'>): Tensor {
     const { plan, dtype } = step
     const { heads: N, keyValueHeads: G, headSize: D, rule, ropeTable, qkNorm, clip } = this.#options
-    const { scale = 1 / Math.sqrt(D) } = this.#options
+    const { scale = 1 / Math.sqrt(D), outputScale } = this.#options
     const qkv = ops.linear(plan, { x, ...this.#qkv, dtype }).out // [T, (N + 2G) * D]
     const normed = (part: Tensor, weight: Tensor | undefined) =>
       weight ? ops.rmsNorm(plan, { x: part, weight, eps: qkNorm!.eps, dtype }).out : part
@@ -103,6 +105,6 @@ export class SelfAttention implements Attention {
     const v = qkv.columns((N + G) * D, G * D)
     if (clip !== undefined) for (const x of [q, k, v]) ops.clamp(plan, { x, limit: clip })
     const mixed = attend(step, cache, rule, { q, k, v }, ropeTable, scale, this.#sinks) // [T, N * D]
-    return ops.linear(plan, { x: mixed, ...this.#out, residual }).out
+    return ops.linear(plan, { x: mixed, ...this.#out, residual, scale: outputScale }).out
   }
 }

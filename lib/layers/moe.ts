@@ -25,6 +25,8 @@ export interface Experts {
   inputScale?: number
   /** Factor of what the experts add to the residual stream. */
   outputScale?: number | undefined
+  /** Of all experts, where their matrices are padded. */
+  parameters?: number
 }
 
 type ExpertShape = Record<'count' | 'hidden' | 'size', number>
@@ -37,7 +39,11 @@ export interface ExpertNames {
   down: string
 }
 
-/** @param rows of each expert's matrices */
+/**
+ * The weights of SwiGLU experts.
+ *
+ * @param rows of each expert's matrices
+ */
 export function packedExperts(
   weights: Weights,
   count: number,
@@ -98,12 +104,8 @@ export class MoeLayer implements FeedForward {
     const { kinds, topK, gateUp, down, biases } = experts
     const parts = [...gateUp, ...down, ...(biases ? [biases.gateUp, biases.down] : [])]
     const sizes = parts.map(({ shape }) => shape.reduce((n, dim) => n * dim, 1))
-    this.info = {
-      kinds,
-      topK,
-      groups: router.groups,
-      parameters: sizes.reduce((n, size) => n + size, 0),
-    }
+    const { parameters = sizes.reduce((n, size) => n + size, 0) } = experts
+    this.info = { kinds, topK, groups: router.groups, parameters }
   }
 
   /**

@@ -7,6 +7,13 @@ import { type ConfigKeys, commonKeys } from './config_keys.ts'
 import { deepseek, deepseekKeys, readDeepseekConfig } from './deepseek.ts'
 import { deepseekV2, deepseekV2Keys, readDeepseekV2Config } from './deepseek_v2.ts'
 import { deepseekV3, deepseekV3Keys, readDeepseekV3Config } from './deepseek_v3.ts'
+import {
+  graniteMoe,
+  graniteMoeKeys,
+  graniteMoeSharedKeys,
+  readGraniteMoeConfig,
+  readGraniteMoeSharedConfig,
+} from './granitemoe.ts'
 import { gptOss, gptOssKeys, readGptOssConfig } from './gpt_oss.ts'
 import { llamaMoe, llamaMoeKeys, readLlamaMoeConfig } from './llama_moe.ts'
 import { longcatFlash } from './longcat_flash.ts'
@@ -71,6 +78,13 @@ export const families: Readonly<Record<string, Family>> = {
   ),
   deepseek: family('DeepseekForCausalLM', deepseekKeys, readDeepseekConfig, deepseek),
   llama_moe: family('LlamaMoEForCausalLM', llamaMoeKeys, readLlamaMoeConfig, llamaMoe),
+  granitemoe: family('GraniteMoeForCausalLM', graniteMoeKeys, readGraniteMoeConfig, graniteMoe),
+  granitemoeshared: family(
+    'GraniteMoeSharedForCausalLM',
+    graniteMoeSharedKeys,
+    readGraniteMoeSharedConfig,
+    graniteMoe,
+  ),
   gpt_oss: family('GptOssForCausalLM', gptOssKeys, readGptOssConfig, gptOss),
   phimoe: family('PhiMoEForCausalLM', phiMoeKeys, readPhiMoeConfig, phiMoe),
 }

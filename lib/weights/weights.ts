@@ -24,6 +24,8 @@ export interface Rows {
   transposed?: boolean
   /** The rows are alone, and the matrix meant is their transpose. */
   turned?: boolean
+  /** Rows and width that they are filled up to with zeros. */
+  padded?: [rows: number, width: number]
 }
 
 /** All rows of a tensor. */
@@ -178,7 +180,7 @@ export abstract class WeightList implements Weights {
     const { part = share === 'expert' ? 'experts' : 'dense' } = options
     const all = each.map((rows) => {
       const [N, K] = matrixShape(rows)
-      this.parameters[share] += N * K
+      this.parameters[share] += rows.reduce((n, run) => n + run.count * sourceShape(run)[1], 0)
       const format = chosenFormat(this.#weights, part, this.matrixFormat(rows, part))
       const out = this.own(new (native().Weight)([N, K], format, gateUp, this.gpu))
       this.count(part, format, out.bytes)
@@ -230,11 +232,11 @@ export const count = (shape: number[]): number => shape.reduce((n, dim) => n * d
 function matrixShape(rows: Rows[]): [N: number, K: number] {
   const [first] = rows
   if (first?.turned) return [sourceShape(first)[1], first.count]
-  const widths = rows.map((run) => sourceShape(run)[1])
+  const widths = rows.map((run) => run.padded?.[1] ?? sourceShape(run)[1])
   if (new Set(widths).size !== 1)
     throw new MoeError(
       'ERR_MOE_SHAPE',
       `matrix: rows must have one width, got ${widths.join(', ')}`,
     )
-  return [rows.reduce((n, run) => n + run.count, 0), widths[0]!]
+  return [rows.reduce((n, run) => n + (run.padded?.[0] ?? run.count), 0), widths[0]!]
 }

@@ -1,6 +1,7 @@
 import { deepseek } from './deepseek.ts'
 import { deepseekV2 } from './deepseek_v2.ts'
 import { deepseekV3 } from './deepseek_v3.ts'
+import { graniteMoe, graniteMoeShared } from './granitemoe.ts'
 import { gptOss } from './gpt_oss.ts'
 import { llamaMoe } from './llama_moe.ts'
 import { longcatFlash } from './longcat_flash.ts'
@@ -24,6 +25,8 @@ export const familySamples: Readonly<Record<string, FamilySamples>> = {
   longcat_flash: longcatFlash,
   deepseek,
   llama_moe: llamaMoe,
+  granitemoe: graniteMoe,
+  granitemoeshared: graniteMoeShared,
   gpt_oss: gptOss,
   phimoe: phiMoe,
 }
