@@ -18,6 +18,7 @@ export default defineConfig({
           { text: 'Getting started', link: '/getting-started' },
           { text: 'Chat', link: '/chat' },
           { text: 'Models and their fidelity', link: '/models' },
+          { text: 'Quantisation', link: '/quantization' },
           { text: 'How routing works', link: '/routing' },
           { text: 'Devices', link: '/devices' },
           { text: 'Kernels', link: '/kernels' },
