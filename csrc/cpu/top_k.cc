@@ -33,11 +33,18 @@ class Chooser {
   void choose(int64_t t) {
     const float* row = op_.logits.row<float>(t);
     const float factor = norm_factor(row, E_, op_.norm_std);
+    const int32_t adjusted = op_.adjust_of ? op_.adjust_of.as<int32_t>()[t] : -1;
+    const float* adjust = adjusted < 0 ? nullptr : op_.adjust.row<float>(adjusted);
     bool defined = true;
     top_ = -INFINITY;
+    forced_left_ = 0;
     for (int64_t e = 0; e < E_; ++e) {
       defined &= row[e] < INFINITY;  // and not NaN
-      z_[e] = std::isnan(row[e]) ? -INFINITY : row[e] * factor;
+      forced_[e] = adjust && adjust[e] == INFINITY;
+      forced_left_ += forced_[e];
+      z_[e] = row[e] * factor;
+      if (adjust && !forced_[e]) z_[e] += adjust[e];
+      if (std::isnan(z_[e])) z_[e] = -INFINITY;
       top_ = std::max(top_, z_[e]);
       taken_[e] = false;
     }
@@ -69,6 +76,7 @@ class Chooser {
       weight[k] = gives ? 0.f : score(best);
       total += weight[k];
       taken_[best] = true;
+      if (forced_[best]) forced_[best] = false, --forced_left_;
     }
     if (op_.kind == TopKWeights::scores) {
       total = whole;
@@ -107,7 +115,7 @@ class Chooser {
   int64_t best_left() const {
     int64_t best = -1;
     for (int64_t e = 0; e < E_; ++e)
-      if (!taken_[e] && (best < 0 || c_[e] > c_[best])) best = e;
+      if ((forced_left_ > 0 ? forced_[e] : !taken_[e]) && (best < 0 || c_[e] > c_[best])) best = e;
     return best;
   }
 
@@ -137,9 +145,11 @@ class Chooser {
   const TopK& op_;
   const int64_t E_;
   const bool by_score_;
-  float z_[TopK::kMaxExperts];  // logits, normed
-  float c_[TopK::kMaxExperts];  // what experts are compared by
-  bool taken_[TopK::kMaxExperts];
+  float z_[TopK::kMaxExperts];      // logits, normed
+  float c_[TopK::kMaxExperts];      // what experts are compared by
+  bool taken_[TopK::kMaxExperts];   // chosen, or of no kept group
+  bool forced_[TopK::kMaxExperts];  // still to be chosen before others
+  int64_t forced_left_ = 0;
   float top_ = 0;
 };
 
@@ -159,6 +169,12 @@ void place_rows(const TopK& op) {
   offset[0] = 0;
 }
 
+void count_choices(const TopK& op) {
+  auto* counts = op.counts.as<uint64_t>();
+  const auto* id = op.ids.as<int32_t>();
+  for (int64_t s = 0; s < op.ids.shape.count(); ++s) ++counts[id[s]];
+}
+
 }  // namespace
 
 void TopK::run_cpu(const CpuContext& cpu) const {
@@ -167,6 +183,7 @@ void TopK::run_cpu(const CpuContext& cpu) const {
     for (int64_t t = begin; t < end; ++t) chooser.choose(t);
   });
   place_rows(*this);
+  if (counts) count_choices(*this);
 }
 
 }  // namespace moe

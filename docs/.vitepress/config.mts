@@ -17,7 +17,9 @@ export default defineConfig({
         items: [
           { text: 'Getting started', link: '/getting-started' },
           { text: 'Chat', link: '/chat' },
+          { text: 'Server', link: '/server' },
           { text: 'Models and their fidelity', link: '/models' },
+          { text: 'Quantisation', link: '/quantization' },
           { text: 'How routing works', link: '/routing' },
           { text: 'Devices', link: '/devices' },
           { text: 'Kernels', link: '/kernels' },

@@ -30,11 +30,14 @@ const json = async (...args: string[]) => {
 }
 
 describe('moe-native', () => {
-  it.each(['', 'generate', 'forward', 'info', 'convert'])('%s --help teaches', async (command) => {
-    const { code, stdout } = await cli(...(command ? [command] : []), '--help')
-    expect(code).toBe(0)
-    expect(stdout).toMatch(/moe-native (generate|forward|info|convert)/)
-  })
+  it.each(['', 'generate', 'serve', 'forward', 'info', 'convert'])(
+    '%s --help teaches',
+    async (command) => {
+      const { code, stdout } = await cli(...(command ? [command] : []), '--help')
+      expect(code).toBe(0)
+      expect(stdout).toMatch(/moe-native (generate|serve|forward|info|convert)/)
+    },
+  )
 
   it("generate writes the demo's text, and its speed beside it", async () => {
     const { code, stdout, stderr } = await cli('generate', '--prompt', 'ROMEO:\n', '-n', '12')
