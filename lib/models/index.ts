@@ -7,6 +7,7 @@ import { type ConfigKeys, commonKeys } from './config_keys.ts'
 import { deepseek, deepseekKeys, readDeepseekConfig } from './deepseek.ts'
 import { deepseekV2, deepseekV2Keys, readDeepseekV2Config } from './deepseek_v2.ts'
 import { deepseekV3, deepseekV3Keys, readDeepseekV3Config } from './deepseek_v3.ts'
+import { gptOss, gptOssKeys, readGptOssConfig } from './gpt_oss.ts'
 import {
   graniteMoe,
   graniteMoeKeys,
@@ -14,7 +15,6 @@ import {
   readGraniteMoeConfig,
   readGraniteMoeSharedConfig,
 } from './granitemoe.ts'
-import { gptOss, gptOssKeys, readGptOssConfig } from './gpt_oss.ts'
 import { llamaMoe, llamaMoeKeys, readLlamaMoeConfig } from './llama_moe.ts'
 import { longcatFlash } from './longcat_flash.ts'
 import { longcatFlashKeys, readLongcatFlashConfig } from './longcat_flash_config.ts'
