@@ -243,6 +243,17 @@ export class Model {
     return format.prompt('applyChatTemplate', asked, new AbortController().signal)
   }
 
+  /**
+   * How calls of tools stand in answers: `tags` for `<tool_call>{"name": …, "arguments": {…}}</tool_call>`; undefined where
+   * nothing is known.
+   *
+   * @throws {MoeError} ERR_MOE_UNSUPPORTED without a chat template
+   */
+  async toolCallForm(): Promise<'tags' | undefined> {
+    this.#check()
+    return this.#chatFormat('toolCallForm').callForm('toolCallForm')
+  }
+
   #chatFormat(where: string): ChatFormat {
     if (this.#chat) return this.#chat
     const message = `${where}: model must have a tokenizer, got none`

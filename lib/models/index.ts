@@ -24,6 +24,7 @@ import { moePlusPlus } from './moepp.ts'
 import { moePlusPlusKeys, readMoePlusPlusConfig } from './moepp_config.ts'
 import { olmoe, olmoeKeys, readOlmoeConfig } from './olmoe.ts'
 import { phiMoe, phiMoeKeys, readPhiMoeConfig } from './phimoe.ts'
+import { qwen2Moe, qwen2MoeKeys, readQwen2MoeConfig } from './qwen2_moe.ts'
 import { qwen3Moe, qwen3MoeKeys, readQwen3MoeConfig } from './qwen3_moe.ts'
 import { yuan } from './yuan.ts'
 import { readYuanConfig, yuanKeys } from './yuan_config.ts'
@@ -76,6 +77,7 @@ export const families: Readonly<Record<string, Family>> = {
     readLongcatFlashConfig,
     longcatFlash,
   ),
+  qwen2_moe: family('Qwen2MoeForCausalLM', qwen2MoeKeys, readQwen2MoeConfig, qwen2Moe),
   deepseek: family('DeepseekForCausalLM', deepseekKeys, readDeepseekConfig, deepseek),
   llama_moe: family('LlamaMoEForCausalLM', llamaMoeKeys, readLlamaMoeConfig, llamaMoe),
   granitemoe: family('GraniteMoeForCausalLM', graniteMoeKeys, readGraniteMoeConfig, graniteMoe),

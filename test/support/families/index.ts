@@ -9,6 +9,7 @@ import { mixtral } from './mixtral.ts'
 import { moePlusPlus } from './moepp.ts'
 import { olmoe } from './olmoe.ts'
 import { phiMoe } from './phimoe.ts'
+import { qwen2Moe } from './qwen2_moe.ts'
 import { qwen3Moe } from './qwen3_moe.ts'
 import type { FamilySamples } from './samples.ts'
 import { yuan } from './yuan.ts'
@@ -23,6 +24,7 @@ export const familySamples: Readonly<Record<string, FamilySamples>> = {
   deepseek_v2: deepseekV2,
   deepseek_v3: deepseekV3,
   longcat_flash: longcatFlash,
+  qwen2_moe: qwen2Moe,
   deepseek,
   llama_moe: llamaMoe,
   granitemoe: graniteMoe,
