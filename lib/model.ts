@@ -1,3 +1,4 @@
+import { withAny } from './aborts.ts'
 import {
   type ChatFormat,
   type ChatPrompt,
@@ -25,6 +26,7 @@ import {
   runGenerate,
 } from './engine/generate.ts'
 import { Generation } from './engine/generation.ts'
+import type { RoutingStats, RoutingStatsOptions } from './engine/routing_stats.ts'
 import type { SamplingOptions } from './engine/sampling.ts'
 import { type ModelStats, Scheduler } from './engine/scheduler.ts'
 import { Sequence, type SequenceContext } from './engine/sequence.ts'
@@ -35,7 +37,7 @@ import type { Architecture } from './models/architecture.ts'
 import type { ModelConfig } from './models/config.ts'
 import type { ActivationDType, PlanTime, Tensor, Weight } from './native.ts'
 import type { OptionNames } from './option_names.ts'
-import { checkOptions, readIds, readList, type TokenIds } from './options.ts'
+import { checkOptions, flagOption, readIds, readList, type TokenIds } from './options.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
 import type { WeightsInfo } from './weights/formats.ts'
@@ -96,6 +98,7 @@ export class Model {
   readonly #context: SequenceContext
   readonly #chat: ChatFormat | undefined
   readonly #tensors: (Tensor | Weight)[]
+  #statsRead: Promise<unknown> = Promise.resolve()
   #disposed: Promise<void> | undefined
 
   /** @internal */
@@ -114,7 +117,7 @@ export class Model {
     this.#graph = graph
     this.#tensors = parts.tensors
     this.#pool = new BlockPool(parts.numBlocks)
-    const { vocabSize, numLayers } = graph.config
+    const { vocabSize } = graph.config
     const vocabulary = Math.min(tokenizer?.size ?? vocabSize, vocabSize)
     this.#runner = new StepRunner(graph, { ...parts, gpu: parts.device.gpu, vocabulary })
     this.#scheduler = new Scheduler(this.#runner, this.#pool, {
@@ -127,7 +130,7 @@ export class Model {
       scheduler: this.#scheduler,
       config: graph.config,
       sequences: new Set(),
-      ...{ numLayers, vocabSize, stopIds, checkpointDefaults, tokenizer },
+      ...{ layers: graph.layers, vocabSize, stopIds, checkpointDefaults, tokenizer },
     }
   }
 
@@ -146,7 +149,7 @@ export class Model {
     options: ForwardOptions = {},
   ): Promise<ForwardResult | ForwardResult[]> {
     this.#check()
-    const request = resolveForwardOptions(options)
+    const request = resolveForwardOptions(options, this.#graph.layers)
     const read = (one: unknown) => readIds('forward', one, this.config.vocabSize)
     if (!Array.isArray(ids) || typeof ids[0] !== 'object') return this.#forward(read(ids), request)
     const all = readList(ids, read, () => badOption('forward', 'ids', 'a list', ids))
@@ -155,7 +158,7 @@ export class Model {
 
   #forward(ids: number[], request: ForwardRequest): Promise<ForwardResult> {
     const state = this.#newState()
-    state.append(ids)
+    state.append(ids, request.experts)
     return runForward(this.#scheduler, this.config, state, 0, request, () => state.dispose())
   }
 
@@ -212,8 +215,8 @@ export class Model {
       const asked = readChat('chat', messages, template)
       const request = resolveGenerateOptions(rest, this.#context)
       const format = this.#chatFormat('chat')
-      const signal = request.signal ? AbortSignal.any([request.signal, left]) : left
-      const { ids } = await format.prompt('chat', asked, signal)
+      const signals = request.signal ? [request.signal, left] : [left]
+      const { ids } = await withAny(signals, (signal) => format.prompt('chat', asked, signal))
       const own = readIds('chat', ids, this.config.vocabSize)
       const stops = rest.stopIds === undefined ? await format.stopIds('chat', asked) : []
       const stopIds = new Map([...request.stopIds, ...stops.map((id) => [id, id] as const)])
@@ -263,6 +266,23 @@ export class Model {
   }
 
   /**
+   * How often each expert was chosen, over all calls since the model was loaded or the last `reset`. Counted on the
+   * device, which costs next to nothing. A token counts as often as it is computed: also where it is computed again
+   * for the cache, or ahead of the end of a text and dropped.
+   *
+   * @param options `reset`: the next numbers begin at 0
+   * @throws {MoeError} ERR_MOE_OPTION, ERR_MOE_DISPOSED
+   */
+  async routingStats(options: RoutingStatsOptions = {}): Promise<RoutingStats> {
+    this.#check()
+    checkOptions('routingStats', options, { reset: true })
+    const reset = flagOption('routingStats', 'reset', options.reset)
+    const stats = this.#runner.routingStats(reset)
+    this.#statsRead = Promise.allSettled([this.#statsRead, stats])
+    return stats
+  }
+
+  /**
    * Runs `sequences` as one step, then its plan again `iterations` times, op by op, for benchmarks.
    *
    * @internal
@@ -283,6 +303,7 @@ export class Model {
 
   async #dispose(): Promise<void> {
     await this.#scheduler.dispose()
+    await this.#statsRead
     for (const sequence of this.#context.sequences) sequence.dispose()
     this.#runner.dispose()
     for (const tensor of this.#tensors) tensor.release()

@@ -43,6 +43,23 @@ export interface Weight {
   release(): void
 }
 
+/** A matrix [N, K] of integers where a file has them: csrc/weights/integer_matrix.h. */
+export interface IntegerMatrix {
+  layout: 'gptq' | 'awq' | 'packed' | 'bytes'
+  bits: 4 | 8
+  /** Of k; 0: a row. */
+  group: number
+  shape: readonly number[]
+  values: Tensor
+  scales: Tensor
+  zeros?: Tensor | undefined
+  order?: Tensor | undefined
+  /** Zeros are stored less one. */
+  zeroShift: boolean
+  /** For errors. */
+  name: string
+}
+
 export interface CancelToken {
   cancel(): void
 }
@@ -117,8 +134,18 @@ export interface PlanOptions {
   deterministic?: boolean
 }
 
-/** `count` rows of a [*, K] tensor: `start`, `start + step`, …; `turned`: their transpose, all of a weight. */
-export type RowRun = [source: Tensor, start: number, count: number, step?: number, turned?: boolean]
+/**
+ * `count` rows of a [*, K] tensor: `start`, `start + step`, …; `turned`: their transpose, all of a weight. `zeros`: so
+ * many rows of zeros follow, and rows may be narrower than the weight's.
+ */
+export type RowRun = [
+  source: Tensor | IntegerMatrix,
+  start: number,
+  count: number,
+  step?: number,
+  turned?: boolean,
+  zeros?: number | undefined,
+]
 
 /** Every export of the addon; test/boundary/exports.test.ts compares. */
 export interface Native {
@@ -155,14 +182,6 @@ export interface Native {
     scales: Tensor,
     blockRows: number,
     blockColumns: number,
-    out: Tensor,
-  ): Promise<void>
-  unpackGptq(
-    qweight: Tensor,
-    qzeros: Tensor,
-    scales: Tensor,
-    gIdx: Tensor,
-    bits: number,
     out: Tensor,
   ): Promise<void>
   /** Uniform numbers with this mean and standard deviation. */

@@ -5,7 +5,6 @@
 #include "weights/copy.h"
 #include "weights/format.h"
 #include "weights/formats/fp8.h"
-#include "weights/formats/gptq.h"
 #include "weights/formats/mxfp4.h"
 #include "weights/pack.h"
 #include "weights/random.h"
@@ -63,17 +62,65 @@ Napi::Value nothing(Napi::Env env) { return env.Undefined(); }
 
 CpuContext load_context() { return {kernels(), Pool::get(), Pool::get().size()}; }
 
-/// [source, start, count, step = 1, turned = false][]
+/// { layout, bits, group, shape, values, scales, zeros, order, zeroShift, name }: see
+/// IntegerMatrix.
+std::shared_ptr<IntegerMatrix> read_integers(const Napi::Object& from) {
+  const auto number = [&](const char* key) { return from.Get(key).ToNumber().Int64Value(); };
+  const std::string layout = from.Get("layout").ToString().Utf8Value();
+  using Layout = IntegerMatrix::Layout;
+  const Shape shape = read_shape(from.Get("shape"));
+  if (shape.rank() != 2)
+    fail(Code::shape, "integers: shape must have 2 dimensions, got ", shape.text());
+  auto matrix = std::make_shared<IntegerMatrix>(
+      IntegerMatrix{.layout = layout == "gptq"     ? Layout::gptq
+                              : layout == "awq"    ? Layout::awq
+                              : layout == "packed" ? Layout::packed
+                                                   : Layout::bytes,
+                    .bits = static_cast<int>(number("bits")),
+                    .N = shape[0],
+                    .K = shape[1],
+                    .group = number("group"),
+                    .values = read_tensor(from.Get("values")),
+                    .scales = read_tensor(from.Get("scales")),
+                    .zeros = read_tensor(from.Get("zeros")),
+                    .order = read_tensor(from.Get("order")),
+                    .zero_shift = from.Get("zeroShift").ToBoolean() ? 1 : 0,
+                    .name = from.Get("name").ToString().Utf8Value()});
+  return matrix;
+}
+
+/// [source, start, count, step = 1, turned = false, zeros = undefined][]; a source is a tensor or
+/// integers
 std::vector<RowRun> read_runs(const Napi::Value& value) {
   std::vector<RowRun> runs;
   const auto list = value.As<Napi::Array>();
+  std::vector<std::pair<Napi::Value, std::shared_ptr<IntegerMatrix>>> matrices;
+  const auto integers = [&](const Napi::Value& source) {
+    for (const auto& [object, matrix] : matrices)
+      if (object.StrictEquals(source)) return matrix;
+    return matrices.emplace_back(source, read_integers(source.As<Napi::Object>())).second;
+  };
   for (uint32_t i = 0; i < list.Length(); ++i) {
     const auto run = list.Get(i).As<Napi::Array>();
     const auto number = [&](uint32_t at) { return run.Get(at).ToNumber().Int64Value(); };
-    runs.push_back({read_tensor(run.Get(0u)), number(1), number(2),
-                    run.Get(3u).IsUndefined() ? 1 : number(3), run.Get(4u).ToBoolean().Value()});
+    const Napi::Value source = run.Get(0u);
+    const bool plain = is_handle<TensorHandle>(source);
+    runs.push_back({plain ? read_tensor(source) : Tensor{}, number(1), number(2),
+                    run.Get(3u).IsUndefined() ? 1 : number(3), run.Get(4u).ToBoolean().Value(),
+                    plain ? nullptr : integers(source)});
+    if (!run.Get(5u).IsUndefined()) runs.back().zeros = number(5);
   }
   return runs;
+}
+
+/// The tensors that a run reads.
+std::vector<Tensor> parts_of(const RowRun& run) {
+  if (!run.integers) return {run.source};
+  std::vector<Tensor> parts;
+  for (const Tensor& part :
+       {run.integers->values, run.integers->scales, run.integers->zeros, run.integers->order})
+    if (part) parts.push_back(part);
+  return parts;
 }
 
 /// pack(weight, runs, cancel)
@@ -87,7 +134,8 @@ Napi::Value pack_weight(const Napi::CallbackInfo& info) {
         .run(info.Env(), cancel, [out, runs, cancel]() -> Channel::Result {
           if (cancel && cancel->load()) fail(Code::cancelled, "cancelled");
           pack(load_context(), out, runs);
-          for (const RowRun& run : runs) release_pages(run.source);
+          for (const RowRun& run : runs)
+            for (const Tensor& part : parts_of(run)) release_pages(part);
           return nothing;
         });
   });
@@ -164,17 +212,6 @@ Napi::Value transpose_matrix(const Napi::CallbackInfo& info) {
   });
 }
 
-/// unpackGptq(qweight, qzeros, scales, gIdx, bits, out)
-Napi::Value unpack_gptq(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Gptq source{read_tensor(info[0]), read_tensor(info[1]), read_tensor(info[2]),
-                      read_tensor(info[3]), info[4].ToNumber().Int32Value()};
-    return unpack_into(info.Env(), source,
-                       {source.qweight, source.qzeros, source.scales, source.g_idx},
-                       read_tensor(info[5]));
-  });
-}
-
 /// ropeTable(out, frequencies[], positionScale, factor, 'exact' | 'bf16-frequencies' | 'published')
 Napi::Value make_rope_table(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
@@ -224,7 +261,6 @@ void define_weights(Napi::Env env, Napi::Object exports) {
   add("copyToF32", copy_vector);
   add("transpose", transpose_matrix);
   add("unpackFp8", unpack_fp8);
-  add("unpackGptq", unpack_gptq);
   add("unpackMxfp4", unpack_mxfp4);
   add("fillRandom", fill);
   add("ropeTable", make_rope_table);

@@ -1,6 +1,6 @@
-// Latent attention on the CPU. All heads of a token share its rows, so tiles of eight heads go
-// through them; what a tile sees is cut into ranges of blocks, whose softmaxes are merged in order.
-// Where there are few tiles each range is an item of its own.
+// Latent attention on the CPU. All heads of a token share its rows, so tiles of sixteen heads go
+// through a block while it is in the cache; what a tile sees is cut into ranges of blocks, whose
+// softmaxes are merged in order. Where there are few tiles each range is an item of its own.
 
 #include "ops/latent_attention.h"
 
@@ -8,6 +8,9 @@
 
 namespace moe {
 namespace {
+
+constexpr int kQueries = 16;
+using Parts = Softmaxes<kQueries>;
 
 /// What one query has of some ranges: its sums, best score and total.
 struct Share {
@@ -43,16 +46,16 @@ class Run {
   /// A tile has all of its ranges.
   void whole() const {
     cpu_.parallel(tiles_.count(), 1, [&](int64_t begin, int64_t end) {
-      Query queries[kQueries];
+      std::vector<Query> queries(kQueries);
       std::vector<float> sums(static_cast<size_t>(kQueries * C_));
       for (int64_t item = begin; item < end; ++item)
-        tiles_.each(item, queries, [&](Query* own, int m, int64_t) {
+        tiles_.each(item, queries.data(), [&](Query* own, int m, int64_t) {
           load(own, m);
           std::fill(sums.begin(), sums.end(), 0.f);
-          Softmaxes all;
+          Parts all;
           const SeenBlocks seen(own, m);
           for (int64_t range = range_of(seen.first); range <= range_of(seen.last); ++range) {
-            const Softmaxes part = attend(own, m, range);
+            const Parts part = attend(own, m, range);
             for (int i = 0; i < m; ++i)
               merge(cpu_.kernels, {&sums[static_cast<size_t>(i * C_)], all.best[i], all.total[i]},
                     own[i].acc, part.best[i], part.total[i], C_);
@@ -66,12 +69,12 @@ class Run {
   /// Each range of a tile waits for the others.
   void in_ranges() const {
     cpu_.parallel(tiles_.count() * ranges_, 1, [&](int64_t begin, int64_t end) {
-      Query queries[kQueries];
+      std::vector<Query> queries(kQueries);
       for (int64_t item = begin; item < end; ++item)
-        tiles_.each(item / ranges_, queries, [&](Query* own, int m, int64_t) {
+        tiles_.each(item / ranges_, queries.data(), [&](Query* own, int m, int64_t) {
           load(own, m);
           const int64_t range = item % ranges_;
-          const Softmaxes part = attend(own, m, range);
+          const Parts part = attend(own, m, range);
           for (int i = 0; i < m; ++i) {
             float* to = partial(own[i].token, own[i].head, range);
             std::copy_n(own[i].acc, C_, to);
@@ -115,7 +118,7 @@ class Run {
   }
 
   /// One range of m queries of a sequence: sums in acc, and their softmaxes.
-  Softmaxes attend(Query* queries, int m, int64_t range) const {
+  Parts attend(Query* queries, int m, int64_t range) const {
     const Kernels& kernels = cpu_.kernels;
     const auto* blocks =
         op_.block_table.row<int32_t>(op_.sequences.as<int32_t>()[queries[0].token]);
@@ -125,13 +128,14 @@ class Run {
       q[i] = queries[i].q, acc[i] = queries[i].acc;
       std::fill_n(acc[i], C_, 0.f);
     }
-    Softmaxes softmaxes;
+    Parts softmaxes;
     const SeenBlocks seen(queries, m);
     const int64_t first = range * LatentAttention::kRangeBlocks;
     const int64_t last = std::min(first + LatentAttention::kRangeBlocks - 1, seen.last);
     for (int64_t block = std::max(first, seen.first); block <= last; ++block) {
-      const T* rows = op_.cache.as<T>() + blocks[block] * kBlockTokens * L_;
-      const SeenKeys keys(queries, m, block);
+      const T* rows = rows_of(blocks[block]);
+      if (block < last) fetch(rows_of(blocks[block + 1]));
+      const SeenKeys<kQueries> keys(queries, m, block);
       alignas(64) float p[kQueries * kBlockTokens];
       kernels.row_scores(q, m, rows, is_bf16<T>, L_, p);
       kernels.softmax_block(p, m, keys.begin, keys.end, op_.scale, softmaxes.best, softmaxes.total,
@@ -139,6 +143,15 @@ class Run {
       kernels.add_values(p, m, keys.most, rows, is_bf16<T>, C_, L_, keep, acc);
     }
     return softmaxes;
+  }
+
+  const T* rows_of(int64_t block) const { return op_.cache.as<T>() + block * kBlockTokens * L_; }
+
+  /// Asks for a block that is needed soon: blocks lie anywhere, so that nothing else foresees it.
+  void fetch(const T* rows) const {
+    const auto* bytes = reinterpret_cast<const std::byte*>(rows);
+    const size_t size = static_cast<size_t>(kBlockTokens * L_) * sizeof(T);
+    for (size_t at = 0; at < size; at += 64) __builtin_prefetch(bytes + at, 0, 2);
   }
 
   void put(int64_t t, int64_t n, const float* sums, float total) const {
@@ -150,7 +163,7 @@ class Run {
   const CpuContext& cpu_;
   const LatentAttention& op_;
   int64_t C_, R_, L_, D_, ranges_;
-  QueryTiles tiles_;
+  QueryTiles<kQueries> tiles_;
 };
 
 }  // namespace

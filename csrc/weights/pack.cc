@@ -11,9 +11,19 @@ namespace {
 
 /// The transpose of a run [K, N]: its columns as rows [N, K].
 std::vector<std::byte> turn(const CpuContext& cpu, const RowRun& run) {
-  const int64_t N = run.source.last(), K = run.count;
-  const size_t step = dtype_bytes(run.source.dtype);
+  const int64_t N = run.width(), K = run.count;
+  const size_t step = run.integers ? sizeof(float) : dtype_bytes(run.source.dtype);
   std::vector<std::byte> out(static_cast<size_t>(N * K) * step);
+  if (run.integers) {
+    std::vector<float> row(static_cast<size_t>(N));
+    for (int64_t k = 0; k < K; ++k) {
+      run.source_row(k).read(0, N, row.data());
+      for (int64_t n = 0; n < N; ++n)
+        std::memcpy(&out[static_cast<size_t>(n * K + k) * step], &row[static_cast<size_t>(n)],
+                    step);
+    }
+    return out;
+  }
   cpu.parallel(N, 32, [&](int64_t begin, int64_t end) {
     for (int64_t k = 0; k < K; ++k)
       for (int64_t n = begin; n < end; ++n)
@@ -23,28 +33,58 @@ std::vector<std::byte> turn(const CpuContext& cpu, const RowRun& run) {
   return out;
 }
 
-/// `turned`: where transposed runs are kept.
+/// The rows of a run with zeros behind each, K values wide.
+std::vector<std::byte> widen(const RowRun& run, int64_t K) {
+  const size_t step = dtype_bytes(run.source.dtype);
+  const size_t wide = static_cast<size_t>(K) * step;
+  std::vector<std::byte> out(static_cast<size_t>(run.count) * wide);
+  for (int64_t i = 0; i < run.count; ++i)
+    std::memcpy(&out[static_cast<size_t>(i) * wide], run.row(i),
+                static_cast<size_t>(run.source.last()) * step);
+  return out;
+}
+
+/// `copies`: where runs are kept that are no rows of their source.
 std::vector<SourceRow> rows_of(const CpuContext& cpu, const std::vector<RowRun>& runs,
-                               const Weight& out, std::vector<std::byte>& turned) {
+                               const Weight& out, std::vector<std::vector<std::byte>>& copies) {
   const Check check("pack");
   std::vector<SourceRow> rows;
+  const auto add_copy = [&](std::vector<std::byte> copy, DType dtype) {
+    const auto bytes = static_cast<size_t>(out.K) * dtype_bytes(dtype);
+    for (size_t at = 0; at < copy.size(); at += bytes)
+      rows.push_back({.data = copy.data() + at, .dtype = dtype});
+    copies.push_back(std::move(copy));
+  };
   for (const RowRun& run : runs) {
+    if (run.integers) {
+      run.integers->prepare();
+      const bool middle =
+          out.format == WeightFormat::int4_g32 || out.format == WeightFormat::int4_g128;
+      if (middle && run.integers->bits == 4 && !run.integers->symmetric)
+        fail(Code::checkpoint, run.integers->name,
+             ": zero points must all be 8 of a file that says it is symmetric, got others");
+    }
     run.check(check);
     if (run.turned) {
-      const Shape shape{run.source.last(), run.count};
+      const Shape shape{run.width(), run.count};
       if (runs.size() != 1 || !(shape == out.shape()))
         fail(Code::shape, "pack: a turned run must be ", out.shape().text(), " and alone, got ",
              shape.text());
-      turned = turn(cpu, run);
-      const auto bytes = static_cast<size_t>(out.K) * dtype_bytes(run.source.dtype);
-      for (int64_t n = 0; n < out.N; ++n)
-        rows.push_back({turned.data() + static_cast<size_t>(n) * bytes, run.source.dtype});
+      add_copy(turn(cpu, run), run.integers ? DType::f32 : run.source.dtype);
       continue;
     }
-    if (run.source.last() != out.K)
-      fail(Code::shape, "pack: source must have rows of ", out.K, ", got ",
-           run.source.shape.text());
-    for (int64_t i = 0; i < run.count; ++i) rows.push_back({run.row(i), run.source.dtype});
+    if (run.zeros) {
+      check.that(*run.zeros >= 0 && *run.zeros <= out.N, "zeros", "as many as fit the weight",
+                 *run.zeros);
+      check.that(!run.integers, "source", "of floats where zeros are added", "integers");
+      check.that(run.width() <= out.K, "source", "no wider than the weight", run.width());
+      add_copy(widen(run, out.K), run.source.dtype);
+      rows.resize(rows.size() + static_cast<size_t>(*run.zeros));
+      continue;
+    }
+    if (run.width() != out.K)
+      fail(Code::shape, "pack: source must have rows of ", out.K, ", got ", run.width());
+    for (int64_t i = 0; i < run.count; ++i) rows.push_back(run.source_row(i));
   }
   if (static_cast<int64_t>(rows.size()) != out.N)
     fail(Code::shape, "pack: source must have ", out.N, " rows, got ", rows.size());
@@ -54,8 +94,8 @@ std::vector<SourceRow> rows_of(const CpuContext& cpu, const std::vector<RowRun>&
 }  // namespace
 
 void pack(const CpuContext& cpu, const Weight& out, const std::vector<RowRun>& runs) {
-  std::vector<std::byte> turned;
-  const std::vector<SourceRow> rows = rows_of(cpu, runs, out, turned);
+  std::vector<std::vector<std::byte>> copies;
+  const std::vector<SourceRow> rows = rows_of(cpu, runs, out, copies);
   Device* device = out.slot->device();
   const Packing& packing = packing_of(out, device);
   const PanelGrid grid(out.N, out.gate_up);

@@ -1,7 +1,12 @@
 #pragma once
 
+#include <memory>
+#include <optional>
+
 #include "core/check.h"
 #include "core/tensor.h"
+#include "weights/integer_matrix.h"
+#include "weights/source_row.h"
 
 namespace moe {
 
@@ -12,11 +17,19 @@ struct RowRun {
   int64_t count;
   int64_t step = 1;
   bool turned = false;  // their transpose is meant, and is all of the weight
+  std::shared_ptr<IntegerMatrix> integers = nullptr;  // instead of the source
+  // So many rows of zeros follow, and a row may be narrower than the weight's, with zeros behind
+  // it.
+  std::optional<int64_t> zeros = {};
+
+  int64_t width() const { return integers ? integers->K : source.last(); }
 
   void check(const Check& check) const {
-    check.dtype("source", source, {DType::f32, DType::bf16, DType::f16});
-    check.contiguous("source", source);
-    const int64_t rows = source.rows();
+    if (!integers) {
+      check.dtype("source", source, {DType::f32, DType::bf16, DType::f16});
+      check.contiguous("source", source);
+    }
+    const int64_t rows = integers ? integers->N : source.rows();
     const bool inside = start >= 0 && count >= 0 && step >= 1 && start <= rows &&
                         (count == 0 || (start < rows && count - 1 <= (rows - 1 - start) / step));
     check.that(inside, "rows", "inside the source",
@@ -27,6 +40,10 @@ struct RowRun {
   const std::byte* row(int64_t i) const {
     const auto bytes = static_cast<size_t>(source.last()) * dtype_bytes(source.dtype);
     return source.as<std::byte>() + static_cast<size_t>(start + i * step) * bytes;
+  }
+  SourceRow source_row(int64_t i) const {
+    if (integers) return {.integers = integers.get(), .row = start + i * step};
+    return {.data = row(i), .dtype = source.dtype};
   }
 };
 

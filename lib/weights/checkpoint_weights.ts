@@ -1,8 +1,10 @@
+import { onAbort } from '../aborts.ts'
 import { MoeError } from '../errors.ts'
 import {
   type ActivationDType,
   type CancelToken,
   type Gpu,
+  type IntegerMatrix,
   native,
   type RowRun,
   type Tensor,
@@ -10,8 +12,9 @@ import {
   type WeightFormat,
 } from '../native.ts'
 import type { Checkpoint } from './checkpoint.ts'
+import { compressedTensors } from './compressed_tensors.ts'
 import type { MatrixEncoding, TensorSource } from './encoding.ts'
-import type { WeightsOption } from './formats.ts'
+import { isQuantized, type Part, type WeightsOption } from './formats.ts'
 import { fp8 } from './fp8.ts'
 import { gptq } from './gptq.ts'
 import { mxfp4 } from './mxfp4.ts'
@@ -34,12 +37,12 @@ export interface LoadOptions {
 
 const loadsAtOnce = 4
 
-const encodings: readonly MatrixEncoding[] = [gptq, mxfp4, fp8]
+const encodings: readonly MatrixEncoding[] = [gptq, compressedTensors, mxfp4, fp8]
 
 /** Gives a matrix [N, K] to pack rows of; `scratch` is memory of its own. */
 interface Matrix {
   scratch: boolean
-  load(): Promise<Tensor>
+  load(): Promise<Tensor | IntegerMatrix>
 }
 
 interface Task {
@@ -50,8 +53,8 @@ interface Task {
 
 /** One key for all rows of a matrix. */
 const id = ({ name, slab }: Rows): string => `${name} ${slab}`
-const picked = ({ start, count, step = 1, turned = false }: Rows) =>
-  [start, count, step, turned] as const
+const picked = ({ start, count, step = 1, turned = false, padded }: Rows) =>
+  [start, count, step, turned, padded && padded[0] - count] as const
 
 /**
  * Weights of a checkpoint folder. Each tensor is packed straight from the mapped file, whose pages are let
@@ -71,7 +74,7 @@ export class CheckpointWeights extends WeightList {
     const { dir, entries } = checkpoint
     const quantization = parseQuantization(dir, checkpoint.quantization)
     const open: TensorSource['open'] = (...args) => this.#tensor(...args)
-    this.#source = { dir, entries, quantization, dtype, open }
+    this.#source = { dir, entries, quantization, dtype, open, keepIntegers: !gpu }
   }
 
   override has(name: string): boolean {
@@ -118,13 +121,16 @@ export class CheckpointWeights extends WeightList {
     const all = each.flatMap(({ rows }) => rows)
     const { sources, bytes } = this.#distinct(all, (run) => this.#matrix(run))
     this.#add(all[0]!.name, bytes, async (cancel) => {
-      const loaded = new Map<string, Tensor>()
+      const loaded = new Map<string, Tensor | IntegerMatrix>()
       for (const [key, source] of sources) loaded.set(key, await source.load())
       for (const { rows, out } of each) {
         const runs = rows.map((run): RowRun => [loaded.get(id(run))!, ...picked(run)])
         await native().pack(out, runs, cancel)
       }
-      for (const [key, { scratch }] of sources) if (scratch) loaded.get(key)!.release()
+      for (const [key, { scratch }] of sources) {
+        const matrix = loaded.get(key)!
+        if (scratch && 'release' in matrix) matrix.release()
+      }
     })
   }
 
@@ -137,13 +143,18 @@ export class CheckpointWeights extends WeightList {
     }
   }
 
-  protected matrixFormat(rows: Rows[]): WeightFormat {
-    const isBf16 = ({ name }: Rows): boolean => {
-      const encoded = this.#encoded(name)
-      if (encoded) return encoded.encoding.format(this.#source.dtype) === 'bf16'
-      return this.#checkpoint.entries.get(name)?.storedDtype === 'BF16'
+  protected matrixFormat(rows: Rows[], part: Part): WeightFormat {
+    const keepIntegers = this.#source.keepIntegers && isQuantized(part)
+    const source = { ...this.#source, keepIntegers }
+    const stored = new Map(rows.map((run) => [id(run), run]))
+    const formats = new Set<WeightFormat>()
+    for (const run of stored.values()) {
+      const bf16 = this.#checkpoint.entries.get(run.name)?.storedDtype === 'BF16'
+      formats.add(this.#encoded(run.name)?.encoding.format(run, source) ?? (bf16 ? 'bf16' : 'f32'))
     }
-    return rows.every(isBf16) ? 'bf16' : 'f32'
+    const [format, ...others] = formats
+    if (others.length === 0) return format ?? 'f32'
+    return [...formats].every((name) => name.startsWith('int')) ? 'int8g128' : 'f32'
   }
 
   protected later(run: () => Promise<void>): void {
@@ -234,8 +245,7 @@ export class CheckpointWeights extends WeightList {
     const tasks = this.#tasks.splice(0) // lets the mapped files go at the end
     const totalBytes = tasks.reduce((n, task) => n + task.bytes, 0)
     const cancel = new (native().CancelToken)()
-    const onAbort = () => cancel.cancel()
-    signal?.addEventListener('abort', onAbort, { once: true })
+    const forget = signal && onAbort(signal, () => cancel.cancel())
     let loadedBytes = 0
     let failed = false
     // A few at a time, so that the engine never waits for this thread.
@@ -254,7 +264,7 @@ export class CheckpointWeights extends WeightList {
       }),
     )
     const ended = await Promise.allSettled(workers)
-    signal?.removeEventListener('abort', onAbort)
+    forget?.()
     const failure = ended.find((result) => result.status === 'rejected')
     if (!failure && !signal?.aborted) return
     throw signal?.aborted ? signal.reason : failure!.reason

@@ -1,4 +1,4 @@
-import type { ActivationDType, DType, Tensor, WeightFormat } from '../native.ts'
+import type { ActivationDType, DType, IntegerMatrix, Tensor, WeightFormat } from '../native.ts'
 import type { Quantization } from './quantization.ts'
 import type { Entry } from './safetensors.ts'
 import type { Rows } from './weights.ts'
@@ -10,8 +10,10 @@ export interface TensorSource {
   dir: string
   entries: Entries
   quantization: Quantization
-  /** Of activations. */
+  /** What integers are unpacked to. */
   dtype: ActivationDType
+  /** They are multiplied with as they are. */
+  keepIntegers: boolean
   /** The tensor of that shape, or its part `slab` as `view`, where it is in the file. Checked against `dtypes`. */
   open(
     name: string,
@@ -28,10 +30,13 @@ export interface TensorSource {
 export interface MatrixEncoding {
   /** Names of the tensors that stand for the matrix; undefined: it is stored otherwise. */
   parts(name: string, entries: Entries): string[] | undefined
-  /** What it is unpacked to, with activations of `dtype`. */
-  format(dtype: ActivationDType): WeightFormat
-  /** Checks names, shapes and dtypes now; the function gives the matrix [N, K] that `rows` are of, in new memory. */
-  open(rows: Rows, source: TensorSource): () => Promise<Tensor>
+  /** What it becomes when nothing else is asked for. */
+  format(rows: Rows, source: TensorSource): WeightFormat
+  /**
+   * Checks names, shapes and dtypes now; the function gives the matrix [N, K] that `rows` are of: in new memory, or the
+   * integers where they are.
+   */
+  open(rows: Rows, source: TensorSource): () => Promise<Tensor | IntegerMatrix>
 }
 
 /** Shapes of a part of a matrix: `of` each of its slabs, or of the only one. */

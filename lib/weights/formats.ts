@@ -19,10 +19,21 @@ const quantized: Record<'int8' | 'int4', Partial<Record<Part, WeightFormat>>> = 
   int4: { experts: 'int4g32', attention: 'int8', dense: 'int8', head: 'int8' },
 }
 
-/** The format that `weights` asks for; undefined: as it is stored. */
-export function askedFormat(weights: WeightsOption, part: Part): WeightFormat | undefined {
-  if (weights === 'int8' || weights === 'int4') return quantized[weights][part]
-  return weights === 'auto' || part === 'router' ? undefined : weights
+/** Of a part that has integers at all. */
+export const isQuantized = (part: Part): boolean => part in quantized.int8
+
+const bitsOf = (format: WeightFormat): number => Number(/^int(\d+)/.exec(format)?.[1] ?? 16)
+
+/** The format for a matrix that is `stored` so; fewer bits than asked for are never made more. */
+export function chosenFormat(
+  weights: WeightsOption,
+  part: Part,
+  stored: WeightFormat,
+): WeightFormat {
+  if (weights === 'auto' || part === 'router') return stored
+  if (weights === 'f32' || weights === 'bf16') return weights
+  const asked = quantized[weights][part]
+  return asked && bitsOf(asked) < bitsOf(stored) ? asked : stored
 }
 
 /** @throws {MoeError} ERR_MOE_UNSUPPORTED for formats that a GPU does not multiply with */

@@ -1,58 +1,66 @@
-import { MoeError } from '../errors.ts'
-import { native } from '../native.ts'
-import type { Entries, MatrixEncoding } from './encoding.ts'
+import type { IntegerMatrix } from '../native.ts'
+import { absent, type IntegerConfig, integerEncoding } from './integers.ts'
 import type { Json } from './json.ts'
 import type { Refuse } from './quantization.ts'
 import { sourceShape } from './weights.ts'
 
-/** What a GPTQ checkpoint says about itself, as AutoGPTQ writes it. */
-export interface GptqConfig {
-  bits: 4 | 8
+function groupSize(value: unknown, refuse: Refuse): number {
+  if (value === -1) return 0
+  if (Number.isSafeInteger(value) && (value as number) >= 1) return value as number
+  return refuse('group_size', '-1 or a size')
 }
 
-export function parseGptq(json: Json, refuse: Refuse): GptqConfig {
-  const { checkpoint_format: format = 'gptq', bits } = json
-  if (format !== 'gptq') refuse('checkpoint_format', '"gptq"')
+/** AutoGPTQ's, in either of its formats. */
+export function parseGptq(json: Json, refuse: Refuse): IntegerConfig {
+  const { checkpoint_format: format = 'gptq', bits, group_size: group = -1 } = json
+  if (format !== 'gptq' && format !== 'gptq_v2') refuse('checkpoint_format', '"gptq" or "gptq_v2"')
   if (bits !== 4 && bits !== 8) return refuse('bits', '4 or 8')
-  return { bits }
+  return {
+    ...{ method: 'gptq', bits, group: groupSize(group, refuse) },
+    ...{ symmetric: json.sym === true, ordered: json.desc_act !== true },
+    zeroShift: format === 'gptq',
+  }
 }
 
-/** Name of the quantised layer that `name` (ending in .weight) is, if it is one. */
-function layerOf(name: string, entries: Entries): string | undefined {
-  const layer = name.replace(/\.weight$/, '')
-  return entries.has(`${layer}.qweight`) ? layer : undefined
+/** AutoAWQ's, of the version `gemm`. */
+export function parseAwq(json: Json, refuse: Refuse): IntegerConfig {
+  const { version = 'gemm', bits = 4, group_size: group = 128 } = json
+  if (String(version).toLowerCase() !== 'gemm') refuse('version', '"gemm"')
+  if (bits !== 4) return refuse('bits', '4')
+  const promises = { symmetric: false, ordered: true, zeroShift: false }
+  return { method: 'awq', bits, group: groupSize(group, refuse), ...promises }
 }
+
+const layerOf = (name: string): string => name.replace(/\.weight$/, '')
 
 /**
- * Integers with a scale and a zero for each group of inputs (`AutoGPTQ`, format `gptq`: zeros are stored minus one,
- * inputs and outputs packed lowest bits first): the exact values in f32, rounded in bf16.
+ * Integers packed along inputs (AutoGPTQ: zeros are stored minus one, in `gptq_v2` as they are; `g_idx` is the group of
+ * each input) or along outputs in an order of their own (AutoAWQ): `qweight`, `qzeros`, `scales`, `g_idx`.
  */
-export const gptq: MatrixEncoding = {
-  parts(name, entries) {
-    const layer = layerOf(name, entries)
-    if (!layer) return undefined
-    return ['qweight', 'qzeros', 'scales', 'g_idx'].map((part) => `${layer}.${part}`)
+export const gptq = integerEncoding(
+  (name, entries) => {
+    const layer = layerOf(name)
+    if (!entries.has(`${layer}.qweight`)) return undefined
+    const parts = ['qweight', 'qzeros', 'scales'].map((part) => `${layer}.${part}`)
+    return entries.has(`${layer}.g_idx`) ? [...parts, `${layer}.g_idx`] : parts
   },
-  format: (dtype) => dtype,
-  open(rows, { dir, entries, quantization, dtype, open }) {
-    const layer = layerOf(rows.name, entries)!
-    if (!quantization.gptq)
-      throw new MoeError(
-        'ERR_MOE_CHECKPOINT',
-        `${dir}: quantize_config.json must exist for ${layer}.qweight, got nothing there`,
-      )
-    const { bits } = quantization.gptq
-    const [numOut, numIn] = sourceShape(rows)
-    const groups = entries.get(`${layer}.scales`)?.shape[0] ?? 1
+  (rows, { dir, entries, quantization, open }) => {
+    const name = layerOf(rows.name)
+    const config = quantization.integers ?? absent(dir, `${name}.qweight`, 'quantize_config.json')
+    const { bits, group, zeroShift, symmetric, ordered } = config
+    const shape = sourceShape(rows)
+    const [N, K] = shape
     const perWord = 32 / bits
-    const qweight = open(`${layer}.qweight`, [numIn / perWord, numOut])
-    const qzeros = open(`${layer}.qzeros`, [groups, numOut / perWord])
-    const scales = open(`${layer}.scales`, [groups, numOut])
-    const gIdx = open(`${layer}.g_idx`, [numIn])
-    return async () => {
-      const out = native().tensor([numOut, numIn], dtype)
-      await native().unpackGptq(qweight, qzeros, scales, gIdx, bits, out)
-      return out
+    const awq = config.method === 'awq'
+    const groups = group === 0 ? 1 : Math.ceil(K / group)
+    const matrix: IntegerMatrix = {
+      layout: awq ? 'awq' : 'gptq',
+      ...{ bits, group, shape, zeroShift, name },
+      values: open(`${name}.qweight`, awq ? [K, N / perWord] : [K / perWord, N]),
+      zeros: open(`${name}.qzeros`, [groups, N / perWord]),
+      scales: open(`${name}.scales`, [groups, N]),
+      order: entries.has(`${name}.g_idx`) ? open(`${name}.g_idx`, [K]) : undefined,
     }
+    return { matrix, symmetric, ordered }
   },
-}
+)

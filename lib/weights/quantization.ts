@@ -1,11 +1,13 @@
 import { MoeError, shown } from '../errors.ts'
+import { parseCompressed } from './compressed_tensors.ts'
 import { type Fp8Config, parseFp8 } from './fp8.ts'
-import { type GptqConfig, parseGptq } from './gptq.ts'
+import { parseAwq, parseGptq } from './gptq.ts'
+import type { IntegerConfig } from './integers.ts'
 import type { Json } from './json.ts'
 
 /** What a checkpoint says about how its matrices are stored; nothing where it says nothing. */
 export interface Quantization {
-  gptq?: GptqConfig
+  integers?: IntegerConfig
   fp8?: Fp8Config
 }
 
@@ -14,7 +16,9 @@ export type Refuse = (key: string, expected: string) => never
 
 const methods: Record<string, (json: Json, refuse: Refuse) => Quantization> = {
   fp8: (json, refuse) => ({ fp8: parseFp8(json, refuse) }),
-  gptq: (json, refuse) => ({ gptq: parseGptq(json, refuse) }),
+  gptq: (json, refuse) => ({ integers: parseGptq(json, refuse) }),
+  awq: (json, refuse) => ({ integers: parseAwq(json, refuse) }),
+  'compressed-tensors': (json, refuse) => ({ integers: parseCompressed(json, refuse) }),
   mxfp4: () => ({}), // its tensors say everything
 }
 
@@ -33,6 +37,6 @@ export function parseQuantization(label: string, json: Json | undefined): Quanti
   }
   const { quant_method: method = 'gptq' } = json
   if (typeof method !== 'string' || !Object.hasOwn(methods, method))
-    return refuse('quant_method', '"fp8", "gptq" or "mxfp4"')
+    return refuse('quant_method', '"awq", "compressed-tensors", "fp8", "gptq" or "mxfp4"')
   return methods[method]!(json, refuse)
 }

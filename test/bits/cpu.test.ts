@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { loadModel, type Model, randomModel } from '../../lib/index.ts'
 import { native } from '../../lib/native.ts'
 import { bits, everything, inBatch, inPieces, text } from '../support/bits.ts'
+import { familySamples } from '../support/families/index.ts'
 import { fixture, range } from '../support/golden.ts'
 import { randomConfigs } from '../support/random_configs.ts'
 
@@ -12,7 +13,13 @@ const wide = {
   ...{ model_type: 'mixtral', vocab_size: 100, hidden_size: 1088, num_hidden_layers: 1 },
   ...{ num_attention_heads: 4, intermediate_size: 1300, num_local_experts: 4 },
 }
-const random: Record<string, Record<string, unknown>> = { wide, latent: randomConfigs(64, 40).deepseekV3 }
+const { deepseekV3: latent, gptOss: sinks } = randomConfigs(64, 40)
+const random: Record<string, Record<string, unknown>> = {
+  ...{ wide, latent, sinks },
+  // Norms of heads; layer norms.
+  qwen3_moe: familySamples.qwen3_moe!.base,
+  phimoe: { ...familySamples.phimoe!.base, rope_scaling: null },
+}
 const checkpoints = [
   ...Object.keys(random),
   'yuan/tiny-a',

@@ -89,7 +89,7 @@ const routed =
     choice?: Choice,
   ): Record =>
   async (one) => {
-    const { array, weight } = source(one, 5)
+    const { array, integers, weight } = source(one, 5)
     const H = 72
     const norm = { x: array('x', [T, H]), weight: array('norm', [H]), eps: 1e-5, dtype }
     const normed = ops.rmsNorm(one.plan, norm).out
@@ -104,8 +104,15 @@ const routed =
       ...{ kinds: Array<ExpertKind>(E).fill('ffn'), topK: Math.min(3, E) },
       ...{ weights: 'renormalized' as const, normStd: 1, ...choice },
       choiceBias: choice?.score === 'sigmoid' ? array('choiceBias', [E]) : undefined,
+      // Every other token has its logits changed.
+      ...(kind === 'biased' && {
+        adjust: array('adjust', [2, E]),
+        adjustOf: integers('adjustOf', [T], (t) => (t % 3) - 1),
+        counts: integers('counts', [E, 2], () => 0),
+      }),
     }
-    return { normed, logits, ...ops.topK(one.plan, { logits, ...options }) }
+    const { counts } = options
+    return { normed, logits, ...ops.topK(one.plan, { logits, ...options }), counts }
   }
 
 const groups: Choice = { groups: 8, keptGroups: 4, groupScore: 'top2', topK: 8, normStd: 0 }

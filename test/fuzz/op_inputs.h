@@ -241,8 +241,13 @@ inline bool place(Choices& c, Sample& op) {
 }
 
 inline void build(Choices& c, TopK& op) {
-  const int64_t E = c.between(0, 40);
-  op.logits = c.tensor({c.between(0, 20), E}, DType::f32);
+  const int64_t T = c.between(0, 20), E = c.between(0, 40);
+  op.logits = c.tensor({T, E}, DType::f32);
+  if (c.rarely(3)) {
+    op.adjust = c.tensor({c.between(0, 3), E}, DType::f32);
+    op.adjust_of = c.tensor({T}, DType::i32);
+  }
+  if (c.rarely(3)) op.counts = c.tensor({E, 2}, DType::i32);
   op.kinds = kinds(c, c.rarely(32) ? c.between(0, 40) : E);
   op.top_k = c.between(0, c.rarely(8) ? E + 1 : std::min<int64_t>(E, 8));
   if (c.rarely(4)) op.choice_bias = c.tensor({E}, DType::f32);
@@ -256,6 +261,9 @@ inline void build(Choices& c, TopK& op) {
   op.norm_std = c.rarely(2) ? c.real() : 0.f;
   if (c.rarely(2))
     for (int64_t i = 0; i < E; ++i) op.gives_share.push_back(c.rarely(2));
+}
+inline bool place(Choices& c, TopK& op) {
+  return !op.adjust_of || indices(c, op.adjust_of, -1, op.adjust.dim(0) - 1);
 }
 
 }  // namespace moe::fuzz

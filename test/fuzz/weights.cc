@@ -12,7 +12,6 @@
 #include "weights/format.h"
 #include "weights/formats/dense.h"
 #include "weights/formats/fp8.h"
-#include "weights/formats/gptq.h"
 #include "weights/formats/mxfp4.h"
 #include "weights/mapped_file.h"
 #include "weights/pack.h"
@@ -116,24 +115,38 @@ void pack_rows(Choices& c) {
   demand(got == expected || (std::isnan(got) && std::isnan(expected)), "the row's value, packed");
 }
 
-void unpack_gptq(Choices& c) {
-  const int bits = c.rarely(16) ? static_cast<int>(c.between(-1, 33)) : c.rarely(2) ? 4 : 8;
-  const int64_t per_word = bits > 0 ? 32 / bits : 8, groups = c.between(0, 4);
-  const int64_t num_in = c.between(0, 5) * per_word + (c.rarely(16) ? c.between(0, 9) : 0);
-  const int64_t num_out = c.between(0, 5) * per_word + (c.rarely(16) ? c.between(0, 9) : 0);
-  const int64_t word = std::max<int64_t>(per_word, 1);
-  const Gptq source{c.tensor({num_in / word, num_out}, DType::i32),
-                    c.tensor({groups, num_out / word}, DType::i32),
-                    c.tensor({groups, num_out}, c.rarely(2) ? DType::f16 : DType::f32),
-                    c.tensor({num_in}, DType::i32), bits};
-  if (c.rarely(2) && source.g_idx)
-    for (size_t i = 0; i < source.g_idx.bytes() / 4; ++i)
-      source.g_idx.as<int32_t>()[i] =
-          static_cast<int32_t>(c.between(0, std::max<int64_t>(groups - 1, 0)));
-  for (const Tensor& part : {source.qweight, source.qzeros, source.scales})
-    if (part && !part.contiguous()) return;  // files have no slices
-  Tensor out = c.exact({num_out, num_in}, c.activation());
-  unpack(context(), source, out);
+/// Integers of any layout, packed as any format. Words are what they are; shapes may be wrong.
+void pack_integers(Choices& c) {
+  using Layout = IntegerMatrix::Layout;
+  auto m = std::make_shared<IntegerMatrix>();
+  m->layout = static_cast<Layout>(c.between(0, 3));
+  m->bits = c.rarely(16) ? static_cast<int>(c.between(-1, 33)) : c.rarely(2) ? 4 : 8;
+  const int64_t word = m->bits > 0 ? std::max<int64_t>(32 / m->bits, 1) : 8;
+  m->N = c.between(0, 9) * word + (c.rarely(16) ? c.between(0, 9) : 0);
+  m->K = c.between(0, 20) * word + (c.rarely(16) ? c.between(0, 9) : 0);
+  m->group = c.rarely(16) ? c.between(-1, 200) : c.rarely(2) ? 32 : 0;
+  const int64_t G = m->group > 0 ? (m->K + m->group - 1) / m->group : 1;
+  const auto up = [&](int64_t n) { return (n + word - 1) / word; };
+  const bool columns = m->layout == Layout::gptq || m->layout == Layout::awq;
+  const DType scale = c.rarely(2) ? DType::f16 : DType::f32;
+  m->values = m->layout == Layout::gptq     ? c.tensor({m->K / word, m->N}, DType::i32)
+              : m->layout == Layout::awq    ? c.tensor({m->K, m->N / word}, DType::i32)
+              : m->layout == Layout::packed ? c.tensor({m->N, up(m->K)}, DType::i32)
+                                            : c.tensor({m->N, m->K}, DType::u8);
+  m->scales = c.tensor(columns ? Shape{G, m->N} : Shape{m->N, G}, scale);
+  if (c.rarely(2))
+    m->zeros = c.tensor(columns ? Shape{G, m->N / word} : Shape{up(m->N), G}, DType::i32);
+  if (c.rarely(2)) m->order = c.tensor({m->K}, DType::i32);
+  if (c.rarely(2) && m->order && m->order.contiguous())
+    for (size_t i = 0; i < m->order.bytes() / 4; ++i)
+      m->order.as<int32_t>()[i] = static_cast<int32_t>(c.between(0, std::max<int64_t>(G - 1, 0)));
+  m->zero_shift = c.rarely(2) ? 1 : 0;
+  const bool gate_up = m->N % 2 == 0 && c.rarely(3);
+  const Weight out =
+      make_weight(m->N, m->K, static_cast<WeightFormat>(c.between(0, 7)), gate_up, nullptr);
+  RowRun run{{}, 0, m->N};
+  run.integers = m;
+  pack(context(), out, {run});
 }
 
 void unpack_mxfp4(Choices& c) {
@@ -194,8 +207,8 @@ void make_table(Choices& c) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace moe::fuzz;
   if (size == 0) return 0;
-  constexpr void (*kTargets[])(Choices&) = {map_files,  pack_rows,    unpack_gptq, copy,
-                                            make_table, unpack_mxfp4, unpack_fp8,  turn};
+  constexpr void (*kTargets[])(Choices&) = {map_files,  pack_rows,    pack_integers, copy,
+                                            make_table, unpack_mxfp4, unpack_fp8,    turn};
   Choices choices(data + 1, size - 1);
   try {
     kTargets[data[0] % std::size(kTargets)](choices);

@@ -124,7 +124,12 @@ describe('Yuan golden data: variants', () => {
 
   it.each(['tiny-e-gptq4', 'tiny-f-gptq8'])('GPTQ: %s', async (folder) => {
     const { dir, want } = open(folder)
-    await using m = await loadModel(dir, { device: testDevice, dtype: 'f32', maxTokens: 64 })
+    await using m = await loadModel(dir, {
+      device: testDevice,
+      dtype: 'f32',
+      weights: 'f32',
+      maxTokens: 64,
+    })
     const r = await m.forward(want.ids('prefill.input_ids'), { logits: 'all', routing: true })
     expect(maxDifference(r.logits, want.get('prefill.logits'))).toBeLessThan(tolerance)
     for (const [l, layer] of r.routing!.entries())

@@ -281,8 +281,8 @@ describe('GPTQ', () => {
     [
       'another method',
       'ERR_MOE_UNSUPPORTED',
-      (dir) => editJson(path.join(dir, 'quantize_config.json'), (j) => (j.quant_method = 'awq')),
-      /quant_method must be "fp8", "gptq" or "mxfp4", got "awq"/,
+      (dir) => editJson(path.join(dir, 'quantize_config.json'), (j) => (j.quant_method = 'hqq')),
+      /quant_method must be "awq", "compressed-tensors", "fp8", "gptq" or "mxfp4", got "hqq"/,
     ],
   ])('%s', async (_, code, damage, message) => {
     const error = await damaged(gptq, damage)

@@ -178,8 +178,9 @@ INLINE void integer_tile(const moe::IntegerRow* x, const Block& block, const cha
         for (int v = 0; v < V; ++v) narrow[m][v] = Vi{};
 #pragma GCC unroll 4
     for (int l = 0; l < Way::kFoldLines; ++l, line += kLine, next += kShare) {
+      if (kShare < kLine)
 #pragma GCC unroll 4
-      for (int i = 0; i < kShare; i += 64) __builtin_prefetch(next + i);
+        for (int i = 0; i < kShare; i += 64) __builtin_prefetch(next + i);
       if constexpr (M == 1) {
         Vi a[Way::kParts];
 #pragma GCC unroll 4
@@ -263,13 +264,13 @@ template <int kBits>
 INLINE void integer_panel(const moe::IntegerRow* x, int rows, const Block& block, const char* panel,
                           int64_t groups, float* out) {
   constexpr int kColumns = kIntegerVectors * kLanes, kStream = kStreamVectors * kLanes;
-  constexpr int64_t kAhead = 1024;
   const int tiles = (rows + kIntegerRows - 1) / kIntegerRows;
   const int height = (rows + tiles - 1) / tiles;
   for (int64_t g = 0; g < groups; ++g, panel += block.bytes) {
     if (rows == 1) {
       for (int c = 0; c < 64; c += kStream)
-        integer_tile<kBits, 1, kStreamVectors>(x, block, panel, g, c, panel + kAhead + 4 * c, out);
+        integer_tile<kBits, 1, kStreamVectors>(x, block, panel, g, c, panel + block.bytes + 4 * c,
+                                               out);
       continue;
     }
     for (int c = 0; c < 64; c += kColumns) {

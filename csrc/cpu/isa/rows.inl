@@ -67,25 +67,34 @@ INLINE Vf load_any_part(const void* p, int64_t i, int64_t n) {
   return load(lane);
 }
 
+/// Adds the products of values i .. i + kLanes of M queries and J rows; `Part`: the rows' end may
+/// be among them.
+template <int M, int J, bool Bf16, bool Part>
+INLINE void add_products(const float* const* q, const void* const* rows, int64_t i, int64_t d,
+                         Vf (&acc)[M][J]) {
+  Vf k[J];
+#pragma GCC unroll 8
+  for (int l = 0; l < J; ++l)
+    k[l] = Part ? load_any_part<Bf16>(rows[l], i, d) : load_any<Bf16>(rows[l], i);
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) {
+    const Vf a = Part ? load_part(q[m], i, d) : load(q[m] + i);
+#pragma GCC unroll 8
+    for (int l = 0; l < J; ++l) acc[m][l] += k[l] * a;
+  }
+}
+
 template <int M, int J, bool Bf16>
 INLINE void row_scores_of(const float* const* q, const void* keys, int64_t d, float* out) {
   for (int j = 0; j < kKeys; j += J) {
+    const void* rows[J];
+    for (int l = 0; l < J; ++l)
+      rows[l] = Bf16 ? (const void*)((const uint16_t*)keys + (j + l) * d)
+                     : (const void*)((const float*)keys + (j + l) * d);
     Vf acc[M][J] = {};
-    for (int64_t i = 0; i < d; i += kLanes) {
-      Vf k[J];
-#pragma GCC unroll 8
-      for (int l = 0; l < J; ++l) {
-        const void* row = Bf16 ? (const void*)((const uint16_t*)keys + (j + l) * d)
-                               : (const void*)((const float*)keys + (j + l) * d);
-        k[l] = load_any_part<Bf16>(row, i, d);
-      }
-#pragma GCC unroll 8
-      for (int m = 0; m < M; ++m) {
-        const Vf a = load_part(q[m], i, d);
-#pragma GCC unroll 8
-        for (int l = 0; l < J; ++l) acc[m][l] += k[l] * a;
-      }
-    }
+    int64_t i = 0;
+    for (; i + kLanes <= d; i += kLanes) add_products<M, J, Bf16, false>(q, rows, i, d, acc);
+    if (i < d) add_products<M, J, Bf16, true>(q, rows, i, d, acc);
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m)
 #pragma GCC unroll 8

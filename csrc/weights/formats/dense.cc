@@ -52,11 +52,14 @@ void copy_words(const SourceRow* rows, int64_t words, uint32_t* out) {
 /// Values from `begin` on of the row at one place; `out` is the place's first word.
 template <class T>
 void convert(const SourceRow& row, int64_t begin, int64_t k, T* out) {
-  constexpr int64_t P = kPerWord<T>;
-  const size_t step = dtype_bytes(row.dtype);
-  for (int64_t i = begin; i < k; ++i)
-    out[i / P * P * kPanel + i % P] =
-        from_float<T>(load_float(row.data + static_cast<size_t>(i) * step, row.dtype));
+  constexpr int64_t P = kPerWord<T>, kPiece = 256;
+  for (int64_t at = begin; at < k; at += kPiece) {
+    float values[kPiece];
+    const int64_t n = std::min(kPiece, k - at);
+    row.read(at, n, values);
+    for (int64_t i = 0; i < n; ++i)
+      out[(at + i) / P * P * kPanel + (at + i) % P] = from_float<T>(values[i]);
+  }
 }
 
 template <class T>
@@ -66,14 +69,14 @@ size_t panel_bytes(int64_t k) {
 
 template <class T>
 void pack_panel(const SourceRow* rows, int64_t k, std::byte* panel) {
-  const bool as_is = std::all_of(
-      rows, rows + kPanel, [](const SourceRow& row) { return row.data && row.dtype == kDType<T>; });
+  const bool as_is =
+      std::all_of(rows, rows + kPanel, [](const SourceRow& row) { return row.plain(kDType<T>); });
   const int64_t words = as_is ? k / kPerWord<T> : 0;
   copy_words(rows, words, reinterpret_cast<uint32_t*>(panel));
   const size_t copied = static_cast<size_t>(words * DensePanel::kLineBytes);
   std::memset(panel + copied, 0, panel_bytes<T>(k) - copied);
   for (int64_t c = 0; c < kPanel; ++c)  // after the words, an odd k leaves one bf16 value
-    if (rows[c].data)
+    if (!rows[c].none())
       convert(rows[c], words * kPerWord<T>, k, reinterpret_cast<T*>(panel) + c * kPerWord<T>);
 }
 
@@ -85,16 +88,17 @@ size_t fragment_bytes(int64_t k) {
 /// One row's values of a tile: lane t of its group holds k = 2t, 2t + 1 and then 2t + 8, 2t + 9.
 template <class T>
 void pack_fragment_row(const SourceRow& row, int64_t k, T* to) {
-  const size_t element = dtype_bytes(row.dtype);
   for (int64_t begin = 0; begin < k; begin += FragmentGrid::kStep) {
     T values[FragmentGrid::kStep] = {};
-    const int64_t count = row.data ? std::min(FragmentGrid::kStep, k - begin) : 0;
-    const std::byte* from = row.data + static_cast<size_t>(begin) * element;
-    if (row.data && row.dtype == kDType<T>)
-      std::memcpy(values, from, static_cast<size_t>(count) * sizeof(T));
-    else
-      for (int64_t i = 0; i < count; ++i)
-        values[i] = from_float<T>(load_float(from + static_cast<size_t>(i) * element, row.dtype));
+    const int64_t count = row.none() ? 0 : std::min(FragmentGrid::kStep, k - begin);
+    if (row.plain(kDType<T>)) {
+      std::memcpy(values, row.data + static_cast<size_t>(begin) * sizeof(T),
+                  static_cast<size_t>(count) * sizeof(T));
+    } else if (count) {
+      float wide[FragmentGrid::kStep];
+      row.read(begin, count, wide);
+      for (int64_t i = 0; i < count; ++i) values[i] = from_float<T>(wide[i]);
+    }
     for (int64_t t = 0; t < 4; ++t) {
       std::memcpy(to + t * FragmentGrid::kLaneValues, values + 2 * t, 2 * sizeof(T));
       std::memcpy(to + t * FragmentGrid::kLaneValues + 4, values + 2 * t + 8, 2 * sizeof(T));

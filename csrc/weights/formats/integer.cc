@@ -4,25 +4,16 @@
 #include <cmath>
 
 #include "core/splitmix64.h"
+#include "weights/integer_matrix.h"
 
 namespace moe {
 namespace {
 
-/// Values begin .. begin + n of a row as f32, zeros behind its end.
+/// Values begin .. begin + n of a row, zeros behind its end.
 void widen(const SourceRow& row, int64_t begin, int64_t n, int64_t k, float* to) {
-  const int64_t real = row.data ? std::min(n, k - begin) : 0;
-  const std::byte* from = row.data + static_cast<size_t>(begin) * dtype_bytes(row.dtype);
-  if (row.dtype == DType::f32)
-    std::copy_n(from, 4 * real, reinterpret_cast<std::byte*>(to));
-  else if (row.dtype == DType::bf16)
-    for (int64_t i = 0; i < real; ++i) {
-      uint16_t bits;
-      std::memcpy(&bits, from + 2 * i, sizeof bits);
-      to[i] = bits_to_float(uint32_t{bits} << 16);
-    }
-  else
-    for (int64_t i = 0; i < real; ++i) to[i] = load_float(from + 2 * i, row.dtype);
-  std::fill(to + real, to + n, 0.f);
+  const int64_t real = row.none() ? 0 : std::min(n, k - begin);
+  if (real > 0) row.read(begin, real, to);
+  std::fill(to + std::max<int64_t>(real, 0), to + n, 0.f);
 }
 
 /// How the values of one group are stored: q = x / scale + zero, to nearest even.
@@ -96,28 +87,65 @@ void place_rule(Rule rule, int64_t place, std::byte* group) {
   if (L.zeros) group[L.line_bytes() + 128 + place] = static_cast<std::byte>(rule.zero);
 }
 
+/// The format stores what the row's matrix does, as it is.
+template <const IntegerLayout& L>
+bool holds(const SourceRow& row) {
+  const IntegerMatrix* m = row.integers;
+  if (!m || m->order || m->bits != L.bits || (!L.zeros && !m->symmetric)) return false;
+  return L.by_group ? m->group % L.group == 0 || m->group >= m->K : m->group >= m->K;
+}
+
+/// The same for all rows of a panel.
+template <const IntegerLayout& L>
+bool holds(const SourceRow* rows) {
+  return std::all_of(rows, rows + kPanel,
+                     [](const SourceRow& row) { return row.none() || holds<L>(row); });
+}
+
+/// A group's integers of a matrix that the format holds.
+template <const IntegerLayout& L>
+Rule copy_group(const SourceRow& row, int64_t begin, int64_t k, uint8_t* q) {
+  const IntegerMatrix& m = *row.integers;
+  const int64_t g = m.group_of(begin);
+  const Rule rule{m.scale(row.row, g), static_cast<float>(m.zero(row.row, g))};
+  for (int64_t i = 0; i < L.group; ++i)
+    q[i] = static_cast<uint8_t>(begin + i < k ? m.value(row.row, begin + i) : rule.zero);
+  return rule;
+}
+
+template <const IntegerLayout& L>
+float channel_scale(const SourceRow& row, int64_t k, bool held) {
+  if (row.none()) return 0.f;
+  if (held) return row.integers->scale(row.row, 0);
+  float x[L.group], most = 0.f;
+  for (int64_t begin = 0; begin < k && !std::isnan(most); begin += L.group) {
+    widen(row, begin, L.group, k, x);
+    const float here = most_of<L.group>(x);
+    most = here <= most ? most : here;  // NaN stays
+  }
+  return most / 127.f;
+}
+
 template <const IntegerLayout& L>
 void pack_panel(const SourceRow* rows, int64_t k, std::byte* panel) {
+  const bool held = holds<L>(rows);
   float x[L.group], scales[kPanel] = {};
   uint8_t q[L.group];
   if (!L.by_group)
-    for (int64_t place = 0; place < kPanel; ++place) {
-      float most = 0.f;
-      for (int64_t begin = 0; begin < k; begin += L.group) {
-        widen(rows[place], begin, L.group, k, x);
-        const float here = most_of<L.group>(x);
-        most = here <= most ? most : here;  // NaN stays
-        if (std::isnan(most)) break;
-      }
-      scales[place] = most / 127.f;
-    }
+    for (int64_t place = 0; place < kPanel; ++place)
+      scales[place] = channel_scale<L>(rows[place], k, held);
   for (int64_t begin = 0; begin < k; begin += L.group, panel += L.group_bytes())
     for (int64_t place = 0; place < kPanel; ++place) {
-      widen(rows[place], begin, L.group, k, x);
-      const Rule rule = !L.by_group ? Rule{scales[place], 128.f}
-                        : L.zeros   ? asymmetric<L>(x)
-                                    : symmetric<L>(x);
-      quantize<L>(x, rule, q);
+      Rule rule;
+      if (held && !rows[place].none()) {
+        rule = copy_group<L>(rows[place], begin, k, q);
+      } else {
+        widen(rows[place], begin, L.group, k, x);
+        rule = !L.by_group ? Rule{scales[place], 128.f}
+               : L.zeros   ? asymmetric<L>(x)
+                           : symmetric<L>(x);
+        quantize<L>(x, rule, q);
+      }
       place_group<L>(q, place, panel);
       if (L.by_group) place_rule<L>(rule, place, panel);
     }

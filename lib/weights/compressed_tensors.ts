@@ -1,0 +1,67 @@
+import { MoeError } from '../errors.ts'
+import type { IntegerMatrix } from '../native.ts'
+import { absent, type IntegerConfig, integerEncoding } from './integers.ts'
+import type { Json } from './json.ts'
+import type { Refuse } from './quantization.ts'
+import { entryDType } from './safetensors.ts'
+import { sourceShape } from './weights.ts'
+
+/** llm-compressor's; shapes and names of the tensors say how each matrix is stored. */
+export function parseCompressed(json: Json, refuse: Refuse): IntegerConfig {
+  const formats = ['pack-quantized', 'int-quantized', 'mixed-precision']
+  if (!formats.includes(json.format as string))
+    refuse('format', formats.map((name) => `"${name}"`).join(', '))
+  const unused = { bits: 4, group: 0, symmetric: true, ordered: true, zeroShift: false } as const
+  return { method: 'compressed-tensors', ...unused }
+}
+
+const bytes = { I8: 'u8' } as const
+const layerOf = (name: string): string => name.replace(/\.weight$/, '')
+
+/**
+ * Integers packed along inputs, `weight_packed`, or one a byte, `weight` in I8, with `weight_scale` [outputs, groups] and
+ * perhaps `weight_zero_point` packed along outputs and `weight_g_idx`, the group of each input.
+ */
+export const compressedTensors = integerEncoding(
+  (name, entries) => {
+    const layer = layerOf(name)
+    const packed = entries.has(`${layer}.weight_packed`)
+    if (!packed && entries.get(name)?.storedDtype !== 'I8') return undefined
+    const beside = ['scale', 'zero_point', 'shape', 'g_idx'].map(
+      (part) => `${layer}.weight_${part}`,
+    )
+    return [packed ? `${layer}.weight_packed` : name, ...beside.filter((part) => entries.has(part))]
+  },
+  (rows, { dir, entries, quantization, open }) => {
+    const name = layerOf(rows.name)
+    const part = (of: string) => entries.get(`${name}.weight_${of}`)
+    if (quantization.integers?.method !== 'compressed-tensors')
+      absent(dir, name, 'quantization_config of compressed-tensors')
+    const shape = sourceShape(rows)
+    const [N, K] = shape
+    const scale = part('scale') ?? absent(dir, name, 'weight_scale')
+    const groups = scale.shape[1] ?? 1
+    const group = groups === 1 ? 0 : K / groups
+    const packed = part('packed')
+    const zeros = part('zero_point')
+    if (!Number.isInteger(group) || (zeros && !packed))
+      throw new MoeError(
+        'ERR_MOE_UNSUPPORTED',
+        `${scale.label}: ${name} must have ${zeros ? 'no zero points of bytes' : 'groups of one size'}, got ` +
+          `${zeros ? 'some' : `${groups} of ${K} inputs`}`,
+      )
+    const bits = packed && packed.shape[1] === Math.ceil(K / 8) ? 4 : 8
+    const scales = open(scale.name, scale.shape.length === 1 ? [N] : [N, groups])
+    const matrix: IntegerMatrix = {
+      layout: packed ? 'packed' : 'bytes',
+      ...{ bits, group, shape, zeroShift: false, name },
+      values: packed
+        ? open(packed.name, [N, Math.ceil((K * bits) / 32)])
+        : open(rows.name, [N, K], { dtypes: bytes }),
+      zeros: zeros && open(zeros.name, [Math.ceil((N * bits) / 32), groups]),
+      scales: scale.shape.length === 1 ? scales.view(0, [N, 1], entryDType(scale)) : scales,
+      order: part('g_idx') && open(`${name}.weight_g_idx`, [K]),
+    }
+    return { matrix, symmetric: !zeros, ordered: !matrix.order }
+  },
+)
