@@ -37,11 +37,11 @@ class Chooser {
     const float* adjust = adjusted < 0 ? nullptr : op_.adjust.row<float>(adjusted);
     bool defined = true;
     top_ = -INFINITY;
-    forced_left_ = 0;
+    int64_t forced = 0;
     for (int64_t e = 0; e < E_; ++e) {
       defined &= row[e] < INFINITY;  // and not NaN
       forced_[e] = adjust && adjust[e] == INFINITY;
-      forced_left_ += forced_[e];
+      forced += forced_[e];
       z_[e] = row[e] * factor;
       if (adjust && !forced_[e]) z_[e] += adjust[e];
       if (std::isnan(z_[e])) z_[e] = -INFINITY;
@@ -66,17 +66,18 @@ class Chooser {
     const int64_t K = op_.top_k;
     int32_t* chosen = op_.ids.row<int32_t>(t);
     float* weight = op_.weights.row<float>(t);
+    int64_t ready = 0;
+    if (forced > 0) ready = pick(chosen, 0, [&](int64_t e) { return forced_[e]; });
+    pick(chosen, ready, [&](int64_t e) { return !taken_[e] && !forced_[e]; });
     float total = 0.f;
     int64_t heir = -1;
     for (int64_t k = 0; k < K; ++k) {
-      const int64_t best = best_left();
+      const int64_t best = chosen[k];
       const bool gives = !op_.gives_share.empty() && op_.gives_share[best];
       if (heir < 0 && !gives) heir = k;
-      chosen[k] = static_cast<int32_t>(best);
       weight[k] = gives ? 0.f : score(best);
       total += weight[k];
       taken_[best] = true;
-      if (forced_[best]) forced_[best] = false, --forced_left_;
     }
     if (op_.kind == TopKWeights::scores) {
       total = whole;
@@ -112,11 +113,19 @@ class Chooser {
     return 1.f / total;
   }
 
-  int64_t best_left() const {
-    int64_t best = -1;
-    for (int64_t e = 0; e < E_; ++e)
-      if ((forced_left_ > 0 ? forced_[e] : !taken_[e]) && (best < 0 || c_[e] > c_[best])) best = e;
-    return best;
+  /// The best experts that are free, best first, behind the `first` that are chosen; how many there
+  /// are then.
+  template <class Free>
+  int64_t pick(int32_t* chosen, int64_t first, const Free& is_free) const {
+    const int64_t K = op_.top_k;
+    int64_t size = first;
+    for (int64_t e = 0; e < E_ && first < K; ++e) {
+      if (!is_free(e) || (size == K && !(c_[e] > c_[chosen[K - 1]]))) continue;
+      int64_t k = size < K ? size++ : K - 1;
+      for (; k > first && c_[e] > c_[chosen[k - 1]]; --k) chosen[k] = chosen[k - 1];
+      chosen[k] = static_cast<int32_t>(e);
+    }
+    return size;
   }
 
   /// Takes the experts of groups that are not kept.
@@ -148,8 +157,7 @@ class Chooser {
   float z_[TopK::kMaxExperts];      // logits, normed
   float c_[TopK::kMaxExperts];      // what experts are compared by
   bool taken_[TopK::kMaxExperts];   // chosen, or of no kept group
-  bool forced_[TopK::kMaxExperts];  // still to be chosen before others
-  int64_t forced_left_ = 0;
+  bool forced_[TopK::kMaxExperts];  // to be chosen before others
   float top_ = 0;
 };
 
