@@ -4,6 +4,9 @@
 
 #include "ops/latent_attention.h"
 
+#include <cstring>
+#include <vector>
+
 #include "cpu/attention_tile.h"
 
 namespace moe {
@@ -41,6 +44,7 @@ class Run {
         L_(op.cache.dim(2)),
         D_(op.q.dim(1) / op.heads),
         ranges_(op.ranges(false)),
+        dot_(is_bf16<T> && cpu.kernels.row_scores_dot),
         tiles_{op.q.dim(0), op.heads, 1, op.sequences.as<int32_t>()} {}
 
   /// A tile has all of its ranges.
@@ -104,7 +108,7 @@ class Run {
     return op_.scratch.as<float>() + ((t * op_.heads + n) * ranges_ + range) * (C_ + 2);
   }
 
-  /// A query in the order of a cache row: [c, r].
+  /// A query in the order of a cache row: [c, r], as f32, or as it is for the dot products.
   void load(Query* queries, int m) const {
     for (int i = 0; i < m; ++i) {
       Query& query = queries[i];
@@ -112,6 +116,12 @@ class Run {
       query.last = op_.ends.as<int32_t>()[query.token];
       const T* absorbed = op_.absorbed.row<T>(query.token) + query.head * C_;
       const T* rotated = op_.q.row<T>(query.token) + query.head * D_;
+      if (dot_) {
+        std::memcpy(query.q, absorbed, static_cast<size_t>(C_) * sizeof(T));
+        std::memcpy(reinterpret_cast<T*>(query.q) + C_, rotated,
+                    static_cast<size_t>(R_) * sizeof(T));
+        continue;
+      }
       for (int64_t c = 0; c < C_; ++c) query.q[c] = to_float(absorbed[c]);
       for (int64_t r = 0; r < R_; ++r) query.q[C_ + r] = to_float(rotated[r]);
     }
@@ -123,9 +133,11 @@ class Run {
     const auto* blocks =
         op_.block_table.row<int32_t>(op_.sequences.as<int32_t>()[queries[0].token]);
     const float* q[kQueries];
+    const uint16_t* q16[kQueries];
     float *acc[kQueries], keep[kQueries];
     for (int i = 0; i < m; ++i) {
       q[i] = queries[i].q, acc[i] = queries[i].acc;
+      q16[i] = reinterpret_cast<const uint16_t*>(queries[i].q);
       std::fill_n(acc[i], C_, 0.f);
     }
     Parts softmaxes;
@@ -137,7 +149,10 @@ class Run {
       if (block < last) fetch(rows_of(blocks[block + 1]));
       const SeenKeys<kQueries> keys(queries, m, block);
       alignas(64) float p[kQueries * kBlockTokens];
-      kernels.row_scores(q, m, rows, is_bf16<T>, L_, p);
+      if (dot_)
+        kernels.row_scores_dot(q16, m, reinterpret_cast<const uint16_t*>(rows), L_, p);
+      else
+        kernels.row_scores(q, m, rows, is_bf16<T>, L_, p);
       kernels.softmax_block(p, m, keys.begin, keys.end, op_.scale, softmaxes.best, softmaxes.total,
                             keep);
       kernels.add_values(p, m, keys.most, rows, is_bf16<T>, C_, L_, keep, acc);
@@ -163,6 +178,7 @@ class Run {
   const CpuContext& cpu_;
   const LatentAttention& op_;
   int64_t C_, R_, L_, D_, ranges_;
+  bool dot_;  // bf16 dot products
   QueryTiles<kQueries> tiles_;
 };
 

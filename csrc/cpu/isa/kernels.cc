@@ -37,6 +37,7 @@ extern const Kernels MOE_PASTE(kernels_, MOE_ISA) = {
     .softmax_block = softmax_block,
     .add_values = add_values,
     .row_scores = row_scores,
+    .row_scores_dot = MOE_ROW_SCORES_DOT,
     .exp_sum = exp_sum,
     .dot = dot,
     .max_value = max_value,

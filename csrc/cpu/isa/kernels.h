@@ -65,6 +65,10 @@ struct Kernels {
   /// key_scores of keys [32, d] that lie in rows. Each result is the sum of one chain a lane.
   void (*row_scores)(const float* const* q, int m, const void* keys, bool bf16, int64_t d,
                      float* out);
+  /// The same of bf16 queries and keys with the dot-product instructions; null where there are
+  /// none.
+  void (*row_scores_dot)(const uint16_t* const* q, int m, const uint16_t* keys, int64_t d,
+                         float* out);
 
   /// x[i] = exp(x[i] - shift); returns their sum.
   float (*exp_sum)(float* x, int64_t n, float shift);

@@ -274,6 +274,45 @@ void row_scores(const float* const* q, int m, const void* keys, bool bf16, int64
   }
 }
 
+#if defined(__AVX512BF16__)
+#define MOE_ROW_SCORES_DOT row_scores_dot
+
+template <int M>
+INLINE void row_scores_dot_of(const uint16_t* const* q, const uint16_t* keys, int64_t d,
+                              float* out) {
+  constexpr int J = 2, kValues = 32;  // keys at a time; of one vector
+  for (int j = 0; j < kKeys; j += J) {
+    __m512 acc[M][J];
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m)
+      for (int l = 0; l < J; ++l) acc[m][l] = _mm512_setzero_ps();
+    for (int64_t i = 0; i < d; i += kValues) {
+      const __mmask32 inside = d - i >= kValues ? ~0u : (1u << (d - i)) - 1;
+      __m512bh k[J];
+      for (int l = 0; l < J; ++l)
+        k[l] = (__m512bh)_mm512_maskz_loadu_epi16(inside, keys + (j + l) * d + i);
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) {
+        const __m512bh a = (__m512bh)_mm512_maskz_loadu_epi16(inside, q[m] + i);
+        for (int l = 0; l < J; ++l) acc[m][l] = _mm512_dpbf16_ps(acc[m][l], a, k[l]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m)
+      for (int l = 0; l < J; ++l) out[m * kKeys + j + l] = sum((Vf)acc[m][l]);
+  }
+}
+
+void row_scores_dot(const uint16_t* const* q, int m, const uint16_t* keys, int64_t d, float* out) {
+  int i = 0;
+  for (; i + kQueries <= m; i += kQueries)
+    row_scores_dot_of<kQueries>(q + i, keys, d, out + i * kKeys);
+  for (; i < m; ++i) row_scores_dot_of<1>(q + i, keys, d, out + i * kKeys);
+}
+#else
+#define MOE_ROW_SCORES_DOT nullptr
+#endif
+
 /// Calls `body` on whole vectors, then on the rest through a padded copy. `body` maps Vf to Vf.
 template <class Body>
 INLINE void map_row(const float* x, int64_t n, float* out, const Body& body) {
