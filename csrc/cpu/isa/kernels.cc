@@ -10,6 +10,7 @@
 
 #include "cpu/isa/simd.h"
 // clang-format off: they use what is above
+#include "cpu/isa/attention.inl"
 #include "cpu/isa/gemm.inl"
 #include "cpu/isa/integer.inl"
 #include "cpu/isa/probe.inl"
