@@ -2,7 +2,11 @@
 import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs'
 import path from 'node:path'
 
-/** The shapes of the targets: A fits a laptop's cache poorly, B has many small experts. */
+/**
+ * The shapes of the targets: A fits a laptop's cache poorly, B has many experts, `olmoe` and `qwen3` (OLMoE-1B-7B,
+ * Qwen3-30B-A3B) many small ones. These two have few of their layers and as much less vocabulary; qwen3 has half its heads,
+ * since heads here are as wide together as the hidden state.
+ */
 export const shapes = {
   A: {
     hidden: 1024,
@@ -24,6 +28,28 @@ export const shapes = {
     experts: 32,
     topK: 2,
     vocab: 32000,
+    context: 4096,
+  },
+  olmoe: {
+    hidden: 2048,
+    layers: 2,
+    heads: 16,
+    kv: 16,
+    ffn: 1024,
+    experts: 64,
+    topK: 8,
+    vocab: 6400,
+    context: 4096,
+  },
+  qwen3: {
+    hidden: 2048,
+    layers: 2,
+    heads: 16,
+    kv: 2,
+    ffn: 768,
+    experts: 128,
+    topK: 8,
+    vocab: 6400,
     context: 4096,
   },
   tiny: {

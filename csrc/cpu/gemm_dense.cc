@@ -12,9 +12,8 @@
 namespace moe {
 namespace {
 
-constexpr int64_t kTileRows = 6;       // of Kernels::gemm_tiles and gemm_dot
-constexpr int64_t kFewRows = 4;        // of Kernels::gemm_few
-constexpr int64_t kMinTiledRows = 13;  // widening a panel pays from here on
+constexpr int64_t kTileRows = 6;  // of Kernels::gemm_tiles and gemm_dot
+constexpr int64_t kFewRows = 4;   // of Kernels::gemm_few
 
 int64_t padded(int64_t k) { return k + k % 2; }
 
@@ -94,7 +93,7 @@ class DenseRows final : public GemmRows {
                                        : reinterpret_cast<const std::byte*>(call_.x_row<bf16>(r));
   }
 
-  bool tiled(int64_t g) const { return !dot_ && group_rows(g) >= kMinTiledRows; }
+  bool tiled(int64_t g) const { return !dot_ && group_rows(g) >= kernels_.tiled_rows; }
   /// Every group before g may leave up to five rows of its last tile empty.
   float* tile_start(int64_t g) const {
     return tiles_ + (call_.offsets[g] + g * (kTileRows - 1)) * k_;

@@ -121,13 +121,14 @@ export const linear: OpCase<Shape> = {
     ...withExtras,
     ...onMatrices,
   ],
-  inputs({ T, K, N, activation = 'none', extras, x = 'f32', ...settings }, random, dtype) {
+  inputs(shape, random, dtype) {
+    const { T, K, N, activation = 'none', extras, x = 'f32', scale, limit, alpha } = shape
     return {
       x: random.tensor([T, K], x),
       weight: random.tensor([N, K], dtype, 1 / Math.sqrt(K)),
       activation,
       dtype,
-      ...settings,
+      ...{ scale, limit, alpha },
       ...(extras && {
         bias: random.tensor([N]),
         rowScale: random.tensor([T, 1]),

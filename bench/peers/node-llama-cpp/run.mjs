@@ -1,5 +1,5 @@
 // moe-native against node-llama-cpp: the same random weights, interleaved rounds, ratios with their spread.
-//   node bench/peers/node-llama-cpp/run.mjs [--shape A|B] [--dtype bf16|f32] [--rounds 5] [--block] [--json]
+//   node bench/peers/node-llama-cpp/run.mjs [--shape A|B|olmoe|qwen3] [--dtype bf16|f32] [--rounds 5] [--block] [--json]
 // The first run installs the peer beside this file (about 725 MB) and writes the weights to a temporary folder.
 import { execFileSync, fork } from 'node:child_process'
 import { existsSync } from 'node:fs'

@@ -15,6 +15,16 @@ constexpr int kTileVectors = 4;
 #else
 constexpr int kTileVectors = 2;
 #endif
+// Measured (bench/results): wide vectors widen a pair as it comes beside the multiply-adds.
+#if defined(__AVX512F__)
+constexpr int64_t kTiledRows = INT64_MAX;
+#elif defined(__AVX2__)
+constexpr int64_t kTiledRows = 96;
+#elif defined(__aarch64__)
+constexpr int64_t kTiledRows = 13;
+#else
+constexpr int64_t kTiledRows = 24;
+#endif
 constexpr int kTileColumns = kTileVectors * kLanes;
 constexpr int kSlices = kPanelColumns / kTileColumns;
 constexpr int64_t kBlock =

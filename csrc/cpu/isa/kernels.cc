@@ -27,6 +27,7 @@ namespace moe {
 extern const Kernels MOE_PASTE(kernels_, MOE_ISA) = {
     .name = MOE_TEXT(MOE_ISA),
     .gemm_few = gemm_few,
+    .tiled_rows = kTiledRows,
     .gemm_tiles = gemm_tiles,
     .gemm_dot = MOE_GEMM_DOT,
     .wide_rows8 = Method<8>::kWideRows,

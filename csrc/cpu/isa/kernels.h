@@ -27,6 +27,8 @@ struct Kernels {
                    float* out);
   /// The same for many rows: out[rows, 64]; a holds them in tiles of `height` <= 6,
   /// [tile][k][height].
+  /// Filling the tiles and widening the panel pay from `tiled_rows` rows of a group on.
+  int64_t tiled_rows;
   void (*gemm_tiles)(const float* a, int64_t rows, int64_t height, const void* panel, int64_t lines,
                      bool bf16, float* out);
   /// bf16 rows, m <= 6 of them, with the dot-product instructions; null where there are none.
