@@ -1,6 +1,10 @@
 import { existsSync } from 'node:fs'
 import { defineConfig } from 'vitest/config'
 
+// The workers alone run with a sanitizer's runtime (scripts/sanitize.sh): what vitest is made of is not built for one.
+const { MOE_TEST_PRELOAD: preload } = process.env
+if (preload) process.env.LD_PRELOAD = preload
+
 const timeouts = { testTimeout: 60_000, hookTimeout: 60_000 }
 
 const native = {

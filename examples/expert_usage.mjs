@@ -3,27 +3,25 @@
 import { demoModel, loadModel } from 'moe-native'
 
 const model = await loadModel(process.argv[2] ?? demoModel)
-const { experts } = model.config
 const prompt = 'ROMEO:\nBut, soft! what light through yonder window breaks?'
-const { routing } = await model.generate(prompt, { maxNewTokens: 64, routing: true })
+await model.generate(prompt, { maxNewTokens: 64 })
+const { layers } = await model.routingStats()
 
 let ffnSlots = 0
 let slots = 0
-for (const [l, layer] of (routing ?? []).entries()) {
+for (const [l, layer] of layers.entries()) {
   if (!layer) continue // no router
-  const { expertIds } = layer
-  const counts = experts.map(() => 0)
-  for (const id of expertIds) counts[id]++
+  const { kinds, topK, tokens, tokensPerExpert: counts } = layer
   // Jain's index: 1 when all experts have the same load, 1/E when one has it all.
   const squares = counts.reduce((sum, n) => sum + n * n, 0)
-  const balance = expertIds.length ** 2 / (experts.length * squares)
+  const balance = (topK * tokens) ** 2 / (kinds.length * squares)
   console.log(`layer ${l}, balance ${balance.toFixed(2)}`)
   for (const [e, count] of counts.entries()) {
-    const share = count / expertIds.length
+    const share = count / (topK * tokens)
     console.log(
-      `  ${String(e).padStart(3)} ${experts[e].padEnd(9)}${'█'.repeat(Math.round(80 * share))} ${count}`,
+      `  ${String(e).padStart(3)} ${kinds[e].padEnd(9)}${'█'.repeat(Math.round(80 * share))} ${count}`,
     )
-    if (experts[e] === 'ffn') ffnSlots += count
+    if (kinds[e] === 'ffn') ffnSlots += count
     slots += count
   }
 }

@@ -9,8 +9,14 @@ export type {
   GenerateResult,
   TokenLogprob,
 } from './engine/completion.ts'
+export type { ExpertOptions, LayerExpertOptions } from './engine/experts.ts'
 export type { ForwardOptions, ForwardResult } from './engine/forward.ts'
 export type { Generation } from './engine/generation.ts'
+export type {
+  LayerRoutingStats,
+  RoutingStats,
+  RoutingStatsOptions,
+} from './engine/routing_stats.ts'
 export type { SamplingOptions } from './engine/sampling.ts'
 export type { ModelStats } from './engine/scheduler.ts'
 export type { Sequence } from './engine/sequence.ts'

@@ -1,3 +1,4 @@
+import { withAny } from './aborts.ts'
 import {
   type ChatFormat,
   type ChatPrompt,
@@ -25,6 +26,8 @@ import {
   runGenerate,
 } from './engine/generate.ts'
 import { Generation } from './engine/generation.ts'
+import type { RoutingStats, RoutingStatsOptions } from './engine/routing_stats.ts'
+import type { SamplingOptions } from './engine/sampling.ts'
 import { type ModelStats, Scheduler } from './engine/scheduler.ts'
 import { Sequence, type SequenceContext } from './engine/sequence.ts'
 import { SequenceState } from './engine/sequence_state.ts'
@@ -34,7 +37,7 @@ import type { Architecture } from './models/architecture.ts'
 import type { ModelConfig } from './models/config.ts'
 import type { ActivationDType, PlanTime, Tensor, Weight } from './native.ts'
 import type { OptionNames } from './option_names.ts'
-import { checkOptions, readIds, readList, type TokenIds } from './options.ts'
+import { checkOptions, flagOption, readIds, readList, type TokenIds } from './options.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
 import type { WeightsInfo } from './weights/formats.ts'
@@ -86,6 +89,8 @@ export class Model {
   readonly maxTokens: number
   /** Absent when the folder has no tokenizer; ids work all the same. */
   readonly tokenizer: Tokenizer | undefined
+  /** What the checkpoint asks for where a call says nothing. */
+  readonly generationDefaults: Readonly<SamplingOptions & { maxNewTokens?: number | undefined }>
   readonly #graph: Architecture
   readonly #pool: BlockPool
   readonly #runner: StepRunner
@@ -93,6 +98,7 @@ export class Model {
   readonly #context: SequenceContext
   readonly #chat: ChatFormat | undefined
   readonly #tensors: (Tensor | Weight)[]
+  #statsRead: Promise<unknown> = Promise.resolve()
   #disposed: Promise<void> | undefined
 
   /** @internal */
@@ -106,10 +112,12 @@ export class Model {
     this.maxTokens = parts.maxTokens
     this.tokenizer = tokenizer
     this.#chat = parts.chat
+    const { stop: _, unsupported: __, ...generationDefaults } = parts.checkpointDefaults
+    this.generationDefaults = generationDefaults
     this.#graph = graph
     this.#tensors = parts.tensors
     this.#pool = new BlockPool(parts.numBlocks)
-    const { vocabSize, numLayers } = graph.config
+    const { vocabSize } = graph.config
     const vocabulary = Math.min(tokenizer?.size ?? vocabSize, vocabSize)
     this.#runner = new StepRunner(graph, { ...parts, gpu: parts.device.gpu, vocabulary })
     this.#scheduler = new Scheduler(this.#runner, this.#pool, {
@@ -122,7 +130,7 @@ export class Model {
       scheduler: this.#scheduler,
       config: graph.config,
       sequences: new Set(),
-      ...{ numLayers, vocabSize, stopIds, checkpointDefaults, tokenizer },
+      ...{ layers: graph.layers, vocabSize, stopIds, checkpointDefaults, tokenizer },
     }
   }
 
@@ -141,7 +149,7 @@ export class Model {
     options: ForwardOptions = {},
   ): Promise<ForwardResult | ForwardResult[]> {
     this.#check()
-    const request = resolveForwardOptions(options)
+    const request = resolveForwardOptions(options, this.#graph.layers)
     const read = (one: unknown) => readIds('forward', one, this.config.vocabSize)
     if (!Array.isArray(ids) || typeof ids[0] !== 'object') return this.#forward(read(ids), request)
     const all = readList(ids, read, () => badOption('forward', 'ids', 'a list', ids))
@@ -150,7 +158,7 @@ export class Model {
 
   #forward(ids: number[], request: ForwardRequest): Promise<ForwardResult> {
     const state = this.#newState()
-    state.append(ids)
+    state.append(ids, request.experts)
     return runForward(this.#scheduler, this.config, state, 0, request, () => state.dispose())
   }
 
@@ -207,8 +215,8 @@ export class Model {
       const asked = readChat('chat', messages, template)
       const request = resolveGenerateOptions(rest, this.#context)
       const format = this.#chatFormat('chat')
-      const signal = request.signal ? AbortSignal.any([request.signal, left]) : left
-      const { ids } = await format.prompt('chat', asked, signal)
+      const signals = request.signal ? [request.signal, left] : [left]
+      const { ids } = await withAny(signals, (signal) => format.prompt('chat', asked, signal))
       const own = readIds('chat', ids, this.config.vocabSize)
       const stops = rest.stopIds === undefined ? await format.stopIds('chat', asked) : []
       const stopIds = new Map([...request.stopIds, ...stops.map((id) => [id, id] as const)])
@@ -235,6 +243,17 @@ export class Model {
     return format.prompt('applyChatTemplate', asked, new AbortController().signal)
   }
 
+  /**
+   * How calls of tools stand in answers: `tags` for `<tool_call>{"name": …, "arguments": {…}}</tool_call>`; undefined where
+   * nothing is known.
+   *
+   * @throws {MoeError} ERR_MOE_UNSUPPORTED without a chat template
+   */
+  async toolCallForm(): Promise<'tags' | undefined> {
+    this.#check()
+    return this.#chatFormat('toolCallForm').callForm('toolCallForm')
+  }
+
   #chatFormat(where: string): ChatFormat {
     if (this.#chat) return this.#chat
     const message = `${where}: model must have a tokenizer, got none`
@@ -244,6 +263,23 @@ export class Model {
   /** What the model is doing and has done. */
   get stats(): ModelStats {
     return this.#scheduler.stats
+  }
+
+  /**
+   * How often each expert was chosen, over all calls since the model was loaded or the last `reset`. Counted on the
+   * device, which costs next to nothing. A token counts as often as it is computed: also where it is computed again
+   * for the cache, or ahead of the end of a text and dropped.
+   *
+   * @param options `reset`: the next numbers begin at 0
+   * @throws {MoeError} ERR_MOE_OPTION, ERR_MOE_DISPOSED
+   */
+  async routingStats(options: RoutingStatsOptions = {}): Promise<RoutingStats> {
+    this.#check()
+    checkOptions('routingStats', options, { reset: true })
+    const reset = flagOption('routingStats', 'reset', options.reset)
+    const stats = this.#runner.routingStats(reset)
+    this.#statsRead = Promise.allSettled([this.#statsRead, stats])
+    return stats
   }
 
   /**
@@ -267,6 +303,7 @@ export class Model {
 
   async #dispose(): Promise<void> {
     await this.#scheduler.dispose()
+    await this.#statsRead
     for (const sequence of this.#context.sequences) sequence.dispose()
     this.#runner.dispose()
     for (const tensor of this.#tensors) tensor.release()

@@ -134,13 +134,17 @@ export interface PlanOptions {
   deterministic?: boolean
 }
 
-/** `count` rows of a [*, K] tensor: `start`, `start + step`, …; `turned`: their transpose, all of a weight. */
+/**
+ * `count` rows of a [*, K] tensor: `start`, `start + step`, …; `turned`: their transpose, all of a weight. `zeros`: so
+ * many rows of zeros follow, and rows may be narrower than the weight's.
+ */
 export type RowRun = [
   source: Tensor | IntegerMatrix,
   start: number,
   count: number,
   step?: number,
   turned?: boolean,
+  zeros?: number | undefined,
 ]
 
 /** Every export of the addon; test/boundary/exports.test.ts compares. */

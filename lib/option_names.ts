@@ -22,6 +22,8 @@ const otherNames: Readonly<Record<string, string>> = {
   toplogprobs: 'logprobs',
   outputhiddenstates: 'hiddenStates',
   outputrouterlogits: 'routing',
+  expertmask: 'experts',
+  expertbias: 'experts',
   abortsignal: 'signal',
   backend: 'device',
   devicemap: 'device',

@@ -44,7 +44,7 @@ function opFile({ name, fields }, enums) {
   const struct = structOf(name)
   const member = (field) => {
     const text = docs.get(`${struct}.${isMade(field) ? 'outputs' : 'inputs'}.${field.name}`)
-    const optional = ['optional', 'setting', 'extra'].includes(field.role)
+    const optional = ['optional', 'optionalUpdate', 'setting', 'extra'].includes(field.role)
     return [
       ...(text ? [`  /** ${text} */`] : []),
       `  ${field.name}${optional ? '?' : ''}: ${field.type}${optional ? ' | undefined' : ''}`,

@@ -125,8 +125,8 @@ Napi::Value record(Napi::Env env, Plan& plan, const Napi::Object& given) {
 }
 
 const char* role_name(Role role) {
-  constexpr const char* names[] = {"input", "optional", "update", "output",
-                                   "extra", "value",    "setting"};
+  constexpr const char* names[] = {"input",  "optional", "update", "optionalUpdate",
+                                   "output", "extra",    "value",  "setting"};
   return names[static_cast<int>(role)];
 }
 

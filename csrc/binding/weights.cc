@@ -89,7 +89,8 @@ std::shared_ptr<IntegerMatrix> read_integers(const Napi::Object& from) {
   return matrix;
 }
 
-/// [source, start, count, step = 1, turned = false][]; a source is a tensor or integers
+/// [source, start, count, step = 1, turned = false, zeros = undefined][]; a source is a tensor or
+/// integers
 std::vector<RowRun> read_runs(const Napi::Value& value) {
   std::vector<RowRun> runs;
   const auto list = value.As<Napi::Array>();
@@ -107,6 +108,7 @@ std::vector<RowRun> read_runs(const Napi::Value& value) {
     runs.push_back({plain ? read_tensor(source) : Tensor{}, number(1), number(2),
                     run.Get(3u).IsUndefined() ? 1 : number(3), run.Get(4u).ToBoolean().Value(),
                     plain ? nullptr : integers(source)});
+    if (!run.Get(5u).IsUndefined()) runs.back().zeros = number(5);
   }
   return runs;
 }

@@ -16,13 +16,14 @@ namespace moe {
 /// The recorder reads them, a plan's lifetimes follow from them, and lib/ops is made
 /// of them.
 enum class Role {
-  input,     // a tensor or weight that must be given
-  optional,  // one that may be left out
-  update,    // a tensor that is read and written in place
-  output,    // a tensor that `make_outputs` makes
-  extra,     // one that it makes only if asked to
-  value,     // a number, name or list that must be given
-  setting    // one that has a default, the struct's
+  input,            // a tensor or weight that must be given
+  optional,         // one that may be left out
+  update,           // a tensor that is read and written in place
+  optional_update,  // such a tensor that may be left out
+  output,           // a tensor that `make_outputs` makes
+  extra,            // one that it makes only if asked to
+  value,            // a number, name or list that must be given
+  setting           // one that has a default, the struct's
 };
 
 template <class Op, class Type>
@@ -32,6 +33,9 @@ struct Field {
   Role role;
 
   constexpr bool made() const { return role == Role::output || role == Role::extra; }
+  constexpr bool written() const {
+    return made() || role == Role::update || role == Role::optional_update;
+  }
   constexpr bool required() const {
     return role == Role::input || role == Role::update || role == Role::value;
   }
@@ -48,6 +52,7 @@ struct FieldOf {
 inline constexpr FieldOf<Role::input> input;
 inline constexpr FieldOf<Role::optional> optional;
 inline constexpr FieldOf<Role::update> update;
+inline constexpr FieldOf<Role::optional_update> optional_update;
 inline constexpr FieldOf<Role::output> output;
 inline constexpr FieldOf<Role::extra> extra;
 inline constexpr FieldOf<Role::value> value;
@@ -79,9 +84,8 @@ void add_access(std::vector<Access>&, const Other&, bool) {}
 template <class Op>
 std::vector<Access> accesses_of(const Op& op) {
   std::vector<Access> accesses;
-  for_each_field<Op>([&](const auto& field) {
-    add_access(accesses, op.*field.member, field.role == Role::update || field.made());
-  });
+  for_each_field<Op>(
+      [&](const auto& field) { add_access(accesses, op.*field.member, field.written()); });
   return accesses;
 }
 

@@ -3,12 +3,14 @@
 namespace moe {
 namespace {
 
+constexpr int kQueries = 8;
+
 /// Keys of one block: scores, running softmax, values. `head` counts the cache's heads.
 template <class T>
 void attend_block(const Kernels& kernels, const Attention& op, Query* queries, int m,
-                  Softmaxes& softmaxes, int64_t block, int64_t head) {
+                  Softmaxes<kQueries>& softmaxes, int64_t block, int64_t head) {
   const int64_t D = op.keys.dim(2), V = op.values.dim(3);
-  const SeenKeys seen(queries, m, block);
+  const SeenKeys<kQueries> seen(queries, m, block);
   const float* q[kQueries];
   float *acc[kQueries], keep[kQueries];
   for (int i = 0; i < m; ++i) q[i] = queries[i].q, acc[i] = queries[i].acc;
@@ -25,7 +27,7 @@ template <class T>
 void attend(const Kernels& kernels, const Attention& op, Query* queries, int m, int64_t group) {
   const int64_t G = op.keys.dim(1), D = op.keys.dim(2), V = op.values.dim(3);
   const auto* blocks = op.block_table.row<int32_t>(op.sequences.as<int32_t>()[queries[0].token]);
-  Softmaxes softmaxes;
+  Softmaxes<kQueries> softmaxes;
   for (int i = 0; i < m; ++i) {
     Query& query = queries[i];
     const T* q = op.q.row<T>(query.token) + query.head * D;
@@ -50,7 +52,7 @@ void attend(const Kernels& kernels, const Attention& op, Query* queries, int m, 
 
 void Attention::run_cpu(const CpuContext& cpu) const {
   const int64_t T = q.dim(0);
-  const QueryTiles tiles{T, q.dim(1) / keys.dim(2), keys.dim(1), sequences.as<int32_t>()};
+  const QueryTiles<kQueries> tiles{T, q.dim(1) / keys.dim(2), keys.dim(1), sequences.as<int32_t>()};
   dispatch_activation(keys.dtype, "attention", [&](auto tag) {
     using Value = decltype(tag);
     cpu.parallel(tiles.count(), T < 16 ? 1 : 4, [&](int64_t begin, int64_t end) {

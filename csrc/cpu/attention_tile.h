@@ -1,6 +1,6 @@
 #pragma once
 // What attention's two forms share on the CPU. Queries that read the same keys (neighbouring tokens
-// of a sequence, and the query heads of one key head) go through the blocks eight at a time.
+// of a sequence, and the query heads of one key head) go through the blocks M at a time.
 
 #include <algorithm>
 #include <cmath>
@@ -10,8 +10,6 @@
 
 namespace moe {
 
-constexpr int kQueries = 8;
-
 /// One query head of one token.
 struct Query {
   int64_t token, head;
@@ -20,17 +18,19 @@ struct Query {
   alignas(64) float acc[Attention::kMaxHeadSize];
 };
 
-/// The running softmaxes of m queries.
+/// The running softmaxes of up to M queries.
+template <int M>
 struct Softmaxes {
-  float best[kQueries], total[kQueries] = {};
+  float best[M], total[M] = {};
 
-  Softmaxes() { std::fill_n(best, kQueries, -INFINITY); }
+  Softmaxes() { std::fill_n(best, M, -INFINITY); }
 };
 
 /// Which of the keys of one block m queries see. A block that a query does not see leaves it as it
 /// is.
+template <int M>
 struct SeenKeys {
-  int32_t begin[kQueries], end[kQueries], most = 0;
+  int32_t begin[M], end[M], most = 0;
 
   SeenKeys(const Query* queries, int m, int64_t block) {
     const auto inside = [&](int64_t position) {
@@ -57,13 +57,14 @@ struct SeenBlocks {
   }
 };
 
-/// Tiles of up to eight query heads that share a key head, neighbours by token.
+/// Tiles of up to M query heads that share a key head, neighbours by token.
+template <int M>
 struct QueryTiles {
   int64_t tokens, heads, key_heads;
   const int32_t* sequences;
 
   int64_t per_group() const { return heads / key_heads; }
-  int64_t of_group() const { return (tokens * per_group() + kQueries - 1) / kQueries; }
+  int64_t of_group() const { return (tokens * per_group() + M - 1) / M; }
   /// Key heads run slowest, so that a prefill finds a head's keys and values in the cache.
   int64_t count() const { return key_heads * of_group(); }
 
@@ -71,8 +72,8 @@ struct QueryTiles {
   /// tokens and heads.
   template <class Body>
   void each(int64_t index, Query* queries, const Body& body) const {
-    const int64_t group = index / of_group(), first = index % of_group() * kQueries;
-    const int64_t last = std::min(first + kQueries, tokens * per_group());
+    const int64_t group = index / of_group(), first = index % of_group() * M;
+    const int64_t last = std::min<int64_t>(first + M, tokens * per_group());
     for (int64_t pair = first; pair < last;) {
       int m = 0;
       for (;

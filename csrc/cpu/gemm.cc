@@ -4,7 +4,6 @@
 
 #include "cpu/gemm.h"
 
-#include <cmath>
 #include <cstring>
 
 #include "cpu/gemm_rows.h"
@@ -17,29 +16,51 @@ struct Job {
   const GemmCall& args;
   const Kernels& kernels;
   const GemmRows& rows;
+  Glu glu;
   PanelGrid grid;
   size_t panel_bytes;
 };
 
-/// One row of sums: bias, activation, residual, store. `sums` holds 64 columns and is changed.
-void finish_row(const Job& job, float* sums, int64_t row, int64_t column, int64_t n) {
-  const GemmCall& args = job.args;
-  const Kernels& kernels = job.kernels;
-  const bool swiglu = args.activation == Activation::swiglu;
-  float* up = sums + kPanel / 2;
-  if (args.bias) {
-    kernels.add_scaled(args.bias + column, 1.f, n, sums);
-    if (swiglu) kernels.add_scaled(args.bias + job.grid.outputs + column, 1.f, n, up);
+/// What every row of the call's outputs goes through.
+void activate(const Job& job, float* sums, const float* up, int64_t n) {
+  switch (job.args.epilogue.activation) {
+    case Activation::none:
+      return;
+    case Activation::sigmoid:
+      return job.kernels.sigmoid(sums, n);
+    case Activation::tanh:
+      return job.kernels.tanh(sums, n);
+    case Activation::relu:
+      for (int64_t i = 0; i < n; ++i) sums[i] = sums[i] < 0.f ? 0.f : sums[i];  // NaN stays
+      return;
+    default:
+      return job.kernels.glu(sums, up, n, &job.glu);
   }
-  if (swiglu) kernels.silu_mul(sums, up, n, sums);
-  if (args.activation == Activation::silu) kernels.silu_mul(sums, nullptr, n, sums);
-  if (args.activation == Activation::tanh)
-    for (int64_t i = 0; i < n; ++i) sums[i] = std::tanh(sums[i]);
-  if (args.residual) kernels.add_scaled(args.residual->row<float>(row) + column, 1.f, n, sums);
-  if (args.out.dtype == DType::f32)
-    std::memcpy(args.out_row<float>(row) + column, sums, static_cast<size_t>(n) * sizeof(float));
+}
+
+/// One row of sums of group g: bias, activation, factors, residual, store. `sums` holds 64 columns
+/// and is changed.
+void finish_row(const Job& job, int64_t g, float* sums, int64_t row, int64_t column, int64_t n) {
+  const Epilogue& epilogue = job.args.epilogue;
+  const Kernels& kernels = job.kernels;
+  float* up = gated(epilogue.activation) ? sums + kPanel / 2 : nullptr;
+  if (epilogue.bias) {
+    const float* bias = epilogue.bias.as<float>() + g * job.args.weights[g].N + column;
+    kernels.add_scaled(bias, 1.f, n, sums);
+    if (up) kernels.add_scaled(bias + job.grid.outputs, 1.f, n, up);
+  }
+  activate(job, sums, up, n);
+  const float factor =
+      epilogue.scale * (epilogue.row_scale ? *epilogue.row_scale.row<float>(row) : 1.f);
+  if (factor != 1.f)
+    for (int64_t i = 0; i < n; ++i) sums[i] *= factor;
+  if (epilogue.residual)
+    kernels.add_scaled(epilogue.residual.row<float>(row) + column, 1.f, n, sums);
+  if (job.args.out.dtype == DType::f32)
+    std::memcpy(job.args.out_row<float>(row) + column, sums,
+                static_cast<size_t>(n) * sizeof(float));
   else
-    kernels.narrow(sums, n, &(args.out_row<bf16>(row) + column)->bits);
+    kernels.narrow(sums, n, &(job.args.out_row<bf16>(row) + column)->bits);
 }
 
 void run_panel(const Job& job, int64_t g, int64_t first, int64_t last, int64_t panel) {
@@ -52,7 +73,7 @@ void run_panel(const Job& job, int64_t g, int64_t first, int64_t last, int64_t p
     const int64_t count = std::min(chunk, last - row);
     job.rows.multiply(g, row, count, data, sums);
     for (int64_t i = 0; i < count; ++i)
-      finish_row(job, sums + i * kPanel, job.args.offsets[g] + row + i, column, n);
+      finish_row(job, g, sums + i * kPanel, job.args.offsets[g] + row + i, column, n);
   }
 }
 
@@ -63,7 +84,11 @@ void gemm_cpu(const CpuContext& cpu, const GemmCall& args) {
   if (rows == 0) return;
   const Weight& weight = args.weights[0];
   const auto prepared = gemm_format(weight.format).rows(cpu.kernels, args);
-  const Job job{args, cpu.kernels, *prepared, PanelGrid(weight.N, weight.gate_up),
+  const Job job{args,
+                cpu.kernels,
+                *prepared,
+                args.epilogue.glu(),
+                PanelGrid(weight.N, weight.gate_up),
                 packing_of(weight, nullptr).panel_bytes(weight.K)};
   cpu.parallel(rows, 48, [&](int64_t begin, int64_t end) { prepared->prepare(begin, end); });
 

@@ -2,8 +2,7 @@
 
 #include "core/tensor.h"
 #include "cpu/context.h"
-#include "ops/activation.h"
-#include "weights/weight.h"
+#include "ops/gemm.h"
 
 namespace moe {
 
@@ -13,9 +12,7 @@ struct GemmCall {
   const int32_t* offsets;  // [groups + 1]
   const Weight* weights;   // [groups], of one shape and format
   int64_t groups;
-  const float* bias;       // [weight rows] or null
-  const Tensor* residual;  // or null
-  Activation activation;
+  Epilogue epilogue;
   const Tensor& out;
   const Tensor& scratch;
   // Of HeadLinear: rows of x and out a head, and what its rows move on by; 0: they are as they lie.

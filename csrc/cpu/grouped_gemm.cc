@@ -9,9 +9,7 @@ void GroupedGemm::run_cpu(const CpuContext& cpu) const {
                  .offsets = offsets.as<int32_t>(),
                  .weights = weights.data(),
                  .groups = static_cast<int64_t>(weights.size()),
-                 .bias = nullptr,
-                 .residual = nullptr,
-                 .activation = activation,
+                 .epilogue = epilogue(),
                  .out = out,
                  .scratch = scratch});
 }

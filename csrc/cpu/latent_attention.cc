@@ -1,13 +1,19 @@
-// Latent attention on the CPU. All heads of a token share its rows, so tiles of eight heads go
-// through them; what a tile sees is cut into ranges of blocks, whose softmaxes are merged in order.
-// Where there are few tiles each range is an item of its own.
+// Latent attention on the CPU. All heads of a token share its rows, so tiles of sixteen heads go
+// through a block while it is in the cache; what a tile sees is cut into ranges of blocks, whose
+// softmaxes are merged in order. Where there are few tiles each range is an item of its own.
 
 #include "ops/latent_attention.h"
+
+#include <cstring>
+#include <vector>
 
 #include "cpu/attention_tile.h"
 
 namespace moe {
 namespace {
+
+constexpr int kQueries = 16;
+using Parts = Softmaxes<kQueries>;
 
 /// What one query has of some ranges: its sums, best score and total.
 struct Share {
@@ -38,21 +44,22 @@ class Run {
         L_(op.cache.dim(2)),
         D_(op.q.dim(1) / op.heads),
         ranges_(op.ranges(false)),
+        dot_(is_bf16<T> && cpu.kernels.row_scores_dot),
         tiles_{op.q.dim(0), op.heads, 1, op.sequences.as<int32_t>()} {}
 
   /// A tile has all of its ranges.
   void whole() const {
     cpu_.parallel(tiles_.count(), 1, [&](int64_t begin, int64_t end) {
-      Query queries[kQueries];
+      std::vector<Query> queries(kQueries);
       std::vector<float> sums(static_cast<size_t>(kQueries * C_));
       for (int64_t item = begin; item < end; ++item)
-        tiles_.each(item, queries, [&](Query* own, int m, int64_t) {
+        tiles_.each(item, queries.data(), [&](Query* own, int m, int64_t) {
           load(own, m);
           std::fill(sums.begin(), sums.end(), 0.f);
-          Softmaxes all;
+          Parts all;
           const SeenBlocks seen(own, m);
           for (int64_t range = range_of(seen.first); range <= range_of(seen.last); ++range) {
-            const Softmaxes part = attend(own, m, range);
+            const Parts part = attend(own, m, range);
             for (int i = 0; i < m; ++i)
               merge(cpu_.kernels, {&sums[static_cast<size_t>(i * C_)], all.best[i], all.total[i]},
                     own[i].acc, part.best[i], part.total[i], C_);
@@ -66,12 +73,12 @@ class Run {
   /// Each range of a tile waits for the others.
   void in_ranges() const {
     cpu_.parallel(tiles_.count() * ranges_, 1, [&](int64_t begin, int64_t end) {
-      Query queries[kQueries];
+      std::vector<Query> queries(kQueries);
       for (int64_t item = begin; item < end; ++item)
-        tiles_.each(item / ranges_, queries, [&](Query* own, int m, int64_t) {
+        tiles_.each(item / ranges_, queries.data(), [&](Query* own, int m, int64_t) {
           load(own, m);
           const int64_t range = item % ranges_;
-          const Softmaxes part = attend(own, m, range);
+          const Parts part = attend(own, m, range);
           for (int i = 0; i < m; ++i) {
             float* to = partial(own[i].token, own[i].head, range);
             std::copy_n(own[i].acc, C_, to);
@@ -101,7 +108,7 @@ class Run {
     return op_.scratch.as<float>() + ((t * op_.heads + n) * ranges_ + range) * (C_ + 2);
   }
 
-  /// A query in the order of a cache row: [c, r].
+  /// A query in the order of a cache row: [c, r], as f32, or as it is for the dot products.
   void load(Query* queries, int m) const {
     for (int i = 0; i < m; ++i) {
       Query& query = queries[i];
@@ -109,36 +116,57 @@ class Run {
       query.last = op_.ends.as<int32_t>()[query.token];
       const T* absorbed = op_.absorbed.row<T>(query.token) + query.head * C_;
       const T* rotated = op_.q.row<T>(query.token) + query.head * D_;
+      if (dot_) {
+        std::memcpy(query.q, absorbed, static_cast<size_t>(C_) * sizeof(T));
+        std::memcpy(reinterpret_cast<T*>(query.q) + C_, rotated,
+                    static_cast<size_t>(R_) * sizeof(T));
+        continue;
+      }
       for (int64_t c = 0; c < C_; ++c) query.q[c] = to_float(absorbed[c]);
       for (int64_t r = 0; r < R_; ++r) query.q[C_ + r] = to_float(rotated[r]);
     }
   }
 
   /// One range of m queries of a sequence: sums in acc, and their softmaxes.
-  Softmaxes attend(Query* queries, int m, int64_t range) const {
+  Parts attend(Query* queries, int m, int64_t range) const {
     const Kernels& kernels = cpu_.kernels;
     const auto* blocks =
         op_.block_table.row<int32_t>(op_.sequences.as<int32_t>()[queries[0].token]);
     const float* q[kQueries];
+    const uint16_t* q16[kQueries];
     float *acc[kQueries], keep[kQueries];
     for (int i = 0; i < m; ++i) {
       q[i] = queries[i].q, acc[i] = queries[i].acc;
+      q16[i] = reinterpret_cast<const uint16_t*>(queries[i].q);
       std::fill_n(acc[i], C_, 0.f);
     }
-    Softmaxes softmaxes;
+    Parts softmaxes;
     const SeenBlocks seen(queries, m);
     const int64_t first = range * LatentAttention::kRangeBlocks;
     const int64_t last = std::min(first + LatentAttention::kRangeBlocks - 1, seen.last);
     for (int64_t block = std::max(first, seen.first); block <= last; ++block) {
-      const T* rows = op_.cache.as<T>() + blocks[block] * kBlockTokens * L_;
-      const SeenKeys keys(queries, m, block);
+      const T* rows = rows_of(blocks[block]);
+      if (block < last) fetch(rows_of(blocks[block + 1]));
+      const SeenKeys<kQueries> keys(queries, m, block);
       alignas(64) float p[kQueries * kBlockTokens];
-      kernels.row_scores(q, m, rows, is_bf16<T>, L_, p);
+      if (dot_)
+        kernels.row_scores_dot(q16, m, reinterpret_cast<const uint16_t*>(rows), L_, p);
+      else
+        kernels.row_scores(q, m, rows, is_bf16<T>, L_, p);
       kernels.softmax_block(p, m, keys.begin, keys.end, op_.scale, softmaxes.best, softmaxes.total,
                             keep);
       kernels.add_values(p, m, keys.most, rows, is_bf16<T>, C_, L_, keep, acc);
     }
     return softmaxes;
+  }
+
+  const T* rows_of(int64_t block) const { return op_.cache.as<T>() + block * kBlockTokens * L_; }
+
+  /// Asks for a block that is needed soon: blocks lie anywhere, so that nothing else foresees it.
+  void fetch(const T* rows) const {
+    const auto* bytes = reinterpret_cast<const std::byte*>(rows);
+    const size_t size = static_cast<size_t>(kBlockTokens * L_) * sizeof(T);
+    for (size_t at = 0; at < size; at += 64) __builtin_prefetch(bytes + at, 0, 2);
   }
 
   void put(int64_t t, int64_t n, const float* sums, float total) const {
@@ -150,7 +178,8 @@ class Run {
   const CpuContext& cpu_;
   const LatentAttention& op_;
   int64_t C_, R_, L_, D_, ranges_;
-  QueryTiles tiles_;
+  bool dot_;  // bf16 dot products
+  QueryTiles<kQueries> tiles_;
 };
 
 }  // namespace

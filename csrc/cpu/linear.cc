@@ -10,9 +10,7 @@ void Linear::run_cpu(const CpuContext& cpu) const {
                  .offsets = offsets,
                  .weights = &weight,
                  .groups = 1,
-                 .bias = bias ? bias.as<float>() : nullptr,
-                 .residual = residual ? &residual : nullptr,
-                 .activation = activation,
+                 .epilogue = epilogue(),
                  .out = out,
                  .scratch = scratch});
 }

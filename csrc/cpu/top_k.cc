@@ -33,11 +33,18 @@ class Chooser {
   void choose(int64_t t) {
     const float* row = op_.logits.row<float>(t);
     const float factor = norm_factor(row, E_, op_.norm_std);
+    const int32_t adjusted = op_.adjust_of ? op_.adjust_of.as<int32_t>()[t] : -1;
+    const float* adjust = adjusted < 0 ? nullptr : op_.adjust.row<float>(adjusted);
     bool defined = true;
     top_ = -INFINITY;
+    int64_t forced = 0;
     for (int64_t e = 0; e < E_; ++e) {
       defined &= row[e] < INFINITY;  // and not NaN
-      z_[e] = std::isnan(row[e]) ? -INFINITY : row[e] * factor;
+      forced_[e] = adjust && adjust[e] == INFINITY;
+      forced += forced_[e];
+      z_[e] = row[e] * factor;
+      if (adjust && !forced_[e]) z_[e] += adjust[e];
+      if (std::isnan(z_[e])) z_[e] = -INFINITY;
       top_ = std::max(top_, z_[e]);
       taken_[e] = false;
     }
@@ -59,13 +66,15 @@ class Chooser {
     const int64_t K = op_.top_k;
     int32_t* chosen = op_.ids.row<int32_t>(t);
     float* weight = op_.weights.row<float>(t);
+    int64_t ready = 0;
+    if (forced > 0) ready = pick(chosen, 0, [&](int64_t e) { return forced_[e]; });
+    pick(chosen, ready, [&](int64_t e) { return !taken_[e] && !forced_[e]; });
     float total = 0.f;
     int64_t heir = -1;
     for (int64_t k = 0; k < K; ++k) {
-      const int64_t best = best_left();
+      const int64_t best = chosen[k];
       const bool gives = !op_.gives_share.empty() && op_.gives_share[best];
       if (heir < 0 && !gives) heir = k;
-      chosen[k] = static_cast<int32_t>(best);
       weight[k] = gives ? 0.f : score(best);
       total += weight[k];
       taken_[best] = true;
@@ -104,11 +113,19 @@ class Chooser {
     return 1.f / total;
   }
 
-  int64_t best_left() const {
-    int64_t best = -1;
-    for (int64_t e = 0; e < E_; ++e)
-      if (!taken_[e] && (best < 0 || c_[e] > c_[best])) best = e;
-    return best;
+  /// The best experts that are free, best first, behind the `first` that are chosen; how many there
+  /// are then.
+  template <class Free>
+  int64_t pick(int32_t* chosen, int64_t first, const Free& is_free) const {
+    const int64_t K = op_.top_k;
+    int64_t size = first;
+    for (int64_t e = 0; e < E_ && first < K; ++e) {
+      if (!is_free(e) || (size == K && !(c_[e] > c_[chosen[K - 1]]))) continue;
+      int64_t k = size < K ? size++ : K - 1;
+      for (; k > first && c_[e] > c_[chosen[k - 1]]; --k) chosen[k] = chosen[k - 1];
+      chosen[k] = static_cast<int32_t>(e);
+    }
+    return size;
   }
 
   /// Takes the experts of groups that are not kept.
@@ -137,9 +154,10 @@ class Chooser {
   const TopK& op_;
   const int64_t E_;
   const bool by_score_;
-  float z_[TopK::kMaxExperts];  // logits, normed
-  float c_[TopK::kMaxExperts];  // what experts are compared by
-  bool taken_[TopK::kMaxExperts];
+  float z_[TopK::kMaxExperts];      // logits, normed
+  float c_[TopK::kMaxExperts];      // what experts are compared by
+  bool taken_[TopK::kMaxExperts];   // chosen, or of no kept group
+  bool forced_[TopK::kMaxExperts];  // to be chosen before others
   float top_ = 0;
 };
 
@@ -159,6 +177,12 @@ void place_rows(const TopK& op) {
   offset[0] = 0;
 }
 
+void count_choices(const TopK& op) {
+  auto* counts = op.counts.as<uint64_t>();
+  const auto* id = op.ids.as<int32_t>();
+  for (int64_t s = 0; s < op.ids.shape.count(); ++s) ++counts[id[s]];
+}
+
 }  // namespace
 
 void TopK::run_cpu(const CpuContext& cpu) const {
@@ -167,6 +191,7 @@ void TopK::run_cpu(const CpuContext& cpu) const {
     for (int64_t t = begin; t < end; ++t) chooser.choose(t);
   });
   place_rows(*this);
+  if (counts) count_choices(*this);
 }
 
 }  // namespace moe

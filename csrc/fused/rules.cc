@@ -15,8 +15,9 @@ bool same(const Tensor& a, const Tensor& b) {
          a.row_stride == b.row_stride;
 }
 
-bool plain(const Linear& linear) {
-  return !linear.bias && !linear.residual && linear.activation == Activation::none;
+/// Whether an output is its sum, but for bias and residual.
+bool sums_only(const Linear& linear) {
+  return !linear.rowScale && linear.scale == 1.f && linear.activation == Activation::none;
 }
 
 /// Of whole rows of the residual stream, as the fused kernels norm them.
@@ -108,13 +109,13 @@ std::optional<Match> route(const std::vector<Node>& nodes, size_t consumer) {
     logits = attention->qkv;
   }
   const auto* project = find.producer<Linear>(logits);
-  if (!project || project->activation != Activation::none) return std::nullopt;
+  if (!project || !sums_only(*project)) return std::nullopt;
   fused.project = *project;
   if (project->residual) {
     const auto* carry = fused.attention ? nullptr : find.producer<Linear>(project->residual);
-    if (!carry || !plain(*carry) || carry->weight.format != project->weight.format ||
-        carry->x.dim(1) != top_k->logits.dim(1) || carry->x.dim(1) > Route::kMostCarried ||
-        carry->x.dtype != DType::f32)
+    if (!carry || !sums_only(*carry) || carry->bias || carry->residual ||
+        carry->weight.format != project->weight.format || carry->x.dim(1) != top_k->logits.dim(1) ||
+        carry->x.dim(1) > Route::kMostCarried || carry->x.dtype != DType::f32)
       return std::nullopt;
     fused.carry = *carry;
   }
@@ -126,7 +127,7 @@ std::optional<Match> route(const std::vector<Node>& nodes, size_t consumer) {
 
 std::optional<Match> norm_linear(const std::vector<Node>& nodes, size_t consumer) {
   const Linear* linear = nodes[consumer].as<Linear>();
-  if (!linear || !plain(*linear) || linear->x.dim(0) > NormLinear::kFewTokens) return std::nullopt;
+  if (!linear || linear->x.dim(0) > NormLinear::kFewTokens) return std::nullopt;
   Finder find(nodes, consumer);
   const auto* norm = find.producer<RmsNorm>(linear->x);
   if (!norm || !plain(*norm) || !same(norm->out, linear->x)) return std::nullopt;
@@ -137,6 +138,12 @@ std::optional<Match> norm_linear(const std::vector<Node>& nodes, size_t consumer
     else
       find.drop();
   }
+  // Blocks would read what another writes.
+  const auto made = [&](const Tensor& tensor) {
+    return tensor && (tensor.slot == norm->out.slot || tensor.slot == norm->exact.slot ||
+                      (fused.combine && tensor.slot == fused.combine->out.slot));
+  };
+  if (made(linear->residual) || made(linear->rowScale)) return std::nullopt;
   return find.match(std::move(fused));
 }
 

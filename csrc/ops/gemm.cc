@@ -13,13 +13,18 @@ void check_filled(const Check& check, const char* name, const Weight& weight) {
 
 void check_gemm(const Check& check, const char* name, const Tensor& x, const Weight& weight,
                 Activation activation, DType out) {
-  const bool swiglu = activation == Activation::swiglu;
   check_filled(check, name, weight);
-  if (weight.gate_up != swiglu)
+  if (weight.gate_up != gated(activation))
     fail(Code::shape, check.where(), ": ", name, " must be ",
-         swiglu ? "gate_up for swiglu, got a plain weight" : "a plain weight, got gate_up");
+         weight.gate_up ? "a plain weight for " : "gate_up for ",
+         EnumNames<Activation>::names[static_cast<int>(activation)], ", got ",
+         weight.gate_up ? "gate_up" : "a plain weight");
   check.shape("x", x, {x.dim(0), weight.K});
   check.activation("dtype", out);
+}
+
+void check_activation(const Check& check, float limit) {
+  check.that(limit > 0.f, "limit", "above 0", limit);
 }
 
 void check_weights(const Check& check, const std::vector<Weight>& weights) {
@@ -34,7 +39,7 @@ void check_weights(const Check& check, const std::vector<Weight>& weights) {
 }
 
 int64_t outputs_of(const Weight& weight, Activation activation) {
-  return activation == Activation::swiglu ? weight.N / 2 : weight.N;
+  return gated(activation) ? weight.N / 2 : weight.N;
 }
 
 }  // namespace moe

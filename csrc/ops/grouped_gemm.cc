@@ -1,7 +1,6 @@
 #include "ops/grouped_gemm.h"
 
 #include "core/gpu_limits.h"
-#include "ops/gemm.h"
 
 namespace moe {
 
@@ -13,8 +12,14 @@ void GroupedGemm::check() const {
   if (weights.empty()) fail(Code::option, kName, ": weights must be at least one, got none");
   check.shape("offsets", offsets, {static_cast<int64_t>(weights.size()) + 1});
   check.dtype("offsets", offsets, {DType::i32});
+  check_activation(check, limit);
   for (const Weight& weight : weights) check_gemm(check, "weights", x, weight, activation, dtype);
   check_weights(check, weights);
+  if (biases) {
+    check.shape("biases", biases, {static_cast<int64_t>(weights.size()), weights[0].N});
+    check.dtype("biases", biases, {DType::f32});
+    check.contiguous("biases", biases);
+  }
 }
 
 void GroupedGemm::check_gpu() const {

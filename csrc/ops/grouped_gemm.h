@@ -1,33 +1,45 @@
 #pragma once
 
 #include "core/op.h"
-#include "ops/activation.h"
-#include "weights/weight.h"
+#include "ops/gemm.h"
 
 namespace moe {
 
 /// One GEMM per expert over rows grouped by expert (Shazeer et al. 2017, arXiv:1701.06538).
 ///
-///   out[r, :] = activation(x[r, :] W_g^T)  for offsets[g] <= r < offsets[g + 1]
+///   out[r, :] = activation(x[r, :] W_g^T + b_g)  for offsets[g] <= r < offsets[g + 1]
 ///
 /// Weights come one per expert, so that they can live anywhere. Sums in f32. Rows at and beyond
-/// offsets[G] are not touched.
+/// offsets[G] are not touched. `activation`, `limit` and `alpha` are those of linear.
 struct GroupedGemm {
   static constexpr const char* kName = "groupedGemm";
 
   Tensor x;                     // [R, K] f32 | bf16
   Tensor offsets;               // [G + 1] i32
-  std::vector<Weight> weights;  // G times [N, K] of one format; gate_up for swiglu
+  std::vector<Weight> weights;  // G times [N, K] of one format; gate_up for gated activations
+  Tensor biases;                // [G, N] f32; gate rows, then up rows for gate_up
   Activation activation = Activation::none;
+  float limit = 7.f;         // of swigluClamped, above 0
+  float alpha = 1.702f;      // of swigluClamped
   DType dtype = DType::f32;  // f32 | bf16
-  Tensor out;                // [R, N] ([R, N / 2] for swiglu) dtype
+  Tensor out;                // [R, N] ([R, N / 2] for gate_up) dtype
   Tensor scratch;
 
   static constexpr auto fields() {
     return std::tuple(input("x", &GroupedGemm::x), input("offsets", &GroupedGemm::offsets),
                       input("weights", &GroupedGemm::weights),
+                      optional("biases", &GroupedGemm::biases),
                       setting("activation", &GroupedGemm::activation),
+                      setting("limit", &GroupedGemm::limit), setting("alpha", &GroupedGemm::alpha),
                       setting("dtype", &GroupedGemm::dtype), output("out", &GroupedGemm::out));
+  }
+  Epilogue epilogue() const {
+    return {.bias = biases,
+            .row_scale = {},
+            .residual = {},
+            .activation = activation,
+            .limit = limit,
+            .alpha = alpha};
   }
   void check() const;
   void check_gpu() const;

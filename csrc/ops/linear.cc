@@ -1,7 +1,5 @@
 #include "ops/linear.h"
 
-#include "ops/gemm.h"
-
 namespace moe {
 
 void Linear::check() const {
@@ -9,10 +7,15 @@ void Linear::check() const {
   check.rank("x", x, 2);
   check.activation("x", x);
   check_gemm(check, "weight", x, weight, activation, dtype);
+  check_activation(check, limit);
   const int64_t N = outputs_of(weight, activation);
   if (bias) {
     check.shape("bias", bias, {weight.N});
     check.dtype("bias", bias, {DType::f32});
+  }
+  if (rowScale) {
+    check.shape("rowScale", rowScale, {x.dim(0), 1});
+    check.dtype("rowScale", rowScale, {DType::f32});
   }
   if (residual) {
     check.shape("residual", residual, {x.dim(0), N});

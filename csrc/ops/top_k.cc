@@ -27,6 +27,18 @@ void TopK::check() const {
     check.that(score != RouterScore::sparsemixer, "choiceBias", "left out for sparsemixer",
                "a tensor");
   }
+  if (adjust || adjust_of) {
+    check.rank("adjust", adjust, 2);
+    check.shape("adjust", adjust, {adjust.dim(0), E});
+    check.dtype("adjust", adjust, {DType::f32});
+    check.shape("adjustOf", adjust_of, {logits.dim(0)});
+    check.dtype("adjustOf", adjust_of, {DType::i32});
+  }
+  if (counts) {
+    check.shape("counts", counts, {E, 2});
+    check.dtype("counts", counts, {DType::i32});
+    check.contiguous("counts", counts);
+  }
   const bool sums = score == RouterScore::softmax || score == RouterScore::sigmoid;
   check.that(sums || kind == TopKWeights::scores, "weights", "scores, unless of softmax or sigmoid",
              "renormalized");

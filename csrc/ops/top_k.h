@@ -64,6 +64,11 @@ struct EnumNames<GroupScore> {
 /// others share the 1. Equal c go to the lowest expert id, and equal logits have no spread to
 /// normalise.
 ///
+/// `adjust` changes the choice of some tokens: row adjustOf[t] is added to token t's logits, behind
+/// a logits norm; minus infinity disables an expert, plus infinity forces it: it keeps its logit
+/// and is chosen before all others, whatever its group. `counts` counts how often experts are
+/// chosen.
+///
 /// NaN counts as minus infinity, so ids are always distinct and valid. A row with NaN or plus
 /// infinity has no softmax, as in the published codes: its weights are NaN under any score, so that
 /// it shows in the logits. Minus infinity is an expert that is chosen last and has a score of 0.
@@ -72,6 +77,9 @@ struct TopK {
 
   Tensor logits;                  // [T, E] f32
   Tensor choice_bias;             // [E] f32, added to scores to choose by, not to weigh by
+  Tensor adjust;                  // [R, E] f32, may be a column slice; with adjustOf
+  Tensor adjust_of;               // [T] i32, row of adjust; -1: none
+  Tensor counts;                  // [E, 2] i32: low and high words of numbers that grow
   std::vector<ExpertKind> kinds;  // of the E experts
   int64_t top_k = 0;              // K, 1 to the experts of the kept groups
   RouterScore score = RouterScore::softmax;
@@ -90,15 +98,17 @@ struct TopK {
   std::vector<int32_t> ffn_of;  // which FFN expert each expert is; -1: none
 
   static constexpr auto fields() {
-    return std::tuple(
-        input("logits", &TopK::logits), optional("choiceBias", &TopK::choice_bias),
-        value("kinds", &TopK::kinds), value("topK", &TopK::top_k), setting("score", &TopK::score),
-        value("weights", &TopK::kind), setting("factor", &TopK::factor),
-        setting("groups", &TopK::groups), setting("keptGroups", &TopK::kept_groups),
-        setting("groupScore", &TopK::group_score), setting("jitter", &TopK::jitter),
-        setting("normStd", &TopK::norm_std), setting("givesShare", &TopK::gives_share),
-        output("ids", &TopK::ids), output("weights", &TopK::weights),
-        output("offsets", &TopK::offsets), output("rows", &TopK::rows));
+    return std::tuple(input("logits", &TopK::logits), optional("choiceBias", &TopK::choice_bias),
+                      optional("adjust", &TopK::adjust), optional("adjustOf", &TopK::adjust_of),
+                      optional_update("counts", &TopK::counts), value("kinds", &TopK::kinds),
+                      value("topK", &TopK::top_k), setting("score", &TopK::score),
+                      value("weights", &TopK::kind), setting("factor", &TopK::factor),
+                      setting("groups", &TopK::groups), setting("keptGroups", &TopK::kept_groups),
+                      setting("groupScore", &TopK::group_score), setting("jitter", &TopK::jitter),
+                      setting("normStd", &TopK::norm_std),
+                      setting("givesShare", &TopK::gives_share), output("ids", &TopK::ids),
+                      output("weights", &TopK::weights), output("offsets", &TopK::offsets),
+                      output("rows", &TopK::rows));
   }
   void check() const;
   void make_outputs(const Make& make) {

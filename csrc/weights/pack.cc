@@ -33,11 +33,28 @@ std::vector<std::byte> turn(const CpuContext& cpu, const RowRun& run) {
   return out;
 }
 
-/// `turned`: where transposed runs are kept.
+/// The rows of a run with zeros behind each, K values wide.
+std::vector<std::byte> widen(const RowRun& run, int64_t K) {
+  const size_t step = dtype_bytes(run.source.dtype);
+  const size_t wide = static_cast<size_t>(K) * step;
+  std::vector<std::byte> out(static_cast<size_t>(run.count) * wide);
+  for (int64_t i = 0; i < run.count; ++i)
+    std::memcpy(&out[static_cast<size_t>(i) * wide], run.row(i),
+                static_cast<size_t>(run.source.last()) * step);
+  return out;
+}
+
+/// `copies`: where runs are kept that are no rows of their source.
 std::vector<SourceRow> rows_of(const CpuContext& cpu, const std::vector<RowRun>& runs,
-                               const Weight& out, std::vector<std::byte>& turned) {
+                               const Weight& out, std::vector<std::vector<std::byte>>& copies) {
   const Check check("pack");
   std::vector<SourceRow> rows;
+  const auto add_copy = [&](std::vector<std::byte> copy, DType dtype) {
+    const auto bytes = static_cast<size_t>(out.K) * dtype_bytes(dtype);
+    for (size_t at = 0; at < copy.size(); at += bytes)
+      rows.push_back({.data = copy.data() + at, .dtype = dtype});
+    copies.push_back(std::move(copy));
+  };
   for (const RowRun& run : runs) {
     if (run.integers) {
       run.integers->prepare();
@@ -53,11 +70,16 @@ std::vector<SourceRow> rows_of(const CpuContext& cpu, const std::vector<RowRun>&
       if (runs.size() != 1 || !(shape == out.shape()))
         fail(Code::shape, "pack: a turned run must be ", out.shape().text(), " and alone, got ",
              shape.text());
-      turned = turn(cpu, run);
-      const DType dtype = run.integers ? DType::f32 : run.source.dtype;
-      const auto bytes = static_cast<size_t>(out.K) * dtype_bytes(dtype);
-      for (int64_t n = 0; n < out.N; ++n)
-        rows.push_back({.data = turned.data() + static_cast<size_t>(n) * bytes, .dtype = dtype});
+      add_copy(turn(cpu, run), run.integers ? DType::f32 : run.source.dtype);
+      continue;
+    }
+    if (run.zeros) {
+      check.that(*run.zeros >= 0 && *run.zeros <= out.N, "zeros", "as many as fit the weight",
+                 *run.zeros);
+      check.that(!run.integers, "source", "of floats where zeros are added", "integers");
+      check.that(run.width() <= out.K, "source", "no wider than the weight", run.width());
+      add_copy(widen(run, out.K), run.source.dtype);
+      rows.resize(rows.size() + static_cast<size_t>(*run.zeros));
       continue;
     }
     if (run.width() != out.K)
@@ -72,8 +94,8 @@ std::vector<SourceRow> rows_of(const CpuContext& cpu, const std::vector<RowRun>&
 }  // namespace
 
 void pack(const CpuContext& cpu, const Weight& out, const std::vector<RowRun>& runs) {
-  std::vector<std::byte> turned;
-  const std::vector<SourceRow> rows = rows_of(cpu, runs, out, turned);
+  std::vector<std::vector<std::byte>> copies;
+  const std::vector<SourceRow> rows = rows_of(cpu, runs, out, copies);
   Device* device = out.slot->device();
   const Packing& packing = packing_of(out, device);
   const PanelGrid grid(out.N, out.gate_up);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "core/check.h"
 #include "core/tensor.h"
@@ -17,6 +18,9 @@ struct RowRun {
   int64_t step = 1;
   bool turned = false;  // their transpose is meant, and is all of the weight
   std::shared_ptr<IntegerMatrix> integers = nullptr;  // instead of the source
+  // So many rows of zeros follow, and a row may be narrower than the weight's, with zeros behind
+  // it.
+  std::optional<int64_t> zeros = {};
 
   int64_t width() const { return integers ? integers->K : source.last(); }
 

@@ -14,11 +14,12 @@ template <class Bits>
 void transpose_rows(const std::byte* source, Bits* out, int64_t K, int64_t N, int64_t begin,
                     int64_t end) {
   for (int64_t k0 = 0; k0 < K; k0 += kTile)
-    for (int64_t n0 = begin; n0 < end; n0 += kTile)
-      for (int64_t n = n0; n < std::min(end, n0 + kTile); ++n)
-        for (int64_t k = k0; k < std::min(K, k0 + kTile); ++k)
-          std::memcpy(&out[n * K + k], source + static_cast<size_t>(k * N + n) * sizeof(Bits),
-                      sizeof(Bits));
+    for (int64_t n = begin; n < end; ++n) {
+      const std::byte* from = source + static_cast<size_t>(k0 * N + n) * sizeof(Bits);
+      const int64_t last = std::min(K, k0 + kTile);
+      for (int64_t k = k0; k < last; ++k, from += static_cast<size_t>(N) * sizeof(Bits))
+        std::memcpy(&out[n * K + k], from, sizeof(Bits));
+    }
 }
 
 }  // namespace

@@ -5,16 +5,8 @@ namespace moe {
 
 void GatherGemm::run_cuda(const CudaContext& cuda) const {
   const auto groups = static_cast<int64_t>(gemm.weights.size());
-  gemm_cuda(cuda, {permute.x,
-                   permute.rows,
-                   gemm.offsets.as<const int32_t>(),
-                   gemm.weights.data(),
-                   groups,
-                   {},
-                   {},
-                   gemm.activation,
-                   gemm.out,
-                   gemm.deterministic});
+  gemm_cuda(cuda, {permute.x, permute.rows, gemm.offsets.as<const int32_t>(), gemm.weights.data(),
+                   groups, gemm.epilogue(), gemm.out, gemm.deterministic});
 }
 
 }  // namespace moe

@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(32 * kFewWarps, 2)
   float acc[kMatrix ? 1 : 8][4] = {};
   const auto row_of = [&](int n) { return rows + n * H; };
   multiply<X, W, 1>(stream, piece.first, H, H % kStepK == 0, T, row_of, acc);
-  store_sums<kMatrix, kRows>(args, tile, 0, T, acc, sums);
+  store_sums<kMatrix, kRows>(args, args.bias, tile, 0, T, acc, sums);
 }
 
 }  // namespace
@@ -73,9 +73,7 @@ void NormLinear::run_cuda(const CudaContext& cuda) const {
                                    nullptr,
                                    &linear.weight,
                                    1,
-                                   linear.bias,
-                                   linear.residual,
-                                   linear.activation,
+                                   linear.epilogue(),
                                    linear.out,
                                    linear.deterministic});
   const NormArgs<float> rows{rows_of<const float>(norm.x), norm.weight.as<const float>(), norm.eps,

@@ -4,6 +4,7 @@ namespace moe {
 
 GemmArgs gemm_args(const GemmOp& op) {
   const Weight& weight = op.weights[0];
+  const Epilogue& epilogue = op.epilogue;
   const FragmentGrid grid(weight);
   GemmArgs args{};
   args.x = op.x.as<std::byte>();
@@ -17,10 +18,14 @@ GemmArgs gemm_args(const GemmOp& op) {
   args.panels = static_cast<int>(grid.panels);
   args.steps = static_cast<int>(grid.steps);
   args.offsets = op.offsets;
-  args.bias = op.bias ? op.bias.as<float>() : nullptr;
-  args.residual = op.residual ? op.residual.as<float>() : nullptr;
-  args.residual_stride = op.residual.row_stride;
-  args.activation = op.activation;
+  args.bias = epilogue.bias ? epilogue.bias.as<float>() : nullptr;
+  args.row_scale = epilogue.row_scale ? epilogue.row_scale.as<float>() : nullptr;
+  args.row_scale_stride = epilogue.row_scale.row_stride;
+  args.residual = epilogue.residual ? epilogue.residual.as<float>() : nullptr;
+  args.residual_stride = epilogue.residual.row_stride;
+  args.scale = epilogue.scale;
+  args.activation = epilogue.activation;
+  args.glu = epilogue.glu();
   args.out = op.out.as<std::byte>();
   args.out_stride = op.out.row_stride;
   args.out_bf16 = op.out.dtype == DType::bf16;
@@ -34,7 +39,7 @@ GemmArgs gemm_args(const GemmOp& op) {
     return reinterpret_cast<uintptr_t>(t.as<std::byte>()) % 16 == 0 && t.row_stride % 8 == 0 &&
            t.last() % 8 == 0;
   };
-  args.out_aligned = pieces(op.out) && (!op.residual || pieces(op.residual));
+  args.out_aligned = pieces(op.out) && (!epilogue.residual || pieces(epilogue.residual));
   for (int64_t g = 0; g < op.groups; ++g) args.weights[g] = op.weights[g].data();
   return args;
 }

@@ -33,7 +33,7 @@ __device__ __forceinline__ int64_t out_row(const GemmArgs& args, int64_t row) {
 
 /// Tiles of a weight that hold outputs; panels may end in others.
 inline unsigned weight_tiles(const GemmArgs& args) {
-  const int outputs = args.activation == Activation::swiglu ? kTileRows / 2 : kTileRows;
+  const int outputs = gated(args.activation) ? kTileRows / 2 : kTileRows;
   return blocks_for(args.N, outputs);
 }
 
@@ -44,26 +44,65 @@ inline unsigned most_tiles(const GemmArgs& args, int height) {
                                                 : (args.rows - partial) / height + partial);
 }
 
-__device__ __forceinline__ float silu(float x) { return x / (1.f + expf(-x)); }
-
-/// Output `n` but for the residual from a weight row's sum; for swiglu from the gate's and the up
-/// row's.
-__device__ __forceinline__ float activated(const GemmArgs& args, int n, float sum, float up) {
-  const bool swiglu = args.activation == Activation::swiglu;
-  if (args.bias && n < args.N) {
-    sum += args.bias[n];
-    if (swiglu) up += args.bias[args.N + n];
-  }
-  if (args.activation == Activation::silu) return silu(sum);
-  if (args.activation == Activation::tanh) return tanhf(sum);
-  return swiglu ? silu(sum) * up : sum;
+/// g of Glu's formula. Comparisons keep NaN.
+__device__ __forceinline__ float clamped_gate(const Glu& glu, float gate) {
+  return gate > glu.limit ? glu.limit : gate;
 }
 
-/// Stores output `n` of `row`, from what activated() takes.
-__device__ __forceinline__ void store_output(const GemmArgs& args, int row, int n, float sum,
-                                             float up) {
+/// u + shift.
+__device__ __forceinline__ float clamped_up(const Glu& glu, float up) {
+  up = up > glu.limit ? glu.limit : up;
+  return (up < -glu.limit ? -glu.limit : up) + glu.shift;
+}
+
+/// What goes into the sigmoid.
+__device__ __forceinline__ float gate_slope(const Glu& glu, float g) {
+  return glu.cubic == 0.f ? glu.alpha * g : glu.alpha * g * fmaf(glu.cubic * g, g, 1.f);
+}
+
+/// An activation that is not gated.
+__device__ __forceinline__ float activated(const GemmArgs& args, float sum) {
+  switch (args.activation) {
+    case Activation::none:
+      return sum;
+    case Activation::tanh:
+      return tanhf(sum);
+    case Activation::relu:
+      return sum < 0.f ? 0.f : sum;
+    default:
+      const float share = 1.f / (1.f + expf(-gate_slope(args.glu, sum)));
+      return args.activation == Activation::sigmoid ? share : sum * share;
+  }
+}
+
+/// A gated one.
+__device__ __forceinline__ float activated(const GemmArgs& args, float gate, float up) {
+  const float g = clamped_gate(args.glu, gate);
+  return g / (1.f + expf(-gate_slope(args.glu, g))) * clamped_up(args.glu, up);
+}
+
+/// Factor of a row's outputs.
+__device__ __forceinline__ float row_factor(const GemmArgs& args, int row) {
+  return args.row_scale ? args.scale * args.row_scale[row * args.row_scale_stride] : args.scale;
+}
+
+/// A group's share of the bias, if there is any.
+__device__ __forceinline__ const float* bias_of(const GemmArgs& args, int group) {
+  const int rows = gated(args.activation) ? 2 * args.N : args.N;
+  return args.bias ? args.bias + int64_t{group} * rows : nullptr;
+}
+
+/// Stores output `n` of a group's `row` from a weight row's sum; of gate_up weights from the gate's
+/// and the up row's.
+__device__ __forceinline__ void store_output(const GemmArgs& args, const float* bias, int row,
+                                             int n, float sum, float up) {
   if (n >= args.N) return;
-  sum = activated(args, n, sum, up);
+  const bool gate_up = gated(args.activation);
+  if (bias) {
+    sum += bias[n];
+    if (gate_up) up += bias[args.N + n];
+  }
+  sum = row_factor(args, row) * (gate_up ? activated(args, sum, up) : activated(args, sum));
   if (args.residual) sum += args.residual[row * args.residual_stride + n];
   const int64_t at = out_row(args, row) + n;
   if (args.out_bf16)

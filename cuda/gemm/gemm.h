@@ -14,9 +14,7 @@ struct GemmOp {
   const int32_t* offsets;  // [groups + 1] on the device; null: all groups have as many rows
   const Weight* weights;   // [groups]
   int64_t groups;
-  const Tensor& bias;
-  const Tensor& residual;
-  Activation activation;
+  Epilogue epilogue;
   const Tensor& out;
   bool deterministic;  // gemm_few for any number of rows
   // Of HeadLinear: rows of x and out a head, and what its rows move on by; 0: they are as they lie.
@@ -35,10 +33,14 @@ struct GemmArgs {
   int groups, K, N;   // N outputs
   int panels, steps;  // of a weight, see FragmentGrid
   const int32_t* offsets;
-  const float* bias;  // [weight rows]: with swiglu the gate rows' N, then the up rows'
+  const float* bias;  // [groups, weight rows]; of gate_up weights the gate rows' N first
+  const float* row_scale;
+  int64_t row_scale_stride;
   const float* residual;
   int64_t residual_stride;
+  float scale;
   Activation activation;
+  Glu glu;
   void* out;
   int64_t out_stride;
   bool out_bf16;

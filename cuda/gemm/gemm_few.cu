@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(32 * kFewWarps, 2)
     float acc[kMatrix ? NT : 8][4] = {};
     const int count = min(kRows, range.end - begin);
     multiply<X, W, NT>(stream, piece.first, args.K, whole, count, row_of, acc);
-    store_sums<kMatrix, kRows>(args, tile, begin, count, acc, sums);
+    store_sums<kMatrix, kRows>(args, bias_of(args, group), tile, begin, count, acc, sums);
   }
 }
 

@@ -187,17 +187,18 @@ __device__ __forceinline__ float total_of(const float* sums, int r, int n) {
 /// Adds up the warps' sums in `shared` [warps][16][kRows] and stores outputs of rows begin, ...,
 /// begin + count - 1.
 template <bool kMatrix, int kRows, int Sums>
-__device__ __forceinline__ void store_sums(const GemmArgs& args, int tile, int begin, int count,
-                                           const float (&acc)[Sums][4], float* shared) {
+__device__ __forceinline__ void store_sums(const GemmArgs& args, const float* bias, int tile,
+                                           int begin, int count, const float (&acc)[Sums][4],
+                                           float* shared) {
   __syncthreads();  // whoever still reads what was there before
   put_sums<kMatrix, kRows>(acc, shared + threadIdx.x / 32 * kTileRows * kRows);
   __syncthreads();
-  const bool swiglu = args.activation == Activation::swiglu;
-  const int outputs = swiglu ? kTileRows / 2 : kTileRows;
+  const bool gate_up = gated(args.activation);
+  const int outputs = gate_up ? kTileRows / 2 : kTileRows;
   for (int i = static_cast<int>(threadIdx.x); i < outputs * count; i += 32 * kFewWarps) {
     const int r = i % outputs, n = i / outputs;
-    store_output(args, begin + n, tile * outputs + r, total_of<kRows>(shared, r, n),
-                 swiglu ? total_of<kRows>(shared, r + 8, n) : 0.f);
+    store_output(args, bias, begin + n, tile * outputs + r, total_of<kRows>(shared, r, n),
+                 gate_up ? total_of<kRows>(shared, r + 8, n) : 0.f);
   }
 }
 

@@ -32,22 +32,6 @@ __device__ __forceinline__ TokenTile find_tile(const GemmArgs& args, int index, 
   return {0, 0, 0};
 }
 
-/// Stores a lane's sums of a 16-row weight tile and two rows of x: c as mma.m16n8k16 has it.
-/// `tile` counts all tiles of the weight.
-__device__ __forceinline__ void store_fragment(const GemmArgs& args, int tile, int row, int end,
-                                               const float (&c)[4]) {
-  const int g = static_cast<int>(threadIdx.x % 32) / 4;
-  for (int i = 0; i < 2; ++i) {
-    if (row + i >= end) return;
-    if (args.activation == Activation::swiglu) {
-      store_output(args, row + i, tile * (kTileRows / 2) + g, c[i], c[i + 2]);
-    } else {
-      store_output(args, row + i, tile * kTileRows + g, c[i], 0.f);
-      store_output(args, row + i, tile * kTileRows + g + 8, c[i + 2], 0.f);
-    }
-  }
-}
-
 /// Brings slab `slab` of the weights and of x to its stage. K's tail and missing rows are zero.
 __device__ __forceinline__ void load_slab(const GemmArgs& args, const TokenTile& tokens, int panel,
                                           int slab, unsigned char* stage) {
@@ -70,7 +54,7 @@ __device__ __forceinline__ void load_slab(const GemmArgs& args, const TokenTile&
 }
 
 /// Grid: tiles of rows, then pairs of panels, so that neighbours share weights.
-__global__ void __launch_bounds__(kThreads) gemm_tile(const __grid_constant__ GemmArgs args) {
+__global__ void __launch_bounds__(kThreads, 3) gemm_tile(const __grid_constant__ GemmArgs args) {
   unsigned char* shared = shared_memory();
   wait_prior_grid();
   launch_dependents();
@@ -118,14 +102,33 @@ __global__ void __launch_bounds__(kThreads) gemm_tile(const __grid_constant__ Ge
     }
   }
   cp_async_wait<0>();
+  __syncthreads();
 
-  if (first_panel + panel >= args.panels) return;
+  // Through shared memory, so that neighbours store outputs that lie side by side.
+  constexpr int kPitch = kPanels * kPanelRows + 4;  // lanes meet in no bank
+  static_assert(kTokens * kPitch * 4 <= kStages * kStageBytes);
+  auto* sums = reinterpret_cast<float*>(shared);  // [kTokens][kPitch]
 #pragma unroll
   for (int m = 0; m < 2; ++m)
 #pragma unroll
     for (int n = 0; n < 4; ++n)
-      store_fragment(args, (first_panel + panel) * 4 + tile + m,
-                     tokens.begin + n0 + 8 * n + lane % 4 * 2, tokens.end, acc[m][n]);
+#pragma unroll
+      for (int c = 0; c < 4; ++c) {
+        const int row = n0 + 8 * n + lane % 4 * 2 + c % 2;
+        const int weight = panel * kPanelRows + (tile + m) * kTileRows + lane / 4 + c / 2 * 8;
+        sums[row * kPitch + weight] = acc[m][n][c];
+      }
+  __syncthreads();
+  const bool gate_up = gated(args.activation);
+  const int outputs = kPanels * kPanelRows / (gate_up ? 2 : 1);
+  const float* bias = bias_of(args, tokens.group);
+  for (int i = static_cast<int>(threadIdx.x); i < (tokens.end - tokens.begin) * outputs;
+       i += kThreads) {
+    const int row = i / outputs, n = i % outputs;
+    const float* sum = sums + row * kPitch + (gate_up ? n / 8 * kTileRows + n % 8 : n);
+    store_output(args, bias, tokens.begin + row, static_cast<int>(blockIdx.y) * outputs + n, sum[0],
+                 gate_up ? sum[8] : 0.f);
+  }
 }
 
 }  // namespace

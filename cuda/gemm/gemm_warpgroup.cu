@@ -135,20 +135,22 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 }  // namespace
 
-/// False where a tensor copy cannot reach x, K is not whole slabs, or SwiGLU's outputs are no bf16.
+/// False where a tensor copy cannot reach x, K is not whole slabs, or gated outputs are no bf16 or
+/// have factors or a residual.
 bool gemm_warpgroup(const CudaContext& cuda, const GemmArgs& args) {
-  const bool swiglu = args.activation == Activation::swiglu, extra = args.bias || args.residual;
+  const bool gate_up = gated(args.activation);
+  const bool extra = args.row_scale || args.residual || args.scale != 1.f;
   if (!args.x_aligned || args.K % kSlabK != 0) return false;
-  if (swiglu && (extra || !args.out_bf16)) return false;
+  if (gate_up && (extra || !args.out_bf16)) return false;
   const TensorMap map = make_tensor_map(args.x, args.rows, args.K, args.x_stride * 2, kBoxRows);
   const auto launch = [&](auto kernel, int widest) {
     const int64_t tiles = int64_t{most_tiles(args, widest)} * blocks_for(args.panels, kConsumers);
     const auto blocks = static_cast<unsigned>(std::min<int64_t>(tiles, cuda.multiprocessors));
     cuda.launch(kernel, blocks, kThreads, kSharedBytes, args, map, cuda.counters);
   };
-  if (swiglu)
-    launch(gemm_warpgroups<Finish::swiglu>, kWidest<Finish::swiglu>);
-  else if (args.out_bf16 && !extra && args.activation == Activation::none)
+  if (gate_up)
+    launch(gemm_warpgroups<Finish::gated>, kWidest<Finish::gated>);
+  else if (args.out_bf16 && !extra && !args.bias && args.activation == Activation::none)
     launch(gemm_warpgroups<Finish::plain>, kWidest<Finish::plain>);
   else
     launch(gemm_warpgroups<Finish::full>, kWidest<Finish::full>);

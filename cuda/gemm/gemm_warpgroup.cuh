@@ -12,9 +12,9 @@ constexpr int kSteps = 4, kSlabK = kSteps * kStepK, kBoxRows = 64;
 constexpr int kPanelBytes = kSteps * 4 * kTileValues * 2;  // of one slab
 constexpr int kBoxBytes = kBoxRows * kSlabK * 2;
 
-/// How outputs are made of sums: as they are or by SwiGLU, in bf16; or in f32, where bias,
-/// activation and residual are applied while storing.
-enum class Finish { plain, swiglu, full };
+/// How outputs are made of sums: as they are or, with bias, by a gated activation, in bf16; or in
+/// f32, where bias, activation, factors and residual are applied while storing.
+enum class Finish { plain, gated, full };
 
 // Rows of a tile, in steps. With more than eight widths ptxas runs out of registers and serialises
 // wgmma, and the full finish needs some of its own.
@@ -122,13 +122,16 @@ struct Tickets : Barriers<kStages> {
   }
 };
 
-__device__ __forceinline__ float silu_fast(float x) { return __fdividef(x, 1.f + __expf(-x)); }
+__device__ __forceinline__ float glu_fast(const Glu& glu, float gate, float up) {
+  const float g = clamped_gate(glu, gate);
+  return __fdividef(g, 1.f + __expf(-gate_slope(glu, g))) * clamped_up(glu, up);
+}
 
 /// Outputs of one consumer's panel on their way to memory.
 template <Finish kFinish>
 struct Outlet {
-  static constexpr bool kNarrow = kFinish != Finish::full, kSwiglu = kFinish == Finish::swiglu;
-  static constexpr int kOutputs = kSwiglu ? kPanelRows / 2 : kPanelRows;
+  static constexpr bool kNarrow = kFinish != Finish::full, kGated = kFinish == Finish::gated;
+  static constexpr int kOutputs = kGated ? kPanelRows / 2 : kPanelRows;
   static constexpr int kPitch = kOutputs * (kNarrow ? 2 : 4) + 16;  // rows meet in no bank
 
   int consumer;
@@ -139,28 +142,38 @@ struct Outlet {
   template <int N>
   __device__ __forceinline__ void store(const GemmArgs& args, const Tile& tile, int panel,
                                         const float (&acc)[N / 2]) {
+    float bias[2] = {};  // of a lane's gate and up row
+    if constexpr (kGated) {
+      const int n =
+          panel * kOutputs + static_cast<int>(threadIdx.x % 128 / 32 * 8 + threadIdx.x % 32 / 4);
+      if (args.bias && n < args.N) {
+        const float* rows = bias_of(args, tile.group) + n;
+        bias[0] = rows[0], bias[1] = rows[args.N];
+      }
+    }
 #pragma unroll
     for (int n = 0; n < N / 8; n += kPieceRows / 8) {
       unsigned char* piece = shared_memory() + kPiecesAt + (2 * consumer + turn) * kPieceBytes;
       turn ^= 1;
 #pragma unroll
       for (int i = 0; i < kPieceRows / 8; i += 2)
-        put(piece + 8 * i * kPitch, acc + 4 * (n + i), acc + 4 * (n + i + 1));
+        put(args.glu, bias, piece + 8 * i * kPitch, acc + 4 * (n + i), acc + 4 * (n + i + 1));
       named_barrier(1 + consumer, 128);
-      copy(args, tile.begin + 8 * n, min(tile.begin + 8 * n + kPieceRows, tile.end),
+      copy(args, tile.group, tile.begin + 8 * n, min(tile.end - tile.begin - 8 * n, kPieceRows),
            panel * kOutputs, piece);
     }
   }
 
   /// Puts a lane's sums of 16 rows to where the first of them begins.
-  __device__ __forceinline__ void put(unsigned char* rows, const float* first,
-                                      const float* second) {
+  __device__ __forceinline__ void put(const Glu& glu, const float (&bias)[2], unsigned char* rows,
+                                      const float* first, const float* second) {
     const int lane = static_cast<int>(threadIdx.x % 32);
     const int warp = static_cast<int>(threadIdx.x / 32 % 4);
     const int r = lane % 8, matrix = lane / 8 % 2;
-    if constexpr (kSwiglu) {
-      const auto bits = [](const float* c) {
-        return narrow2(silu_fast(c[0]) * c[2], silu_fast(c[1]) * c[3]);
+    if constexpr (kGated) {
+      const auto bits = [&](const float* c) {
+        return narrow2(glu_fast(glu, c[0] + bias[0], c[2] + bias[1]),
+                       glu_fast(glu, c[1] + bias[0], c[3] + bias[1]));
       };
       stmatrix_x2_trans(rows + (8 * matrix + r) * kPitch + 16 * warp, bits(first), bits(second));
     } else if constexpr (kNarrow) {
@@ -179,13 +192,27 @@ struct Outlet {
     }
   }
 
-  /// Copies rows begin to end from a piece to memory, 16 bytes a lane.
-  __device__ __forceinline__ void copy(const GemmArgs& args, int begin, int end, int first,
-                                       const unsigned char* piece) const {
+  /// Brings `count` rows of a piece from shared to global memory, 16 bytes a lane. The sums of the
+  /// tile's other rows fill the registers, so what is done to them is done in two passes.
+  __device__ __forceinline__ void copy(const GemmArgs& args, int group, int begin, int count,
+                                       int first, unsigned char* piece) const {
     constexpr int kValues = kNarrow ? 8 : 4, kAcross = kOutputs / kValues;
     const bool whole = args.out_aligned;
-#pragma unroll 1  // the sums of the tile's other rows fill the registers
-    for (int i = static_cast<int>(threadIdx.x % 128); i < (end - begin) * kAcross; i += 128) {
+    const bool applied = args.bias || args.activation != Activation::none;
+    if constexpr (!kNarrow) {
+#pragma unroll 1
+      for (int i = static_cast<int>(threadIdx.x % 128); applied && i < count * kAcross; i += 128) {
+        auto* at = reinterpret_cast<float*>(piece + i / kAcross * kPitch) + i % kAcross * 4;
+        const int n = first + i % kAcross * 4;
+        Quad sum = load_quad(at, 0, 4, true);
+        for (int j = 0; args.bias && j < 4; ++j)
+          if (n + j < args.N) sum.v[j] += args.bias[group * args.N + n + j];
+        for (float& value : sum.v) value = activated(args, value);
+        store_quad(at, 0, 4, true, sum);
+      }
+    }
+#pragma unroll 1
+    for (int i = static_cast<int>(threadIdx.x % 128); i < count * kAcross; i += 128) {
       const int row = begin + i / kAcross, n = first + i % kAcross * kValues;
       const unsigned char* from = piece + i / kAcross * kPitch + i % kAcross * 16;
       auto* narrow_row = static_cast<bf16*>(args.out) + row * args.out_stride;
@@ -197,7 +224,8 @@ struct Outlet {
       } else {
         if (n >= args.N) continue;
         Quad sum = load_quad(reinterpret_cast<const float*>(from), 0, 4, true);
-        for (int j = 0; j < 4; ++j) sum.v[j] = activated(args, n + j, sum.v[j], 0.f);
+        const float factor = row_factor(args, row);
+        for (float& value : sum.v) value *= factor;
         if (args.residual) {
           const Quad residual =
               load_quad(args.residual + row * args.residual_stride, n, args.N, whole);

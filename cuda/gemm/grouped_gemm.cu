@@ -5,16 +5,9 @@ namespace moe {
 
 void GroupedGemm::run_cuda(const CudaContext& cuda) const {
   const auto groups = static_cast<int64_t>(weights.size());
-  gemm_cuda(cuda, {x,
-                   {},
-                   offsets.as<const int32_t>(),
-                   weights.data(),
-                   groups,
-                   {},
-                   {},
-                   activation,
-                   out,
-                   deterministic});
+  gemm_cuda(
+      cuda,
+      {x, {}, offsets.as<const int32_t>(), weights.data(), groups, epilogue(), out, deterministic});
 }
 
 }  // namespace moe

@@ -4,7 +4,7 @@
 namespace moe {
 
 void Linear::run_cuda(const CudaContext& cuda) const {
-  gemm_cuda(cuda, {x, {}, nullptr, &weight, 1, bias, residual, activation, out, deterministic});
+  gemm_cuda(cuda, {x, {}, nullptr, &weight, 1, epilogue(), out, deterministic});
 }
 
 }  // namespace moe

@@ -11,6 +11,9 @@ namespace moe {
 struct TopKArgs {
   Rows<const float> logits;
   const float* choice_bias;  // or null
+  Rows<const float> adjust;
+  const int32_t* adjust_of;    // or null
+  unsigned long long* counts;  // or null
   int T, E, K, G;
   RouterScore score;
   bool renormalize, by_score, top2, some_give;
@@ -31,6 +34,9 @@ inline TopKArgs top_k_args(const TopK& op) {
   args.K = static_cast<int>(op.ids.dim(1));
   args.G = static_cast<int>(op.offsets.dim(0)) - 1;
   args.choice_bias = op.choice_bias ? op.choice_bias.as<const float>() : nullptr;
+  args.adjust = rows_of<const float>(op.adjust);
+  args.adjust_of = op.adjust_of ? op.adjust_of.as<const int32_t>() : nullptr;
+  args.counts = op.counts ? op.counts.as<unsigned long long>() : nullptr;
   args.score = op.score;
   args.renormalize = op.kind == TopKWeights::renormalized;
   args.by_score = op.by_score();
@@ -119,7 +125,13 @@ template <int V>
 __device__ void choose(const TopKArgs& args, int t, const float* row) {
   const int E = args.E, lane = static_cast<int>(threadIdx.x % 32);
   const float norm = args.norm_std == 0.f ? 1.f : norm_factor(row, E, args.norm_std, lane);
-  const auto logit = [&](int e) { return isnan(row[e]) ? -INFINITY : row[e] * norm; };
+  const int adjusted = args.adjust_of ? args.adjust_of[t] : -1;
+  const float* adjust = adjusted < 0 ? nullptr : args.adjust[adjusted];
+  const auto logit = [&](int e) {
+    float z = row[e] * norm;
+    if (adjust && adjust[e] < INFINITY) z += adjust[e];
+    return isnan(z) ? -INFINITY : z;
+  };
   float c[V];  // what experts are compared by
   float top = -INFINITY;
   bool defined = true;
@@ -152,13 +164,18 @@ __device__ void choose(const TopKArgs& args, int t, const float* row) {
       if (!(c[i] < INFINITY)) defined = false, c[i] = -INFINITY;
     }
   uint32_t taken = args.kept_groups < args.groups ? outside<V>(args, c) : 0;
+  uint32_t forced = 0;  // still to be chosen before others
+  if (adjust)
+    for (int i = 0; i < V; ++i)
+      if (const int e = lane + 32 * i; e < E && adjust[e] == INFINITY) forced |= 1u << i;
 
   int32_t* ids = args.ids[t];
   float* weights = args.weights[t];
   float total = 0.f;
   int heir = -1;
   for (int k = 0; k < args.K; ++k) {
-    const auto [value, id] = best_of<V>(c, E, [&](int i, int) { return !(taken >> i & 1); });
+    const uint32_t left = adjust && __ballot_sync(~0u, forced != 0) ? forced : ~taken;
+    const auto [value, id] = best_of<V>(c, E, [&](int i, int) { return left >> i & 1; });
     const bool gives_away = args.some_give && args.gives[id];
     if (heir < 0 && !gives_away) heir = k;
     float weight = 0.f;
@@ -172,7 +189,7 @@ __device__ void choose(const TopKArgs& args, int t, const float* row) {
     } else if (!gives_away) {
       weight = score(args.by_score ? logit(id) : value);
     }
-    if (id % 32 == lane) taken |= 1u << (id / 32);
+    if (id % 32 == lane) taken |= 1u << (id / 32), forced &= ~taken;
     total += weight;
     if (lane == 0) {
       ids[k] = id;
@@ -190,6 +207,8 @@ __device__ void choose(const TopKArgs& args, int t, const float* row) {
   }
   if (__ballot_sync(~0u, defined) != ~0u) total = NAN;  // the weights show it
   __syncwarp();
+  if (args.counts)
+    for (int k = lane; k < args.K; k += 32) atomicAdd(args.counts + ids[k], 1ull);
   if (total != 0.f)
     for (int k = lane; k < args.K; k += 32) weights[k] = weights[k] / total * args.factor;
 }

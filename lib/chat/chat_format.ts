@@ -8,6 +8,7 @@ import type { Json } from '../weights/json.ts'
 import { type ChatMessage, type ChatTool, copyJson, readMessages, readTools } from './messages.ts'
 import type { ChatTemplate, Conversation } from './template.ts'
 import { findTemplates, type TemplateSources, yuanTemplate } from './template_source.ts'
+import type { CallForm } from './tool_calls.ts'
 
 /** How a conversation becomes one text. */
 export interface TemplateOptions {
@@ -122,6 +123,12 @@ export class ChatFormat {
     return [id, eosId].filter((one) => one !== undefined)
   }
 
+  /** How a call stands in an answer. */
+  async callForm(where: string): Promise<CallForm> {
+    const form = { chatTemplate: undefined, tools: [{}] }
+    return (await this.#template(where, form)).callForm()
+  }
+
   /** Every special token in `text` broken by a mark, also where two overlap. */
   #withMarks(text: string, mark: string): string {
     let out = ''
@@ -133,7 +140,10 @@ export class ChatFormat {
     return out + rest
   }
 
-  async #template(where: string, { chatTemplate, tools }: ChatRequest): Promise<ChatTemplate> {
+  async #template(
+    where: string,
+    { chatTemplate, tools }: Pick<ChatRequest, 'chatTemplate' | 'tools'>,
+  ): Promise<ChatTemplate> {
     const { standard, tools: forTools } = this.#sources
     const given =
       chatTemplate === undefined ? undefined : { label: 'chatTemplate', text: chatTemplate }

@@ -3,6 +3,7 @@ import type { Json } from '../weights/json.ts'
 import { type Program, parseTemplate, renderTemplate, TemplateRefusal } from './interpreter.ts'
 import { mapStrings } from './messages.ts'
 import type { TemplateSource } from './template_source.ts'
+import { type CallForm, callFormOf } from './tool_calls.ts'
 
 /** What a template gets. */
 export interface Conversation {
@@ -77,6 +78,11 @@ export class ChatTemplate {
     return at < 0 ? '' : text.slice(at + probe.length)
   }
 
+  /** How the model writes calls: as the template writes those of earlier turns. */
+  callForm(): CallForm {
+    return callFormOf(this.#shownCall() ?? '')
+  }
+
   takesTools(): boolean {
     this.#takesTools ??=
       this.#tried({ messages: [question], tools: [probeTool] })?.includes(probe) ?? true
@@ -85,11 +91,15 @@ export class ChatTemplate {
 
   /** Whether arguments of calls show when they are an object. */
   #takesArguments(): boolean {
+    // The function's name shows, too.
+    this.#takesObjects ??= (this.#shownCall()?.split(probe).length ?? 4) > 2
+    return this.#takesObjects
+  }
+
+  #shownCall(): string | undefined {
     const call = { id: 'probe0001', type: 'function', function: probeCall }
     const messages = [question, { role: 'assistant', content: '', tool_calls: [call] }]
-    // The function's name shows, too.
-    this.#takesObjects ??= (this.#tried({ messages, tools: null })?.split(probe).length ?? 4) > 2
-    return this.#takesObjects
+    return this.#tried({ messages, tools: null })
   }
 
   #withArguments(message: Json): Json {

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { resolveMaxNewTokens, resolveSampling } from '../engine/sampling.ts'
 import type { GenerateOptions, TokenIds } from '../index.ts'
 import { deviceText } from './device.ts'
@@ -18,13 +19,15 @@ import {
 
 export const help = `moe-native generate: continue a text
 
-  moe-native generate --prompt 'ROMEO:'
-  moe-native generate --prompt 'ROMEO:' --temperature 0.8 --top-p 0.9 --seed 1
+  moe-native generate 'ROMEO:'
+  moe-native generate 'ROMEO:' --temperature 0.8 --top-p 0.9 --seed 1
+  moe-native generate --prompt - < letter.txt
   moe-native generate --model DIR --ids 1,2,3 --max-new-tokens 20 --json
 
-Prompt
-  -p, --prompt TEXT           text to continue (default: 'ROMEO:' for the demo)
-      --ids 1,2,3             token ids instead
+Prompt: one of these (default: 'ROMEO:' for the demo)
+  TEXT, -p, --prompt TEXT     text to continue; - reads it from standard input
+      --prompt-file FILE      a file with the text
+      --ids 1,2,3             token ids
 Length
   -n, --max-new-tokens N      most new tokens (default: 256)
       --stop TEXT             end before this text; may be given several times
@@ -45,6 +48,7 @@ ${modelHelp}`
 const options: Options = {
   ...modelOptions,
   prompt: { type: 'string', short: 'p' },
+  'prompt-file': { type: 'string' },
   ids: { type: 'string' },
   'max-new-tokens': { type: 'string', short: 'n' },
   stop: { type: 'string', multiple: true },
@@ -63,13 +67,35 @@ const options: Options = {
   routing: { type: 'boolean' },
 }
 
-function promptOf(values: Values): string | TokenIds {
-  if (values.prompt !== undefined && values.ids !== undefined)
-    throw new UsageError('give --prompt or --ids, not both')
-  if (values.ids !== undefined) return idList('ids', values.ids as string)
-  if (values.prompt !== undefined) return values.prompt as string
-  if (values.model !== undefined) throw new UsageError('--prompt or --ids must be given')
-  return 'ROMEO:'
+/** A file as text, `-` as standard input. */
+function readText(file: string): string {
+  try {
+    return readFileSync(file === '-' ? 0 : file, 'utf8')
+  } catch (error) {
+    throw new UsageError(
+      `--prompt-file must be a file that can be read: ${(error as Error).message}`,
+    )
+  }
+}
+
+function promptOf(values: Values, rest: string[]): string | TokenIds {
+  const given: [name: string, value: string][] = [
+    ...rest.map((text): [string, string] => ['TEXT', text]),
+    ...['prompt', 'prompt-file', 'ids'].flatMap((name): [string, string][] =>
+      values[name] === undefined ? [] : [[name, values[name] as string]],
+    ),
+  ]
+  const names = given.map(([name]) => (name === 'TEXT' ? name : `--${name}`))
+  if (given.length > 1)
+    throw new UsageError(
+      `the prompt must be given once (quote a TEXT with spaces), got ${names.join(' and ')}`,
+    )
+  const [[name, value] = []] = given
+  if (value === undefined && values.model !== undefined)
+    throw new UsageError('a TEXT, --prompt, --prompt-file or --ids must be given')
+  if (value === undefined) return 'ROMEO:'
+  if (name === 'ids') return idList('ids', value)
+  return name === 'prompt-file' || value === '-' ? readText(value) : value
 }
 
 function generateOptions(values: Values): GenerateOptions {
@@ -96,9 +122,9 @@ function generateOptions(values: Values): GenerateOptions {
 }
 
 export async function run(args: string[], signal: AbortSignal): Promise<void> {
-  const { values } = parse(args, options)
+  const { values, rest } = parse(args, options, true)
   if (values.help) return void process.stdout.write(`${help}\n`)
-  const prompt = promptOf(values)
+  const prompt = promptOf(values, rest)
   const asked = generateOptions(values)
   resolveSampling(asked, {}) // what can be wrong without a model is wrong before one is loaded
   resolveMaxNewTokens(asked.maxNewTokens, {})

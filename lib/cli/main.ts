@@ -6,6 +6,8 @@ import { asUsage, describe, printJson, UsageError } from './options.ts'
 // Each is loaded when it is asked for: all of them take some 20 ms, and the first token 150.
 const commands = {
   generate: () => import('./generate.ts'),
+  chat: () => import('./chat.ts'),
+  serve: () => import('./serve.ts'),
   forward: () => import('./forward.ts'),
   info: () => import('./info.ts'),
   convert: () => import('./convert.ts'),
@@ -15,6 +17,8 @@ const commands = {
 const help = `moe-native: Mixture-of-Experts language models from TypeScript
 
   moe-native generate [--model DIR] --prompt TEXT   continue a text
+  moe-native chat     [--model DIR]                 a conversation in the terminal
+  moe-native serve    [--model DIR]                 answer over HTTP, by OpenAI's protocol
   moe-native forward  [--model DIR] --ids 1,2,3     logits of token ids
   moe-native info     [--model DIR]                 what a checkpoint is and needs
   moe-native convert  DIR OUT                       PyTorch files to safetensors
@@ -22,7 +26,7 @@ const help = `moe-native: Mixture-of-Experts language models from TypeScript
   moe-native help     COMMAND                       what a command takes
   moe-native --version
 
-Without --model the bundled demo checkpoint runs. Every command has --help and --json.`
+Without --model the bundled demo checkpoint runs. Every command has --help, and all but chat have --json.`
 
 function version(): string {
   const file = new URL('../../package.json', import.meta.url)

@@ -72,6 +72,7 @@ const flags = new Set([
   ],
   ...['--prompt', '--ids', '--max-new-tokens', '--stop', '--stop-ids', '--temperature', '--top-k'],
   ...['--top-p', '--min-p', '--repetition-penalty', '--presence-penalty', '--frequency-penalty'],
+  ...['--host', '--port', '--name', '--api-key', '--max-waiting', '--drain-seconds'],
   ...['--seed', '--logprobs', ...Object.values(otherFlags)],
 ])
 

@@ -208,7 +208,7 @@ export class Batches {
   /** At most `most` tokens of a job, up to the end of a block unless all is in: blocks and plans then fit others. */
   #chunk(job: Job, most: number): number {
     const all = pending(job)
-    const numTokens = Math.min(all, job.maxTokens, most)
+    const { numTokens } = job.sequence.alike(Math.min(all, job.maxTokens, most))
     const end = job.sequence.cached + numTokens
     const over = numTokens < all ? end % blockTokens : 0
     return numTokens > over ? numTokens - over : numTokens

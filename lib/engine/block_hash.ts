@@ -1,12 +1,32 @@
 import { hash } from 'node:crypto'
+import type { ExpertAdjust } from './experts.ts'
+
+const names = new WeakMap<object, string>()
+
+/** Equal for equal changes of the routing; a text's blocks share one, so it is made once. */
+function nameOf(adjust: ExpertAdjust): string {
+  if (!adjust) return 'none'
+  const bytes = new Uint8Array(adjust.buffer, adjust.byteOffset, adjust.byteLength)
+  const name = names.get(adjust) ?? hash('sha256', bytes, 'base64')
+  names.set(adjust, name)
+  return name
+}
 
 /**
  * Names a block by its tokens and all before them: equal names mean equal keys, values and states. Collisions would
  * answer with somebody else's text, so no weaker hash will do.
  *
- * @param parent the block before, or for the first block what sets its texts apart from others
+ * @param parent  the block before, or for the first block what sets its texts apart from others
+ * @param experts how the routing of each token was changed
  */
-export function blockHash(parent: string, ids: readonly number[]): string {
+export function blockHash(
+  parent: string,
+  ids: readonly number[],
+  experts: readonly ExpertAdjust[] = [],
+): string {
+  const changes = experts.map((adjust, i) => (adjust === experts[i - 1] ? '' : nameOf(adjust)))
+  if (changes.some((change) => change !== ''))
+    return blockHash(hash('sha256', parent + changes.join(';'), 'binary'), ids)
   const head = Buffer.from(parent, 'binary')
   const bytes = Buffer.alloc(head.length + 4 * ids.length)
   head.copy(bytes)

@@ -1,3 +1,4 @@
+import type { ExpertAdjust } from './experts.ts'
 import type { Sampling } from './sampling.ts'
 import type { SequenceState } from './sequence_state.ts'
 import type { LayerRouting } from './trace.ts'
@@ -24,6 +25,8 @@ export interface ChunkOutputs {
 export interface ScheduledChunk extends ChunkOutputs {
   sequence: SequenceState
   numTokens: number
+  /** What its call changes of the routing. */
+  experts?: ExpertAdjust
   /** The one token of the chunk is what the step before it samples: its id is not known yet. */
   ahead: boolean
 }

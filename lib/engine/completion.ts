@@ -1,5 +1,6 @@
 import type { TextStream } from '../tokenizer/index.ts'
 import type { ChunkResult } from './chunk.ts'
+import type { LayerExpertOptions } from './experts.ts'
 import type { Sampling, SamplingOptions } from './sampling.ts'
 import { StopStrings } from './stop.ts'
 import type { LayerRouting } from './trace.ts'
@@ -25,6 +26,8 @@ export interface GenerateOptions extends SamplingOptions {
    * only with those of the same salt. Default ''.
    */
   cacheSalt?: string | undefined
+  /** Experts to disable, favour or force for the tokens that this call adds. */
+  experts?: LayerExpertOptions | undefined
   /** Aborts; the generation rejects with the signal's reason. */
   signal?: AbortSignal | undefined
 }

@@ -1,8 +1,11 @@
+import { onAbort } from '../aborts.ts'
 import { notFinite } from '../errors.ts'
+import type { LayerInfo } from '../layers/step.ts'
 import type { ModelConfig } from '../models/config.ts'
 import type { OptionNames } from '../option_names.ts'
 import { checkOptions, flagOption, nameOption, signalOption } from '../options.ts'
 import type { ChunkResult } from './chunk.ts'
+import { type ExpertAdjust, type LayerExpertOptions, resolveExperts } from './experts.ts'
 import type { Job } from './job.ts'
 import type { Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
@@ -16,6 +19,8 @@ export interface ForwardOptions {
   hiddenStates?: boolean | undefined
   /** Also every layer's expert choice. */
   routing?: boolean | undefined
+  /** Experts to disable, favour or force for the tokens that this call adds. */
+  experts?: LayerExpertOptions | undefined
   /**
    * Rejects with ERR_MOE_NUMERIC, naming the position, where a logit or hidden state that is returned is NaN or
    * infinite; with `logits: 'none'`, also where one of the last position's logits is. Default false.
@@ -46,23 +51,28 @@ export interface ForwardRequest {
   logits: 'all' | 'last' | 'none'
   hiddenStates: boolean
   routing: boolean
+  experts: ExpertAdjust
   checkNumerics: boolean
   signal: AbortSignal | undefined
 }
 
 const optionNames: OptionNames<ForwardOptions> = {
-  ...{ logits: true, hiddenStates: true, routing: true },
+  ...{ logits: true, hiddenStates: true, routing: true, experts: true },
   ...{ checkNumerics: true, signal: true },
 }
 
 /** Checks the options of a forward pass and fills in the defaults. */
-export function resolveForwardOptions(options: ForwardOptions): ForwardRequest {
+export function resolveForwardOptions(
+  options: ForwardOptions,
+  layers: readonly LayerInfo[],
+): ForwardRequest {
   checkOptions('forward', options, optionNames)
-  const { logits = 'last', hiddenStates, routing, checkNumerics, signal } = options
+  const { logits = 'last', hiddenStates, routing, experts, checkNumerics, signal } = options
   return {
     logits: nameOption('forward', 'logits', logits, ['all', 'last', 'none']),
     hiddenStates: flagOption('forward', 'hiddenStates', hiddenStates),
     routing: flagOption('forward', 'routing', routing),
+    experts: resolveExperts('forward', experts, layers),
     checkNumerics: flagOption('forward', 'checkNumerics', checkNumerics),
     signal: signalOption('forward', signal),
   }
@@ -91,13 +101,14 @@ export function runForward(
   close: (failed: boolean) => void,
 ): Promise<ForwardResult> {
   return new Promise((resolve, reject) => {
-    const { logits, hiddenStates, routing, checkNumerics, signal } = request
+    const { logits, hiddenStates, routing, experts, checkNumerics, signal } = request
     const readsLast = logits === 'last' || (logits === 'none' && checkNumerics)
     const rows = new Rows()
     const trace = new TraceRows(config.numLayers)
     let seen = from
+    let forget: (() => void) | undefined
     const end = (failed: boolean) => {
-      signal?.removeEventListener('abort', onAbort)
+      forget?.()
       close(failed)
     }
     const checkFinite = (result: ChunkResult, numTokens: number) => {
@@ -115,6 +126,7 @@ export function runForward(
       usesHistory: false,
       hiddenStates,
       routing,
+      experts,
       maxTokens: maxTokensOfStep(config, request),
       outputs: (numTokens, last) => ({
         logitRows: logits === 'all' ? numTokens : readsLast && last ? 1 : 0,
@@ -141,11 +153,10 @@ export function runForward(
         reject(error)
       },
     }
-    const onAbort = () => scheduler.abort(job, signal!.reason)
     try {
       signal?.throwIfAborted()
       scheduler.submit(job)
-      signal?.addEventListener('abort', onAbort, { once: true })
+      forget = signal && onAbort(signal, () => scheduler.abort(job, signal.reason))
     } catch (error) {
       job.onError(error)
     }

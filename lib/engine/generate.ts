@@ -1,4 +1,6 @@
+import { onAbort, withAny } from '../aborts.ts'
 import { badOption, MoeError, notFinite } from '../errors.ts'
+import type { LayerInfo } from '../layers/step.ts'
 import type { OptionNames } from '../option_names.ts'
 import {
   checkOptions,
@@ -18,6 +20,7 @@ import {
   type GenerateResult,
   type Limits,
 } from './completion.ts'
+import { type ExpertAdjust, resolveExperts } from './experts.ts'
 import type { Job, Room } from './job.ts'
 import { resolveMaxNewTokens, resolveSampling, usesHistory } from './sampling.ts'
 import type { Scheduler } from './scheduler.ts'
@@ -27,7 +30,7 @@ import { TraceRows } from './trace.ts'
 /** What a generation needs of its model. */
 export interface GenerateContext {
   scheduler: Scheduler
-  numLayers: number
+  layers: readonly LayerInfo[]
   vocabSize: number
   stopIds: readonly number[]
   checkpointDefaults: CheckpointDefaults
@@ -39,6 +42,7 @@ export interface GenerateRequest extends Omit<Limits, 'reserveTokens'> {
   routing: boolean
   priority: number
   cacheSalt: string
+  experts: ExpertAdjust
   signal: AbortSignal | undefined
 }
 
@@ -82,16 +86,23 @@ export const generateOptionNames: OptionNames<GenerateOptions> = {
   ...{ priority: true, cacheSalt: true },
   logprobs: true,
   routing: true,
+  experts: true,
   signal: true,
 }
 
 /** Checks the options of a generation and fills in the defaults. */
 export function resolveGenerateOptions(
   options: GenerateOptions,
-  { checkpointDefaults: defaults, tokenizer, stopIds: modelStopIds, vocabSize }: GenerateContext,
+  {
+    checkpointDefaults: defaults,
+    tokenizer,
+    stopIds: modelStopIds,
+    vocabSize,
+    layers,
+  }: GenerateContext,
 ): GenerateRequest {
   checkOptions('generate', options, generateOptionNames)
-  const { maxNewTokens, logprobs, stop, stopIds, routing, signal } = options
+  const { maxNewTokens, logprobs, stop, stopIds, routing, experts, signal } = options
   const { priority, cacheSalt = '' } = options
   if (typeof cacheSalt !== 'string') badOption('generate', 'cacheSalt', 'a string', cacheSalt)
   if (defaults.unsupported !== undefined)
@@ -110,6 +121,7 @@ export function resolveGenerateOptions(
     routing: flagOption('generate', 'routing', routing),
     priority: numberOption('priority', priority ?? 0, { whole: true }),
     cacheSalt,
+    experts: resolveExperts('generate', experts, layers),
     signal: signalOption('generate', signal),
   }
 }
@@ -150,8 +162,9 @@ async function encode(
   { tokenizer, vocabSize }: GenerateContext,
   signals: AbortSignal[],
 ): Promise<number[]> {
-  const signal = AbortSignal.any(signals)
-  const ids = await tokenizer!.encodeAsync(prompt, { addSpecialTokens: !continues, signal })
+  const ids = await withAny(signals, (signal) =>
+    tokenizer!.encodeAsync(prompt, { addSpecialTokens: !continues, signal }),
+  )
   if (ids.length === 0) badOption('generate', 'prompt', 'at least one token', prompt)
   return readIds('generate', ids, vocabSize)
 }
@@ -172,7 +185,7 @@ export async function runGenerate(
   close: (failed: boolean) => void,
 ): Promise<GenerateResult> {
   const { scheduler } = context
-  const { routing, signal } = request
+  const { routing, experts, signal } = request
   const signals = signal ? [signal, left] : [left]
   const before = sequence.ids.length
   let traced = sequence.processed
@@ -183,13 +196,14 @@ export async function runGenerate(
   return new Promise((resolve, reject) => {
     const limits = fitLimits(request, before, ids.length, scheduler.room)
     const { sampling, top, reserveTokens } = limits
-    sequence.append(ids)
+    sequence.append(ids, experts)
     const promptLength = sequence.ids.length
     const stream = context.tokenizer?.stream(ids.at(-1)!)
     const completion = new Completion(ids.length, limits, stream, emit)
-    const trace = new TraceRows(context.numLayers)
+    const trace = new TraceRows(context.layers.length)
+    let watched: (() => void)[] = []
     const end = (failed: boolean) => {
-      for (const signal of signals) signal.removeEventListener('abort', onAbort)
+      for (const forget of watched) forget()
       close(failed)
     }
     const job: Job = {
@@ -199,6 +213,7 @@ export async function runGenerate(
       reuse: !routing,
       hiddenStates: false,
       routing,
+      experts,
       maxTokens: Number.POSITIVE_INFINITY,
       samples: true,
       usesHistory: usesHistory(sampling),
@@ -221,7 +236,7 @@ export async function runGenerate(
           notFinite('generate', what, `NaN or infinity for token id ${nonFinite}`)
         }
         const more = completion.accept(result.sampled)
-        sequence.append(completion.ids.slice(sequence.ids.length - promptLength))
+        sequence.append(completion.ids.slice(sequence.ids.length - promptLength), experts)
         if (more) return true
         end(false)
         resolve({ ...completion.result(), ...(routing && { routing: trace.routing() }) })
@@ -232,12 +247,9 @@ export async function runGenerate(
         reject(error)
       },
     }
-    function onAbort(this: AbortSignal): void {
-      scheduler.abort(job, this.reason)
-    }
     try {
       scheduler.submit(job)
-      for (const signal of signals) signal.addEventListener('abort', onAbort, { once: true })
+      watched = signals.map((signal) => onAbort(signal, () => scheduler.abort(job, signal.reason)))
     } catch (error) {
       job.onError(error)
     }

@@ -1,4 +1,5 @@
 import type { ChunkOutputs, ChunkResult } from './chunk.ts'
+import type { ExpertAdjust } from './experts.ts'
 import type { SequenceState } from './sequence_state.ts'
 
 /** Tokens that there is room for, and what sets their number. */
@@ -18,6 +19,8 @@ export interface Job {
   reuse: boolean
   hiddenStates: boolean
   routing: boolean
+  /** Of the tokens that it appends. */
+  experts: ExpertAdjust
   /**
    * Outputs wanted of the next `numTokens` tokens. `last`: they end the pending input. `ahead`: they follow a step
    * that has not ended.

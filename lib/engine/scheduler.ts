@@ -149,7 +149,9 @@ export class Scheduler {
     const chunks = batch.map(({ job, numTokens }): ScheduledChunk => {
       const { sequence } = job
       const last = ahead || sequence.cached + numTokens === sequence.ids.length
-      return { sequence, numTokens, ahead, ...job.outputs(numTokens, last, ahead) }
+      // Behind a step that has not ended, the token is one that the job will append.
+      const experts = ahead ? job.experts : sequence.alike(numTokens).experts
+      return { sequence, numTokens, experts, ahead, ...job.outputs(numTokens, last, ahead) }
     })
     const want = {
       hiddenStates: jobs.some((job) => job.hiddenStates),

@@ -61,12 +61,12 @@ export class Sequence {
    */
   async forward(ids: TokenIds, options: ForwardOptions = {}): Promise<ForwardResult> {
     this.#check()
-    const { scheduler, config, vocabSize } = this.#context
+    const { scheduler, config, vocabSize, layers } = this.#context
     const own = readIds('forward', ids, vocabSize)
-    const request = resolveForwardOptions(options)
+    const request = resolveForwardOptions(options, layers)
     return this.#call((close) => {
       const before = this.#state.ids.length
-      this.#state.append(own)
+      this.#state.append(own, request.experts)
       return runForward(scheduler, config, this.#state, before, request, close)
     })
   }

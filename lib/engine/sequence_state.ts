@@ -2,6 +2,7 @@ import type { VisibilityRules } from '../layers/visibility.ts'
 import { blockTokens } from '../ops/index.ts'
 import { blockHash, firstParent } from './block_hash.ts'
 import type { BlockPool } from './blocks.ts'
+import type { ExpertAdjust } from './experts.ts'
 
 /** One text in the cache: its ids, the blocks that hold it, and how much of it they hold. */
 export class SequenceState {
@@ -11,6 +12,8 @@ export class SequenceState {
   cached = 0
   /** Tokens that a pass has been through; `cached` may be less, then some are computed again. */
   processed = 0
+  /** How the call changed the routing that each token came with: it is computed again in the same way. */
+  readonly #experts: ExpertAdjust[] = []
   /** By rule, the first visible position of each token. */
   readonly #starts: Record<string, number[]>
   readonly #pool: BlockPool
@@ -34,8 +37,11 @@ export class SequenceState {
     this.#starts = Object.fromEntries(Object.keys(rules).map((name) => [name, []]))
   }
 
-  append(ids: ArrayLike<number>): void {
-    for (let i = 0; i < ids.length; i++) this.ids.push(ids[i]!)
+  append(ids: ArrayLike<number>, experts?: ExpertAdjust): void {
+    for (let i = 0; i < ids.length; i++) {
+      this.ids.push(ids[i]!)
+      this.#experts.push(experts)
+    }
     for (const [rule, starts] of Object.entries(this.#starts))
       while (starts.length < this.ids.length) starts.push(this.startAt(rule, starts.length))
   }
@@ -47,6 +53,14 @@ export class SequenceState {
     return (
       starts[position] ?? this.#rules[rule]!.start(position, starts[before] ?? 0, this.ids[before])
     )
+  }
+
+  /** Of the next tokens to run, at most `most`, those that change the routing in one way. */
+  alike(most: number): { numTokens: number; experts: ExpertAdjust } {
+    const experts = this.#experts[this.cached]
+    let end = this.cached
+    while (end < this.cached + most && this.#experts[end] === experts) end++
+    return { numTokens: end - this.cached, experts }
   }
 
   /** Counts the next `numTokens` tokens as run. */
@@ -116,6 +130,7 @@ export class SequenceState {
    */
   truncate(length: number): void {
     this.ids.length = Math.min(this.ids.length, length)
+    this.#experts.length = this.ids.length
     this.processed = Math.min(this.processed, length)
     this.#hashes.length = Math.min(this.#hashes.length, Math.floor(this.ids.length / blockTokens))
     for (const starts of Object.values(this.#starts)) starts.length = this.ids.length
@@ -131,7 +146,7 @@ export class SequenceState {
   /** A copy that shares every full block. */
   fork(): SequenceState {
     const copy = new SequenceState(this.#pool, this.#rules, this.#keepsState, this.#salt)
-    copy.append(this.ids)
+    for (const [i, id] of this.ids.entries()) copy.append([id], this.#experts[i])
     const full = Math.floor(this.cached / blockTokens)
     for (const block of this.blocks.slice(0, full)) {
       this.#pool.share(block)
@@ -168,8 +183,9 @@ export class SequenceState {
 
   #hash(block: number): string {
     for (let i = this.#hashes.length; i <= block; i++) {
-      const ids = this.ids.slice(i * blockTokens, (i + 1) * blockTokens)
-      this.#hashes.push(blockHash(this.#hashes[i - 1] ?? firstParent(this.#salt), ids))
+      const [from, to] = [i * blockTokens, (i + 1) * blockTokens]
+      const parent = this.#hashes[i - 1] ?? firstParent(this.#salt)
+      this.#hashes.push(blockHash(parent, this.ids.slice(from, to), this.#experts.slice(from, to)))
     }
     return this.#hashes[block]!
   }

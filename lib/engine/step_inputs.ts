@@ -18,6 +18,9 @@ export interface StepTensors {
   counts: Tensor
   historyOffsets: Tensor
   history: Tensor
+  /** Where calls change the routing: [rows, experts of all layers] f32, and the row of each token, -1 for none. */
+  adjust: Tensor | undefined
+  adjustOf: Tensor | undefined
 }
 
 export interface InputShape {
@@ -27,17 +30,21 @@ export interface InputShape {
   tableWidth: number
   sampled: number
   logitRows: number
+  /** Most rows of `adjust`. */
+  adjusted: number
 }
 
 /**
  * The inputs of a step. The history comes last: its length is no part of the shape.
  *
+ * @param experts  of all layers
  * @param capacity tokens of the cache; no step's histories are longer together
  */
 export function declareInputs(
   plan: Plan,
-  { tokens, sequences, tableWidth, sampled, logitRows }: InputShape,
+  { tokens, sequences, tableWidth, sampled, logitRows, adjusted }: InputShape,
   rules: VisibilityRules,
+  experts: number,
   capacity: number,
 ): StepTensors {
   const i32 = (name: string, ...shape: number[]) => plan.input(name, shape, 'i32')
@@ -57,6 +64,8 @@ export function declareInputs(
     options: plan.input('options', [sampled, ops.sampleOptionNames.length], 'f32'),
     counts: i32('counts', sampled, ops.sampleCountNames.length),
     historyOffsets: i32('historyOffsets', sampled + 1),
+    adjust: adjusted > 0 ? plan.input('adjust', [adjusted, experts], 'f32') : undefined,
+    adjustOf: adjusted > 0 ? i32('adjustOf', tokens) : undefined,
     history: i32('history', capacity),
   }
 }
@@ -113,7 +122,33 @@ export function stepInputs(
     ...visibleInputs(chunks, rules),
     logitRows: Int32Array.from([...sampledRows, ...logitRows]),
     ...sampleInputs(chunks),
+    ...adjustInputs(chunks),
   }
+}
+
+/** Different changes of the routing in a step; chunks of one call share theirs. */
+const adjustsOf = (chunks: ScheduledChunk[]): Float32Array[] => [
+  ...new Set(chunks.flatMap(({ experts }) => experts ?? [])),
+]
+
+/** Rows for them: powers of two, so that calls that come and go need few plans. */
+export function adjustedRows(chunks: ScheduledChunk[]): number {
+  const { length } = adjustsOf(chunks)
+  return length === 0 ? 0 : 2 ** Math.ceil(Math.log2(length))
+}
+
+function adjustInputs(chunks: ScheduledChunk[]): StepData {
+  const rows = adjustsOf(chunks)
+  if (rows.length === 0) return {}
+  const adjust = new Float32Array(rows.length * rows[0]!.length)
+  for (const [r, row] of rows.entries()) adjust.set(row, r * row.length)
+  const adjustOf = new Int32Array(tokensOf(chunks))
+  let t = 0
+  for (const { experts, numTokens } of chunks) {
+    adjustOf.fill(experts ? rows.indexOf(experts) : -1, t, t + numTokens)
+    t += numTokens
+  }
+  return { adjust, adjustOf }
 }
 
 /** What each token sees, by each rule. Nothing behind the chunk is in the cache yet. */

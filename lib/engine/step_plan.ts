@@ -3,6 +3,7 @@ import type { Architecture } from '../models/architecture.ts'
 import type { ActivationDType, Plan, Tensor } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import type { ChunkResult, ScheduledChunk } from './chunk.ts'
+import { expertColumns } from './experts.ts'
 import { declareInputs, type InputShape } from './step_inputs.ts'
 import {
   type Reader,
@@ -36,6 +37,8 @@ export function recordStep(
   shape: StepShape,
   of: {
     caches: LayerCache[]
+    /** One a layer: where its choices are counted. */
+    counts: readonly (Tensor | undefined)[]
     /** Tokens of the cache. */
     capacity: number
     dtype: ActivationDType
@@ -43,16 +46,23 @@ export function recordStep(
     vocabulary: number
   },
 ): StepPlan {
-  const { options, counts, history, historyOffsets, ...inputs } = declareInputs(
+  const experts = expertColumns(model.layers)
+  const { options, counts, history, historyOffsets, adjust, adjustOf, ...inputs } = declareInputs(
     plan,
     shape,
     model.visibility,
+    experts.all,
     of.capacity,
   )
   const { caches, dtype, vocabulary } = of
   const trace: Trace = { hiddenStates: [], routing: [] }
   const logitRows = shape.sampled + shape.logitRows > 0 ? inputs.logitRows : undefined
-  const logits = model.forward({ plan, dtype, caches, trace, ...inputs, logitRows })
+  const choices = experts.of.map((columns, l) => {
+    if (!columns) return undefined
+    const own = adjust?.columns(columns.start, columns.count)
+    return { counts: of.counts[l], adjust: own, adjustOf }
+  })
+  const logits = model.forward({ plan, dtype, caches, trace, ...inputs, logitRows, choices })
 
   const readers: Reader[] = []
   let sampledIds: Tensor | undefined

@@ -20,7 +20,8 @@ import {
   tokensOf,
 } from './chunk.ts'
 import { PlanCache } from './plan_cache.ts'
-import { stepInputs, tableWidthOf } from './step_inputs.ts'
+import { RoutingCounts, type RoutingStats } from './routing_stats.ts'
+import { adjustedRows, stepInputs, tableWidthOf } from './step_inputs.ts'
 import { recordStep, type StepPlan, type StepShape } from './step_plan.ts'
 
 const maxPlans = 64
@@ -56,6 +57,7 @@ export class StepRunner {
     decode: new PlanCache<StepPlan>(maxPlans),
     mixed: new PlanCache<StepPlan>(maxPlans),
   }
+  readonly #counts: RoutingCounts
   #last: StepPlan | undefined
 
   constructor(model: Architecture, options: StepRunnerOptions) {
@@ -70,6 +72,8 @@ export class StepRunner {
         this.#tensors.push(tensor)
         return tensor
       })
+      this.#counts = new RoutingCounts(model.layers, gpu)
+      this.#tensors.push(this.#counts.tensor)
     } catch (error) {
       this.dispose() // out of memory leaves nothing behind
       throw error
@@ -94,6 +98,7 @@ export class StepRunner {
       tableWidth: tableWidthOf(chunks, this.#options.numBlocks),
       sampled: samples.length,
       logitRows: chunks.reduce((n, { logitRows }) => n + logitRows, 0),
+      adjusted: adjustedRows(chunks),
       top: topWidths.find((width) => samples.every(({ top }) => top <= width))!,
       ...want,
     }
@@ -116,6 +121,14 @@ export class StepRunner {
     return this.#last!.plan.time(iterations, this.#options.threads)
   }
 
+  /** How often experts were chosen in all steps asked for so far. */
+  async routingStats(reset: boolean): Promise<RoutingStats> {
+    const plan = new (native().Plan)(this.#arena)
+    plan.output('counts', this.#counts.tensor)
+    const { counts } = await plan.run({}, this.#options.threads)
+    return this.#counts.read(counts as Int32Array, reset)
+  }
+
   /** Frees the cache and everything recorded. */
   dispose(): void {
     this.#plans.decode.clear()
@@ -129,7 +142,8 @@ export class StepRunner {
     const { deterministic, numBlocks, dtype, vocabulary } = this.#options
     const plan = new (native().Plan)(this.#arena, { deterministic })
     const capacity = numBlocks * blockTokens
-    const of = { caches: this.#caches, capacity, dtype, vocabulary }
+    const counts = this.#counts.ofLayers()
+    const of = { caches: this.#caches, counts, capacity, dtype, vocabulary }
     return recordStep(plan, this.#model, shape, of)
   }
 }

@@ -27,10 +27,11 @@ export function attend(
   { q, k, v }: { q: Tensor; k: Tensor; v: Tensor },
   table: Tensor,
   scale: number,
+  sinks?: Tensor,
 ): Tensor {
   ops.ropeCache(plan, { q, k, v, positions, slots, table, keys, values })
   const where = { ...visible[rule]!, sequences, blockTable }
-  return ops.attention(plan, { q, keys, values, ...where, scale }).out
+  return ops.attention(plan, { q, keys, values, sinks, ...where, scale }).out
 }
 
 export interface AttentionOptions extends HeadShape {
@@ -45,6 +46,10 @@ export interface AttentionOptions extends HeadShape {
   clip?: number | undefined
   /** Of the scores; default 1 / sqrt(headSize). */
   scale?: number | undefined
+  /** Of what is added to the residual stream. */
+  outputScale?: number | undefined
+  /** A score of each head's own that takes its share of the softmax (gpt-oss). */
+  sinks?: boolean
 }
 
 /** Grouped-query attention with rotary positions: one projection for q, k and v, one back. */
@@ -54,6 +59,7 @@ export class SelfAttention implements Attention {
   readonly #qkv: { weight: Weight; bias: Tensor | undefined }
   readonly #out: { weight: Weight; bias: Tensor | undefined }
   readonly #norms: { q: Tensor; k: Tensor } | undefined
+  readonly #sinks: Tensor | undefined
 
   constructor(weights: Weights, prefix: string, options: AttentionOptions) {
     const { hidden: H, heads: N, keyValueHeads: G, headSize: D, bias = {}, qkNorm } = options
@@ -79,6 +85,7 @@ export class SelfAttention implements Attention {
       bias.qkv,
     )
     this.#out = projection([['o_proj', H]], N * D, bias.out)
+    this.#sinks = options.sinks ? weights.vector(`${prefix}.sinks`, [N]) : undefined
     this.#norms = qkNorm && {
       q: weights.vector(`${prefix}.q_norm.weight`, [qkNorm.over === 'head' ? D : N * D]),
       k: weights.vector(`${prefix}.k_norm.weight`, [qkNorm.over === 'head' ? D : G * D]),
@@ -89,7 +96,7 @@ export class SelfAttention implements Attention {
   forward(step: Step, x: Tensor, residual: Tensor, cache: LayerCache<'keys' | 'values'>): Tensor {
     const { plan, dtype } = step
     const { heads: N, keyValueHeads: G, headSize: D, rule, ropeTable, qkNorm, clip } = this.#options
-    const { scale = 1 / Math.sqrt(D) } = this.#options
+    const { scale = 1 / Math.sqrt(D), outputScale } = this.#options
     const qkv = ops.linear(plan, { x, ...this.#qkv, dtype }).out // [T, (N + 2G) * D]
     const normed = (part: Tensor, weight: Tensor | undefined) =>
       weight ? ops.rmsNorm(plan, { x: part, weight, eps: qkNorm!.eps, dtype }).out : part
@@ -97,7 +104,7 @@ export class SelfAttention implements Attention {
     const k = normed(qkv.columns(N * D, G * D), this.#norms?.k)
     const v = qkv.columns((N + G) * D, G * D)
     if (clip !== undefined) for (const x of [q, k, v]) ops.clamp(plan, { x, limit: clip })
-    const mixed = attend(step, cache, rule, { q, k, v }, ropeTable, scale) // [T, N * D]
-    return ops.linear(plan, { x: mixed, ...this.#out, residual }).out
+    const mixed = attend(step, cache, rule, { q, k, v }, ropeTable, scale, this.#sinks) // [T, N * D]
+    return ops.linear(plan, { x: mixed, ...this.#out, residual, scale: outputScale }).out
   }
 }

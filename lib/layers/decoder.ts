@@ -25,7 +25,8 @@ export class Decoder<Config> {
     let x = this.#vocabulary.embed(step) // [T, H]
     let previous: Routing | undefined
     for (const [l, layer] of this.layers.entries()) {
-      const { out, routing } = layer.forward(step, x, step.caches[l]!, previous)
+      const own = { ...step, choice: step.choices?.[l] }
+      const { out, routing } = layer.forward(own, x, step.caches[l]!, previous)
       step.trace.hiddenStates.push(out)
       step.trace.routing.push(routing)
       previous = routing ?? previous

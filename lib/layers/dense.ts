@@ -8,24 +8,44 @@ export interface DenseOptions {
   hidden: number
   /** Inner size. */
   size: number
+  /** Of its matrices; one name for gate and up: a tensor [2I, H], gate first. */
+  names?: { gateUp: readonly string[]; down: string }
+  /** Of what is added to the residual stream. */
+  outputScale?: number | undefined
+  /** Name of a vector g: the block is multiplied by sigmoid(x g), one number a token. */
+  gate?: string | undefined
 }
+
+const usual = { gateUp: ['gate_proj', 'up_proj'], down: 'down_proj' }
 
 /** SwiGLU block of every token (arXiv:2002.05202): down(silu(gate x) * up x). */
 export class DenseLayer implements FeedForward {
   readonly #gateUp: Weight
   readonly #down: Weight
+  readonly #outputScale: number | undefined
+  readonly #gate: Weight | undefined
 
-  constructor(weights: Weights, prefix: string, { hidden: H, size: I }: DenseOptions) {
+  constructor(
+    weights: Weights,
+    prefix: string,
+    { hidden: H, size: I, names: { gateUp, down } = usual, outputScale, gate }: DenseOptions,
+  ) {
+    const rows = (2 * I) / gateUp.length
     this.#gateUp = weights.matrix(
-      [rowsOf(`${prefix}.gate_proj.weight`, [I, H]), rowsOf(`${prefix}.up_proj.weight`, [I, H])],
+      gateUp.map((name) => rowsOf(`${prefix}.${name}.weight`, [rows, H])),
       { gateUp: true },
     )
-    this.#down = weights.matrix([rowsOf(`${prefix}.down_proj.weight`, [H, I])])
+    this.#down = weights.matrix([rowsOf(`${prefix}.${down}.weight`, [H, I])])
+    this.#outputScale = outputScale
+    if (gate !== undefined)
+      this.#gate = weights.matrix([rowsOf(`${gate}.weight`, [1, H])], { part: 'router' })
   }
 
   forward({ plan, dtype }: Step, x: Tensor, residual: Tensor): { out: Tensor } {
     const up = { x, weight: this.#gateUp, activation: 'swiglu', dtype } as const
     const hidden = ops.linear(plan, up).out // [T, I]
-    return ops.linear(plan, { x: hidden, weight: this.#down, residual })
+    const gate = this.#gate && ops.linear(plan, { x, weight: this.#gate, activation: 'sigmoid' })
+    const factors = { rowScale: gate?.out, scale: this.#outputScale }
+    return ops.linear(plan, { x: hidden, weight: this.#down, residual, ...factors })
   }
 }

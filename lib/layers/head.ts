@@ -11,6 +11,10 @@ export interface VocabularyShape {
 }
 
 export interface VocabularyOptions {
+  /** Factor of the embeddings. */
+  embeddingScale?: number | undefined
+  /** Factor of the logits. */
+  logitScale?: number | undefined
   /** Whether the head has a bias. */
   headBias?: boolean | undefined
 }
@@ -19,14 +23,15 @@ export interface VocabularyOptions {
 export class Vocabulary {
   readonly #table: Tensor
   readonly #norm: Norm
-  readonly #head: { weight: Weight; bias: Tensor | undefined }
+  readonly #head: { weight: Weight; bias: Tensor | undefined; scale: number | undefined }
+  readonly #embeddingScale: number | undefined
 
   /** @param norm the final one */
   constructor(
     weights: Weights,
     config: VocabularyShape,
     norm: Norm,
-    { headBias = false }: VocabularyOptions = {},
+    { embeddingScale, logitScale, headBias = false }: VocabularyOptions = {},
   ) {
     const shape = [config.vocabSize, config.hiddenSize]
     const tied = config.tieWordEmbeddings
@@ -40,13 +45,16 @@ export class Vocabulary {
         part: 'head',
       }),
       bias: headBias ? weights.vector('lm_head.bias', [config.vocabSize]) : undefined,
+      scale: logitScale,
     }
+    this.#embeddingScale = embeddingScale
     if (tied) weights.ignore(/^lm_head\.weight$/)
   }
 
   /** ids [T] -> x [T, H] */
   embed(step: Step): Tensor {
-    return ops.embedding(step.plan, { table: this.#table, ids: step.ids }).out
+    const scale = this.#embeddingScale
+    return ops.embedding(step.plan, { table: this.#table, ids: step.ids, scale }).out
   }
 
   /** x [T, H] -> logits [R, V] of the rows asked for */

@@ -14,13 +14,19 @@ export interface Experts {
   gateUp: Weight[]
   /** One packed [H, I] for each FFN expert. */
   down: Weight[]
+  /** f32, one row an expert, in the order of its matrix's rows: [E, 2I] and [E, H]. */
+  biases?: { gateUp: Tensor; down: Tensor }
   activation: ops.Activation
+  /** Of swigluClamped. */
+  limit?: number
   /** Constant experts: their vectors [C, H] and gates [C, 2, H], f32. */
   constants?: { constants: Tensor; gates: Tensor }
   /** Factor of the block's input as the experts see it; the router sees it unscaled. */
   inputScale?: number
   /** Factor of what the experts add to the residual stream. */
   outputScale?: number | undefined
+  /** Of all experts, where their matrices are padded. */
+  parameters?: number
 }
 
 type ExpertShape = Record<'count' | 'hidden' | 'size', number>
@@ -33,7 +39,12 @@ export interface ExpertNames {
   down: string
 }
 
-function packedExperts(
+/**
+ * The weights of SwiGLU experts.
+ *
+ * @param rows of each expert's matrices
+ */
+export function packedExperts(
   weights: Weights,
   count: number,
   rows: { gateUp(e: number): Rows[]; down(e: number): Rows[] },
@@ -90,9 +101,11 @@ export class MoeLayer implements FeedForward {
     this.#router = router
     this.#experts = experts
     this.#shared = shared
-    const { kinds, topK, gateUp, down } = experts
-    const sizes = [...gateUp, ...down].map(({ shape }) => shape.reduce((n, dim) => n * dim, 1))
-    this.info = { kinds, topK, parameters: sizes.reduce((n, size) => n + size, 0) }
+    const { kinds, topK, gateUp, down, biases } = experts
+    const parts = [...gateUp, ...down, ...(biases ? [biases.gateUp, biases.down] : [])]
+    const sizes = parts.map(({ shape }) => shape.reduce((n, dim) => n * dim, 1))
+    const { parameters = sizes.reduce((n, size) => n + size, 0) } = experts
+    this.info = { kinds, topK, groups: router.groups, parameters }
   }
 
   /**
@@ -106,15 +119,16 @@ export class MoeLayer implements FeedForward {
     previous?: Routing,
   ): { out: Tensor; routing: Routing } {
     const { plan, dtype } = step
-    const { kinds, gateUp, down, activation, constants } = this.#experts
+    const { kinds, gateUp, down, biases, activation, limit, constants } = this.#experts
     const { inputScale: scale = 1, outputScale: factor } = this.#experts
-    const routing = this.#router.route(plan, x, previous)
+    const routing = this.#router.route(plan, x, previous, step.choice)
     const sum = this.#shared?.forward(step, x, residual).out ?? residual
     const { ids, weights, offsets, rows } = routing
     const permuted = ops.permute(plan, { x, rows, scale }).out //                          [T * K, H]
-    const up = { x: permuted, offsets, weights: gateUp, activation, dtype }
-    const hidden = ops.groupedGemm(plan, up).out //                                        [T * K, I]
-    const expertOut = ops.groupedGemm(plan, { x: hidden, offsets, weights: down, dtype }).out
+    const up = { x: permuted, weights: gateUp, biases: biases?.gateUp, activation, limit }
+    const hidden = ops.groupedGemm(plan, { ...up, offsets, dtype }).out //                 [T * K, I]
+    const back = { x: hidden, weights: down, biases: biases?.down }
+    const expertOut = ops.groupedGemm(plan, { ...back, offsets, dtype }).out //            [T * K, H]
     const chosen = { expertOut, rows, ids, weights, kinds }
     const { out } = ops.combine(plan, { ...chosen, residual: sum, x, scale, factor, ...constants })
     return { out, routing }

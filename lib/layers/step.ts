@@ -1,6 +1,6 @@
 import type { ActivationDType, Plan, Tensor } from '../native.ts'
 import type { ExpertKind } from '../ops/index.ts'
-import type { Routing } from '../routers/router.ts'
+import type { ChoiceInputs, ExpertGroups, Routing } from '../routers/router.ts'
 
 /** One tensor that a layer keeps between steps. */
 export type CacheSpec =
@@ -52,6 +52,10 @@ export interface Step {
   logitRows: Tensor | undefined
   /** One a layer. */
   caches: LayerCache[]
+  /** One a layer, for its `experts`. */
+  choices?: readonly (ChoiceInputs | undefined)[]
+  /** Of the layer that a step is handed to. */
+  choice?: ChoiceInputs | undefined
   trace: Trace
 }
 
@@ -61,6 +65,8 @@ export interface ExpertInfo {
   kinds: readonly ExpertKind[]
   /** Experts that a token chooses. */
   topK: number
+  /** Absent: a token may choose any of them. */
+  groups?: ExpertGroups | undefined
   /** Weights of all of them. */
   parameters: number
 }

@@ -7,6 +7,14 @@ import { type ConfigKeys, commonKeys } from './config_keys.ts'
 import { deepseek, deepseekKeys, readDeepseekConfig } from './deepseek.ts'
 import { deepseekV2, deepseekV2Keys, readDeepseekV2Config } from './deepseek_v2.ts'
 import { deepseekV3, deepseekV3Keys, readDeepseekV3Config } from './deepseek_v3.ts'
+import { gptOss, gptOssKeys, readGptOssConfig } from './gpt_oss.ts'
+import {
+  graniteMoe,
+  graniteMoeKeys,
+  graniteMoeSharedKeys,
+  readGraniteMoeConfig,
+  readGraniteMoeSharedConfig,
+} from './granitemoe.ts'
 import { llamaMoe, llamaMoeKeys, readLlamaMoeConfig } from './llama_moe.ts'
 import { longcatFlash } from './longcat_flash.ts'
 import { longcatFlashKeys, readLongcatFlashConfig } from './longcat_flash_config.ts'
@@ -16,6 +24,7 @@ import { moePlusPlus } from './moepp.ts'
 import { moePlusPlusKeys, readMoePlusPlusConfig } from './moepp_config.ts'
 import { olmoe, olmoeKeys, readOlmoeConfig } from './olmoe.ts'
 import { phiMoe, phiMoeKeys, readPhiMoeConfig } from './phimoe.ts'
+import { qwen2Moe, qwen2MoeKeys, readQwen2MoeConfig } from './qwen2_moe.ts'
 import { qwen3Moe, qwen3MoeKeys, readQwen3MoeConfig } from './qwen3_moe.ts'
 import { yuan } from './yuan.ts'
 import { readYuanConfig, yuanKeys } from './yuan_config.ts'
@@ -68,8 +77,17 @@ export const families: Readonly<Record<string, Family>> = {
     readLongcatFlashConfig,
     longcatFlash,
   ),
+  qwen2_moe: family('Qwen2MoeForCausalLM', qwen2MoeKeys, readQwen2MoeConfig, qwen2Moe),
   deepseek: family('DeepseekForCausalLM', deepseekKeys, readDeepseekConfig, deepseek),
   llama_moe: family('LlamaMoEForCausalLM', llamaMoeKeys, readLlamaMoeConfig, llamaMoe),
+  granitemoe: family('GraniteMoeForCausalLM', graniteMoeKeys, readGraniteMoeConfig, graniteMoe),
+  granitemoeshared: family(
+    'GraniteMoeSharedForCausalLM',
+    graniteMoeSharedKeys,
+    readGraniteMoeSharedConfig,
+    graniteMoe,
+  ),
+  gpt_oss: family('GptOssForCausalLM', gptOssKeys, readGptOssConfig, gptOss),
   phimoe: family('PhiMoEForCausalLM', phiMoeKeys, readPhiMoeConfig, phiMoe),
 }
 

@@ -1,5 +1,5 @@
 import { type AttentionOptions, SelfAttention } from '../layers/attention.ts'
-import { type Experts, MoeLayer } from '../layers/moe.ts'
+import { MoeLayer, packedExperts } from '../layers/moe.ts'
 import { TopKRouter, type TopKRouterOptions } from '../routers/top_k_router.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
 import type { Architecture, GraphOptions } from './architecture.ts'
@@ -99,25 +99,20 @@ export function readLlamaMoeConfig(c: ConfigReader<Key>): LlamaMoeConfig {
   }
 }
 
-/** Tensors of an expert have no `.weight` behind its number. */
-function readExperts(
-  weights: Weights,
-  prefix: string,
-  hidden: number,
-  sizes: number[],
-): Pick<Experts, 'gateUp' | 'down' | 'activation'> {
-  const rows = (name: string, e: number, shape: number[]) =>
-    rowsOf(`${prefix}.weight_${name}.${e}`, shape)
-  return {
-    gateUp: sizes.map((size, e) => {
-      const halves = ['gate', 'up'].map((name) => rows(name, e, [size, hidden]))
-      return weights.matrix(halves, { gateUp: true, share: 'expert' })
-    }),
-    down: sizes.map((size, e) =>
-      weights.matrix([rows('down', e, [hidden, size])], { share: 'expert' }),
-    ),
-    activation: 'swiglu',
-  }
+/** Tensors of an expert have no `.weight` behind its number. All are made as large as the largest. */
+function readExperts(weights: Weights, prefix: string, hidden: number, sizes: number[]) {
+  const largest = Math.max(...sizes)
+  const equal = sizes.every((size) => size === largest)
+  const rows = (name: string, e: number, shape: number[], padded: [number, number]) => ({
+    ...rowsOf(`${prefix}.weight_${name}.${e}`, shape),
+    ...(!equal && { padded }),
+  })
+  const wide = (name: string, e: number) => rows(name, e, [sizes[e]!, hidden], [largest, hidden])
+  const experts = packedExperts(weights, sizes.length, {
+    gateUp: (e) => [wide('gate', e), wide('up', e)],
+    down: (e) => [rows('down', e, [hidden, sizes[e]!], [hidden, largest])],
+  })
+  return { ...experts, parameters: 3 * hidden * sizes.reduce((sum, size) => sum + size, 0) }
 }
 
 export function llamaMoe(c: LlamaMoeConfig, weights: Weights, options: GraphOptions): Architecture {

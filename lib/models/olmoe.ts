@@ -59,7 +59,7 @@ export function readOlmoeConfig(c: ConfigReader<Key>): OlmoeConfig {
     ...readTopK(c, 'num_experts_per_tok', readExpertCount(c, 64), 8),
     normTopkProb: c.flag('norm_topk_prob', false),
     attentionBias: c.flag('attention_bias', false),
-    clipQkv: clip === undefined ? undefined : c.number('clip_qkv', undefined, 0, limits.factor),
+    clipQkv: clip === undefined ? undefined : c.number('clip_qkv', undefined, 1e-6, limits.factor),
   }
 }
 

@@ -5,7 +5,7 @@ import type { Plan, Tensor } from '../native.ts'
 export interface LatentCacheInputs {
   /** [T, N * D] f32 | bf16, rotated in place; may be a column slice */
   q: Tensor
-  /** [T, C + R] dtype of q, may be a column slice */
+  /** [T, C + R] f32 | bf16, may be a column slice */
   latent: Tensor
   /** [C] f32, of the norm */
   weight: Tensor

@@ -12,8 +12,8 @@ export const sampleCountNames: readonly SampleCount[] = ['topK', 'seedLow', 'see
 export type ExpertKind = 'ffn' | 'zero' | 'copy' | 'constant'
 export const expertKindNames: readonly ExpertKind[] = ['ffn', 'zero', 'copy', 'constant']
 
-export type Activation = 'none' | 'silu' | 'swiglu' | 'tanh'
-export const activationNames: readonly Activation[] = ['none', 'silu', 'swiglu', 'tanh']
+export type Activation = 'none' | 'sigmoid' | 'tanh' | 'relu' | 'silu' | 'geluTanh' | 'swiglu' | 'swigluClamped' | 'gegluTanh'
+export const activationNames: readonly Activation[] = ['none', 'sigmoid', 'tanh', 'relu', 'silu', 'geluTanh', 'swiglu', 'swigluClamped', 'gegluTanh']
 
 export type ProbeKind = 'read' | 'copy' | 'empty'
 export const probeKindNames: readonly ProbeKind[] = ['read', 'copy', 'empty']

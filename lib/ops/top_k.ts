@@ -8,6 +8,12 @@ export interface TopKInputs {
   logits: Tensor
   /** [E] f32, added to scores to choose by, not to weigh by */
   choiceBias?: Tensor | undefined
+  /** [R, E] f32, may be a column slice; with adjustOf */
+  adjust?: Tensor | undefined
+  /** [T] i32, row of adjust; -1: none */
+  adjustOf?: Tensor | undefined
+  /** [E, 2] i32: low and high words of numbers that grow */
+  counts?: Tensor | undefined
   /** of the E experts */
   kinds: readonly ExpertKind[]
   /** K, 1 to the experts of the kept groups */
@@ -64,6 +70,11 @@ export interface TopKOutputs {
  * `givesShare` (MoE++'s zero expert in standard gating) may be chosen, then weigh 0, and the
  * others share the 1. Equal c go to the lowest expert id, and equal logits have no spread to
  * normalise.
+ *
+ * `adjust` changes the choice of some tokens: row adjustOf[t] is added to token t's logits, behind
+ * a logits norm; minus infinity disables an expert, plus infinity forces it: it keeps its logit
+ * and is chosen before all others, whatever its group. `counts` counts how often experts are
+ * chosen.
  *
  * NaN counts as minus infinity, so ids are always distinct and valid. A row with NaN or plus
  * infinity has no softmax, as in the published codes: its weights are NaN under any score, so that

@@ -1,7 +1,7 @@
 import type { Plan, Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
-import type { Router, Routing } from './router.ts'
+import type { ChoiceInputs, Router, Routing } from './router.ts'
 
 export interface ResidualRouterOptions {
   kinds: readonly ops.ExpertKind[]
@@ -25,7 +25,7 @@ export interface ResidualRouterOptions {
 export class ResidualRouter implements Router {
   readonly #layers: Weight[]
   readonly #gateMap: Weight
-  readonly #choice: Omit<ops.TopKInputs, 'logits'>
+  readonly #choice: Omit<ops.TopKInputs, 'logits' | keyof ChoiceInputs>
 
   constructor(weights: Weights, prefix: string, options: ResidualRouterOptions) {
     const { kinds, hidden: H, topK, normStd } = options
@@ -44,12 +44,12 @@ export class ResidualRouter implements Router {
     this.#choice = { kinds, topK, weights: 'renormalized', normStd, givesShare }
   }
 
-  route(plan: Plan, x: Tensor, previous?: Routing): Routing {
+  route(plan: Plan, x: Tensor, previous?: Routing, choice?: ChoiceInputs): Routing {
     const [first, second] = this.#layers
     const carried = previous && ops.linear(plan, { x: previous.logits, weight: this.#gateMap }).out // [T, E]
     const hidden = second && ops.linear(plan, { x, weight: first!, activation: 'tanh' }).out // [T, 8E]
     const last = { x: hidden ?? x, weight: second ?? first!, residual: carried }
     const logits = ops.linear(plan, last).out // [T, E]
-    return { logits, ...ops.topK(plan, { logits, ...this.#choice }) }
+    return { logits, ...ops.topK(plan, { logits, ...this.#choice, ...choice }) }
   }
 }

@@ -1,7 +1,7 @@
 import type { Plan, Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
-import type { Router, Routing } from './router.ts'
+import type { ChoiceInputs, ExpertGroups, Router, Routing } from './router.ts'
 
 export interface TopKRouterOptions
   extends Pick<ops.TopKInputs, 'kinds' | 'topK' | 'score' | 'weights' | 'factor' | 'jitter'> {
@@ -13,7 +13,7 @@ export interface TopKRouterOptions
   /** Name of the bias [E] of scores that only moves the choice. */
   choiceBias?: string | undefined
   /** A token chooses from the `kept` best of `count` groups of neighbouring experts. */
-  groups?: { count: number; kept: number; score: ops.GroupScore } | undefined
+  groups?: ExpertGroups | undefined
 }
 
 /**
@@ -21,10 +21,11 @@ export interface TopKRouterOptions
  * (arXiv:2401.04088, section 2.1) is `weights: 'renormalized'` and nothing else.
  */
 export class TopKRouter implements Router {
+  readonly groups: ExpertGroups | undefined
   readonly #tanh: Weight | undefined
   readonly #weight: Weight
   readonly #bias: Tensor | undefined
-  readonly #choice: Omit<ops.TopKInputs, 'logits'>
+  readonly #choice: Omit<ops.TopKInputs, 'logits' | keyof ChoiceInputs>
 
   /** @param name of the projection [E, H] */
   constructor(
@@ -33,6 +34,7 @@ export class TopKRouter implements Router {
     { hidden, tanh, bias, choiceBias, groups, ...options }: TopKRouterOptions,
   ) {
     const E = options.kinds.length
+    this.groups = groups
     this.#tanh =
       tanh && weights.matrix([rowsOf(tanh.name, [tanh.size, hidden])], { part: 'router' })
     this.#weight = weights.matrix([rowsOf(name, [E, tanh?.size ?? hidden])], { part: 'router' })
@@ -44,10 +46,10 @@ export class TopKRouter implements Router {
     }
   }
 
-  route(plan: Plan, x: Tensor): Routing {
+  route(plan: Plan, x: Tensor, _previous?: Routing, choice?: ChoiceInputs): Routing {
     const inner = this.#tanh && ops.linear(plan, { x, weight: this.#tanh, activation: 'tanh' }).out
     const last = { x: inner ?? x, weight: this.#weight, bias: this.#bias }
     const logits = ops.linear(plan, last).out // [T, E]
-    return { logits, ...ops.topK(plan, { logits, ...this.#choice }) }
+    return { logits, ...ops.topK(plan, { logits, ...this.#choice, ...choice }) }
   }
 }

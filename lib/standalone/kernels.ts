@@ -26,7 +26,8 @@ interface Rules<Inputs> {
 
 /** Tensors of the op's fields; those called `packed` become weights. */
 async function tensorsOf(op: OneOp, given: Fields, packed: readonly string[]): Promise<Fields> {
-  const gateUp = given.activation === 'swiglu'
+  // GLU variants, which take gate_up weights, are the activations with GLU in their names.
+  const gateUp = /glu/i.test(String(given.activation))
   const fields: Fields = {}
   for (const [name, value] of Object.entries(given)) {
     const tensor = (label: string, one: unknown) => {
@@ -53,7 +54,8 @@ function alone<Inputs, Outputs, Given = Arrays<Inputs>>(
     const fields = await tensorsOf(op, given, ops.weightFields[record.name] ?? [])
     op.output(record(op.plan, fields as Inputs) ?? {}) // checks fields and shapes
     check?.(op, given as Given)
-    op.output(Object.fromEntries(updated.map((name) => [name, fields[name]])))
+    const there = updated.filter((name) => fields[name] !== undefined)
+    op.output(Object.fromEntries(there.map((name) => [name, fields[name]])))
     return (await op.run()) as Arrays<Outputs>
   }
 }
@@ -200,6 +202,14 @@ export const kernels = {
       updated: ['state'],
     },
   ),
+
+  /** The best experts of each token, their weights, and the rows that they are grouped in. Returns counts, if given. */
+  topK: alone<ops.TopKInputs, ops.TopKOutputs & { counts?: Tensor }>(ops.topK, {
+    check(op, i) {
+      if (i.adjustOf) op.indices('adjustOf', i.adjustOf, i.adjust?.shape[0] ?? 0, -1)
+    },
+    updated: ['counts'],
+  }),
 
   /** Token rows grouped by expert: `out[rows[t, k]] = scale * x[t]`. */
   permute: alone(ops.permute, {

@@ -70,6 +70,22 @@ interface Limits {
 }
 
 /**
+ * The ids at one end of a text, `said` by the post-processor. LlamaTokenizer replaces it, by its flags alone, as
+ * DeepSeek's files expect; to others a flag adds what is not there.
+ */
+function byFlag(
+  { tokenizer_class, ...flags }: Json,
+  key: 'add_bos_token' | 'add_eos_token',
+  id: number | undefined,
+  said: number[],
+): number[] {
+  if (id === undefined) return said
+  if (!/^LlamaTokenizer/.test(String(tokenizer_class)))
+    return flags[key] === true && !said.includes(id) ? [id] : said
+  return (flags[key] ?? key === 'add_bos_token') === true ? [id] : []
+}
+
+/**
  * A `tokenizer.json`. Decoders, post-processors, patterns and rare kinds are @huggingface/tokenizers'; what
  * turns text into ids is ours, as that library works on whole texts and leaves out flags of added tokens.
  */
@@ -124,8 +140,9 @@ export class HuggingFaceTokenizer implements TokenizerCore {
       const around = this.#pipeline.post_processor?.post_process([marker], null, true).tokens
       const at = around?.indexOf(marker) ?? -1
       const idsOf = (tokens: string[] = []) => tokens.flatMap((token) => ids.get(token) ?? [])
-      this.#before = idsOf(around?.slice(0, at))
-      this.#behind = idsOf(around?.slice(at + 1))
+      const { config } = files
+      this.#before = byFlag(config, 'add_bos_token', this.bosId, idsOf(around?.slice(0, at)))
+      this.#behind = byFlag(config, 'add_eos_token', this.eosId, idsOf(around?.slice(at + 1)))
       // Parts look at what they are given only when they run.
       this.decodeIds(runAtOnce(this.encodeSteps('A b\u00e9 1', true)), true)
       this.#decode(['A', '\u2581b'])

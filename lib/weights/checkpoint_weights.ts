@@ -1,3 +1,4 @@
+import { onAbort } from '../aborts.ts'
 import { MoeError } from '../errors.ts'
 import {
   type ActivationDType,
@@ -52,8 +53,8 @@ interface Task {
 
 /** One key for all rows of a matrix. */
 const id = ({ name, slab }: Rows): string => `${name} ${slab}`
-const picked = ({ start, count, step = 1, turned = false }: Rows) =>
-  [start, count, step, turned] as const
+const picked = ({ start, count, step = 1, turned = false, padded }: Rows) =>
+  [start, count, step, turned, padded && padded[0] - count] as const
 
 /**
  * Weights of a checkpoint folder. Each tensor is packed straight from the mapped file, whose pages are let
@@ -244,8 +245,7 @@ export class CheckpointWeights extends WeightList {
     const tasks = this.#tasks.splice(0) // lets the mapped files go at the end
     const totalBytes = tasks.reduce((n, task) => n + task.bytes, 0)
     const cancel = new (native().CancelToken)()
-    const onAbort = () => cancel.cancel()
-    signal?.addEventListener('abort', onAbort, { once: true })
+    const forget = signal && onAbort(signal, () => cancel.cancel())
     let loadedBytes = 0
     let failed = false
     // A few at a time, so that the engine never waits for this thread.
@@ -264,7 +264,7 @@ export class CheckpointWeights extends WeightList {
       }),
     )
     const ended = await Promise.allSettled(workers)
-    signal?.removeEventListener('abort', onAbort)
+    forget?.()
     const failure = ended.find((result) => result.status === 'rejected')
     if (!failure && !signal?.aborted) return
     throw signal?.aborted ? signal.reason : failure!.reason

@@ -24,6 +24,8 @@ export interface Rows {
   transposed?: boolean
   /** The rows are alone, and the matrix meant is their transpose. */
   turned?: boolean
+  /** Rows and width that they are filled up to with zeros. */
+  padded?: [rows: number, width: number]
 }
 
 /** All rows of a tensor. */
@@ -69,7 +71,7 @@ export interface Weights {
   /** Vectors one behind the other, widened to f32: biases of matrices that are packed as one. */
   joined(parts: readonly (readonly [name: string, size: number])[]): Tensor
   /** Rows one behind the other, widened to f32, as a tensor of `shape`: biases in the order of a matrix's rows. */
-  gathered(rows: Rows[], shape: number[]): Tensor
+  gathered(rows: Rows[], shape: number[], share?: Share): Tensor
   /** A matrix [sum of counts, K] for GEMMs; the runs follow each other. */
   matrix(rows: Rows[], options?: MatrixOptions): Weight
   /** Several that are read from the same tensors, in one go. */
@@ -158,13 +160,13 @@ export abstract class WeightList implements Weights {
     )
   }
 
-  gathered(rows: Rows[], shape: number[]): Tensor {
-    return this.#widened(rows, shape, 1)
+  gathered(rows: Rows[], shape: number[], share: Share = 'dense'): Tensor {
+    return this.#widened(rows, shape, 1, share)
   }
 
-  #widened(rows: Rows[], shape: number[], scale: number): Tensor {
+  #widened(rows: Rows[], shape: number[], scale: number, share: Share = 'dense'): Tensor {
     const out = this.rows(shape, 'f32')
-    this.parameters.dense += count(shape)
+    this.parameters[share] += count(shape)
     this.loadVectors(rows, out, scale)
     return out
   }
@@ -178,7 +180,7 @@ export abstract class WeightList implements Weights {
     const { part = share === 'expert' ? 'experts' : 'dense' } = options
     const all = each.map((rows) => {
       const [N, K] = matrixShape(rows)
-      this.parameters[share] += N * K
+      this.parameters[share] += rows.reduce((n, run) => n + run.count * sourceShape(run)[1], 0)
       const format = chosenFormat(this.#weights, part, this.matrixFormat(rows, part))
       const out = this.own(new (native().Weight)([N, K], format, gateUp, this.gpu))
       this.count(part, format, out.bytes)
@@ -230,11 +232,11 @@ export const count = (shape: number[]): number => shape.reduce((n, dim) => n * d
 function matrixShape(rows: Rows[]): [N: number, K: number] {
   const [first] = rows
   if (first?.turned) return [sourceShape(first)[1], first.count]
-  const widths = rows.map((run) => sourceShape(run)[1])
+  const widths = rows.map((run) => run.padded?.[1] ?? sourceShape(run)[1])
   if (new Set(widths).size !== 1)
     throw new MoeError(
       'ERR_MOE_SHAPE',
       `matrix: rows must have one width, got ${widths.join(', ')}`,
     )
-  return [rows.reduce((n, run) => n + run.count, 0), widths[0]!]
+  return [rows.reduce((n, run) => n + (run.padded?.[0] ?? run.count), 0), widths[0]!]
 }

@@ -2,7 +2,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { loadModel, type Model, randomModel } from '../../lib/index.ts'
 import { native } from '../../lib/native.ts'
 import { bits, everything, inBatch, inPieces, text } from '../support/bits.ts'
+import { familySamples } from '../support/families/index.ts'
 import { fixture, range } from '../support/golden.ts'
+import { randomConfigs } from '../support/random_configs.ts'
 
 // On the CPU a sequence's result depends on its ids and the model alone, to the bit, in every dtype.
 
@@ -11,8 +13,15 @@ const wide = {
   ...{ model_type: 'mixtral', vocab_size: 100, hidden_size: 1088, num_hidden_layers: 1 },
   ...{ num_attention_heads: 4, intermediate_size: 1300, num_local_experts: 4 },
 }
+const { deepseekV3: latent, gptOss: sinks } = randomConfigs(64, 40)
+const random: Record<string, Record<string, unknown>> = {
+  ...{ wide, latent, sinks },
+  // Norms of heads; layer norms.
+  qwen3_moe: familySamples.qwen3_moe!.base,
+  phimoe: { ...familySamples.phimoe!.base, rope_scaling: null },
+}
 const checkpoints = [
-  'wide',
+  ...Object.keys(random),
   'yuan/tiny-a',
   'yuan/tiny-c-bf16',
   'yuan/tiny-d-variant',
@@ -20,8 +29,6 @@ const checkpoints = [
   'moepp/base-bf16',
   'mixtral/window-f32',
   'mixtral/top3-bf16',
-  'deepseek_v2/groups-qlora-f32',
-  'longcat_flash/bf16',
 ]
 const dtypes = ['f32', 'bf16'] as const
 const { isas, isa: best } = native().cpu()
@@ -32,8 +39,8 @@ const combinations = isas.flatMap((isa) =>
 
 describe.each(combinations)('the same bits on $isa: $name, $dtype', ({ isa, name, dtype }) => {
   const load = (options: { threads?: number; maxTokens: number }) =>
-    name === 'wide'
-      ? randomModel(wide, { device: 'cpu', dtype, ...options })
+    random[name]
+      ? randomModel(random[name], { device: 'cpu', dtype, ...options })
       : loadModel(fixture('golden', name), { device: 'cpu', dtype, ...options })
   const ids = text(90, 5)
   let model: Model

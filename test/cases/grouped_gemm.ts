@@ -1,6 +1,6 @@
 import { kernels } from '../../lib/standalone/kernels.ts'
-import { ints, type OpCase, output, type Random, toF64 } from './case.ts'
-import { gemmOutput } from './linear.ts'
+import { ints, type OpCase, output, type Random, tensor, toF64 } from './case.ts'
+import { gemmOutput, isGated, type Settings } from './linear.ts'
 
 type Shape = {
   counts: number[]
@@ -12,7 +12,8 @@ type Shape = {
   /** Slots a token: x is in token order and `rows` says where each slot goes. */
   slots?: number
   scale?: number
-}
+  biased?: boolean
+} & Settings
 
 const sums = (counts: number[]): number[] =>
   counts.reduce((all, n) => [...all, all.at(-1)! + n], [0])
@@ -43,9 +44,15 @@ export const groupedGemm: OpCase<Shape> = {
     { counts: [3, 0, 34, 1], spare: 2, slots: 2, K: 272, N: 20, x: 'bf16' }, // gathered in two goes
     { counts: [4, 5], spare: 3, slots: 3, scale: 2, K: 24, N: 8 },
     { counts: [70, 0, 9], spare: 1, slots: 2, K: 64, N: 8, x: 'bf16' },
+    ...['relu', 'swigluClamped'].flatMap((activation): Shape[] => [
+      { counts: [1, 0, 2], K: 40, N: 66, activation, biased: true, limit: 0.7 },
+      { counts: [0, 1, 0, 1], slots: 2, K: 64, N: 34, activation, biased: true, x: 'bf16' },
+      { counts: [20, 0, 33], K: 40, N: 130, activation, biased: true, x: 'bf16' },
+      { counts: [70, 0, 9, 180], K: 64, N: 144, activation, biased: true, x: 'bf16', limit: 0.7 },
+    ]),
   ],
   inputs(
-    { counts, spare = 0, K, N, activation = 'none', x = 'f32', slots, scale = 1 },
+    { counts, spare = 0, K, N, activation = 'none', x = 'f32', slots, scale = 1, biased, limit },
     random: Random,
     dtype,
   ) {
@@ -59,6 +66,8 @@ export const groupedGemm: OpCase<Shape> = {
       offsets: ints([offsets.length], (i) => offsets[i]!),
       weights: counts.map(() => random.tensor([N, K], dtype, 1 / Math.sqrt(K))),
       activation,
+      ...(limit && { limit, alpha: 2.5 }),
+      ...(biased && { biases: random.tensor([counts.length, N]) }),
       dtype,
     }
   },
@@ -69,7 +78,8 @@ export const groupedGemm: OpCase<Shape> = {
     const width = out.shape[1]!
     return { out: { ...out, data: out.data.subarray(0, rows * width), shape: [rows, width] } }
   },
-  reference({ x, rows, scale, offsets, weights, activation }, { K, N, slots = 1 }) {
+  reference({ x, rows, scale, offsets, weights, biases, activation, ...settings }, shape) {
+    const { K, N, slots = 1 } = shape
     const given = toF64(x)
     const from = (row: number) => Math.floor(rows.data.indexOf(row) / slots) * K
     const xs = rows
@@ -79,12 +89,13 @@ export const groupedGemm: OpCase<Shape> = {
         )
       : given
     const ws = weights.map(toF64)
-    const width = activation === 'swiglu' ? N / 2 : N
+    const width = isGated(activation) ? N / 2 : N
     return {
       out: output(offsets.data.at(-1)! * width, (i) => {
         const row = Math.floor(i / width)
         const group = weights.findIndex((_: unknown, g: number) => row < offsets.data[g + 1])
-        return gemmOutput(xs, ws[group], [row, i % width], { K, N }, activation)
+        const bias = biases?.data.subarray(group * N, (group + 1) * N)
+        return gemmOutput(xs, ws[group], [row, i % width], { K, N }, activation, bias, settings)
       }),
     }
   },
@@ -114,6 +125,19 @@ export const groupedGemm: OpCase<Shape> = {
       'rows',
       (i) => ({ ...i, rows: ints([i.x.shape[0] + 1, 1], () => -1) }),
     ],
+    [
+      'biases of another number of experts',
+      'ERR_MOE_SHAPE',
+      'biases',
+      (i) => ({ ...i, biases: { data: new Float32Array(64), shape: [1, 64] } }),
+    ],
+    [
+      'bf16 biases',
+      'ERR_MOE_DTYPE',
+      'biases',
+      (i) => ({ ...i, biases: tensor([i.weights.length, i.weights[0].shape[0]], 'bf16', () => 0) }),
+    ],
+    ['a limit below 0', 'ERR_MOE_OPTION', 'limit', (i) => ({ ...i, limit: -1 })],
     [
       'weights of two shapes',
       'ERR_MOE_SHAPE',

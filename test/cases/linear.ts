@@ -6,12 +6,48 @@ type Shape = {
   K: number
   N: number
   activation?: string
-  /** Bias and residual. */
+  /** Bias, residual, and both factors. */
   extras?: boolean
+  scale?: number
   x?: 'f32' | 'bf16'
+} & Settings
+
+/** Settings of an activation. */
+export type Settings = { limit?: number; alpha?: number }
+
+const sigmoid = (x: number) => 1 / (1 + Math.exp(-x))
+const geluTanh = (x: number) =>
+  0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))
+
+/** Activations of one sum, with the most that their slope can be. */
+const plain: { [name: string]: [f: (x: number) => number, slope: number] } = {
+  none: [(x) => x, 1],
+  sigmoid: [sigmoid, 0.25],
+  tanh: [Math.tanh, 1],
+  relu: [(x) => Math.max(x, 0), 1],
+  silu: [silu, 1.1],
+  geluTanh: [geluTanh, 1.13],
 }
 
-/** One output of a GEMM row and the sum of its absolute terms; for swiglu of gate row n and up row n + N / 2. */
+/** Functions of gate and up row, the product's factors first. */
+const gatedBy: {
+  [name: string]: (
+    gate: number,
+    up: number,
+    settings: Required<Settings>,
+  ) => [ofGate: number, ofUp: number, slope: number]
+} = {
+  swiglu: (gate, up) => [silu(gate), up, 1.1],
+  gegluTanh: (gate, up) => [geluTanh(gate), up, 1.13],
+  swigluClamped(gate, up, { limit, alpha }) {
+    const g = Math.min(gate, limit)
+    return [g * sigmoid(alpha * g), Math.max(-limit, Math.min(up, limit)) + 1, 1.1]
+  },
+}
+
+export const isGated = (activation = 'none') => activation in gatedBy
+
+/** One output of a GEMM row and the sum of its absolute terms; of gate row n and up row n + N / 2 if it is gated. */
 export function gemmOutput(
   x: Float64Array,
   w: Float64Array,
@@ -19,6 +55,7 @@ export function gemmOutput(
   { K, N }: { K: number; N: number },
   activation = 'none',
   bias?: ArrayLike<number>,
+  { limit = 7, alpha = 1.702 }: Settings = {},
 ): [number, number] {
   const sum = (column: number): [number, number] => {
     const [value, terms] = dot(
@@ -29,24 +66,26 @@ export function gemmOutput(
     const added = bias?.[column] ?? 0
     return [value + added, terms + Math.abs(added)]
   }
-  if (activation === 'swiglu') {
-    const [gate, gateTerms] = sum(n)
-    const [up, upTerms] = sum(n + N / 2)
-    // Errors of both factors: |silu'| <= 1.1.
-    return [
-      silu(gate) * up,
-      1.1 * gateTerms * Math.abs(up) + Math.abs(silu(gate)) * upTerms + Math.abs(silu(gate) * up),
-    ]
-  }
   const [value, terms] = sum(n)
-  if (activation === 'silu') return [silu(value), 1.1 * terms + Math.abs(silu(value))]
-  if (activation === 'tanh') return [Math.tanh(value), terms + 1]
-  return [value, terms]
+  if (isGated(activation)) {
+    const [up, upTerms] = sum(n + N / 2)
+    const [ofGate, ofUp, slope] = gatedBy[activation]!(value, up, { limit, alpha })
+    const product = ofGate * ofUp
+    // Errors of both factors.
+    const errors = slope * terms * Math.abs(ofUp) + Math.abs(ofGate) * upTerms
+    return [product, errors + Math.abs(product)]
+  }
+  const [f, slope] = plain[activation]!
+  const out = f(value)
+  return [out, activation === 'none' ? terms : slope * terms + Math.abs(out)]
 }
 
-/** Bias before every activation, residual after it, in every kernel that stores outputs. */
-const withExtras: Shape[] = ['none', 'silu', 'tanh', 'swiglu'].flatMap((activation) => [
-  { T: 2, K: 31, N: 66, activation, extras: true },
+/** Bias before every activation, factors and residual after it, in every kernel that stores outputs. */
+const activations = [...Object.keys(plain), ...Object.keys(gatedBy)]
+const withExtras: Shape[] = activations.map((activation) => ({
+  ...{ T: 2, K: 31, N: 66, activation, extras: true },
+}))
+const onMatrices: Shape[] = ['none', 'tanh', 'geluTanh', 'swigluClamped'].flatMap((activation) => [
   { T: 1, K: 64, N: 72, activation, extras: true, x: 'bf16' },
   { T: 20, K: 40, N: 66, activation, extras: true, x: 'bf16' }, // neither rows nor outputs are aligned
   { T: 70, K: 64, N: 144, activation, extras: true, x: 'bf16' },
@@ -71,32 +110,44 @@ export const linear: OpCase<Shape> = {
     { T: 300, K: 64, N: 70, x: 'bf16', activation: 'silu' }, // more than one tile of rows
     { T: 70, K: 88, N: 130, x: 'bf16' }, //                    a slab that ends early
     { T: 20, K: 37, N: 66, x: 'bf16', activation: 'swiglu' }, // rows that are not aligned
+    { T: 67, K: 64, N: 136, x: 'bf16', activation: 'swigluClamped', limit: 0.6, alpha: 3 },
+    { T: 67, K: 64, N: 72, x: 'bf16', activation: 'gegluTanh' },
+    { T: 67, K: 64, N: 72, x: 'bf16', activation: 'relu' },
+    { T: 67, K: 64, N: 72, x: 'bf16', activation: 'sigmoid' },
+    { T: 9, K: 64, N: 72, activation: 'swigluClamped', limit: 0.6, alpha: -1 },
+    { T: 70, K: 64, N: 72, x: 'bf16', scale: 0.22 },
+    { T: 3, K: 64, N: 1, scale: 12, activation: 'sigmoid' },
     { T: 0, K: 8, N: 8 },
     ...withExtras,
+    ...onMatrices,
   ],
-  inputs({ T, K, N, activation = 'none', extras, x = 'f32' }, random, dtype) {
+  inputs({ T, K, N, activation = 'none', extras, x = 'f32', ...settings }, random, dtype) {
     return {
       x: random.tensor([T, K], x),
       weight: random.tensor([N, K], dtype, 1 / Math.sqrt(K)),
       activation,
       dtype,
+      ...settings,
       ...(extras && {
         bias: random.tensor([N]),
-        residual: random.tensor([T, activation === 'swiglu' ? N / 2 : N]),
+        rowScale: random.tensor([T, 1]),
+        residual: random.tensor([T, isGated(activation) ? N / 2 : N]),
+        scale: -0.7,
       }),
     }
   },
   run: (i, options) => kernels.linear(i, options),
-  reference({ x, weight, activation, bias, residual }, { T, K, N }) {
+  reference({ x, weight, activation, bias, rowScale, residual, ...settings }, { T, K, N }) {
     const [xs, w] = [toF64(x), toF64(weight)]
-    const width = activation === 'swiglu' ? N / 2 : N
+    const width = isGated(activation) ? N / 2 : N
     return {
       out: output(T * width, (i) => {
         const n = i % width
         const at: [number, number] = [Math.floor(i / width), n]
-        const [value, magnitude] = gemmOutput(xs, w, at, { K, N }, activation, bias?.data)
+        const [value, terms] = gemmOutput(xs, w, at, { K, N }, activation, bias?.data, settings)
+        const factor = (settings.scale ?? 1) * (rowScale?.data[at[0]] ?? 1)
         const added = residual?.data[i] ?? 0
-        return [value + added, magnitude + Math.abs(added)]
+        return [added + factor * value, Math.abs(added) + Math.abs(factor) * terms]
       }),
     }
   },
@@ -119,6 +170,20 @@ export const linear: OpCase<Shape> = {
       'ERR_MOE_SHAPE',
       'bias',
       (i) => ({ ...i, bias: { data: new Float32Array(3), shape: [3] } }),
+    ],
+    [
+      'factors of other rows',
+      'ERR_MOE_SHAPE',
+      'rowScale',
+      (i) => ({ ...i, rowScale: { data: new Float32Array(2), shape: [2, 1] } }),
+    ],
+    ['a limit of 0', 'ERR_MOE_OPTION', 'limit', (i) => ({ ...i, limit: 0 })],
+    ['a scale that is none', 'ERR_MOE_OPTION', 'scale', (i) => ({ ...i, scale: Number.NaN })],
+    [
+      'a plain weight for a gated activation',
+      'ERR_MOE_SHAPE',
+      'weight',
+      (i) => ({ ...i, activation: 'swigluClamped', weight: { ...i.weight, shape: [1, 64 * 64] } }),
     ],
     [
       'a bf16 residual',

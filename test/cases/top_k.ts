@@ -1,8 +1,10 @@
 import type { ExpertKind, TopKInputs } from '../../lib/ops/index.ts'
+import type { Arrays } from '../../lib/standalone/kernels.ts'
 import { type ArrayTensor, kernels } from '../../lib/standalone/kernels.ts'
-import { as, type Expected, type OpCase, toF64 } from './case.ts'
+import { as, type Expected, ints, type OpCase, toF64 } from './case.ts'
 
-type Choice = Omit<TopKInputs, 'logits' | 'choiceBias'>
+type Tensors = 'logits' | 'choiceBias' | 'adjust' | 'adjustOf' | 'counts'
+type Choice = Omit<TopKInputs, Tensors>
 
 /** Everything of a case but its logits; a `choiceBias` is made of random numbers of this size, or is these. */
 type Shape = Partial<Omit<Choice, 'givesShare'>> & {
@@ -12,6 +14,8 @@ type Shape = Partial<Omit<Choice, 'givesShare'>> & {
   zero?: boolean
   values?: number[]
   choiceBias?: number | number[]
+  /** Changes of so many rows: a few experts out or forced, others with a bias; every other token has one of them. */
+  adjusted?: number
 }
 
 /** Ids of the n largest of `values` among `ids`, best first, ties to the lower id. */
@@ -42,6 +46,7 @@ function sparsemixer(z: number[], left: number[], best: number, jitter: number):
 function chooseOne(
   row: number[],
   bias: number[] | undefined,
+  adjust: number[] | undefined,
   options: Choice,
 ): { chosen: number[]; weights: number[] } {
   const { topK: K, score = 'softmax', normStd = 0, givesShare, factor = 1 } = options
@@ -50,7 +55,11 @@ function chooseOne(
   const mean = row.reduce((a, b) => a + b, 0) / E
   const deviation = Math.sqrt(row.reduce((sum, z) => sum + (z - mean) ** 2, 0) / (E - 1))
   const norm = normStd > 0 && deviation > 0 ? normStd / deviation : 1
-  const z = row.map((v) => (Number.isNaN(v) ? Number.NEGATIVE_INFINITY : v * norm))
+  const forced = row.map((_, e) => adjust?.[e] === Number.POSITIVE_INFINITY)
+  const z = row.map((v, e) => {
+    const changed = v * norm + (forced[e] ? 0 : (adjust?.[e] ?? 0))
+    return Number.isNaN(changed) ? Number.NEGATIVE_INFINITY : changed
+  })
   const top = Math.max(...z)
   const mass = z.map((v) => (Number.isFinite(top) ? Math.exp(v - top) : v === top ? 1 : 0))
   const whole = mass.reduce((a, b) => a + b, 0)
@@ -65,7 +74,9 @@ function chooseOne(
     ? scores.map((s, e) => (reachable(e) ? s + (bias?.[e] ?? 0) : Number.NEGATIVE_INFINITY))
     : z
   const left = allowed(c, options)
-  const chosen = largest(c, left, K)
+  const first = forced.flatMap((is, e) => (is ? [e] : []))
+  const rest = left.filter((e) => !forced[e])
+  const chosen = [...largest(c, first, K), ...largest(c, rest, Math.max(0, K - first.length))]
   const weigh = (e: number, k: number): number => {
     if (givesShare?.[e]) return 0
     if (score !== 'sparsemixer') return scores[e]!
@@ -89,14 +100,16 @@ function chooseOne(
 export function chooseExperts(
   all: Float64Array,
   T: number,
-  { choiceBias, ...options }: Choice & { choiceBias?: ArrayTensor | undefined },
-): Record<'ids' | 'weights' | 'offsets' | 'rows', Expected> {
+  { choiceBias, adjust, adjustOf, counts, ...options }: Omit<Arrays<TopKInputs>, 'logits'>,
+): Record<'ids' | 'weights' | 'offsets' | 'rows', Expected> & { counts?: Expected } {
   const { kinds, topK: K } = options
   const E = kinds.length
   const bias = choiceBias && Array.from(toF64(choiceBias))
-  const tokens = Array.from({ length: T }, (_, t) =>
-    chooseOne(Array.from(all.subarray(t * E, t * E + E)), bias, options),
-  )
+  const tokens = Array.from({ length: T }, (_, t) => {
+    const row = adjustOf?.data[t] ?? -1
+    const own = row < 0 ? undefined : Array.from(toF64(adjust!).subarray(row * E, row * E + E))
+    return chooseOne(Array.from(all.subarray(t * E, t * E + E)), bias, own, options)
+  })
   const ids = tokens.flatMap(({ chosen }) => chosen)
   const weights = tokens.flatMap((token) => token.weights)
   const rows = new Array<number>(T * K).fill(-1)
@@ -113,7 +126,17 @@ export function chooseExperts(
     weights: { value, magnitude: value.map((w) => 16 * Math.abs(w)) },
     offsets: { exact: offsets },
     rows: { exact: rows },
+    ...(counts && { counts: { exact: countChoices(counts, ids) } }),
   }
+}
+
+/** Numbers in two words each. */
+function countChoices(counts: ArrayTensor, ids: number[]): number[] {
+  return Array.from({ length: counts.shape[0]! }, (_, e) => {
+    const [low, high] = [counts.data[2 * e]! >>> 0, counts.data[2 * e + 1]!]
+    const sum = BigInt(low) + BigInt(high) * 2n ** 32n + BigInt(ids.filter((id) => id === e).length)
+    return [Number(BigInt.asIntN(32, sum)), Number(sum >> 32n)]
+  }).flat()
 }
 
 const sigmoid = { score: 'sigmoid', weights: 'renormalized', choiceBias: 0.1 } as const
@@ -179,16 +202,36 @@ export const topK: OpCase<Shape> = {
       },
       values: [Number.NaN, Number.NEGATIVE_INFINITY, 1, 2, Number.NEGATIVE_INFINITY, 3, 1, 0],
     },
+    { T: 20, E: 8, K: 2, adjusted: 1 },
+    { T: 33, E: 12, K: 3, weights: 'scores', normStd: 1.7, adjusted: 2 },
+    { T: 33, E: 12, K: 2, normStd: 1, zero: true, adjusted: 2 },
+    { T: 24, E: 64, K: 6, ...sigmoid, groups: 8, keptGroups: 3, groupScore: 'top2', adjusted: 3 },
+    { T: 24, E: 300, K: 4, ...sparsemixed, jitter: 0.1, adjusted: 2 },
+    {
+      T: 2,
+      E: 4,
+      K: 2,
+      adjusted: 1,
+      values: [Number.NaN, 1, 2, 3, 9, Number.POSITIVE_INFINITY, 1, 2],
+    },
     { T: 2, E: 3, K: 2, ...sigmoid, choiceBias: 0, values: [-60, -70, -80, 60, 70, 80] }, // sums below 1e-20, saturated
   ],
-  inputs({ T, E, K, zero, values, choiceBias, ...options }, random) {
+  inputs({ T, E, K, zero, values, choiceBias, adjusted = 0, ...options }, random) {
     const logits = random.tensor([T, E], 'f32', 2)
     if (values) logits.data = Float32Array.from(values)
     const bias =
       typeof choiceBias === 'number'
         ? random.tensor([E], 'f32', choiceBias)
         : choiceBias && { data: Float32Array.from(choiceBias), shape: [E] }
+    const adjust = random.tensor([adjusted, E], 'f32', 1)
+    for (let r = 0; r < adjusted; r++) {
+      adjust.data[r * E + r] = Number.NEGATIVE_INFINITY
+      adjust.data[r * E + E - 1] = Number.POSITIVE_INFINITY
+    }
+    // The first expert's number is about to need its second word.
+    const counts = ints([E, 2], (i) => (i === 0 ? -1 : i))
     return {
+      ...(adjusted > 0 && { adjust, adjustOf: ints([T], (t) => (t % (adjusted + 1)) - 1), counts }),
       ...{ logits, kinds: Array<ExpertKind>(E).fill('ffn'), topK: K, weights: 'renormalized' },
       ...(bias && { choiceBias: bias }),
       ...(zero && { givesShare: Array.from({ length: E }, (_, e) => e === E - 1) }),
@@ -240,6 +283,36 @@ export const topK: OpCase<Shape> = {
         ...{ ...i, ...sparsemixed },
         choiceBias: { data: new Float32Array(8), shape: [8] },
       }),
+    ],
+    [
+      'changes of no token',
+      'ERR_MOE_OPTION',
+      'adjustOf',
+      (i) => ({ ...i, adjust: { data: new Float32Array(8), shape: [1, 8] } }),
+    ],
+    [
+      'changes of other experts',
+      'ERR_MOE_SHAPE',
+      'adjust',
+      (i) => ({
+        ...i,
+        ...{ adjust: { data: new Float32Array(3), shape: [1, 3] }, adjustOf: ints([1], () => 0) },
+      }),
+    ],
+    [
+      'a row of changes that is not there',
+      'ERR_MOE_OPTION',
+      'adjustOf',
+      (i) => ({
+        ...i,
+        ...{ adjust: { data: new Float32Array(8), shape: [1, 8] }, adjustOf: ints([1], () => 1) },
+      }),
+    ],
+    [
+      'counts of one word',
+      'ERR_MOE_SHAPE',
+      'counts',
+      (i) => ({ ...i, counts: ints([8], () => 0) }),
     ],
     ['logits that share a sum', 'ERR_MOE_OPTION', 'weights', (i) => ({ ...i, score: 'identity' })],
     ['an unknown score', 'ERR_MOE_OPTION', 'score', (i) => ({ ...i, score: 'tanh' })],

@@ -30,17 +30,39 @@ const json = async (...args: string[]) => {
 }
 
 describe('moe-native', () => {
-  it.each(['', 'generate', 'forward', 'info', 'convert'])('%s --help teaches', async (command) => {
-    const { code, stdout } = await cli(...(command ? [command] : []), '--help')
-    expect(code).toBe(0)
-    expect(stdout).toMatch(/moe-native (generate|forward|info|convert)/)
-  })
+  it.each(['', 'generate', 'serve', 'forward', 'info', 'convert'])(
+    '%s --help teaches',
+    async (command) => {
+      const { code, stdout } = await cli(...(command ? [command] : []), '--help')
+      expect(code).toBe(0)
+      expect(stdout).toMatch(/moe-native (generate|serve|forward|info|convert)/)
+    },
+  )
 
   it("generate writes the demo's text, and its speed beside it", async () => {
     const { code, stdout, stderr } = await cli('generate', '--prompt', 'ROMEO:\n', '-n', '12')
     expect(code).toBe(0)
     expect(stdout).toMatch(/^ROMEO:\n.+/)
     expect(stderr).toMatch(/12 new tokens at \d+\/s on .+ \(\w+, (f32|bf16)\)\n$/)
+  })
+
+  it('generate takes its prompt as TEXT, from a file or from standard input, all alike', async () => {
+    const file = path.join(temporaryFolder(), 'prompt.txt')
+    writeFileSync(file, 'JULIET:')
+    const rest = ['-n', '6', '--json']
+    const asked = [['JULIET:'], ['-p', 'JULIET:'], ['--prompt-file', file]]
+    const ended = await Promise.all(asked.map((args) => cli('generate', ...args, ...rest)))
+    const main = `${root}/dist/cli/main.js`
+    for (const args of [['-'], ['-p', '-'], ['--prompt-file', '-']]) {
+      const command = [main, 'generate', ...args, ...rest]
+      const { status, stdout } = spawnSync(process.execPath, command, {
+        ...{ input: 'JULIET:', encoding: 'utf8' },
+      })
+      ended.push({ code: status, stdout, stderr: '' })
+    }
+    const texts = ended.map(({ stdout }) => JSON.parse(stdout).text)
+    expect(texts[0]).not.toBe('')
+    expect(new Set(texts).size).toBe(1)
   })
 
   const simulator = native().gpus('cuda-sim').gpus.length > 0
@@ -219,7 +241,15 @@ describe('moe-native', () => {
     ['a hub id', ['info', '-m', 'org/name'], 1, /ERR_MOE_CHECKPOINT .*hf download org\/name/],
     ['ids that are none', ['forward', '--ids', '1,x'], 2, /--ids must be token ids/],
     ['no ids', ['forward'], 2, /--ids must be given/],
-    ['a prompt and ids', ['generate', '-p', 'x', '--ids', '1'], 2, /not both/],
+    ['a prompt and ids', ['generate', '-p', 'x', '--ids', '1'], 2, /--prompt and --ids/],
+    ['two texts', ['generate', 'To be', 'or not'], 2, /must be given once .* got TEXT and TEXT/],
+    ['no prompt', ['generate', '-m', 'x'], 2, /a TEXT, --prompt, --prompt-file or --ids must/],
+    [
+      'no prompt file',
+      ['generate', '--prompt-file', '/no/file'],
+      2,
+      /--prompt-file must be .*ENOENT/,
+    ],
     ['convert without a target', ['convert', 'x'], 2, /needs DIR and OUT/],
     ['a folder that is missing', ['info', '-m', '/no/such/folder'], 1, /ERR_MOE_CHECKPOINT/],
     ['an id beyond the vocabulary', ['forward', '--ids', '99999'], 2, /: --ids must be a token id/],

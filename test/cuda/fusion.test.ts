@@ -60,6 +60,22 @@ const combineNormProject =
     return { x, normed, exact, out: ops.linear(one.plan, projection).out }
   }
 
+/** A projection with all that it can do to its sums. */
+const normProject =
+  (T: number, dtype: DType, fields: Partial<ops.LinearInputs> = {}): Record =>
+  async (one) => {
+    const { array, weight } = source(one, 11)
+    const [H, N] = [56, 24]
+    const norm = { x: array('x', [T, H]), weight: array('norm', [H]), eps: 1e-5, dtype }
+    const normed = ops.rmsNorm(one.plan, norm).out
+    const { out } = ops.linear(one.plan, {
+      ...{ x: normed, weight: await weight([N, H], dtype), bias: array('bias', [N]), dtype },
+      ...{ rowScale: array('rowScale', [T, 1]), residual: array('residual', [T, N]), scale: 0.3 },
+      ...fields,
+    })
+    return { normed, out }
+  }
+
 type RouterKind = 'plain' | 'biased' | 'carried' | 'attention'
 type Choice = Partial<Omit<ops.TopKInputs, 'logits' | 'choiceBias'>>
 
@@ -73,7 +89,7 @@ const routed =
     choice?: Choice,
   ): Record =>
   async (one) => {
-    const { array, weight } = source(one, 5)
+    const { array, integers, weight } = source(one, 5)
     const H = 72
     const norm = { x: array('x', [T, H]), weight: array('norm', [H]), eps: 1e-5, dtype }
     const normed = ops.rmsNorm(one.plan, norm).out
@@ -88,8 +104,15 @@ const routed =
       ...{ kinds: Array<ExpertKind>(E).fill('ffn'), topK: Math.min(3, E) },
       ...{ weights: 'renormalized' as const, normStd: 1, ...choice },
       choiceBias: choice?.score === 'sigmoid' ? array('choiceBias', [E]) : undefined,
+      // Every other token has its logits changed.
+      ...(kind === 'biased' && {
+        adjust: array('adjust', [2, E]),
+        adjustOf: integers('adjustOf', [T], (t) => (t % 3) - 1),
+        counts: integers('counts', [E, 2], () => 0),
+      }),
     }
-    return { normed, logits, ...ops.topK(one.plan, { logits, ...options }) }
+    const { counts } = options
+    return { normed, logits, ...ops.topK(one.plan, { logits, ...options }), counts }
   }
 
 const groups: Choice = { groups: 8, keptGroups: 4, groupScore: 'top2', topK: 8, normStd: 0 }
@@ -111,7 +134,8 @@ const gathered =
     }).out
     const offsets = integers('offsets', [E + 1], (e) => (e === 0 ? 0 : ends[e - 1]!))
     const weights = await Promise.all(Array.from({ length: E }, () => weight([I, H], of)))
-    return { out: ops.groupedGemm(one.plan, { x: permuted, offsets, weights, dtype }).out }
+    const biases = array('biases', [E, I])
+    return { out: ops.groupedGemm(one.plan, { x: permuted, offsets, weights, biases, dtype }).out }
   }
 
 const rotateAndAttend =
@@ -156,6 +180,8 @@ describe.each(gpus)('fused ops, on $name', ({ device }) => {
   const cases: [string, Record, apart: number][] = (['f32', 'bf16'] as const).flatMap((dtype) => [
     [`combine, norm and projection, ${dtype}`, combineNormProject(1, dtype, 64, 40), 3],
     [`the same of four tokens, ${dtype}`, combineNormProject(4, dtype, 35, 20), 3],
+    [`norm and projection with bias and factors, ${dtype}`, normProject(3, dtype), 2],
+    [`the same with an activation, ${dtype}`, normProject(2, dtype, { activation: 'silu' }), 2],
     [`a router, ${dtype}`, routed(1, 6, 'plain', dtype), 3],
     [`a router with logits from below, ${dtype}`, routed(8, 32, 'carried', dtype), 4],
     [`the same of f32 weights, ${dtype}`, routed(3, 9, 'carried', dtype, 'f32'), 4],
@@ -198,6 +224,30 @@ describe.each(gpus)('fused ops, on $name', ({ device }) => {
     const [fused, separate] = [await run(device, true, record), await run(device, false, record)]
     expect(fused.results).toEqual(separate.results)
     expect([fused.launches, separate.launches]).toEqual([1, apart])
+  })
+
+  it('a residual that the fused launch would write is read after it', async () => {
+    const record =
+      (own: boolean): Record =>
+      async (one) => {
+        const { array, integers, weight } = source(one, 13)
+        const [T, H] = [4, 40]
+        const x = ops.combine(one.plan, {
+          ...{ expertOut: array('expertOut', [T, H]), residual: array('residual', [T, H]) },
+          ...{ rows: integers('rows', [T, 1], (t) => t), ids: integers('ids', [T, 1], () => 0) },
+          ...{ weights: array('weights', [T, 1]), kinds: ['ffn'] },
+        }).out
+        const normed = ops.rmsNorm(one.plan, { x, weight: array('norm', [H]), eps: 1e-5 }).out
+        const residual = own ? x : array('other', [T, H])
+        const projection = { x: normed, weight: await weight([H, H], 'f32'), residual }
+        return { x, normed, out: ops.linear(one.plan, projection).out }
+      }
+    const [kept, fused] = [
+      await run(device, true, record(true)),
+      await run(device, true, record(false)),
+    ]
+    expect([kept.launches, fused.launches]).toEqual([3, 1])
+    expect(kept.results).toEqual((await run(device, false, record(true))).results)
   })
 
   it('what somebody else reads is not fused away', async () => {

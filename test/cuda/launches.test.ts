@@ -53,9 +53,13 @@ describe.skipIf(!simulated)('kernels of a decode step', () => {
     ['moepp', moepp, 6, 11],
     ['mixtral', mixtral, 6, 10],
     ['qwen3_moe', { ...familySamples.qwen3_moe!.base, mlp_only_layers: [] }, 6, 10],
+    ['llama_moe', familySamples.llama_moe!.base, 8, 11],
+    ['granitemoe', familySamples.granitemoe!.base, 6, 10],
+    ['granitemoeshared', familySamples.granitemoeshared!.base, 8, 12],
+    ['gpt_oss', familySamples.gpt_oss!.base, 6, 10],
     ['phimoe', familySamples.phimoe!.base, 10, 10],
-    ['deepseek_v3', deepseek, 12, 18],
-    ['longcat_flash', longcat, 20, 30],
+    ['deepseek_v3', deepseek, 12, 17],
+    ['longcat_flash', longcat, 22, 29],
   ]
   it.each(perLayer)('%s, for each layer', async (_name, config, few, many) => {
     for (const [batch, expected] of [

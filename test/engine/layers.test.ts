@@ -81,7 +81,8 @@ class Twice implements Layer {
 
   forward(step: Step, x: Tensor, cache: LayerCache, previous?: Routing) {
     const [first, second] = this.#parts
-    const { out, routing } = first.forward(step, x, cache, previous)
+    const plain = { ...step, choice: undefined } // which is of the second's experts
+    const { out, routing } = first.forward(plain, x, cache, previous)
     const later = { keys: cache['later keys']!, values: cache['later values']! }
     return second.forward(step, out, later, routing)
   }

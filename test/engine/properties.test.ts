@@ -74,17 +74,17 @@ type Call =
 
 /** What holds of any generation, and its result without its times. */
 function checkGeneration(result: GenerateResult, prompt: number[], options: GenerateOptions) {
-  const { timings: _, ...rest } = result
+  const { timings: _, usage: __, ...rest } = result
   const { maxNewTokens = 0, stopIds, logprobs = 0 } = options
   expect(result.ids.length).toBeLessThanOrEqual(maxNewTokens)
   expect(result.finishReason === 'length').toBe(result.stopReason === undefined)
   if (result.finishReason === 'length') expect(result.ids).toHaveLength(maxNewTokens)
   else if (stopIds) expect(stopIds).toContain(result.stopReason)
   for (const id of stopIds ?? []) expect(result.ids).not.toContain(id)
-  expect(result.usage).toEqual({
-    promptTokens: prompt.length,
-    completionTokens: result.ids.length,
-  })
+  const { cachedTokens, ...usage } = result.usage
+  expect(usage).toEqual({ promptTokens: prompt.length, completionTokens: result.ids.length })
+  // The last token's pass gives the logits.
+  expect(cachedTokens).toBeLessThan(Math.max(1, prompt.length))
   if (logprobs === 0) expect(result).not.toHaveProperty('logprobs')
   else
     for (const [i, { id, logprob, top }] of result.logprobs!.entries()) {
@@ -186,7 +186,7 @@ class World {
 }
 
 const folders = ['yuan/tiny-a', 'moepp/base-f32', 'mixtral/window-f32']
-const runs = { cpu: 25, 'cuda-sim': 3 }
+const runs = { cpu: 40, 'cuda-sim': 2 }
 
 describe.each(['cpu', 'cuda-sim'] as const)('on %s, in any order of calls', (device) => {
   it.each(folders)('a sequence is what its ids say: %s', async (folder) => {
@@ -214,7 +214,7 @@ describe.each(['cpu', 'cuda-sim'] as const)('on %s, in any order of calls', (dev
       ...{ device, dtype: 'f32', maxTokens: 4 * capacity, deterministic: true },
     })
     const calls = fc.array(fc.record({ ids, generateOptions, seed: fc.nat(99) }), {
-      ...{ minLength: 2, maxLength: 6 },
+      ...{ minLength: 2, maxLength: device === 'cpu' ? 6 : 2 },
     })
     await fc.assert(
       fc.asyncProperty(calls, async (asked) => {
@@ -231,7 +231,7 @@ describe.each(['cpu', 'cuda-sim'] as const)('on %s, in any order of calls', (dev
         const together = await Promise.all(asked.map(run))
         for (const [i, one] of asked.entries()) expect(together[i]).toEqual(await run(one))
       }),
-      { numRuns: runs[device], seed: 2 },
+      { numRuns: device === 'cpu' ? 40 : 1, seed: 2 },
     )
   })
 })

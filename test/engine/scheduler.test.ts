@@ -43,6 +43,7 @@ class Text {
       reuse: true,
       hiddenStates: false,
       routing: false,
+      experts: undefined,
       samples: true,
       usesHistory: false,
       maxTokens: Number.POSITIVE_INFINITY,

@@ -132,7 +132,10 @@ inline void build(Choices& c, GroupedGemm& op) {
   op.x = c.tensor({c.between(0, 40), K}, c.activation());
   const int64_t G = c.between(0, 4);
   for (int64_t g = 0; g < G; ++g)
-    op.weights.push_back(c.weight(N, K, format, op.activation == Activation::swiglu));
+    op.weights.push_back(c.weight(N, K, format, gated(op.activation)));
+  if (c.rarely(2)) op.biases = c.tensor({G, N}, DType::f32);
+  if (c.rarely(2)) op.limit = c.real();
+  op.alpha = c.real();
   op.offsets = c.tensor({G + 1}, DType::i32);
 }
 inline bool place(Choices& c, GroupedGemm& op) {
@@ -143,12 +146,16 @@ inline bool place(Choices& c, GroupedGemm& op) {
 inline void build(Choices& c, Linear& op) {
   const int64_t T = c.between(0, 20), K = c.between(0, 70), N = 2 * c.between(0, 70);
   op.activation = c.one_of<Activation>();
-  const bool swiglu = op.activation == Activation::swiglu;
+  const bool gate_up = gated(op.activation);
   op.dtype = c.activation();
   op.x = c.tensor({T, K}, c.activation());
-  op.weight = c.weight(N, K, c.one_of_formats(), swiglu);
+  op.weight = c.weight(N, K, c.one_of_formats(), gate_up);
   if (c.rarely(2)) op.bias = c.tensor({N}, DType::f32);
-  if (c.rarely(2)) op.residual = c.tensor({T, swiglu ? N / 2 : N}, DType::f32);
+  if (c.rarely(2)) op.residual = c.tensor({T, gate_up ? N / 2 : N}, DType::f32);
+  if (c.rarely(2)) op.rowScale = c.tensor({T, 1}, DType::f32);
+  if (c.rarely(2)) op.limit = c.real();
+  op.alpha = c.real();
+  op.scale = c.real();
 }
 
 inline void build(Choices& c, Permute& op) {
@@ -234,8 +241,13 @@ inline bool place(Choices& c, Sample& op) {
 }
 
 inline void build(Choices& c, TopK& op) {
-  const int64_t E = c.between(0, 40);
-  op.logits = c.tensor({c.between(0, 20), E}, DType::f32);
+  const int64_t T = c.between(0, 20), E = c.between(0, 40);
+  op.logits = c.tensor({T, E}, DType::f32);
+  if (c.rarely(3)) {
+    op.adjust = c.tensor({c.between(0, 3), E}, DType::f32);
+    op.adjust_of = c.tensor({T}, DType::i32);
+  }
+  if (c.rarely(3)) op.counts = c.tensor({E, 2}, DType::i32);
   op.kinds = kinds(c, c.rarely(32) ? c.between(0, 40) : E);
   op.top_k = c.between(0, c.rarely(8) ? E + 1 : std::min<int64_t>(E, 8));
   if (c.rarely(4)) op.choice_bias = c.tensor({E}, DType::f32);
@@ -249,6 +261,9 @@ inline void build(Choices& c, TopK& op) {
   op.norm_std = c.rarely(2) ? c.real() : 0.f;
   if (c.rarely(2))
     for (int64_t i = 0; i < E; ++i) op.gives_share.push_back(c.rarely(2));
+}
+inline bool place(Choices& c, TopK& op) {
+  return !op.adjust_of || indices(c, op.adjust_of, -1, op.adjust.dim(0) - 1);
 }
 
 }  // namespace moe::fuzz

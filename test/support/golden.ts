@@ -14,6 +14,7 @@ const readers: Record<string, [number, (view: DataView, at: number) => number]> 
   F64: [8, (v, at) => v.getFloat64(at, true)],
   F32: [4, (v, at) => v.getFloat32(at, true)],
   BF16: [2, (v, at) => new Float32Array(Uint32Array.of(v.getUint16(at, true) << 16).buffer)[0]!],
+  U8: [1, (v, at) => v.getUint8(at)],
   I32: [4, (v, at) => v.getInt32(at, true)],
   I64: [8, (v, at) => Number(v.getBigInt64(at, true))],
 }

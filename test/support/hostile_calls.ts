@@ -45,11 +45,16 @@ const config = {
 let folders = 0
 const model = await moe.loadModel(setting.checkpoint, { device: 'cpu', maxTokens: 512 })
 
+const experts = () => {
+  const { experts: kinds } = model.config
+  return { mask: kinds.map(() => true), bias: kinds.map(() => 0), force: [0] }
+}
 const generateOptions = () => ({
   maxNewTokens: 2,
   stop: ['x'],
   stopIds: [1],
   routing: true,
+  experts: experts(),
   ...sampling,
   ...penalties,
   signal,
@@ -68,7 +73,7 @@ const valid: Record<string, () => unknown[]> = {
     `${setting.folder}/${process.pid}-${folders++}`,
     { onProgress() {}, signal },
   ],
-  'model.forward': () => [[1, 2, 3], { ...forward }],
+  'model.forward': () => [[1, 2, 3], { ...forward, experts: experts() }],
   'model.generate': generation,
   'sequence.generate': generation,
   'model.chat': () => [
@@ -77,6 +82,7 @@ const valid: Record<string, () => unknown[]> = {
   ],
   'model.applyChatTemplate': () => [conversation(), { ...template(), addGenerationPrompt: true }],
   'sequence.forward': () => [[1, 2, 3], { ...forward }],
+  'model.routingStats': () => [{ reset: true }],
   'sequence.truncate': () => [1],
   'tokenizer.encode': () => ['a b', { addSpecialTokens: true }],
   'tokenizer.encodeAsync': () => ['a b', { addSpecialTokens: true, signal }],

@@ -31,7 +31,12 @@ export const randomConfigs = (hidden: number, intermediate: number) => ({
       intermediate_size: intermediate,
     },
     ...{ moe_intermediate_size: intermediate, n_routed_experts: 4, num_experts_per_tok: 2 },
-    ...{ n_group: 2, topk_group: 1, first_k_dense_replace: 1, q_lora_rank: 40 },
+    ...{ n_group: 2, topk_group: 1, first_k_dense_replace: 0, q_lora_rank: 40 },
     ...{ kv_lora_rank: 48, qk_nope_head_dim: 24, qk_rope_head_dim: 16, v_head_dim: 24 },
+  },
+  gptOss: {
+    ...{ ...shape, model_type: 'gpt_oss', hidden_size: hidden, intermediate_size: intermediate },
+    ...{ num_key_value_heads: 1, head_dim: 16, sliding_window: 12 },
+    ...{ num_local_experts: 6, num_experts_per_tok: 3 },
   },
 })

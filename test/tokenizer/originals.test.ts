@@ -27,7 +27,10 @@ describe.each([
   })
 })
 
-describe.each(['gpt2', 'llama3', 'splits', 't5'])('the tokenizers library: %s', (name) => {
+describe.each([
+  ...['gpt2', 'llama3', 'splits', 't5'],
+  ...['neox', 'starcoder', 'qwen2', 'o200k', 'deepseek-v2', 'deepseek-v3'],
+])('the tokenizers library: %s', (name) => {
   it('encodes and decodes alike, whole and in a stream', async () => {
     const tokenizer = await openAlone(fixture(`tokenizer/${name}.json`))
     for (const [text, ids, decoded] of originalCases(name)) {

@@ -105,6 +105,17 @@ describe('FP8', () => {
   })
 })
 
+it('takes many small blocks of FP8', async () => {
+  const [N, K] = [3, 300]
+  const values = Uint8Array.from({ length: N * K }, (_, i) => 0x38 + (i % 8))
+  const scales = Float32Array.from({ length: N * 150 }, (_, i) => 2 ** ((i % 9) - 4))
+  const out = tensor([N, K], 'bf16')
+  const parts = [tensorFrom(values, [N, K], 'u8'), tensorFrom(scales, [N, 150], 'f32')] as const
+  await unpackFp8(...parts, 1, 2, out)
+  const want = Array.from(values, (code, i) => bf16Bits(e4m3(code) * scales[i >> 1]!))
+  expect(Array.from(await bits(out))).toEqual(want)
+})
+
 describe('GPTQ', () => {
   it.each(['tiny-e-gptq4', 'tiny-f-gptq8'])('unpacks %s exactly', async (folder) => {
     const dir = fixture('golden/yuan', folder)

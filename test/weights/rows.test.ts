@@ -89,6 +89,22 @@ describe.each(['F32', 'BF16', 'F16'])('rows of a file in %s', (dtype) => {
     expect(await loaded(weights, deinterleaved(rows, N / 2))).toEqual(wanted(1))
   })
 
+  it('rows that are filled up with zeros', async () => {
+    const [rows, width] = [3, 4]
+    const values = range(2 * rows * width).map((i) => i + 1)
+    const tensors = { w: stored(dtype, [rows, width], values.slice(0, rows * width)) }
+    const padded = {
+      ...rowsOf('w', [rows, width]),
+      padded: [rows + 2, width + 3] as [number, number],
+    }
+    const wide = range(rows + 2).flatMap((n) =>
+      range(width + 3).map((k) => (n < rows && k < width ? n * width + k + 1 : 0)),
+    )
+    const weights = weightsOf(tensors)
+    expect(await loaded(weights, [padded, padded])).toEqual([...wide, ...wide])
+    expect(weights.parameters.dense).toBe(2 * rows * width)
+  })
+
   it('vectors: gathered from slabs, and times a factor', async () => {
     const bias = range(E * N).map((i) => value(0, i, 0))
     const weights = weightsOf({
@@ -315,6 +331,16 @@ describe('native code refuses', () => {
       'rows behind the end',
       () => pack(new Weight([3, 2], 'f32'), [[f32(5, 2), 0, 3, 3]]),
       /rows must be inside/,
+    ],
+    [
+      'more zeros than rows',
+      () => pack(new Weight([3, 2], 'f32'), [[f32(2, 2), 0, 2, 1, false, 4]]),
+      /zeros must be as many as fit/,
+    ],
+    [
+      'rows that are too wide to be filled up',
+      () => pack(new Weight([3, 2], 'f32'), [[f32(3, 3), 0, 3, 1, false, 0]]),
+      /source must be no wider than the weight/,
     ],
     [
       'steps of nothing',

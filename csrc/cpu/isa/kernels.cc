@@ -10,6 +10,7 @@
 
 #include "cpu/isa/simd.h"
 // clang-format off: they use what is above
+#include "cpu/isa/attention.inl"
 #include "cpu/isa/gemm.inl"
 #include "cpu/isa/integer.inl"
 #include "cpu/isa/probe.inl"
@@ -37,13 +38,16 @@ extern const Kernels MOE_PASTE(kernels_, MOE_ISA) = {
     .softmax_block = softmax_block,
     .add_values = add_values,
     .row_scores = row_scores,
+    .row_scores_dot = MOE_ROW_SCORES_DOT,
     .exp_sum = exp_sum,
     .dot = dot,
     .max_value = max_value,
     .nan_to_minus_inf = nan_to_minus_inf,
     .scale_by = scale_by,
     .add_scaled = add_scaled,
-    .silu_mul = silu_mul,
+    .glu = glu,
+    .sigmoid = sigmoid,
+    .tanh = tanh_row,
     .rotate = rotate,
     .read_all = read_all,
     .spin_f32 = spin_f32,

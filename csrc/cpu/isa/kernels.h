@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ops/glu.h"
+
 namespace moe {
 
 /// One row of activations for integer weights.
@@ -63,6 +65,10 @@ struct Kernels {
   /// key_scores of keys [32, d] that lie in rows. Each result is the sum of one chain a lane.
   void (*row_scores)(const float* const* q, int m, const void* keys, bool bf16, int64_t d,
                      float* out);
+  /// The same of bf16 queries and keys with the dot-product instructions; null where there are
+  /// none.
+  void (*row_scores_dot)(const uint16_t* const* q, int m, const uint16_t* keys, int64_t d,
+                         float* out);
 
   /// x[i] = exp(x[i] - shift); returns their sum.
   float (*exp_sum)(float* x, int64_t n, float shift);
@@ -74,8 +80,10 @@ struct Kernels {
   void (*scale_by)(const float* x, float a, const float* w, int64_t n, float* out);
   /// out[i] += a * x[i]
   void (*add_scaled)(const float* x, float a, int64_t n, float* out);
-  /// out[i] = silu(gate[i]) * up[i]; up null: silu(gate[i])
-  void (*silu_mul)(const float* gate, const float* up, int64_t n, float* out);
+  /// x[i] = glu(x[i], up[i]); up may be null
+  void (*glu)(float* x, const float* up, int64_t n, const Glu* form);
+  void (*sigmoid)(float* x, int64_t n);
+  void (*tanh)(float* x, int64_t n);
   /// Rotates the half-split pairs of x [2 half] by cos_sin: half cosines, then half sines.
   void (*rotate)(float* x, const float* cos_sin, int64_t half);
   /// What the machine can do: sums n floats; does n rounds of independent multiply-adds and returns

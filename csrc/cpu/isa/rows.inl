@@ -1,269 +1,6 @@
-// Element-wise kernels over one row, and the two halves of attention.
+// Element-wise kernels over one row.
 
 namespace {
-
-template <bool Bf16>
-INLINE Vf load_any(const void* p, int64_t i) {
-  if constexpr (Bf16)
-    return load_bf16((const uint16_t*)p + i);
-  else
-    return load((const float*)p + i);
-}
-
-template <bool Bf16>
-INLINE float load_one(const void* p, int64_t i) {
-  if constexpr (Bf16)
-    return widen_one(((const uint16_t*)p)[i]);
-  else
-    return ((const float*)p)[i];
-}
-
-constexpr int kKeys = 32;
-
-// Queries at a time: as many as the registers have room for.
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int kQueries = 8;
-#else
-constexpr int kQueries = 4;
-#endif
-
-template <int M, bool Bf16>
-INLINE void scores_of(const float* const* q, const void* keys, int64_t d, float* out) {
-  // As many vectors of keys as M rows of sums leave room for.
-  constexpr int kAll = kKeys / kLanes, V = M > 1 && kAll > 2 ? 2 : kAll;
-  for (int c = 0; c < kKeys; c += V * kLanes) {
-    Vf acc[M][V] = {};
-    for (int64_t i = 0; i < d; ++i) {
-      Vf k[V];
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) k[v] = load_any<Bf16>(keys, i * kKeys + c + v * kLanes);
-#pragma GCC unroll 8
-      for (int m = 0; m < M; ++m) {
-        const Vf a = splat(q[m][i]);
-#pragma GCC unroll 8
-        for (int v = 0; v < V; ++v) acc[m][v] += k[v] * a;
-      }
-    }
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m)
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) store(out + m * kKeys + c + v * kLanes, acc[m][v]);
-  }
-}
-
-INLINE Vf load_part(const float* p, int64_t i, int64_t n) {
-  if (i + kLanes <= n) return load(p + i);
-  float lane[kLanes] = {};
-  memcpy(lane, p + i, (n - i) * sizeof(float));
-  return load(lane);
-}
-
-/// Values i .. i + kLanes of a row of n, zeros behind its end.
-template <bool Bf16>
-INLINE Vf load_any_part(const void* p, int64_t i, int64_t n) {
-  if (i + kLanes <= n) return load_any<Bf16>(p, i);
-  float lane[kLanes] = {};
-  for (int64_t l = 0; i + l < n; ++l) lane[l] = load_one<Bf16>(p, i + l);
-  return load(lane);
-}
-
-template <int M, int J, bool Bf16>
-INLINE void row_scores_of(const float* const* q, const void* keys, int64_t d, float* out) {
-  for (int j = 0; j < kKeys; j += J) {
-    Vf acc[M][J] = {};
-    for (int64_t i = 0; i < d; i += kLanes) {
-      Vf k[J];
-#pragma GCC unroll 8
-      for (int l = 0; l < J; ++l) {
-        const void* row = Bf16 ? (const void*)((const uint16_t*)keys + (j + l) * d)
-                               : (const void*)((const float*)keys + (j + l) * d);
-        k[l] = load_any_part<Bf16>(row, i, d);
-      }
-#pragma GCC unroll 8
-      for (int m = 0; m < M; ++m) {
-        const Vf a = load_part(q[m], i, d);
-#pragma GCC unroll 8
-        for (int l = 0; l < J; ++l) acc[m][l] += k[l] * a;
-      }
-    }
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m)
-#pragma GCC unroll 8
-      for (int l = 0; l < J; ++l) out[m * kKeys + j + l] = sum(acc[m][l]);
-  }
-}
-
-template <bool Bf16>
-void row_scores_any(const float* const* q, int m, const void* keys, int64_t d, float* out) {
-  // As many keys as the rows' sums leave registers for.
-  constexpr int kFour = kQueries == 8 ? 4 : 2;
-  switch (m) {
-    case 1:
-      return row_scores_of<1, 8, Bf16>(q, keys, d, out);
-    case 2:
-      return row_scores_of<2, 4, Bf16>(q, keys, d, out);
-    case 3:
-      return row_scores_of<3, kFour, Bf16>(q, keys, d, out);
-    case 4:
-      return row_scores_of<4, kFour, Bf16>(q, keys, d, out);
-    default:
-      return row_scores_of<kQueries, 2, Bf16>(q, keys, d, out);
-  }
-}
-
-INLINE void store_part(float* p, int64_t i, int64_t n, Vf v) {
-  if (i + kLanes <= n) return store(p + i, v);
-  float lane[kLanes];
-  store(lane, v);
-  memcpy(p + i, lane, (n - i) * sizeof(float));
-}
-
-/// V vectors of columns from i on.
-template <int M, int V, bool Bf16>
-INLINE void value_columns(const float* p, int64_t n, const void* values, int64_t d, int64_t stride,
-                          int64_t i, const float* scale, float* const* acc) {
-  Vf sum[M][V];
-#pragma GCC unroll 8
-  for (int m = 0; m < M; ++m)
-#pragma GCC unroll 16
-    for (int v = 0; v < V; ++v)
-      sum[m][v] = rounded(load_part(acc[m], i + v * kLanes, d) * scale[m]);
-  for (int64_t j = 0; j < n; ++j) {
-    const void* row = Bf16 ? (const void*)((const uint16_t*)values + j * stride)
-                           : (const void*)((const float*)values + j * stride);
-    Vf w[V];
-#pragma GCC unroll 16
-    for (int v = 0; v < V; ++v) w[v] = load_any_part<Bf16>(row, i + v * kLanes, d);
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) {
-      const Vf a = splat(p[m * kKeys + j]);
-#pragma GCC unroll 16
-      for (int v = 0; v < V; ++v) sum[m][v] += w[v] * a;
-    }
-  }
-#pragma GCC unroll 8
-  for (int m = 0; m < M; ++m)
-#pragma GCC unroll 16
-    for (int v = 0; v < V; ++v) store_part(acc[m], i + v * kLanes, d, sum[m][v]);
-}
-
-/// Columns i and on, V vectors at a time, then half as many: a wide piece reads rows as one stream.
-template <int M, int V, bool Bf16>
-INLINE void values_from(const float* p, int64_t n, const void* values, int64_t d, int64_t stride,
-                        int64_t i, const float* scale, float* const* acc) {
-  for (; i + V * kLanes <= d; i += V * kLanes)
-    value_columns<M, V, Bf16>(p, n, values, d, stride, i, scale, acc);
-  if constexpr (V > 1)
-    values_from<M, V / 2, Bf16>(p, n, values, d, stride, i, scale, acc);
-  else if (i < d)
-    value_columns<M, 1, Bf16>(p, n, values, d, stride, i, scale, acc);
-}
-
-template <int M, bool Bf16>
-INLINE void values_of(const float* p, int64_t n, const void* values, int64_t d, int64_t stride,
-                      const float* scale, float* const* acc) {
-  constexpr int V = kQueries == 8 ? (M == 1 ? 16 : M <= 4 ? 4 : 2) : (M == 1 ? 8 : 2);
-  values_from<M, V, Bf16>(p, n, values, d, stride, 0, scale, acc);
-}
-
-template <bool Bf16>
-void scores_any(const float* const* q, int m, const void* keys, int64_t d, float* out) {
-  switch (m) {
-    case 1:
-      return scores_of<1, Bf16>(q, keys, d, out);
-    case 2:
-      return scores_of<2, Bf16>(q, keys, d, out);
-    case 3:
-      return scores_of<3, Bf16>(q, keys, d, out);
-    case 4:
-      return scores_of<4, Bf16>(q, keys, d, out);
-    default:
-      return scores_of<kQueries, Bf16>(q, keys, d, out);
-  }
-}
-
-template <bool Bf16>
-void values_any(const float* p, int m, int64_t n, const void* values, int64_t d, int64_t stride,
-                const float* scale, float* const* acc) {
-  switch (m) {
-    case 1:
-      return values_of<1, Bf16>(p, n, values, d, stride, scale, acc);
-    case 2:
-      return values_of<2, Bf16>(p, n, values, d, stride, scale, acc);
-    case 3:
-      return values_of<3, Bf16>(p, n, values, d, stride, scale, acc);
-    case 4:
-      return values_of<4, Bf16>(p, n, values, d, stride, scale, acc);
-    default:
-      return values_of<kQueries, Bf16>(p, n, values, d, stride, scale, acc);
-  }
-}
-
-/// Pieces of m rows: all that fit the registers, then four at most.
-INLINE int piece_of(int m) { return m >= kQueries ? kQueries : m < 4 ? m : 4; }
-
-void key_scores(const float* const* q, int m, const void* keys, bool bf16, int64_t d, float* out) {
-  for (int i = 0, n; i < m; i += n) {
-    n = piece_of(m - i);
-    bf16 ? scores_any<true>(q + i, n, keys, d, out + i * kKeys)
-         : scores_any<false>(q + i, n, keys, d, out + i * kKeys);
-  }
-}
-
-void softmax_block(float* p, int m, const int32_t* begin, const int32_t* end, float scale,
-                   float* best, float* total, float* keep) {
-  constexpr int kVectors = kKeys / kLanes, kRows = 16;
-  Vi index;
-  for (int l = 0; l < kLanes; ++l) index[l] = l;
-  alignas(64) float top[kRows] = {}, before[kRows] = {};
-  for (int i = 0; i < m; ++i) {
-    float* row = p + i * kKeys;
-    Vf most_of = splat(best[i]);
-#pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) {
-      const Vi at = index + v * kLanes;
-      const Vi seen = (at >= begin[i]) & (at < end[i]);
-      const Vf score = select(seen, load(row + v * kLanes) * scale, splat(-__builtin_inff()));
-      store(row + v * kLanes, score);
-      most_of = vmax(most_of, score);
-    }
-    // Nothing seen so far: any finite shift makes every share 0.
-    const float highest = most(most_of);
-    top[i] = highest == -__builtin_inff() ? 0.f : highest;
-    before[i] = best[i] - top[i];
-    best[i] = highest;
-  }
-  for (int i = 0; i < kRows; i += kLanes) store(before + i, vexp(load(before + i)));
-  for (int i = 0; i < m; ++i) {
-    float* row = p + i * kKeys;
-    Vf shares = {};
-#pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) {
-      const Vf share = vexp(load(row + v * kLanes) - top[i]);
-      store(row + v * kLanes, share);
-      shares += share;
-    }
-    keep[i] = before[i];
-    total[i] = rounded(total[i] * keep[i]) + sum(shares);
-  }
-}
-
-void add_values(const float* p, int m, int64_t n, const void* values, bool bf16, int64_t d,
-                int64_t stride, const float* scale, float* const* acc) {
-  for (int i = 0, rows; i < m; i += rows) {
-    rows = piece_of(m - i);
-    bf16 ? values_any<true>(p + i * kKeys, rows, n, values, d, stride, scale + i, acc + i)
-         : values_any<false>(p + i * kKeys, rows, n, values, d, stride, scale + i, acc + i);
-  }
-}
-
-void row_scores(const float* const* q, int m, const void* keys, bool bf16, int64_t d, float* out) {
-  for (int i = 0, n; i < m; i += n) {
-    n = piece_of(m - i);
-    bf16 ? row_scores_any<true>(q + i, n, keys, d, out + i * kKeys)
-         : row_scores_any<false>(q + i, n, keys, d, out + i * kKeys);
-  }
-}
 
 /// Calls `body` on whole vectors, then on the rest through a padded copy. `body` maps Vf to Vf.
 template <class Body>
@@ -314,11 +51,37 @@ void add_scaled(const float* x, float a, int64_t n, float* out) {
   map_row(x, n, out, [&](Vf v, int64_t i) { return load_part(out, i, n) + v * a; });
 }
 
-void silu_mul(const float* gate, const float* up, int64_t n, float* out) {
-  if (up)
-    map_row(gate, n, out, [&](Vf v, int64_t i) { return vsilu(v) * load_part(up, i, n); });
-  else
-    map_row(gate, n, out, [&](Vf v, int64_t) { return vsilu(v); });
+/// g * sigmoid(alpha * g * (1 + cubic * g^2)); comparisons keep NaN.
+template <bool Cubic>
+INLINE Vf gate(Vf g, const moe::Glu& form) {
+  g = select(g > form.limit, splat(form.limit), g);
+  Vf z = g * form.alpha;
+  if (Cubic) z = z * (g * g * form.cubic + 1.f);
+  return g / (1.f + vexp(-z));
+}
+
+template <bool Cubic>
+INLINE void glu_row(float* x, const float* up, int64_t n, const moe::Glu& form) {
+  if (!up) return map_row(x, n, x, [&](Vf g, int64_t) { return gate<Cubic>(g, form); });
+  map_row(x, n, x, [&](Vf g, int64_t i) {
+    Vf u = load_part(up, i, n);
+    u = select(u > form.limit, splat(form.limit), u);
+    u = select(u < -form.limit, splat(-form.limit), u);
+    return gate<Cubic>(g, form) * (u + form.shift);
+  });
+}
+
+void glu(float* x, const float* up, int64_t n, const moe::Glu* form) {
+  const moe::Glu f = *form;
+  f.cubic == 0.f ? glu_row<false>(x, up, n, f) : glu_row<true>(x, up, n, f);
+}
+
+void sigmoid(float* x, int64_t n) {
+  map_row(x, n, x, [](Vf v, int64_t) { return 1.f / (1.f + vexp(-v)); });
+}
+
+void tanh_row(float* x, int64_t n) {
+  map_row(x, n, x, [](Vf v, int64_t) { return vtanh(v); });
 }
 
 void rotate(float* x, const float* cos_sin, int64_t half) {

@@ -63,6 +63,46 @@ INLINE float widen_one(uint16_t bits) {
   return f;
 }
 
+/// Elements of either kind.
+template <bool Bf16>
+INLINE Vf load_any(const void* p, int64_t i) {
+  if constexpr (Bf16)
+    return load_bf16((const uint16_t*)p + i);
+  else
+    return load((const float*)p + i);
+}
+
+template <bool Bf16>
+INLINE float load_one(const void* p, int64_t i) {
+  if constexpr (Bf16)
+    return widen_one(((const uint16_t*)p)[i]);
+  else
+    return ((const float*)p)[i];
+}
+
+INLINE Vf load_part(const float* p, int64_t i, int64_t n) {
+  if (i + kLanes <= n) return load(p + i);
+  float lane[kLanes] = {};
+  memcpy(lane, p + i, (n - i) * sizeof(float));
+  return load(lane);
+}
+
+/// Values i .. i + kLanes of a row of n, zeros behind its end.
+template <bool Bf16>
+INLINE Vf load_any_part(const void* p, int64_t i, int64_t n) {
+  if (i + kLanes <= n) return load_any<Bf16>(p, i);
+  float lane[kLanes] = {};
+  for (int64_t l = 0; i + l < n; ++l) lane[l] = load_one<Bf16>(p, i + l);
+  return load(lane);
+}
+
+INLINE void store_part(float* p, int64_t i, int64_t n, Vf v) {
+  if (i + kLanes <= n) return store(p + i, v);
+  float lane[kLanes];
+  store(lane, v);
+  memcpy(p + i, lane, (n - i) * sizeof(float));
+}
+
 INLINE Vf select(Vi mask, Vf yes, Vf no) { return (Vf)((mask & (Vi)yes) | (~mask & (Vi)no)); }
 INLINE Vf vmax(Vf a, Vf b) { return select(a > b, a, b); }
 INLINE Vf vmin(Vf a, Vf b) { return select(a < b, a, b); }
@@ -114,6 +154,17 @@ INLINE Vf vexp(Vf x) {
   return select(x == x, y, x);
 }
 
-INLINE Vf vsilu(Vf x) { return x / (1.f + vexp(-x)); }
+/// tanh(x): near 0 the Cephes polynomial, elsewhere 1 - 2 / (exp(2 |x|) + 1) with x's sign.
+INLINE Vf vtanh(Vf x) {
+  const Vf z = x * x;
+  Vf p = splat(-5.70498872745e-3f);
+  p = p * z + 2.06390887954e-2f;
+  p = p * z - 5.37397155531e-2f;
+  p = p * z + 1.33314422036e-1f;
+  p = p * z - 3.33332819422e-1f;
+  const Vf size = (Vf)((Vi)x & 0x7fffffff);
+  const Vf far = 1.f - 2.f / (vexp(size + size) + 1.f);
+  return select(size < 0.625f, p * z * x + x, (Vf)((Vi)far | ((Vi)x & (int32_t)0x80000000)));
+}
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cmath>
+#include <vector>
 
 #include "core/check.h"
 #include "weights/source_row.h"
@@ -9,12 +10,19 @@
 namespace moe {
 namespace {
 
-double e4m3(uint32_t code) {
-  const int exponent = static_cast<int>(code >> 3 & 15), fraction = static_cast<int>(code & 7);
-  if ((code & 127) == 127) return NAN;
-  const double magnitude =
-      exponent == 0 ? std::ldexp(fraction, -9) : std::ldexp(8 + fraction, exponent - 10);
-  return code < 128 ? magnitude : -magnitude;
+/// What the codes stand for.
+const std::array<double, 256>& values() {
+  static const auto all = [] {
+    std::array<double, 256> table;
+    for (int code = 0; code < 256; ++code) {
+      const int exponent = code >> 3 & 15, fraction = code & 7;
+      const double magnitude =
+          exponent == 0 ? std::ldexp(fraction, -9) : std::ldexp(8 + fraction, exponent - 10);
+      table[code] = (code & 127) == 127 ? NAN : code < 128 ? magnitude : -magnitude;
+    }
+    return table;
+  }();
+  return all;
 }
 
 /// Nearest bf16, ties to even. The float between keeps whether anything was cut off ("round to
@@ -52,16 +60,25 @@ void unpack(const CpuContext& cpu, const Fp8& source, Tensor& out) {
   check.dtype("scales", source.scales, {DType::f32, DType::bf16, DType::f16, DType::u8});
   check.contiguous("scales", source.scales);
   cpu.parallel(N, 64, [&](int64_t begin, int64_t end) {
+    // Blocks side by side together, so that a row is read and written in one go.
+    constexpr int64_t kTables = 64;
+    std::vector<std::array<bf16, 256>> tables(static_cast<size_t>(std::min(kTables, per_row)));
     for (int64_t first = begin, last; first < end; first = last) {
       last = std::min(end, (first / rows + 1) * rows);
-      for (int64_t block = 0; block < per_row; ++block) {
-        const double scale = scale_at(source.scales, first / rows * per_row + block);
-        std::array<bf16, 256> table;
-        for (uint32_t code = 0; code < 256; ++code) table[code] = round_once(e4m3(code) * scale);
-        const int64_t to = std::min(K, (block + 1) * columns);
+      for (int64_t group = 0; group < per_row; group += kTables) {
+        const int64_t blocks = std::min(kTables, per_row - group);
+        for (int64_t i = 0; i < blocks; ++i) {
+          const double scale = scale_at(source.scales, first / rows * per_row + group + i);
+          for (size_t code = 0; code < 256; ++code)
+            tables[i][code] = round_once(values()[code] * scale);
+        }
         for (int64_t n = first; n < last; ++n)
-          for (int64_t k = block * columns; k < to; ++k)
-            out.as<bf16>()[n * K + k] = table[source.values.as<uint8_t>()[n * K + k]];
+          for (int64_t i = 0; i < blocks; ++i) {
+            const int64_t from = (group + i) * columns, count = std::min(columns, K - from);
+            const uint8_t* codes = source.values.row<uint8_t>(n) + from;
+            bf16* to = out.row<bf16>(n) + from;
+            for (int64_t k = 0; k < count; ++k) to[k] = tables[i][codes[k]];
+          }
       }
     }
   });

@@ -8,18 +8,28 @@ const block = ops.blockTokens
 /** Latents C and rotated part R of a cache row, keys P and values V of a head: as all released models have them. */
 const [C, R, P, V] = [512, 64, 128, 128]
 
-/** One token of each of `sequences` texts of `context` tokens. */
-function places(bench: Workbench, sequences: number, context: number) {
-  const M = Math.ceil(context / block)
+interface Texts {
+  sequences: number
+  context: number
+  /** At each text's end. */
+  tokens: number
+}
+
+const positionOf = ({ context, tokens }: Texts, t: number): number =>
+  context - tokens + (t % tokens)
+
+function places(bench: Workbench, texts: Texts) {
+  const { sequences, context, tokens } = texts
+  const [M, T] = [Math.ceil(context / block), sequences * tokens]
   const ints = (n: number, value: (i: number) => number) =>
     bench.numbers(
       Int32Array.from({ length: n }, (_, i) => value(i)),
       [n],
     )
   return {
-    starts: ints(sequences, () => 0),
-    ends: ints(sequences, () => context - 1),
-    sequences: ints(sequences, (t) => t),
+    starts: ints(T, () => 0),
+    ends: ints(T, (t) => positionOf(texts, t)),
+    sequences: ints(T, (t) => Math.floor(t / tokens)),
     blockTable: bench.numbers(
       Int32Array.from({ length: sequences * M }, (_, i) => i),
       [sequences, M],
@@ -27,24 +37,26 @@ function places(bench: Workbench, sequences: number, context: number) {
   }
 }
 
-/** Both forms of a decode step, from queries to values of heads: on latents, and on the keys and values made of them. */
-async function* both(
-  bench: Workbench,
-  { heads: N, sequences: T, context }: { heads: number; sequences: number; context: number },
-): AsyncGenerator<Omit<Bench, 'op'>> {
-  const where = { ...places(bench, T, context), scale: 1 / Math.sqrt(P + R) }
-  const blocks = T * Math.ceil(context / block)
+/** Both forms of a step, from queries to values of heads: on latents, and on the keys and values made of them. */
+async function* both(bench: Workbench, N: number, texts: Texts): AsyncGenerator<Omit<Bench, 'op'>> {
+  const { sequences, context, tokens } = texts
+  const where = { ...places(bench, texts), scale: 1 / Math.sqrt(P + R) }
+  const T = sequences * tokens
+  const blocks = sequences * Math.ceil(context / block)
+  let pairs = 0
+  for (let t = 0; t < T; t++) pairs += positionOf(texts, t) + 1
   const { dtype, elementBytes: element } = bench
   const weightBytes = N * (P + V) * C * element
   const name = (form: string, values: number) =>
-    `${N} heads, ${form}: ${values} values a token, context ${context}`
+    `${N} heads, ${form}: ${values} values a token, ${tokens > 1 ? 'prefill' : `context ${context}`}`
   const q = await bench.random([T, N * (P + R)])
   const many = (count: number, shape: [number, number]) =>
     Promise.all(Array.from({ length: count }, () => bench.weight(shape)))
 
-  const rowBytes = T * context * (C + R) * element
+  const most = tokens > 1 ? 2 : 64 // a prefill does not wait for memory
+  const rowBytes = sequences * context * (C + R) * element
   const absorbed: Bench['record'] = []
-  for (let s = 0; s < bench.sets(rowBytes + weightBytes); s++) {
+  for (let s = 0; s < bench.sets(rowBytes + weightBytes, rowBytes + weightBytes, most); s++) {
     const [keys, values] = [await many(N, [C, P]), await many(N, [V, C])]
     const cache = await bench.random([blocks, block, C + R])
     absorbed.push((plan) => {
@@ -57,15 +69,15 @@ async function* both(
   yield {
     ...{ shape: name('absorbed', C + R), tokens: T, record: absorbed },
     bytes: rowBytes + weightBytes,
-    flops: 2 * T * N * ((P + V) * C + context * (2 * C + R)),
+    flops: 2 * N * (T * (P + V) * C + pairs * (2 * C + R)),
   }
   bench.release()
 
-  const again = { ...places(bench, T, context), scale: where.scale }
+  const again = { ...places(bench, texts), scale: where.scale }
   const [query, latent] = [await bench.random([T, N * (P + R)]), await bench.random([T, C])]
-  const pairBytes = T * context * N * (P + R + V) * element
+  const pairBytes = sequences * context * N * (P + R + V) * element
   const expanded: Bench['record'] = []
-  for (let s = 0; s < bench.sets(pairBytes + weightBytes); s++) {
+  for (let s = 0; s < bench.sets(pairBytes + weightBytes, pairBytes + weightBytes, most); s++) {
     const weight = await bench.weight([N * (P + V), C])
     const keys = await bench.random([blocks, N, P + R, block])
     const values = await bench.random([blocks, N, block, V])
@@ -77,7 +89,7 @@ async function* both(
   yield {
     ...{ shape: name('expanded', N * (P + R + V)), tokens: T, record: expanded },
     bytes: pairBytes + weightBytes,
-    flops: 2 * T * N * ((P + V) * C + context * (P + R + V)),
+    flops: 2 * N * (T * (P + V) * C + pairs * (P + R + V)),
   }
   bench.release()
 }
@@ -130,9 +142,13 @@ export const latentAttention: KernelBench = {
 
   async *make({ shape, tokens }, bench) {
     const contexts = bench.rotateBytes > 0 ? [512, 4096] : [64]
-    for (const sequences of tokens.filter((t) => t <= 8))
-      for (const context of contexts)
-        for await (const one of both(bench, { heads: shape.heads, sequences, context }))
-          yield { op: this.op, ...one }
+    const decode = tokens
+      .filter((t) => t <= 8)
+      .flatMap((sequences) => contexts.map((context) => ({ sequences, context, tokens: 1 })))
+    const prefill = tokens
+      .filter((t) => t > 16 && t <= 4096)
+      .map((T) => ({ sequences: 1, context: T, tokens: T }))
+    for (const texts of [...decode, ...prefill])
+      for await (const one of both(bench, shape.heads, texts)) yield { op: this.op, ...one }
   },
 }

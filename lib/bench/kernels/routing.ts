@@ -4,12 +4,10 @@ import { at, firstDifference, randomArray } from '../check.ts'
 import { chooseIds, type ModelShape, placeSlots } from '../shapes.ts'
 import type { KernelBench } from '../workbench.ts'
 
+type Choice = Pick<ops.TopKInputs, 'kinds' | 'topK' | 'weights' | 'normStd' | 'givesShare'>
+
 /** How a model's router chooses. */
-export function choice({
-  kinds,
-  topK,
-  router,
-}: ModelShape): Omit<ops.TopKInputs, 'logits' | 'choiceBias'> {
+export function choice({ kinds, topK, router }: ModelShape): Choice {
   const gives = kinds.map((kind) => kind === 'zero')
   return {
     ...{ kinds, topK, weights: router === 'scores' ? 'scores' : 'renormalized' },

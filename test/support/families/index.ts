@@ -1,12 +1,15 @@
 import { deepseek } from './deepseek.ts'
 import { deepseekV2 } from './deepseek_v2.ts'
 import { deepseekV3 } from './deepseek_v3.ts'
+import { gptOss } from './gpt_oss.ts'
+import { graniteMoe, graniteMoeShared } from './granitemoe.ts'
 import { llamaMoe } from './llama_moe.ts'
 import { longcatFlash } from './longcat_flash.ts'
 import { mixtral } from './mixtral.ts'
 import { moePlusPlus } from './moepp.ts'
 import { olmoe } from './olmoe.ts'
 import { phiMoe } from './phimoe.ts'
+import { qwen2Moe } from './qwen2_moe.ts'
 import { qwen3Moe } from './qwen3_moe.ts'
 import type { FamilySamples } from './samples.ts'
 import { yuan } from './yuan.ts'
@@ -21,7 +24,11 @@ export const familySamples: Readonly<Record<string, FamilySamples>> = {
   deepseek_v2: deepseekV2,
   deepseek_v3: deepseekV3,
   longcat_flash: longcatFlash,
+  qwen2_moe: qwen2Moe,
   deepseek,
   llama_moe: llamaMoe,
+  granitemoe: graniteMoe,
+  granitemoeshared: graniteMoeShared,
+  gpt_oss: gptOss,
   phimoe: phiMoe,
 }

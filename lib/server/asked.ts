@@ -1,0 +1,103 @@
+import type { GenerateOptions } from '../engine/completion.ts'
+import type { Model } from '../model.ts'
+import { badParam, Failure, unsupported } from './failure.ts'
+import type { Fields } from './fields.ts'
+
+/** What both kinds of completions are asked for alike. */
+export interface Asked {
+  options: GenerateOptions
+  n: number
+  stream: boolean
+  includeUsage: boolean
+  returnTokenIds: boolean
+}
+
+/** Sequences of one request. */
+const maxChoices = 16
+
+const list = (param: string, value: unknown): string[] | undefined => {
+  if (value === undefined) return undefined
+  const all: unknown[] = Array.isArray(value) ? value : [value]
+  const ok = all.every((one): one is string => typeof one === 'string' && one !== '')
+  return ok ? all : badParam(param, 'a string or a list of strings, none empty', value)
+}
+
+/** Fields whose values other than these would change the answer, which nobody here does. */
+const refused: Readonly<Record<string, readonly unknown[]>> = {
+  logit_bias: [],
+  suffix: [''],
+  functions: [],
+  function_call: ['none'],
+  modalities: [],
+  audio: [],
+  min_tokens: [0],
+  prompt_logprobs: [],
+  guided_json: [],
+  guided_regex: [],
+  guided_grammar: [],
+  structured_outputs: [],
+  bad_words: [],
+  allowed_token_ids: [],
+}
+
+function refuse(fields: Fields): void {
+  for (const [name, harmless] of Object.entries(refused)) {
+    const value = fields.value(name)
+    const empty = typeof value === 'object' && value !== null && Object.keys(value).length === 0
+    if (value !== undefined && !empty && !harmless.includes(value))
+      unsupported(name, 'this server does not do it')
+  }
+  const format = fields.object('response_format')?.text('type')
+  if (format !== undefined && format !== 'text')
+    unsupported('response_format', 'answers are text of any form')
+}
+
+/** @throws {Failure} 404 where another model is asked for */
+export function checkModel(fields: Fields, name: string): void {
+  const asked = fields.text('model')
+  if (asked !== undefined && asked !== name)
+    throw new Failure(404, `the model ${JSON.stringify(asked.slice(0, 200))} does not exist`, {
+      param: 'model',
+      code: 'model_not_found',
+    })
+}
+
+/** Reads what does not depend on the kind of completion. Ranges are the library's business. */
+export function readAsked(
+  fields: Fields,
+  model: Model,
+  maxNewTokens: number | undefined,
+  signal: AbortSignal,
+): Asked {
+  refuse(fields)
+  const streamed = fields.flag('stream') ?? false
+  const usage = fields.object('stream_options')?.flag('include_usage') ?? false
+  const bestOf = fields.number('best_of', true)
+  const n = fields.within('n', 1, maxChoices) ?? 1
+  if (bestOf !== undefined && bestOf !== n) unsupported('best_of', 'it must be n')
+  const stopIds = fields.list('stop_token_ids') as number[] | undefined
+  const ignoreEnd = fields.flag('ignore_eos') ?? false
+  return {
+    n,
+    stream: streamed,
+    includeUsage: usage,
+    returnTokenIds: fields.flag('return_token_ids') ?? false,
+    options: {
+      maxNewTokens,
+      stop: list('stop', fields.value('stop')),
+      stopIds: stopIds ?? (ignoreEnd ? [] : undefined),
+      // As OpenAI's: whoever says nothing gets samples, unless the checkpoint says how.
+      temperature: fields.number('temperature') ?? model.generationDefaults.temperature ?? 1,
+      topK: fields.number('top_k', true),
+      topP: fields.number('top_p'),
+      minP: fields.number('min_p'),
+      repetitionPenalty: fields.number('repetition_penalty') ?? fields.number('repeat_penalty'),
+      presencePenalty: fields.number('presence_penalty'),
+      frequencyPenalty: fields.number('frequency_penalty'),
+      seed: fields.number('seed', true),
+      priority: fields.number('priority', true),
+      cacheSalt: fields.text('cache_salt'),
+      signal,
+    },
+  }
+}

@@ -1,0 +1,82 @@
+import type { Json } from '../weights/json.ts'
+import { badParam, Failure } from './failure.ts'
+
+/** Reads a request's fields; null is absent, as clients write it. */
+export class Fields {
+  readonly #json: Json
+  readonly #prefix: string
+
+  constructor(json: Json, prefix = '') {
+    this.#json = json
+    this.#prefix = prefix
+  }
+
+  value(name: string): unknown {
+    return this.#json[name] ?? undefined
+  }
+
+  has(name: string): boolean {
+    return this.value(name) !== undefined
+  }
+
+  number(name: string, whole = false): number | undefined {
+    const value = this.value(name)
+    if (value === undefined) return undefined
+    const ok = whole ? Number.isSafeInteger(value) : Number.isFinite(value)
+    if (ok) return value as number
+    return badParam(this.#prefix + name, whole ? 'a whole number' : 'a number', value)
+  }
+
+  flag(name: string): boolean | undefined {
+    return this.#typed(name, 'boolean', 'true or false')
+  }
+
+  text(name: string): string | undefined {
+    return this.#typed(name, 'string', 'a string')
+  }
+
+  list(name: string): unknown[] | undefined {
+    const value = this.value(name)
+    if (value === undefined || Array.isArray(value)) return value
+    return badParam(this.#prefix + name, 'a list', value)
+  }
+
+  object(name: string): Fields | undefined {
+    const value = this.value(name)
+    if (value === undefined) return undefined
+    if (isObject(value)) return new Fields(value, `${this.#prefix}${name}.`)
+    return badParam(this.#prefix + name, 'an object', value)
+  }
+
+  /** A number within bounds. */
+  within(name: string, min: number, max: number): number | undefined {
+    const value = this.number(name, true)
+    if (value === undefined || (value >= min && value <= max)) return value
+    return badParam(this.#prefix + name, `from ${min} to ${max}`, value)
+  }
+
+  #typed<T>(name: string, type: string, expected: string): T | undefined {
+    const value = this.value(name)
+    if (value === undefined || typeof value === type) return value as T | undefined
+    return badParam(this.#prefix + name, expected, value)
+  }
+}
+
+export const isObject = (value: unknown): value is Json =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** A request's body as an object. */
+export function parseBody(text: string): Json {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch (error) {
+    throw new Failure(400, `the body must be JSON, got ${(error as Error).message}`, {
+      code: 'invalid_json',
+    })
+  }
+  if (isObject(value)) return value
+  throw new Failure(400, 'the body must be a JSON object, got another value', {
+    code: 'invalid_json',
+  })
+}

@@ -1,0 +1,42 @@
+import type { Exchange, Served } from './exchange.ts'
+import { Failure } from './failure.ts'
+
+/** A step that takes longer has stopped. */
+const stuckMs = 60_000
+
+/** GET /health: the process lives, and the engine moves. */
+export function health(exchange: Exchange, { model }: Served): void {
+  const { running, lastStep } = model.stats
+  const idleMs = lastStep ? performance.now() - lastStep.endedAt : 0
+  if (running > 0 && idleMs > stuckMs)
+    throw new Failure(503, `no step has ended for ${Math.round(idleMs / 1000)} s`, {
+      code: 'stuck',
+    })
+  exchange.send(200, { status: 'ok' })
+}
+
+/** GET /ready: new requests are welcome. */
+export function ready(exchange: Exchange, { draining }: Served): void {
+  if (draining()) throw new Failure(503, 'the server is shutting down', { code: 'draining' })
+  exchange.send(200, { status: 'ready' })
+}
+
+/** GET /v1/models */
+export function models(exchange: Exchange, served: Served): void {
+  exchange.send(200, { object: 'list', data: [modelObject(served)] })
+}
+
+/** GET /v1/models/{id} */
+export function modelOf(exchange: Exchange, served: Served, id: string): void {
+  if (id !== served.name)
+    throw new Failure(404, `the model ${JSON.stringify(id.slice(0, 200))} does not exist`, {
+      param: 'model',
+      code: 'model_not_found',
+    })
+  exchange.send(200, modelObject(served))
+}
+
+const modelObject = ({ model, name, created }: Served): object => ({
+  ...{ id: name, object: 'model', created, owned_by: 'moe-native' },
+  max_model_len: model.maxTokens,
+})

@@ -1,0 +1,217 @@
+import OpenAI from 'openai'
+import { describe, expect, it } from 'vitest'
+import { failure } from '../support/files.ts'
+import { root } from '../support/golden.ts'
+import { events, post, useServer } from './support.ts'
+
+// The official client against the server.
+
+const { url, model } = useServer(`${root}/demo/moepp-tiny`)
+const client = () => new OpenAI({ baseURL: `${url()}/v1`, apiKey: 'none', maxRetries: 0 })
+const messages = [{ role: 'user' as const, content: 'Good morrow.' }]
+const chat = { model: 'demo', messages, max_tokens: 12, temperature: 0 }
+const text = { model: 'demo', prompt: 'ROMEO:', max_tokens: 12, temperature: 0 }
+const expected = () => model().chat(messages, { maxNewTokens: 12, temperature: 0 })
+
+describe('chat completions', () => {
+  it('whole', async () => {
+    const completion = await client().chat.completions.create(chat)
+    const { text, usage } = await expected()
+    expect(completion).toMatchObject({
+      id: expect.stringMatching(/^chatcmpl-/),
+      object: 'chat.completion',
+      created: expect.any(Number),
+      model: 'demo',
+      choices: [
+        {
+          index: 0,
+          message: { role: 'assistant', content: text },
+          finish_reason: 'length',
+          logprobs: null,
+        },
+      ],
+      usage: {
+        prompt_tokens: usage.promptTokens,
+        completion_tokens: 12,
+        total_tokens: usage.promptTokens + 12,
+      },
+    })
+  })
+
+  it('streamed', async () => {
+    const stream = await client().chat.completions.create({ ...chat, stream: true })
+    const chunks = []
+    for await (const chunk of stream) chunks.push(chunk)
+    expect(chunks[0]!.choices[0]!.delta).toEqual({ role: 'assistant', content: '' })
+    expect(chunks.at(-1)!.choices[0]).toMatchObject({ delta: {}, finish_reason: 'length' })
+    const content = chunks.map(({ choices }) => choices[0]!.delta.content ?? '').join('')
+    expect(content).toBe((await expected()).text)
+    expect(new Set(chunks.map(({ id, object }) => `${id} ${object}`)).size).toBe(1)
+    for (const chunk of chunks) expect(chunk).not.toHaveProperty('usage')
+  })
+
+  it('by the client’s own helper', async () => {
+    const runner = client().chat.completions.stream(chat)
+    expect((await runner.finalChatCompletion()).choices[0]!.message.content).toBe(
+      (await expected()).text,
+    )
+  })
+
+  it.each([
+    [{ include_usage: true }, true],
+    [{}, false],
+    [{ include_usage: false }, false],
+    [null, false],
+  ])('usage in streams: %j', async (stream_options, wanted) => {
+    const all = await events(`${url()}/v1/chat/completions`, { ...chat, stream_options })
+    expect(all.at(-1)).toBe('[DONE]')
+    const usages = all.slice(0, -1).map((one) => one.usage)
+    if (!wanted) return expect(new Set(usages)).toEqual(new Set([undefined]))
+    expect(all.at(-2)).toMatchObject({ choices: [], usage: { completion_tokens: 12 } })
+    expect(new Set(usages.slice(0, -1))).toEqual(new Set([null]))
+  })
+
+  it('several choices, each from a seed of its own', async () => {
+    const asked = { ...chat, n: 3, temperature: 1, seed: 7 }
+    const { choices, usage } = await client().chat.completions.create(asked)
+    expect(choices.map(({ index }) => index)).toEqual([0, 1, 2])
+    expect(new Set(choices.map(({ message }) => message.content)).size).toBe(3)
+    const prompt = (await expected()).usage.promptTokens
+    expect(usage).toMatchObject({ prompt_tokens: prompt, completion_tokens: 36 })
+    const again = await client().chat.completions.create({ ...asked, n: 1, seed: 9 })
+    expect(again.choices[0]!.message.content).toBe(choices[2]!.message.content)
+    const streamed = await events(`${url()}/v1/chat/completions`, asked)
+    for (const { index, message } of choices) {
+      const pieces = streamed.slice(0, -1).flatMap((one) => one.choices)
+      const own = pieces.filter((one: { index: number }) => one.index === index)
+      expect(own.map((one: any) => one.delta.content ?? '').join('')).toBe(message.content)
+    }
+  })
+
+  it.each([undefined, 0, 3])('logprobs with top_logprobs %j', async (top) => {
+    const asked = { ...chat, logprobs: true, ...(top !== undefined && { top_logprobs: top }) }
+    const { choices } = await client().chat.completions.create(asked)
+    const content = choices[0]!.logprobs!.content!
+    expect(content.length).toBe(12)
+    for (const { token, logprob, bytes, top_logprobs } of content) {
+      expect(logprob).toBeLessThanOrEqual(0)
+      if (bytes) expect(Buffer.from(bytes).toString()).toBe(token)
+      expect(top_logprobs.length).toBe(top ?? 0)
+      if (top) expect(top_logprobs[0]).toMatchObject({ token, logprob })
+    }
+    expect(content.map(({ token }) => token).join('')).toBe(choices[0]!.message.content)
+    const streamed = await events(`${url()}/v1/chat/completions`, asked)
+    const all = streamed.slice(0, -1).flatMap((one) => one.choices[0].logprobs?.content ?? [])
+    expect(all).toEqual(content)
+  })
+
+  it('stop strings and ids end it', async () => {
+    const { text: whole } = await expected()
+    const stop = whole.slice(4, 7)
+    const { choices } = await client().chat.completions.create({ ...chat, stop: [stop, 'zzzz'] })
+    expect(choices[0]).toMatchObject({
+      message: { content: whole.slice(0, whole.indexOf(stop)) },
+      finish_reason: 'stop',
+    })
+    const { ids } = await expected()
+    const { json } = await post(`${url()}/v1/chat/completions`, {
+      ...chat,
+      ...{ stop_token_ids: [ids[3]], return_token_ids: true },
+    })
+    expect(json.choices[0].token_ids).toEqual(ids.slice(0, ids.indexOf(ids[3]!)))
+  })
+
+  it('what was cached is told', async () => {
+    const long = [{ role: 'user' as const, content: 'O, speak again, bright angel! '.repeat(12) }]
+    const once = await client().chat.completions.create({ ...chat, messages: long })
+    const turns = [...long, once.choices[0]!.message as never, ...messages]
+    const twice = await client().chat.completions.create({ ...chat, messages: turns })
+    expect(once.usage!.prompt_tokens_details).toEqual({ cached_tokens: 0 })
+    expect(twice.usage!.prompt_tokens_details!.cached_tokens).toBeGreaterThan(60)
+  })
+})
+
+describe('text completions', () => {
+  it('whole and streamed', async () => {
+    const { choices, usage, object } = await client().completions.create(text)
+    const wanted = await model().generate('ROMEO:', { maxNewTokens: 12, temperature: 0 })
+    expect([object, choices[0]!.text]).toEqual(['text_completion', wanted.text])
+    expect(usage).toMatchObject({ completion_tokens: 12 })
+    const stream = await client().completions.create({ ...text, stream: true })
+    let all = ''
+    for await (const chunk of stream) all += chunk.choices[0]!.text
+    expect(all).toBe(wanted.text)
+  })
+
+  it('prompts of every kind, and several choices of each', async () => {
+    const ids = model().tokenizer!.encode('ROMEO:')
+    const [one] = (await client().completions.create(text)).choices
+    for (const prompt of [ids, ['ROMEO:'], [ids]])
+      expect((await client().completions.create({ ...text, prompt })).choices[0]!.text).toBe(
+        one!.text,
+      )
+    const { choices, usage } = await client().completions.create({
+      ...{ ...text, prompt: ['ROMEO:', 'JULIET:'] },
+      ...{ n: 2, temperature: 1, seed: 3 },
+    })
+    expect(choices.map(({ index }) => index)).toEqual([0, 1, 2, 3])
+    const juliet = model().tokenizer!.encode('JULIET:')
+    expect(usage).toMatchObject({
+      prompt_tokens: ids.length + juliet.length,
+      completion_tokens: 48,
+    })
+  })
+
+  it('logprobs and their offsets', async () => {
+    const { choices } = await client().completions.create({ ...text, logprobs: 2 })
+    const { tokens, token_logprobs, top_logprobs, text_offset } = choices[0]!.logprobs!
+    expect(tokens!.join('')).toBe(choices[0]!.text)
+    expect([token_logprobs!.length, top_logprobs!.length]).toEqual([12, 12])
+    for (const [i, offset] of text_offset!.entries())
+      expect(choices[0]!.text.slice(offset).startsWith(tokens![i]!)).toBe(true)
+    const streamed = await events(`${url()}/v1/completions`, { ...text, logprobs: 2 })
+    const offsets = streamed
+      .slice(0, -1)
+      .flatMap((one) => one.choices[0].logprobs?.text_offset ?? [])
+    expect(offsets).toEqual(text_offset)
+  })
+
+  it('echo puts the prompt first', async () => {
+    const plain = (await client().completions.create(text)).choices[0]!.text
+    const { choices } = await client().completions.create({ ...text, echo: true })
+    expect(choices[0]!.text).toBe(`ROMEO:${plain}`)
+    const streamed = await events(`${url()}/v1/completions`, { ...text, echo: true })
+    expect(
+      streamed
+        .slice(0, -1)
+        .map((one) => one.choices[0].text)
+        .join(''),
+    ).toBe(`ROMEO:${plain}`)
+  })
+
+  it('16 tokens unless it is told otherwise', async () => {
+    const { usage } = await client().completions.create({ ...text, max_tokens: null })
+    expect(usage!.completion_tokens).toBe(16)
+  })
+})
+
+describe('models and errors', () => {
+  it('lists the one it has', async () => {
+    const { data } = await client().models.list()
+    expect(data).toMatchObject([{ id: 'demo', object: 'model', max_model_len: 2048 }])
+    expect(await client().models.retrieve('demo')).toMatchObject({ id: 'demo' })
+  })
+
+  it('the client knows the kinds of errors', async () => {
+    const create = (body: object) =>
+      failure(() => client().chat.completions.create({ ...chat, ...body }))
+    expect(await create({ model: 'other' })).toMatchObject({
+      ...{ name: 'Error', status: 404, code: 'model_not_found', param: 'model' },
+    })
+    expect(await create({ model: 'other' })).toBeInstanceOf(OpenAI.NotFoundError)
+    expect(await create({ temperature: -1 })).toBeInstanceOf(OpenAI.BadRequestError)
+    expect(await create({ temperature: -1 })).toMatchObject({ param: 'temperature' })
+    const long = [{ role: 'user', content: 'word '.repeat(4000) }]
+    expect(await create({ messages: long })).toMatchObject({ code: 'context_length_exceeded' })
+  })
+})
