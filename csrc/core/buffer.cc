@@ -1,6 +1,8 @@
 #include "core/buffer.h"
 
 #include <cstring>
+#include <mutex>
+#include <utility>
 
 #include "core/device.h"
 #include "core/os.h"
@@ -12,7 +14,48 @@ constexpr size_t kHugePage = size_t{2} << 20;
 
 size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
+/// Huge pages that blocks are cut from, one behind the other; free when the last block is.
+class Slab {
+ public:
+  static constexpr size_t kBytes = size_t{64} << 20, kMost = kBytes / 4;  // of a block
+
+  Slab() : data_(os::allocate_pages(kBytes)) {
+    if (!data_) fail(Code::out_of_memory, "memory: ", kBytes, " bytes could not be allocated");
+  }
+  ~Slab() { os::free_pages(data_, kBytes); }
+
+  /// Zeroed; null: it does not fit.
+  std::byte* cut(size_t bytes) {
+    if (bytes > kBytes - used_) return nullptr;
+    return data_ + std::exchange(used_, used_ + bytes);
+  }
+
+ private:
+  std::byte* data_;
+  size_t used_ = 0;
+};
+
 }  // namespace
+
+void Buffer::reserve_beside_others(size_t bytes) {
+  if (bytes <= bytes_) return;
+  if (device_ || bytes > Slab::kMost) return reserve(bytes);
+  release();
+  static std::mutex mutex;
+  static std::weak_ptr<Slab> open;  // the one that the last block was cut from
+  const std::lock_guard lock(mutex);
+  bytes = round_up(bytes, os::kAlign);
+  std::shared_ptr<Slab> slab = open.lock();
+  std::byte* memory = slab ? slab->cut(bytes) : nullptr;
+  if (!memory) {
+    slab = std::make_shared<Slab>();
+    memory = slab->cut(bytes);
+    open = slab;
+  }
+  shared_ = slab;
+  data_ = memory;
+  bytes_ = bytes;
+}
 
 void Buffer::reserve(size_t bytes) {
   if (bytes <= bytes_) return;
@@ -37,7 +80,9 @@ void Buffer::reserve(size_t bytes) {
 
 void Buffer::release() {
   if (!data_) return;
-  if (device_)
+  if (shared_)
+    shared_.reset();
+  else if (device_)
     device_->free(data_);
   else if (mapped_)
     os::free_pages(data_, bytes_);

@@ -21,6 +21,9 @@ class Buffer {
 
   /// Makes room for at least `bytes`; what was inside is lost when it has to grow.
   void reserve(size_t bytes);
+  /// The same for memory that stays as long as its neighbours, such as weights: on the host, blocks
+  /// that do not fill huge pages share them.
+  void reserve_beside_others(size_t bytes);
   void release();
 
   std::byte* data() const { return data_; }
@@ -32,6 +35,7 @@ class Buffer {
   std::byte* data_ = nullptr;
   size_t bytes_ = 0;
   bool mapped_ = false;
+  std::shared_ptr<void> shared_;  // what the memory is a part of
   std::shared_ptr<Device> device_;
 };
 

@@ -112,7 +112,7 @@ void pack(const CpuContext& cpu, const Weight& out, const std::vector<RowRun>& r
       }
     });
   };
-  out.slot->buffer->reserve(std::max<size_t>(out.bytes(), 1));
+  out.slot->buffer->reserve_beside_others(std::max<size_t>(out.bytes(), 1));
   if (!device) return fill(0, grid.panels, out.data());
   device->stream(out.data(), out.bytes(), panel_bytes,
                  [&](std::byte* to, size_t begin, size_t end) {

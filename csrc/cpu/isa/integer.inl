@@ -152,8 +152,9 @@ struct Block {
   int64_t bytes;
 };
 
-/// Adds group g to out[m, 0..] of M rows, from column c on. `next`: what to bring meanwhile.
-template <int kBits, int M, int V>
+/// Adds group g to out[m, 0..] of M rows, from column c
+/// on. `next`: what to bring meanwhile.
+template <int kBits, int kFolds, int M, int V>
 INLINE void integer_tile(const moe::IntegerRow* x, const Block& block, const char* data, int64_t g,
                          int c, const char* next, float* out) {
   using Way = Method<kBits>;
@@ -161,7 +162,8 @@ INLINE void integer_tile(const moe::IntegerRow* x, const Block& block, const cha
   const Vi low = low_bits<kBits>();
   const char* line = data + 4 * c;
   const char* q[M];
-  const int64_t at = g * block.folds * Way::kFoldLines * Way::kParts * 4;
+  const int folds = kFolds ? kFolds : block.folds;
+  const int64_t at = g * folds * Way::kFoldLines * Way::kParts * 4;
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) q[m] = (const char*)x[m].q + at;
   Vi sum[M][V];
@@ -169,7 +171,7 @@ INLINE void integer_tile(const moe::IntegerRow* x, const Block& block, const cha
   for (int m = 0; m < M; ++m)
 #pragma GCC unroll 16
     for (int v = 0; v < V; ++v) sum[m][v] = Vi{};
-  for (int fold = 0; fold < block.folds; ++fold) {
+  for (int fold = 0; fold < folds; ++fold) {
     Vi narrow[Way::kNarrowSums ? M : 1][Way::kNarrowSums ? V : 1];
     if constexpr (Way::kNarrowSums)
 #pragma GCC unroll 8
@@ -225,7 +227,8 @@ INLINE void integer_tile(const moe::IntegerRow* x, const Block& block, const cha
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m)
 #pragma GCC unroll 16
-        for (int v = 0; v < V; ++v) sum[m][v] += folded<kBits>(narrow[m][v]);
+        for (int v = 0; v < V; ++v)
+          sum[m][v] = (kFolds == 1 ? Vi{} : sum[m][v]) + folded<kBits>(narrow[m][v]);
   }
 #pragma GCC unroll 16
   for (int v = 0; v < V; ++v) {
@@ -244,23 +247,23 @@ INLINE void integer_tile(const moe::IntegerRow* x, const Block& block, const cha
   }
 }
 
-template <int kBits>
+template <int kBits, int kFolds>
 INLINE void integer_rows(int m, const moe::IntegerRow* x, const Block& block, const char* data,
                          int64_t g, int c, const char* next, float* out) {
   constexpr int V = kIntegerVectors;
   switch (m) {
     case 1:
-      return integer_tile<kBits, 1, V>(x, block, data, g, c, next, out);
+      return integer_tile<kBits, kFolds, 1, V>(x, block, data, g, c, next, out);
     case 2:
-      return integer_tile<kBits, 2, V>(x, block, data, g, c, next, out);
+      return integer_tile<kBits, kFolds, 2, V>(x, block, data, g, c, next, out);
     case 3:
-      return integer_tile<kBits, 3, V>(x, block, data, g, c, next, out);
+      return integer_tile<kBits, kFolds, 3, V>(x, block, data, g, c, next, out);
     default:
-      return integer_tile<kBits, 4, V>(x, block, data, g, c, next, out);
+      return integer_tile<kBits, kFolds, 4, V>(x, block, data, g, c, next, out);
   }
 }
 
-template <int kBits>
+template <int kBits, int kFolds>
 INLINE void integer_panel(const moe::IntegerRow* x, int rows, const Block& block, const char* panel,
                           int64_t groups, float* out) {
   constexpr int kColumns = kIntegerVectors * kLanes, kStream = kStreamVectors * kLanes;
@@ -269,16 +272,16 @@ INLINE void integer_panel(const moe::IntegerRow* x, int rows, const Block& block
   for (int64_t g = 0; g < groups; ++g, panel += block.bytes) {
     if (rows == 1) {
       for (int c = 0; c < 64; c += kStream)
-        integer_tile<kBits, 1, kStreamVectors>(x, block, panel, g, c, panel + block.bytes + 4 * c,
-                                               out);
+        integer_tile<kBits, kFolds, 1, kStreamVectors>(x, block, panel, g, c,
+                                                       panel + block.bytes + 4 * c, out);
       continue;
     }
     for (int c = 0; c < 64; c += kColumns) {
       // The first tile brings its share of the next group; the others touch what is there.
       const char* next = panel + block.bytes + block.bytes * c / 64;
       for (int r = 0; r < rows; r += height, next = panel)
-        integer_rows<kBits>(rows - r < height ? rows - r : height, x + r, block, panel, g, c, next,
-                            out + r * 64);
+        integer_rows<kBits, kFolds>(rows - r < height ? rows - r : height, x + r, block, panel, g,
+                                    c, next, out + r * 64);
     }
   }
 }
@@ -287,7 +290,7 @@ void gemm_int8(const moe::IntegerRow* x, int rows, const void* panel, int64_t gr
                float* out) {
   constexpr int kLines = 32 * 256;
   const Block block{1, by_group ? kLines : 0, 0, kLines + (by_group ? 128 : 0)};
-  integer_panel<8>(x, rows, block, (const char*)panel, groups, out);
+  integer_panel<8, 0>(x, rows, block, (const char*)panel, groups, out);
   if (by_group) return;
   const float* scales = (const float*)((const char*)panel + groups * kLines);
   for (int r = 0; r < rows; ++r)
@@ -299,7 +302,12 @@ void gemm_int4(const moe::IntegerRow* x, int rows, const void* panel, int64_t gr
                bool zeros, float* out) {
   const int lines = group / 8 * 256;
   const Block block{group / 32, lines, zeros ? lines + 128 : 0, lines + 128 + (zeros ? 64 : 0)};
-  integer_panel<4>(x, rows, block, (const char*)panel, groups, out);
+  // One fold leaves registers to 16-bit sums; where there are none, a loop that is not unrolled
+  // spills less.
+  if (Method<4>::kNarrowSums && group == 32)
+    integer_panel<4, 1>(x, rows, block, (const char*)panel, groups, out);
+  else
+    integer_panel<4, 0>(x, rows, block, (const char*)panel, groups, out);
 }
 
 typedef int8_t Vb __attribute__((vector_size(kLanes)));
