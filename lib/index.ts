@@ -3,6 +3,7 @@ export type { ChatMessage, ChatTool, TextPart, ToolCall } from './chat/messages.
 export { type ConvertOptions, type ConvertProgress, convertCheckpoint } from './convert/convert.ts'
 export { demoModel } from './demo.ts'
 export { type DeviceInfo, type DeviceName, devices } from './device.ts'
+export type { BlockCounts } from './engine/blocks.ts'
 export type {
   GenerateChunk,
   GenerateOptions,
@@ -26,7 +27,7 @@ export { loadModel, type RandomModelOptions, randomModel } from './load.ts'
 export type { LoadModelOptions } from './load_options.ts'
 export type { ChatOptions, Model } from './model.ts'
 export type { ModelConfig } from './models/config.ts'
-export type { ActivationDType, DType, NumberArray } from './native.ts'
+export type { ActivationDType, DType, NumberArray, WeightFormat } from './native.ts'
 export type * from './ops/types.ts'
 export type { TokenIds } from './options.ts'
 export type { Parameters } from './parameters.ts'
@@ -39,6 +40,7 @@ export {
   type GroupedGemmArrays,
   type KernelOptions,
   kernels as ops,
+  type LatentAttentionArrays,
 } from './standalone/kernels.ts'
 export type {
   DecodeOptions,
@@ -48,5 +50,6 @@ export type {
   Tokenizer,
 } from './tokenizer/index.ts'
 export type { LoadProgress } from './weights/checkpoint_weights.ts'
-export type { WeightsInfo, WeightsOption } from './weights/formats.ts'
+export type { Part, WeightsInfo, WeightsOption } from './weights/formats.ts'
+export type { RopeKind, RopeSpec } from './weights/rope.ts'
 export type { RopeRounding } from './weights/weights.ts'

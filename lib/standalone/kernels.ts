@@ -88,11 +88,10 @@ export interface LatentAttentionArrays
 type Places = Record<'q' | 'starts' | 'ends' | 'sequences' | 'blockTable', Tensor>
 
 /** Attention over a cache whose blocks `cacheOf` knows. */
-function attentionAlone<Inputs extends Places, Outputs>(
+function attentionAlone<Inputs extends Places, Outputs, Given>(
   record: (plan: Plan, inputs: Inputs) => Outputs,
   cacheOf: (inputs: Arrays<Inputs>) => ArrayTensor,
 ) {
-  type Given = Omit<Arrays<Inputs>, 'ends'> & Ends
   const named = {
     [record.name](plan: Plan, { positions, ...inputs }: Inputs & { positions?: Tensor }) {
       const [T] = inputs.q?.shape ?? []
@@ -167,7 +166,7 @@ export const kernels = {
   ),
 
   /** Attention over a block-table cache: token t sees positions starts[t] to ends[t] of its sequence. */
-  attention: attentionAlone<ops.AttentionInputs, ops.AttentionOutputs>(
+  attention: attentionAlone<ops.AttentionInputs, ops.AttentionOutputs, AttentionArrays>(
     ops.attention,
     ({ keys }) => keys,
   ),
@@ -185,10 +184,11 @@ export const kernels = {
   ),
 
   /** Attention of all heads to the rows that `latentCache` keeps. */
-  latentAttention: attentionAlone<ops.LatentAttentionInputs, ops.LatentAttentionOutputs>(
-    ops.latentAttention,
-    ({ cache }) => cache,
-  ),
+  latentAttention: attentionAlone<
+    ops.LatentAttentionInputs,
+    ops.LatentAttentionOutputs,
+    LatentAttentionArrays
+  >(ops.latentAttention, ({ cache }) => cache),
 
   /** Each row beside the one before it of its sequence, for convolutions of two taps. Returns the state, too. */
   causalPair: alone<ops.CausalPairInputs, ops.CausalPairOutputs & { state: Tensor }>(
