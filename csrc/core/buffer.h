@@ -35,7 +35,7 @@ class Buffer {
   std::byte* data_ = nullptr;
   size_t bytes_ = 0;
   bool mapped_ = false;
-  std::shared_ptr<void> shared_;  // what the memory is a part of
+  std::shared_ptr<std::byte> shared_;  // the memory, where it is a part of more
   std::shared_ptr<Device> device_;
 };
 

@@ -76,7 +76,7 @@ describe.skipIf(process.platform !== 'linux')('nothing stays', () => {
           if (i % 10 === 0) await held()
         }
       }
-      await cycles(60)
+      await cycles(180) // the allocator's arenas have their size by then
       const early = await held()
       await cycles(60)
       const late = await held()

@@ -143,7 +143,7 @@ export const latentAttention: KernelBench = {
   async *make({ shape, tokens }, bench) {
     const contexts = bench.rotateBytes > 0 ? [512, 4096] : [64]
     const decode = tokens
-      .filter((t) => t <= 8)
+      .filter((t) => t <= 16)
       .flatMap((sequences) => contexts.map((context) => ({ sequences, context, tokens: 1 })))
     const prefill = tokens
       .filter((t) => t > 16 && t <= 4096)
