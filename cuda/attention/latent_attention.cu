@@ -18,9 +18,10 @@ struct WarpHeads {
 
 /// The blocks of one range, by one warp.
 template <class T>
-__device__ void attend_range(const AttentionArgs& args, const Span& blocks, const Span& visible,
-                             const int32_t* table, const T* cache, const WarpHeads& heads,
-                             Softmax (&softmax)[kWarpHeads]) {
+__device__ __forceinline__ void attend_range(const AttentionArgs& args, const Span& blocks,
+                                             const Span& visible, const int32_t* table,
+                                             const T* cache, const WarpHeads& heads,
+                                             Softmax (&softmax)[kWarpHeads]) {
   const int L = args.D, C = args.V, lane = static_cast<int>(threadIdx.x % 32);
   for (int i = 0; i < kWarpHeads; ++i) softmax[i] = {};
   for (int c = lane; c < heads.count * C; c += 32) heads.sums[c] = 0.f;
@@ -58,7 +59,7 @@ __device__ void attend_range(const AttentionArgs& args, const Span& blocks, cons
 /// Grid: tiles of query heads, then ranges of keys, or tokens where a block has all of a token's
 /// ranges. The block that ends the last range of a token merges them all.
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     latent_attend(const AttentionArgs args, const LatentQueries<T> q, const T* cache, Rows<T> out,
                   unsigned* counters) {
   const int L = args.D, C = args.V, R = L - C;

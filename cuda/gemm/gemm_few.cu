@@ -21,7 +21,7 @@ __device__ __forceinline__ int group_with_rows(const GemmArgs& args, int index) 
 
 /// Grid: weight tiles, as many groups as can have rows, blocks that share a group's rows.
 template <class X, class W, int NT>
-__global__ void __launch_bounds__(32 * kFewWarps, 2)
+__global__ void __launch_bounds__(32 * kFewWarps, is_bf16<X> ? 2 : 1)
     gemm_few_rows(const __grid_constant__ GemmArgs args) {
   constexpr bool kMatrix = is_bf16<X>;
   constexpr int kRows = kMatrix ? 8 * NT : 8;              // of x at a time
