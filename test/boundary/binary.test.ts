@@ -40,10 +40,11 @@ describe.skipIf(process.platform !== 'linux' || !existsSync(addon))(
     })
 
     it('keeps the sums of GEMM loops in registers', () => {
+      // Those of integer weights multiply by their scales once a group, in loops around the ones that count.
       const loops = ['avx2', 'avx512', 'avx512bf16'].flatMap((isa) =>
         objects()
           .filter((file) => file.includes(`moe_kernels_${isa}.dir`))
-          .flatMap((file) => innerLoops(file, /gemm_/, 8)),
+          .flatMap((file) => innerLoops(file, /gemm_(?!int)/, 8)),
       )
       if (process.arch === 'x64') expect(loops.length).toBeGreaterThan(10)
       expect(loops.filter((loop: { stack: number }) => loop.stack > 0)).toEqual([])
