@@ -146,7 +146,8 @@ export class SequenceState {
   /** A copy that shares every full block. */
   fork(): SequenceState {
     const copy = new SequenceState(this.#pool, this.#rules, this.#keepsState, this.#salt)
-    for (const [i, id] of this.ids.entries()) copy.append([id], this.#experts[i])
+    copy.append(this.ids)
+    for (const [i, experts] of this.#experts.entries()) copy.#experts[i] = experts
     const full = Math.floor(this.cached / blockTokens)
     for (const block of this.blocks.slice(0, full)) {
       this.#pool.share(block)
