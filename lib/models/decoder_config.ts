@@ -15,7 +15,7 @@ export const decoderKeys = [
   'eos_token_id',
   ...ropeKeys,
 ] as const
-type DecoderKey = (typeof decoderKeys)[number]
+export type DecoderKey = (typeof decoderKeys)[number]
 
 export interface DecoderDefaults {
   eps: number

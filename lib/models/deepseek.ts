@@ -1,14 +1,20 @@
 import { type AttentionOptions, SelfAttention } from '../layers/attention.ts'
-import { DenseLayer } from '../layers/dense.ts'
 import type { Weights } from '../weights/weights.ts'
 import type { Architecture, GraphOptions } from './architecture.ts'
 import { type ConfigReader, limits } from './config.ts'
 import { configKeys } from './config_keys.ts'
-import { decoder, headShape, routedLayer } from './decoder.ts'
+import { decoder, headShape } from './decoder.ts'
 import { type DecoderConfig, decoderKeys, readDecoder, readTopK } from './decoder_config.ts'
+import {
+  type DeepseekLayers,
+  deepseekFeedForward,
+  deepseekIgnored,
+  deepseekLayerKeys,
+  readSharedSize,
+} from './deepseek_layers.ts'
 
 /** DeepSeekMoE-16B (arXiv:2401.06066): many small experts beside shared ones; the first layers are dense. */
-export interface DeepseekConfig extends DecoderConfig {
+export interface DeepseekConfig extends DecoderConfig, DeepseekLayers {
   architecture: 'deepseek'
   expertSize: number
   experts: 'ffn'[]
@@ -17,11 +23,7 @@ export interface DeepseekConfig extends DecoderConfig {
   normTopkProb: boolean
   /** The four projections have biases. */
   attentionBias: boolean
-  /** Inner size of the shared experts together; 0: none. */
-  sharedExpertSize: number
-  /** Inner size of the dense layers. */
-  denseSize: number
-  /** Their indices. */
+  /** Indices of the dense layers. */
   denseLayers: number[]
 }
 
@@ -30,17 +32,12 @@ export const deepseekKeys = configKeys({
   used: [
     ...decoderKeys,
     'attention_bias',
-    'intermediate_size',
-    'moe_intermediate_size',
-    'n_routed_experts',
-    'n_shared_experts',
-    'num_experts_per_tok',
-    'first_k_dense_replace',
+    ...deepseekLayerKeys,
     'moe_layer_freq',
     'norm_topk_prob',
   ],
   only: { hidden_act: ['silu'], scoring_func: ['softmax'] },
-  ignored: { 'training only': ['aux_loss_alpha', 'seq_aux', 'ep_size'] },
+  ignored: deepseekIgnored,
 })
 type Key = (typeof deepseekKeys)['used'][number]
 
@@ -68,14 +65,14 @@ export function readDeepseekConfig(c: ConfigReader<Key>): DeepseekConfig {
     ...readTopK(c, 'num_experts_per_tok', c.count('n_routed_experts')),
     normTopkProb: c.flag('norm_topk_prob', false),
     attentionBias: c.flag('attention_bias', false),
-    sharedExpertSize: expertSize * c.int('n_shared_experts', 0, { min: 0, max: limits.count }),
+    sharedExpertSize: readSharedSize(c, expertSize, 0),
     denseSize: c.int('intermediate_size'),
     denseLayers: readDenseLayers(c, shared.numLayers),
   }
 }
 
 export function deepseek(c: DeepseekConfig, weights: Weights, options: GraphOptions): Architecture {
-  const { hiddenSize: hidden, attentionBias: bias } = c
+  const { attentionBias: bias } = c
   const attention: AttentionOptions = {
     ...headShape(c),
     rule: 'self',
@@ -83,15 +80,13 @@ export function deepseek(c: DeepseekConfig, weights: Weights, options: GraphOpti
     bias: { qkv: bias, out: bias },
   }
   const chosen = { weights: c.normTopkProb ? 'renormalized' : 'scores' } as const
-  const dense = (prefix: string, size: number) => new DenseLayer(weights, prefix, { hidden, size })
   return decoder(c, weights, {
     attention: (prefix) => new SelfAttention(weights, prefix, attention),
-    feedForward: (prefix, l) => {
-      const mlp = `${prefix}.mlp`
-      if (c.denseLayers.includes(l)) return dense(mlp, c.denseSize)
-      const size = c.sharedExpertSize
-      const shared = size > 0 ? dense(`${mlp}.shared_experts`, size) : undefined
-      return routedLayer(weights, mlp, c, chosen, shared)
-    },
+    feedForward: deepseekFeedForward(
+      weights,
+      c,
+      (l) => c.denseLayers.includes(l),
+      () => chosen,
+    ),
   })
 }

@@ -1,11 +1,17 @@
-import { DenseLayer } from '../layers/dense.ts'
 import type { Weights } from '../weights/weights.ts'
 import type { Architecture, GraphOptions } from './architecture.ts'
 import { type ConfigReader, limits } from './config.ts'
 import { configKeys } from './config_keys.ts'
-import { decoder, routedLayer } from './decoder.ts'
-import { type DecoderConfig, decoderKeys, readDecoder, readTopK } from './decoder_config.ts'
-import { type LatentConfig, latentAttention, latentKeys, readLatent } from './latent.ts'
+import { decoder } from './decoder.ts'
+import { type DecoderConfig, decoderKeys, readTopK } from './decoder_config.ts'
+import {
+  type DeepseekLayers,
+  deepseekFeedForward,
+  deepseekIgnored,
+  deepseekLayerKeys,
+  readSharedSize,
+} from './deepseek_layers.ts'
+import { type LatentConfig, latentAttention, latentKeys, readLatentDecoder } from './latent.ts'
 
 /** Groups of neighbouring experts, of which a token chooses from the best. */
 export interface ExpertGroups {
@@ -14,7 +20,7 @@ export interface ExpertGroups {
 }
 
 /** DeepSeek-V2 and its relatives: latent attention, experts in groups beside shared ones, dense first layers. */
-export interface DeepseekV2Config extends DecoderConfig, LatentConfig {
+export interface DeepseekV2Config extends DecoderConfig, LatentConfig, DeepseekLayers {
   architecture: 'deepseek_v2'
   expertSize: number
   experts: 'ffn'[]
@@ -23,10 +29,6 @@ export interface DeepseekV2Config extends DecoderConfig, LatentConfig {
   groups: ExpertGroups | undefined
   /** Factor of the chosen experts' weights. */
   routedScale: number
-  /** Inner size of the shared experts together; 0: none. */
-  sharedExpertSize: number
-  /** Inner size of the dense layers. */
-  denseSize: number
   /** How many layers at the bottom are dense. */
   denseLayers: number
 }
@@ -36,12 +38,7 @@ export const deepseekV2Keys = configKeys({
   used: [
     ...decoderKeys,
     ...latentKeys,
-    'intermediate_size',
-    'moe_intermediate_size',
-    'n_routed_experts',
-    'n_shared_experts',
-    'num_experts_per_tok',
-    'first_k_dense_replace',
+    ...deepseekLayerKeys,
     'topk_method',
     'n_group',
     'topk_group',
@@ -54,7 +51,7 @@ export const deepseekV2Keys = configKeys({
     norm_topk_prob: [false],
     mlp_bias: [false],
   },
-  ignored: { 'training only': ['aux_loss_alpha', 'seq_aux', 'ep_size'] },
+  ignored: deepseekIgnored,
 })
 type Key = (typeof deepseekV2Keys)['used'][number]
 
@@ -84,24 +81,20 @@ function readMethod(c: ConfigReader<Key>, experts: [number, number]): ExpertGrou
 }
 
 export function readDeepseekV2Config(c: ConfigReader<Key>): DeepseekV2Config {
-  const latent = readLatent(c)
-  const shared = readDecoder(c, {
-    ...{ eps: 1e-6, theta: 10000, maxPositions: 2048, headSize: latent.headSize },
+  const shared = readLatentDecoder(c, {
+    ...{ eps: 1e-6, theta: 10000, maxPositions: 2048 },
     ropeKinds: ['default', 'yarn'],
   })
-  if (shared.numKeyValueHeads !== shared.numHeads)
-    c.unsupported('num_key_value_heads', `num_attention_heads, ${shared.numHeads}`)
   const expertSize = c.int('moe_intermediate_size')
   const chosen = readTopK(c, 'num_experts_per_tok', c.count('n_routed_experts'))
   return {
     architecture: 'deepseek_v2',
     ...shared,
-    ...latent,
     expertSize,
     ...chosen,
     groups: readMethod(c, [chosen.experts.length, chosen.topK]),
     routedScale: c.number('routed_scaling_factor', 1, 0, limits.factor),
-    sharedExpertSize: expertSize * c.int('n_shared_experts', 0, { min: 0, max: limits.count }),
+    sharedExpertSize: readSharedSize(c, expertSize, 0),
     denseSize: c.int('intermediate_size'),
     denseLayers: c.int('first_k_dense_replace', 0, { min: 0, max: limits.count }),
   }
@@ -112,20 +105,18 @@ export function deepseekV2(
   weights: Weights,
   options: GraphOptions,
 ): Architecture {
-  const { hiddenSize: hidden, groups, routedScale: factor } = c
+  const { groups, routedScale: factor } = c
   const chosen = {
     ...({ weights: 'scores', factor } as const),
     groups: groups && ({ ...groups, score: 'max' } as const),
   }
-  const dense = (prefix: string, size: number) => new DenseLayer(weights, prefix, { hidden, size })
   return decoder(c, weights, {
     attention: latentAttention(c, weights, options),
-    feedForward: (prefix, l) => {
-      const mlp = `${prefix}.mlp`
-      if (l < c.denseLayers) return dense(mlp, c.denseSize)
-      const size = c.sharedExpertSize
-      const shared = size > 0 ? dense(`${mlp}.shared_experts`, size) : undefined
-      return routedLayer(weights, mlp, c, chosen, shared)
-    },
+    feedForward: deepseekFeedForward(
+      weights,
+      c,
+      (l) => l < c.denseLayers,
+      () => chosen,
+    ),
   })
 }

@@ -2,7 +2,12 @@ import { LatentAttention, type LatentShape } from '../layers/latent_attention.ts
 import type { Weights } from '../weights/weights.ts'
 import type { GraphOptions } from './architecture.ts'
 import { type ConfigReader, limits } from './config.ts'
-import type { DecoderConfig } from './decoder_config.ts'
+import {
+  type DecoderConfig,
+  type DecoderDefaults,
+  type DecoderKey,
+  readDecoder,
+} from './decoder_config.ts'
 import type { RopeSpec } from './rope.ts'
 
 /** What configurations with multi-head latent attention have beside a decoder's. */
@@ -27,7 +32,7 @@ type LatentKey = (typeof latentKeys)[number]
 const mostValues = 1024
 
 /** Sizes whose defaults are those of all published classes. */
-export function readLatent(
+function readLatent(
   c: ConfigReader<LatentKey>,
 ): LatentConfig & { headSize: number; rotaryDim: number } {
   const size = (key: LatentKey, fallback: number) => c.int(key, fallback, { max: limits.headSize })
@@ -50,6 +55,18 @@ export function readLatent(
     valueSize: size('v_head_dim', 128),
     attentionBias: c.flag('attention_bias', false),
   }
+}
+
+/** A decoder's configuration with such attention; each query head has keys and values of its own. */
+export function readLatentDecoder(
+  c: ConfigReader<DecoderKey | LatentKey>,
+  of: Omit<DecoderDefaults, 'headSize'>,
+): DecoderConfig & LatentConfig {
+  const latent = readLatent(c)
+  const shared = readDecoder(c, { ...of, headSize: latent.headSize })
+  if (shared.numKeyValueHeads !== shared.numHeads)
+    c.unsupported('num_key_value_heads', `num_attention_heads, ${shared.numHeads}`)
+  return { ...shared, ...latent }
 }
 
 /** YaRN's factor of scores, squared since it is queries' and keys' (arXiv:2309.00071; published code). */

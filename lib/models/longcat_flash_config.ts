@@ -1,8 +1,8 @@
 import type { ExpertKind } from '../ops/index.ts'
 import { type ConfigReader, limits } from './config.ts'
 import { configKeys } from './config_keys.ts'
-import { type DecoderConfig, decoderKeys, readDecoder } from './decoder_config.ts'
-import { type LatentConfig, latentKeys, readLatent } from './latent.ts'
+import { type DecoderConfig, decoderKeys } from './decoder_config.ts'
+import { type LatentConfig, latentKeys, readLatentDecoder } from './latent.ts'
 
 /** LongCat-Flash (arXiv:2509.01322): two attention blocks a layer, and experts that return their input. */
 export interface LongcatFlashConfig extends DecoderConfig, LatentConfig {
@@ -51,14 +51,11 @@ function readLayers(c: ConfigReader<Key>): number {
 }
 
 export function readLongcatFlashConfig(c: ConfigReader<Key>): LongcatFlashConfig {
-  const latent = readLatent(c)
-  const shared = readDecoder(c, {
-    ...{ eps: 1e-5, theta: 1e7, maxPositions: 131072, headSize: latent.headSize },
+  const shared = readLatentDecoder(c, {
+    ...{ eps: 1e-5, theta: 1e7, maxPositions: 131072 },
     numLayers: readLayers(c),
     ropeKinds: ['default'],
   })
-  if (shared.numKeyValueHeads !== shared.numHeads)
-    c.unsupported('num_key_value_heads', `num_attention_heads, ${shared.numHeads}`)
   const routed = c.count('n_routed_experts', 512)
   const identity = c.int('zero_expert_num', 256, { min: 0, max: limits.count })
   const experts: ExpertKind[] = [
@@ -73,8 +70,7 @@ export function readLongcatFlashConfig(c: ConfigReader<Key>): LongcatFlashConfig
   return {
     architecture: 'longcat_flash',
     ...shared,
-    ...latent,
-    queryRank: latent.queryRank ?? 1536,
+    queryRank: shared.queryRank ?? 1536,
     expertSize: c.int('expert_ffn_hidden_size', 2048),
     ...{ experts, topK },
     routedScale: c.number('routed_scaling_factor', 6, 0, limits.factor),
