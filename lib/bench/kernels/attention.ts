@@ -3,6 +3,7 @@ import { kernels } from '../../standalone/kernels.ts'
 import { at, firstDifference, randomArray } from '../check.ts'
 import type { ModelShape } from '../shapes.ts'
 import type { Bench, KernelBench, Workbench } from '../workbench.ts'
+import { attended, lastTokens, places, positionOf, type Texts } from './texts.ts'
 
 const block = ops.blockTokens
 
@@ -10,26 +11,13 @@ const block = ops.blockTokens
 async function setting(
   bench: Workbench,
   shape: ModelShape,
-  { sequences, context, tokens }: { sequences: number; context: number; tokens: number },
+  texts: Texts,
 ): Promise<Omit<Bench, 'op'>> {
   const { heads: N, keyValueHeads: G, headSize: D } = shape
+  const { sequences, context, tokens } = texts
   const M = Math.ceil(context / block)
   const T = sequences * tokens
-  const ints = (n: number, value: (i: number) => number) =>
-    Int32Array.from({ length: n }, (_, i) => value(i))
-  const position = (t: number): number => context - tokens + (t % tokens)
-  const visible = {
-    starts: bench.numbers(new Int32Array(T), [T]),
-    ends: bench.numbers(ints(T, position), [T]),
-    sequences: bench.numbers(
-      ints(T, (t) => Math.floor(t / tokens)),
-      [T],
-    ),
-    blockTable: bench.numbers(
-      ints(sequences * M, (i) => i),
-      [sequences, M],
-    ),
-  }
+  const visible = places(bench, texts)
   const cacheBytes = 2 * sequences * context * G * D * bench.elementBytes
   const q = await bench.random([T, N * D])
   const scale = 1 / Math.sqrt(D)
@@ -40,7 +28,7 @@ async function setting(
     record.push((plan) => ops.attention(plan, { q, keys, values, ...visible, scale }))
   }
   let pairs = 0
-  for (let t = 0; t < T; t++) pairs += position(t) + 1
+  for (let t = 0; t < T; t++) pairs += positionOf(texts, t) + 1
   const kind = tokens > 1 ? 'prefill' : `decode, context ${context}`
   return {
     ...{ shape: `${N} heads, ${G} key heads of ${D}, ${kind}`, tokens: T, record },
@@ -61,17 +49,9 @@ export const attention: KernelBench = {
         randomArray([M, 1, D, block], bench.dtype, 2),
       ]
       const values = randomArray([M, 1, block, D], bench.dtype, 3)
-      const ints = (n: number, value: (i: number) => number) => ({
-        data: Int32Array.from({ length: n }, (_, i) => value(i)),
-        shape: [n],
-      })
       const scale = 1 / Math.sqrt(D)
       const { out } = await kernels.attention(
-        {
-          ...{ q, keys, values, scale, positions: ints(T, (t) => context - T + t) },
-          ...{ starts: ints(T, () => 0), sequences: ints(T, () => 0) },
-          blockTable: { ...ints(M, (i) => i), shape: [1, M] },
-        },
+        { q, keys, values, scale, ...lastTokens(T, context) },
         { device: bench.name },
       )
       const wrong = firstDifference(bench, out, context + D, (t, d) => {
@@ -82,16 +62,7 @@ export const attention: KernelBench = {
           for (let i = 0; i < D; i++) score += at(q, t * D + i) * at(keys, base + i * block)
           return score * scale
         })
-        const top = Math.max(...scores)
-        const shares = scores.map((score) => Math.exp(score - top))
-        const total = shares.reduce((a, b) => a + b)
-        let [value, size] = [0, 0]
-        for (const [s, share] of shares.entries()) {
-          const term = (share / total) * at(values, s * D + d)
-          value += term
-          size += 8 * Math.abs(term)
-        }
-        return [value, size]
+        return attended(scores, (s) => at(values, s * D + d))
       })
       if (wrong) return wrong
     }

@@ -2,40 +2,12 @@ import * as ops from '../../ops/index.ts'
 import { kernels } from '../../standalone/kernels.ts'
 import { at, firstDifference, randomArray } from '../check.ts'
 import type { Bench, KernelBench, Workbench } from '../workbench.ts'
+import { attended, lastTokens, places, positionOf, type Texts } from './texts.ts'
 
 const block = ops.blockTokens
 
 /** Latents C and rotated part R of a cache row, keys P and values V of a head: as all released models have them. */
 const [C, R, P, V] = [512, 64, 128, 128]
-
-interface Texts {
-  sequences: number
-  context: number
-  /** At each text's end. */
-  tokens: number
-}
-
-const positionOf = ({ context, tokens }: Texts, t: number): number =>
-  context - tokens + (t % tokens)
-
-function places(bench: Workbench, texts: Texts) {
-  const { sequences, context, tokens } = texts
-  const [M, T] = [Math.ceil(context / block), sequences * tokens]
-  const ints = (n: number, value: (i: number) => number) =>
-    bench.numbers(
-      Int32Array.from({ length: n }, (_, i) => value(i)),
-      [n],
-    )
-  return {
-    starts: ints(T, () => 0),
-    ends: ints(T, (t) => positionOf(texts, t)),
-    sequences: ints(T, (t) => Math.floor(t / tokens)),
-    blockTable: bench.numbers(
-      Int32Array.from({ length: sequences * M }, (_, i) => i),
-      [sequences, M],
-    ),
-  }
-}
 
 /** Both forms of a step, from queries to values of heads: on latents, and on the keys and values made of them. */
 async function* both(bench: Workbench, N: number, texts: Texts): AsyncGenerator<Omit<Bench, 'op'>> {
@@ -104,17 +76,9 @@ export const latentAttention: KernelBench = {
     const q = randomArray([T, N * (P + R)], bench.dtype, 1)
     const absorbed = randomArray([T, N * C], bench.dtype, 2)
     const cache = randomArray([M, block, L], bench.dtype, 3)
-    const ints = (n: number, value: (i: number) => number) => ({
-      data: Int32Array.from({ length: n }, (_, i) => value(i)),
-      shape: [n],
-    })
     const scale = 1 / Math.sqrt(L)
     const { out } = await kernels.latentAttention(
-      {
-        ...{ q, absorbed, heads: N, cache, scale },
-        ...{ positions: ints(T, (t) => context - T + t), starts: ints(T, () => 0) },
-        ...{ sequences: ints(T, () => 0), blockTable: { ...ints(M, (i) => i), shape: [1, M] } },
-      },
+      { q, absorbed, heads: N, cache, scale, ...lastTokens(T, context) },
       { device: bench.name },
     )
     return firstDifference(bench, out, context + L, (t, column) => {
@@ -127,16 +91,7 @@ export const latentAttention: KernelBench = {
           score += at(q, (t * N + n) * (P + R) + r) * at(cache, s * L + C + r)
         return score * scale
       })
-      const top = Math.max(...scores)
-      const shares = scores.map((score) => Math.exp(score - top))
-      const total = shares.reduce((a, b) => a + b)
-      let [value, size] = [0, 0]
-      for (const [s, share] of shares.entries()) {
-        const term = (share / total) * at(cache, s * L + c)
-        value += term
-        size += 8 * Math.abs(term)
-      }
-      return [value, size]
+      return attended(scores, (s) => at(cache, s * L + c))
     })
   },
 
