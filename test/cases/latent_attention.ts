@@ -1,4 +1,5 @@
 import { arrayDType, kernels } from '../../lib/standalone/kernels.ts'
+import { badPlaces } from '../support/bad_places.ts'
 import { ints, type OpCase, reshape, toF64, unitRoundoff } from './case.ts'
 
 type Shape = {
@@ -135,23 +136,6 @@ export const latentAttention: OpCase<Shape> = {
       'cache',
       (i) => ({ ...i, cache: reshape(i.cache, [1, 1, i.cache.data.length]) }),
     ],
-    [
-      'a position beyond the block table',
-      'ERR_MOE_OPTION',
-      'positions',
-      (i) => ({ ...i, positions: ints(i.positions.shape, () => 1e6) }),
-    ],
-    [
-      'a start behind the position',
-      'ERR_MOE_OPTION',
-      'starts',
-      (i) => ({ ...i, starts: ints(i.starts.shape, () => 1e5) }),
-    ],
-    [
-      'a block beyond the cache',
-      'ERR_MOE_OPTION',
-      'blockTable',
-      (i) => ({ ...i, blockTable: ints(i.blockTable.shape, () => 999) }),
-    ],
+    ...badPlaces,
   ],
 }

@@ -1,4 +1,5 @@
 import { kernels } from '../../lib/standalone/kernels.ts'
+import { badSlots } from '../support/bad_places.ts'
 import { ints, type OpCase, output, reshape, toF64 } from './case.ts'
 import { rotated } from './rope_cache.ts'
 
@@ -92,17 +93,6 @@ export const latentCache: OpCase<Shape> = {
       'latent',
       (i) => ({ ...i, latent: reshape(i.latent, [i.latent.data.length]) }),
     ],
-    [
-      'a position beyond the table',
-      'ERR_MOE_OPTION',
-      'positions',
-      (i) => ({ ...i, positions: ints(i.positions.shape, () => 50) }),
-    ],
-    [
-      'a slot beyond the cache',
-      'ERR_MOE_OPTION',
-      'slots',
-      (i) => ({ ...i, slots: ints(i.slots.shape, () => 1e6) }),
-    ],
+    ...badSlots,
   ],
 }

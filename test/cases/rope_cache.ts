@@ -1,4 +1,5 @@
 import { kernels } from '../../lib/standalone/kernels.ts'
+import { badSlots } from '../support/bad_places.ts'
 import { ints, type OpCase, output, reshape, toF64 } from './case.ts'
 
 type Shape = { T: number; N: number; G: number; D: number; V?: number; r: number; blocks: number }
@@ -86,18 +87,7 @@ export const ropeCache: OpCase<Shape> = {
       'table',
       (i) => ({ ...i, table: { data: new Float32Array(50 * 64), shape: [50, 64] } }),
     ],
-    [
-      'a position beyond the table',
-      'ERR_MOE_OPTION',
-      'positions',
-      (i) => ({ ...i, positions: ints(i.positions.shape, () => 50) }),
-    ],
-    [
-      'a slot beyond the cache',
-      'ERR_MOE_OPTION',
-      'slots',
-      (i) => ({ ...i, slots: ints(i.slots.shape, () => 1e6) }),
-    ],
+    ...badSlots,
     [
       'keys without blocks of 32',
       'ERR_MOE_SHAPE',
