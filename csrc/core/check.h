@@ -34,6 +34,11 @@ class Check {
          dtype_name(tensor.dtype));
   }
 
+  void indices(const char* name, const Tensor& tensor, const Shape& expected) const {
+    shape(name, tensor, expected);
+    dtype(name, tensor, {DType::i32});
+  }
+
   void activation(const char* name, const Tensor& tensor) const {
     dtype(name, tensor, {DType::f32, DType::bf16});
   }

@@ -62,10 +62,8 @@ struct Attention {
       check.dtype("sinks", sinks, {DType::f32});
     }
     for (const auto& [name, tensor] :
-         {std::pair{"starts", &starts}, {"ends", &ends}, {"sequences", &sequences}}) {
-      check.shape(name, *tensor, {T});
-      check.dtype(name, *tensor, {DType::i32});
-    }
+         {std::pair{"starts", &starts}, {"ends", &ends}, {"sequences", &sequences}})
+      check.indices(name, *tensor, {T});
     check.rank("blockTable", block_table, 2);
     check.dtype("blockTable", block_table, {DType::i32});
   }

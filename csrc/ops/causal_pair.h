@@ -43,10 +43,8 @@ struct CausalPair {
     check.shape("state", state, {state.dim(0), C});
     check.dtype("state", state, {x.dtype});
     for (const auto& [name, tensor] :
-         {std::pair{"positions", &positions}, {"slots", &slots}, {"sequences", &sequences}}) {
-      check.shape(name, *tensor, {T});
-      check.dtype(name, *tensor, {DType::i32});
-    }
+         {std::pair{"positions", &positions}, {"slots", &slots}, {"sequences", &sequences}})
+      check.indices(name, *tensor, {T});
     check.rank("blockTable", block_table, 2);
     check.dtype("blockTable", block_table, {DType::i32});
   }

@@ -53,10 +53,8 @@ struct Combine {
     check.rank("weights", weights, 2);
     check.dtype("weights", weights, {DType::f32});
     const int64_t T = weights.dim(0), K = weights.dim(1), H = expert_out.dim(1);
-    for (const auto& [name, tensor] : {std::pair{"rows", &rows}, {"ids", &ids}}) {
-      check.shape(name, *tensor, {T, K});
-      check.dtype(name, *tensor, {DType::i32});
-    }
+    for (const auto& [name, tensor] : {std::pair{"rows", &rows}, {"ids", &ids}})
+      check.indices(name, *tensor, {T, K});
     check.shape("residual", residual, {T, H});
     check.dtype("residual", residual, {DType::f32});
     const int64_t constant_experts = std::count(kinds.begin(), kinds.end(), ExpertKind::constant);

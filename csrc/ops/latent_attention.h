@@ -58,10 +58,8 @@ struct LatentAttention {
     for (const auto& [name, tensor] : {std::pair{"q", &q}, {"absorbed", &absorbed}})
       check.dtype(name, *tensor, {cache.dtype});
     for (const auto& [name, tensor] :
-         {std::pair{"starts", &starts}, {"ends", &ends}, {"sequences", &sequences}}) {
-      check.shape(name, *tensor, {T});
-      check.dtype(name, *tensor, {DType::i32});
-    }
+         {std::pair{"starts", &starts}, {"ends", &ends}, {"sequences", &sequences}})
+      check.indices(name, *tensor, {T});
     check.rank("blockTable", block_table, 2);
     check.dtype("blockTable", block_table, {DType::i32});
   }
