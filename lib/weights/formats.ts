@@ -1,8 +1,11 @@
 import { MoeError } from '../errors.ts'
 import type { Gpu, WeightFormat } from '../native.ts'
 
-/** What a matrix is for: decides how far it is quantised. */
-export type Part = 'experts' | 'attention' | 'dense' | 'head' | 'router' | 'convolution' | 'latent' // what queries and outputs of latent attention are projected by, a head at a time
+/**
+ * What a matrix is for: decides how far it is quantised. `latent`: what queries and outputs of latent attention are
+ * projected by, a head at a time.
+ */
+export type Part = 'experts' | 'attention' | 'dense' | 'head' | 'router' | 'convolution' | 'latent'
 
 /** How a model's matrices are to be stored; `auto`: as the file has them. */
 export type WeightsOption = 'auto' | 'f32' | 'bf16' | 'int8' | 'int4'
