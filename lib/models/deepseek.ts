@@ -42,7 +42,7 @@ export const deepseekKeys = configKeys({
 type Key = (typeof deepseekKeys)['used'][number]
 
 /** Sparse is every `moe_layer_freq`-th layer behind the first dense ones. */
-export function readDenseLayers(
+function readDenseLayers(
   c: ConfigReader<'first_k_dense_replace' | 'moe_layer_freq'>,
   numLayers: number,
 ): number[] {
