@@ -224,6 +224,11 @@ export const kernels = {
     check: (op, i) => op.segments(i.segments, i.logits.shape[0]),
   }),
 
+  /** The mean of each segment's rows. */
+  segmentMean: alone(ops.segmentMean, {
+    check: (op, i) => op.segments(i.segments, i.x.shape[0]),
+  }),
+
   /** The two softmaxes of Soft MoE. */
   softWeights: alone(ops.softWeights, {
     check: (op, i) => op.segments(i.segments, i.logits.shape[0]),
