@@ -49,6 +49,17 @@ export type {
   TextStream,
   Tokenizer,
 } from './tokenizer/index.ts'
+export type { Capacity, VisionConfig, VisionRouter } from './vision/config.ts'
+export type { ImageData, ImageInput } from './vision/images.ts'
+export type {
+  Classification,
+  ClassifyOptions,
+  Embedding,
+  SoftVisionRouting,
+  VisionModel,
+  VisionRouting,
+  VisionTrace,
+} from './vision/vision_model.ts'
 export type { LoadProgress } from './weights/checkpoint_weights.ts'
 export type { Part, WeightsInfo, WeightsOption } from './weights/formats.ts'
 export type { RopeKind, RopeSpec } from './weights/rope.ts'

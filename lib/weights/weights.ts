@@ -22,6 +22,8 @@ export interface Rows {
   step?: number
   /** The file has the matrix as [K, N]: its columns are the rows meant here. */
   transposed?: boolean
+  /** Dimensions of `shape` that are K, where transposed; default 1. */
+  inner?: number
   /** The rows are alone, and the matrix meant is their transpose. */
   turned?: boolean
   /** Rows and width that they are filled up to with zeros. */
@@ -45,10 +47,26 @@ export const slabOf = (name: string, shape: number[], slab: number): Rows => ({
   count: shape[1]!,
 })
 
+/** A matrix that a file has as [K, N]: all of its N columns, or those of one slab. */
+export function columnsOf(
+  name: string,
+  shape: number[],
+  part: { slab?: number; inner?: number } = {},
+): Rows {
+  const all = { name, shape, start: 0, transposed: true, ...part }
+  return { ...all, count: sourceShape({ ...all, count: 0 })[0] }
+}
+
 /** Shape of the matrix that rows are taken from, with everything behind its rows as one width. */
-export function sourceShape({ shape, slab, transposed }: Rows): [rows: number, width: number] {
-  const [first, ...rest] = slab === undefined ? shape : shape.slice(1)
-  return transposed ? [count(rest), first!] : [first!, count(rest)]
+export function sourceShape({
+  shape,
+  slab,
+  transposed,
+  inner = 1,
+}: Rows): [rows: number, width: number] {
+  const own = slab === undefined ? shape : shape.slice(1)
+  if (transposed) return [count(own.slice(inner)), count(own.slice(0, inner))]
+  return [own[0] ?? 1, count(own.slice(1))]
 }
 
 /**
@@ -80,6 +98,8 @@ export interface Weights {
   table(name: string, shape: number[], share?: Share): Tensor
   /** A rotary table [positions, rotaryDim] f32, cosines then sines. */
   ropeTable(positions: number, rotaryDim: number, rope: RopeSpec, options?: RopeOptions): Tensor
+  /** A table that the architecture computes. */
+  constant(values: Float32Array, shape: number[]): Tensor
   /** Names that may be there and are not needed. */
   ignore(pattern: RegExp): void
 }
@@ -204,6 +224,13 @@ export abstract class WeightList implements Weights {
     const out = this.rows([positions, rotaryDim], 'f32')
     this.later(() => native().ropeTable(out, frequencies, positionScale, factor, rounding))
     this.#tables.set(key, out)
+    return out
+  }
+
+  constant(values: Float32Array, shape: number[]): Tensor {
+    const out = this.rows(shape, 'f32')
+    const source = native().tensorFrom(values, shape, 'f32')
+    this.later(() => native().copyToF32(out, [[source, 0, shape[0]!]], 1))
     return out
   }
 
