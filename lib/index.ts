@@ -31,6 +31,7 @@ export type { ActivationDType, DType, NumberArray, WeightFormat } from './native
 export type * from './ops/types.ts'
 export type { TokenIds } from './options.ts'
 export type { Parameters } from './parameters.ts'
+export { type ExpertPlacement, placeExperts } from './place_experts.ts'
 export {
   type Alone,
   type Arrays,
