@@ -19,6 +19,7 @@ export default defineConfig({
           { text: 'Chat', link: '/chat' },
           { text: 'Server', link: '/server' },
           { text: 'Models and their fidelity', link: '/models' },
+          { text: 'Systems of the survey', link: '/survey' },
           { text: 'Quantisation', link: '/quantization' },
           { text: 'How routing works', link: '/routing' },
           { text: 'Devices', link: '/devices' },
