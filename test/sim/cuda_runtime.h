@@ -126,6 +126,7 @@ enum cudaError_t {
   cudaErrorInsufficientDriver = 35,
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
+  cudaErrorNoKernelImageForDevice = 209,
   cudaErrorStreamCaptureInvalidated = 901,
   cudaErrorLaunchFailure = 719,
 };

@@ -85,6 +85,7 @@ cudaError_t launch(const cudaLaunchConfig_t& config, std::function<void()> threa
   const dim3 grid = config.gridDim, block = config.blockDim;
   const size_t shared = config.dynamicSmemBytes;
   const unsigned threads = block.x * block.y * block.z;
+  if (setting("MOE_SIM_IMAGE", 1) == 0) return cudaErrorNoKernelImageForDevice;
   if (threads == 0 || threads > 1024 || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
       grid.y > 65535 || grid.z > 65535 || shared > kSharedPerBlock[stream.device >> 2])
     return cudaErrorInvalidValue;
@@ -159,6 +160,8 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "out of memory";
     case cudaErrorInvalidDevice:
       return "invalid device ordinal";
+    case cudaErrorNoKernelImageForDevice:
+      return "no kernel image is available for execution on the device";
     case cudaErrorLaunchFailure:
       return moe::sim::last_failure.c_str();
     default:
