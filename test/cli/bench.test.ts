@@ -2,7 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { describe, expect, it } from 'vitest'
 import { firstDifference } from '../../lib/bench/check.ts'
 import { normLinear, route } from '../../lib/bench/kernels/fused.ts'
-import { type BenchReport, benches } from '../../lib/bench/run.ts'
+import { type BenchHead, type BenchResult, benches } from '../../lib/bench/run.ts'
 import { chooseIds, modelShapes, placeSlots, routings } from '../../lib/bench/shapes.ts'
 import { Workbench } from '../../lib/bench/workbench.ts'
 import { type DeviceName, openDevice } from '../../lib/device.ts'
@@ -22,12 +22,16 @@ for (const [device, reason] of devices)
     it.each(['bf16', 'f32'])('checks and times every kernel, %s', (dtype) => {
       const args = ['bench', '-d', device, '--models', 'tiny', '--tokens', '1,9', '--dtype', dtype]
       const ways = ['--routings', routings.join(','), '--seconds', '0', '--json']
-      const { ceilings, results }: BenchReport = JSON.parse(
-        execFileSync(process.execPath, [cli, ...args, ...ways], {
-          encoding: 'utf8',
-          stdio: 'pipe',
-        }),
-      )
+      const lines = execFileSync(process.execPath, [cli, ...args, ...ways], {
+        encoding: 'utf8',
+        stdio: 'pipe',
+      })
+      const [head, ...rest] = lines
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line))
+      const { ceilings } = head as BenchHead
+      const results = rest as BenchResult[]
       for (const { op } of benches) {
         const own = results.filter((result) => result.op === op)
         expect(new Set(own.map(({ tokens }) => tokens)), op).toEqual(new Set([1, 9]))
