@@ -3,6 +3,7 @@ import { badOption, MoeError } from '../errors.ts'
 import type { ActivationDType } from '../native.ts'
 import { CeilingProbe, type Ceilings } from './ceilings.ts'
 import { attention } from './kernels/attention.ts'
+import { gatherGemm, ropeAttention } from './kernels/decode.ts'
 import { normLinear, route } from './kernels/fused.ts'
 import { groupedGemm, linear } from './kernels/gemm.ts'
 import { latentAttention } from './kernels/latent.ts'
@@ -12,7 +13,8 @@ import { modelShapes, type RoutingName, routings } from './shapes.ts'
 import { type KernelBench, Workbench } from './workbench.ts'
 
 export const benches: KernelBench[] = [
-  ...[groupedGemm, linear, normLinear, attention, latentAttention, ropeCache],
+  ...[groupedGemm, gatherGemm, linear, normLinear],
+  ...[attention, ropeAttention, latentAttention, ropeCache],
   ...[route, topK, permute, combine, rmsNorm, embedding, sampling],
 ]
 

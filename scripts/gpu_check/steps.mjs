@@ -70,7 +70,15 @@ export function stepsOf(part, device, out) {
       {
         ...{ name: 'small', seconds: 120 },
         node: bench(
-          ['attention', 'route', 'sample', 'ropeCache', 'normLinear'],
+          [
+            'ropeAttention',
+            'attention',
+            'route',
+            'sample',
+            'ropeCache',
+            'normLinear',
+            'gatherGemm',
+          ],
           'yuan,moepp',
           '1,8,4096',
         ),

@@ -1,6 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { describe, expect, it } from 'vitest'
 import { firstDifference } from '../../lib/bench/check.ts'
+import { gatherGemm, ropeAttention } from '../../lib/bench/kernels/decode.ts'
 import { normLinear, route } from '../../lib/bench/kernels/fused.ts'
 import { type BenchHead, type BenchResult, benches } from '../../lib/bench/run.ts'
 import { chooseIds, modelShapes, placeSlots, routings } from '../../lib/bench/shapes.ts'
@@ -48,11 +49,11 @@ for (const [device, reason] of devices)
     })
   })
 
-it.skipIf(missing).each([normLinear, route])(
+it.skipIf(missing).each([normLinear, route, ropeAttention, gatherGemm])(
   `what $op times is one op on a GPU ${missing}`,
   async (kernel) => {
     const bench = new Workbench(openDevice('cuda-sim:0'), 'bf16', true)
-    const request = { shape: modelShapes.tiny!, tokens: [1], routings: [] }
+    const request = { shape: modelShapes.tiny!, tokens: [1], routings: [routings[0]] }
     for await (const { op, record } of kernel.make(request, bench)) {
       const plan = new (native().Plan)(new (native().Arena)(bench.device.gpu))
       for (const one of record) one(plan)
