@@ -25,6 +25,15 @@ const quantized: Record<'int8' | 'int4', Partial<Record<Part, WeightFormat>>> = 
 /** Of a part that has integers at all. */
 export const isQuantized = (part: Part): boolean => part in quantized.int8
 
+/** Of matrices that are packed as one. */
+export function commonFormat(formats: WeightFormat[]): WeightFormat {
+  const all = (kind: string) => formats.every((name) => name.startsWith(kind))
+  if (new Set(formats).size <= 1) return formats[0] ?? 'f32'
+  if (all('int')) return 'int8g128'
+  if (all('fp8')) return 'fp8g128'
+  return formats.includes('f32') ? 'f32' : 'bf16'
+}
+
 const bitsOf = (format: WeightFormat): number => Number(/^int(\d+)/.exec(format)?.[1] ?? 16)
 
 /** The format for a matrix that is `stored` so; fewer bits than asked for are never made more. */

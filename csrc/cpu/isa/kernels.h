@@ -44,6 +44,8 @@ struct Kernels {
                     float* out);
   void (*gemm_int4)(const IntegerRow* x, int rows, const void* panel, int64_t groups, int group,
                     bool zeros, float* out);
+  /// The same of weights/formats/mxfp4.h, in groups of 32; rows are those of int4.
+  void (*gemm_mxfp4)(const IntegerRow* x, int rows, const void* panel, int64_t groups, float* out);
   /// n values, whole groups of 32 or 128: scale = max |x| / 127 of the group, q = x / scale to
   /// nearest even, sum = sum of q. A group of zeros, or of less than 2^-100, is 0; one with a value
   /// that is not finite has scale NaN. q is int8 in order; `wide`: int16, each four as 0 2 1 3.
