@@ -28,6 +28,7 @@ extern const Kernels MOE_PASTE(kernels_, MOE_ISA) = {
     .name = MOE_TEXT(MOE_ISA),
     .gemm_few = gemm_few,
     .tiled_rows = kTiledRows,
+    .tiled_rows_fp8 = kTiledRowsFp8,
     .gemm_tiles = gemm_tiles,
     .gemm_dot = MOE_GEMM_DOT,
     .wide_rows8 = Method<Code::int8>::kWideRows,
