@@ -32,6 +32,10 @@ void Fp8Matrix::prepare() {
   check.shape("scales", scales, {blocks(N, block_rows), blocks(K, block_columns)});
   check.dtype("scales", scales, {DType::f32, DType::bf16, DType::f16, DType::u8});
   check.contiguous("scales", scales);
+  for (int64_t n = 0; n < N; n += block_rows)
+    for (int64_t k = 0; k < K; k += block_columns)
+      if (!std::isfinite(scale(n, k)))
+        fail(Code::checkpoint, name, ": scales must be finite, got ", scale(n, k));
 }
 
 double Fp8Matrix::scale(int64_t n, int64_t k) const {
