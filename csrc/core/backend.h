@@ -66,7 +66,7 @@ typedef const MoeBackend* (*MoeGetBackend)(void);
 namespace moe {
 
 /// Changes with the table and with the layout of any op or tensor.
-constexpr uint32_t kBackendVersion = 9;
+constexpr uint32_t kBackendVersion = 10;
 constexpr const char* kBackendSymbol = "moe_backend";
 
 }  // namespace moe
