@@ -7,6 +7,7 @@ import {
   templateOptionNames,
 } from './chat/chat_format.ts'
 import type { ChatMessage } from './chat/messages.ts'
+import { Matchers } from './constraints/matchers.ts'
 import type { Device, DeviceInfo } from './device.ts'
 import { BlockPool } from './engine/blocks.ts'
 import { keepsState } from './engine/cache.ts'
@@ -40,6 +41,7 @@ import type { OptionNames } from './option_names.ts'
 import { checkOptions, flagOption, readIds, readList, type TokenIds } from './options.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
+import { CheckedTokenizer } from './tokenizer/tokenizer.ts'
 import type { WeightsInfo } from './weights/formats.ts'
 import { longestText } from './weights/rope.ts'
 
@@ -98,6 +100,7 @@ export class Model {
   readonly #context: SequenceContext
   readonly #chat: ChatFormat | undefined
   readonly #tensors: (Tensor | Weight)[]
+  #matchers: Matchers | undefined
   #statsRead: Promise<unknown> = Promise.resolve()
   #disposed: Promise<void> | undefined
 
@@ -130,6 +133,7 @@ export class Model {
       scheduler: this.#scheduler,
       config: graph.config,
       sequences: new Set(),
+      matchers: () => this.#grammars(),
       ...{ layers: graph.layers, vocabSize, stopIds, checkpointDefaults, tokenizer },
     }
   }
@@ -254,6 +258,18 @@ export class Model {
     return this.#chatFormat('toolCallForm').callForm('toolCallForm')
   }
 
+  /** Made with the first constraint: it spells out all tokens. */
+  #grammars(): Matchers {
+    this.#check()
+    const { tokenizer } = this
+    if (!(tokenizer instanceof CheckedTokenizer))
+      throw new MoeError('ERR_MOE_UNSUPPORTED', 'generate: constraint needs a tokenizer, got none')
+    this.#matchers ??= new Matchers(
+      CheckedTokenizer.letters(tokenizer).slice(0, this.config.vocabSize),
+    )
+    return this.#matchers
+  }
+
   #chatFormat(where: string): ChatFormat {
     if (this.#chat) return this.#chat
     const message = `${where}: model must have a tokenizer, got none`
@@ -302,6 +318,7 @@ export class Model {
   }
 
   async #dispose(): Promise<void> {
+    this.#matchers?.dispose()
     await this.#scheduler.dispose()
     await this.#statsRead
     for (const sequence of this.#context.sequences) sequence.dispose()
