@@ -1,4 +1,5 @@
 import { withAny } from './aborts.ts'
+import type { CallForm } from './chat/call_forms.ts'
 import {
   type ChatFormat,
   type ChatPrompt,
@@ -248,12 +249,13 @@ export class Model {
   }
 
   /**
-   * How calls of tools stand in answers: `tags` for `<tool_call>{"name": …, "arguments": {…}}</tool_call>`; undefined where
+   * How calls of tools stand in answers, `tags` for `<tool_call>{"name": …, "arguments": {…}}</tool_call>`; undefined where
    * nothing is known.
    *
+   * @internal
    * @throws {MoeError} ERR_MOE_UNSUPPORTED without a chat template
    */
-  async toolCallForm(): Promise<'tags' | undefined> {
+  async toolCallForm(): Promise<CallForm | undefined> {
     this.#check()
     return this.#chatFormat('toolCallForm').callForm('toolCallForm')
   }

@@ -45,30 +45,38 @@ export class Characters {
     return this.ranges.some(([from, to]) => from <= code && code <= to)
   }
 
+  /** The one that it has; undefined: none or several. */
+  get only(): string | undefined {
+    const [range, more] = this.ranges
+    return range && !more && range[0] === range[1] ? String.fromCodePoint(range[0]) : undefined
+  }
+
   /**
-   * As a grammar's class. Classes there know ASCII, and all that is beyond it together, so other sets of such
-   * characters are listed where they are few.
+   * As classes and literals of a grammar. Classes there know ASCII, and all that is beyond it together, so other sets of
+   * such characters are listed where they are few.
    */
-  text(path: string): string {
+  texts(path: string): string[] {
     const ascii = new Characters(
       this.ranges.filter(([from]) => from < 128).map(([from, to]) => [from, Math.min(to, 127)]),
     )
     const beyond = this.without(new Characters([[0, 127]])).ranges
-    const inside = classOf(ascii.ranges)
-    if (beyond.length === 0)
-      return inside === '' ? notEnforced(path, 'a class of some characters', '[]') : `[${inside}]`
+    const inside = ascii.ranges.length === 0 ? [] : [`[${classOf(ascii.ranges)}]`]
     if (beyond.length === 1 && beyond[0]![0] === 128 && beyond[0]![1] === last) {
       const missing = ascii.not().ranges.filter(([from]) => from < 128)
       const outside = classOf(missing.map(([from, to]) => [from, Math.min(to, 127)]))
-      return outside === '' ? '([\\x00-\\x7f] | [^\\x00-\\x7f])' : `[^${outside}]`
+      return outside === '' ? [...inside, '[^\\x00-\\x7f]'] : [`[^${outside}]`]
     }
     const count = beyond.reduce((n, [from, to]) => n + to - from + 1, 0)
     if (count > maxListed)
-      notEnforced(path, `a class of all characters beyond ASCII, or at most ${maxListed}`, count)
+      notEnforced(
+        path,
+        `a class of all characters beyond ASCII, or at most ${maxListed}`,
+        `one of ${count}`,
+      )
     const listed = beyond.flatMap(([from, to]) =>
       Array.from({ length: to - from + 1 }, (_, i) => literal(String.fromCodePoint(from + i))),
     )
-    return `(${[...(inside === '' ? [] : [`[${inside}]`]), ...listed].join(' | ')})`
+    return [...inside, ...listed]
   }
 }
 

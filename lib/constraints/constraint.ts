@@ -1,7 +1,8 @@
 import { copyJson } from '../chat/messages.ts'
 import { badOption } from '../errors.ts'
-import { regexGrammar } from './regex.ts'
-import { literal, Rules } from './rules.ts'
+import { automaton, textRegex } from './automaton.ts'
+import { type Regex, readRegex } from './regex.ts'
+import { Rules } from './rules.ts'
 import { schemaGrammar } from './schema.ts'
 
 /** What a text must be, from its first character to its last: one of these. */
@@ -17,6 +18,15 @@ export interface Constraint {
 }
 
 const kinds = ['json', 'regex', 'choice', 'grammar'] as const
+
+function plainGrammar(path: string, regex: Regex): string {
+  const rules = new Rules()
+  return rules.text(automaton(rules, path, [{ regex, tail: '""' }]))
+}
+
+/** The grammar of all texts that match from end to end. */
+export const regexGrammar = (path: string, text: string): string =>
+  plainGrammar(path, readRegex(path, text, false))
 
 /**
  * The grammar of a constraint.
@@ -42,7 +52,7 @@ export function constraintGrammar(where: string, constraint: unknown): string {
       !value.every((one) => typeof one === 'string')
     )
       return badOption(where, name, 'a list of texts', value)
-    return new Rules().text(value.map(literal).join(' | '))
+    return plainGrammar(name, { of: 'choice', items: value.map(textRegex) })
   }
   if (typeof value !== 'string' || value === '') return badOption(where, name, 'a text', value)
   return kind === 'regex' ? regexGrammar(name, value) : value

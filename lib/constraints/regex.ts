@@ -1,6 +1,6 @@
 import { badOption } from '../errors.ts'
 import { Characters } from './characters.ts'
-import { literal, notEnforced, Rules } from './rules.ts'
+import { notEnforced } from './rules.ts'
 
 /** A regular expression of those that are enforced. */
 export type Regex =
@@ -27,6 +27,8 @@ export const anything: Regex = {
   min: 0,
   max: undefined,
 }
+
+export const sequenceOf = (items: Regex[]): Regex => ({ of: 'sequence', items })
 
 /** Reads ECMAScript's notation without assertions and references. */
 class Reader {
@@ -177,58 +179,4 @@ export function readRegex(path: string, text: string, search: boolean): Regex {
     badOption('generate', path, 'a regular expression', text)
   }
   return new Reader(path, text).whole(search)
-}
-
-/** How a character of the text is written: as itself, or escaped in a JSON string. */
-export type Spelling = 'plain' | 'json'
-
-const escapes: Readonly<Record<string, string>> = {
-  ...{ '"': '\\"', '\\': '\\\\', '\n': '\\n', '\r': '\\r' },
-  ...{ '\t': '\\t', '\b': '\\b', '\f': '\\f' },
-}
-const needEscapes = new Characters([
-  [0, 31],
-  [34, 34],
-  [92, 92],
-])
-
-/** Ways to write one of the characters. */
-function spelledCharacters(path: string, set: Characters, spelling: Spelling): string[] {
-  if (spelling === 'plain') return [set.text(path)]
-  const direct = set.without(needEscapes)
-  const escaped = Object.entries(escapes).filter(([c]) => set.has(c.codePointAt(0)!))
-  const all = escaped.map(([, spelled]) => literal(spelled))
-  if (direct.ranges.length > 0) all.unshift(direct.text(path))
-  if (all.length === 0)
-    notEnforced(path, 'of characters that JSON has a short escape for', set.ranges)
-  return all
-}
-
-const group = (alternatives: readonly string[]): string =>
-  alternatives.length === 1 ? alternatives[0]! : `(${alternatives.join(' | ')})`
-
-/** An expression as part of a grammar. */
-export function regexText(rules: Rules, path: string, regex: Regex, spelling: Spelling): string {
-  const part = (item: Regex): string => regexText(rules, path, item, spelling)
-  switch (regex.of) {
-    case 'characters':
-      return group(spelledCharacters(path, regex.set, spelling))
-    case 'sequence':
-      return regex.items.length === 0 ? '""' : regex.items.map(part).join(' ')
-    case 'choice':
-      return rules.rule(path, () => regex.items.map(part).join(' | '))
-    case 'repeat': {
-      const { min, max, item } = regex
-      if (max === 0) return '""'
-      const ways =
-        item.of === 'characters' ? spelledCharacters(path, item.set, spelling) : [part(item)]
-      return rules.repeat(path, ways, { min, max })
-    }
-  }
-}
-
-/** The grammar of all texts that match from end to end. */
-export function regexGrammar(path: string, text: string): string {
-  const rules = new Rules()
-  return rules.text(regexText(rules, path, readRegex(path, text, false), 'plain'))
 }

@@ -107,7 +107,7 @@ class SchemaReader {
     for (const value of values)
       if (Array.isArray(all) && !all.some((one) => isOfType(value, one)))
         notEnforced(path, `of type ${all.join(' or ')}`, value)
-    return this.#json.rules.rule(path, () => values.map((v) => this.#json.value(v)).join(' | '))
+    return this.#json.values(path, values)
   }
 
   #reference(path: string, ref: unknown, open: readonly string[]): string {
@@ -172,19 +172,12 @@ class SchemaReader {
     }
     if (isObject(more))
       notEnforced(`${path}.additionalProperties`, 'true or false beside properties', more)
-    const { rules } = this.#json
-    // What is left to write, behind another member or as the first.
-    let next = '"}"'
-    let first = '"}"'
-    for (const name of names.toReversed()) {
-      const value = this.#value(`${path}.properties.${name}`, properties[name], [])
-      const member = `${this.#json.value(name)} ":" ${value} ${next}`
-      const [behind, start] = [next, first]
-      const optional = !needed.includes(name)
-      next = rules.rule(path, () => `"," ${member}${optional ? ` | ${behind}` : ''}`)
-      first = rules.rule(path, () => `${member}${optional ? ` | ${start}` : ''}`)
-    }
-    return rules.rule(path, () => `"{" ${first}`)
+    const members = names.map((name) => ({
+      name,
+      value: this.#value(`${path}.properties.${name}`, properties[name], []),
+      needed: needed.includes(name),
+    }))
+    return this.#json.members(path, members)
   }
 
   #array(path: string, schema: Json): string {
