@@ -13,6 +13,7 @@
 #include "fused/norm_linear.h"
 #include "fused/rope_attention.h"
 #include "fused/route.h"
+#include "gemm/gemm.h"
 #include "ops/all.h"
 #include "weights/random.h"
 
@@ -117,6 +118,7 @@ const MoeFailure* open(int index, MoeGpu** gpu) {
     check(cudaMalloc(&counters, kBytes));
     check(cudaMemsetAsync(counters, 0, kBytes, context.stream));
     context.counters = static_cast<unsigned*>(counters);
+    context.warpgroups = has_warpgroups(context);
     *gpu = opened.release();
   });
 }

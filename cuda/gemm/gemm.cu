@@ -51,7 +51,7 @@ void gemm_cuda(const CudaContext& cuda, const GemmOp& op) {
   const DType weight = dense_dtype(op.weights[0].format);
   if (streams_weights(op.x.dtype, op.weights[0].format, args.rows, args.groups, op.deterministic))
     return gemm_few(cuda, args, op.x.dtype, weight);
-  if (cuda.capability / 10 == 9 && !args.head_rows && gemm_warpgroup(cuda, args)) return;
+  if (cuda.warpgroups && !args.head_rows && gemm_warpgroup(cuda, args)) return;
   gemm_tiles(cuda, args);
 }
 

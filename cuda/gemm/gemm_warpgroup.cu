@@ -130,10 +130,30 @@ __global__ void __launch_bounds__(kThreads, 1)
     fewer_registers<40>();
     if (threadIdx.x % 128 == 0) produce(args, Walk{kWidest<kFinish>}, &map, counters);
   }
+#else
+  __trap();  // rather than outputs that nobody has written
 #endif
 }
 
+/// 1: the image that the driver has chosen for this GPU has the kernel above.
+__global__ void image_has_wgmma(unsigned* answer) {
+  wait_prior_grid();
+  launch_dependents();
+  *answer = has_wgmma();
+}
+
 }  // namespace
+
+bool has_warpgroups(const CudaContext& cuda) {
+  if (cuda.capability / 10 != 9) return false;
+  unsigned answer = 0;
+  cuda.launch(image_has_wgmma, 1, 1, 0, cuda.counters);
+  CudaContext::check(
+      cudaMemcpyAsync(&answer, cuda.counters, sizeof answer, cudaMemcpyDeviceToHost, cuda.stream));
+  CudaContext::check(cudaMemsetAsync(cuda.counters, 0, sizeof answer, cuda.stream));
+  CudaContext::check(cudaStreamSynchronize(cuda.stream));
+  return answer != 0;
+}
 
 /// False where a tensor copy cannot reach x, K is not whole slabs, or gated outputs are no bf16 or
 /// have factors or a residual.
