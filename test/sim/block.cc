@@ -43,7 +43,7 @@ namespace moe::sim {
 namespace {
 
 constexpr size_t kStack = size_t{64} << 10;
-constexpr uint64_t kPauses = 5;  // of a block that stands still, where it may do so
+constexpr uint64_t kPauses = 5;       // of a block that stands still, where it may do so
 constexpr int kUninitialised = 0xff;  // NaN as f32 and bf16, -1 as integer
 
 char* aligned(size_t bytes) {

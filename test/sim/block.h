@@ -22,6 +22,9 @@
 
 namespace moe::sim {
 
+/// What tests change of the simulated machine by the environment.
+size_t setting(const char* name, size_t usual);
+
 struct Schedule {
   bool descending = false;
   bool late = false;

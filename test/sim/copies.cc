@@ -31,7 +31,7 @@ void land(const Copy& copy) {
 
 }  // namespace
 
-void cp_async(void* to, const void* from, unsigned bytes) {
+void start_copy(void* to, const void* from, unsigned bytes) {
   check(to, 16, 16, from, "cp.async");
   if (bytes) touch(from, bytes, Access::read);
   auto& group = open_group();
@@ -41,12 +41,12 @@ void cp_async(void* to, const void* from, unsigned bytes) {
     land({to, from, bytes});
 }
 
-void cp_async_commit() {
+void commit_copies() {
   open_group();
   Block::current().self().copies.emplace_back();
 }
 
-void cp_async_wait(int left) {
+void wait_for_copies(int left) {
   auto& copies = Block::current().self().copies;
   while (static_cast<int>(copies.size()) - 1 > left) {
     for (const Copy& copy : copies.front()) land(copy);

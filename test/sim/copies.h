@@ -9,9 +9,9 @@
 
 namespace moe::sim {
 
-void cp_async(void* to, const void* from, unsigned bytes);
-void cp_async_commit();
-void cp_async_wait(int left);
+void start_copy(void* to, const void* from, unsigned bytes);
+void commit_copies();
+void wait_for_copies(int left);
 
 /// Of weights: it may be asked for before the kernel before has ended.
 void bulk_copy(void* to, const void* from, unsigned bytes, uint64_t* bar);

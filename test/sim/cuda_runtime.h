@@ -211,7 +211,7 @@ namespace moe::sim {
 cudaError_t launch(const void* kernel, const cudaLaunchConfig_t& config,
                    std::function<void()> thread);
 cudaError_t allow_shared(const void* kernel, int bytes);
-}
+}  // namespace moe::sim
 
 template <class Kernel>
 cudaError_t cudaFuncSetAttribute(Kernel* kernel, cudaFuncAttribute, int bytes) {

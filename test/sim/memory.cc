@@ -22,7 +22,7 @@ namespace moe::sim {
 namespace {
 
 constexpr size_t kArena = size_t{64} << 30, kPage = 4096, kPages = kArena / kPage;
-constexpr size_t kGranule = 2;  // bytes: no kernel writes less
+constexpr size_t kGranule = 2;                // bytes: no kernel writes less
 constexpr uint64_t kAgreed = (1u << 20) - 1;  // in place of a block: several wrote the same
 
 /// Address space that takes memory where it is written to.
@@ -210,6 +210,12 @@ void touch(const void* at, size_t bytes, Access access) {
   check(memory(), byte, bytes, access);
 }
 
+void load(void* to, const void* from, size_t bytes, Access access) {
+  if (reinterpret_cast<uintptr_t>(from) % bytes) fail("an access that is not aligned to its size");
+  touch(from, bytes, access);
+  std::memcpy(to, from, bytes);
+}
+
 void before_atomic(const void* at, size_t bytes) {
   if (!on_device(at)) return;
   // Atomics are ordered among themselves, and after what was written here in another launch.
@@ -283,15 +289,15 @@ template <size_t kBytes>
 void access(void* at, Access access) {
   if (!moe::sim::on_device(at) || !Block::running()) return;
   if (kBytes > 1 && reinterpret_cast<uintptr_t>(at) % kBytes)
-    Block::current().fail("an access that is not aligned to its size");
+    moe::sim::fail("an access that is not aligned to its size");
   moe::sim::check(moe::sim::memory(), at, kBytes, access);
 }
 
 }  // namespace
 
-#define MOE_SIM_ACCESS(bytes)                                                             \
-  void __tsan_read##bytes(void* at) { access<bytes>(at, Access::read); }                  \
-  void __tsan_write##bytes(void* at) { access<bytes>(at, Access::write); }                \
+#define MOE_SIM_ACCESS(bytes)                                                               \
+  void __tsan_read##bytes(void* at) { access<bytes>(at, Access::read); }                    \
+  void __tsan_write##bytes(void* at) { access<bytes>(at, Access::write); }                  \
   void __tsan_unaligned_read##bytes(void* at) { moe::sim::touch(at, bytes, Access::read); } \
   void __tsan_unaligned_write##bytes(void* at) { moe::sim::touch(at, bytes, Access::write); }
 

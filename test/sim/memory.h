@@ -26,6 +26,8 @@ size_t device_free(void* memory);
 
 /// Checks an access by the running thread; fails its block where hardware would go wrong.
 void touch(const void* at, size_t bytes, Access access);
+/// A load that must be aligned to its size.
+void load(void* to, const void* from, size_t bytes, Access access);
 /// The same for an atomic, before and after it.
 void before_atomic(const void* at, size_t bytes);
 void after_atomic(const void* at);

@@ -15,6 +15,9 @@ inline unsigned char* shared_memory() { return sim::Block::current().shared(); }
 inline void wait_prior_grid() { sim::Block::current().wait_for_grid(); }
 inline void launch_dependents() {}
 
+/// MOE_SIM_WGMMA=0: as if the image were for sm_90, without wgmma.
+inline bool has_wgmma() { return sim::setting("MOE_SIM_WGMMA", 1) != 0; }
+
 inline bf16 narrow(float value) { return to_bf16(value); }
 inline uint32_t narrow2(float low, float high) {
   return to_bf16(low).bits | uint32_t{to_bf16(high).bits} << 16;
@@ -23,12 +26,15 @@ inline uint32_t narrow2(float low, float high) {
 template <class T>
 T load_stream(const T* from) {
   T value;
-  sim::touch(from, sizeof value, sim::Access::constant);
-  sim::copy_bytes(&value, from, sizeof value);
+  sim::load(&value, from, sizeof value, sim::Access::constant);
   return value;
 }
 
-inline uint4 load_once(const uint4* from) { return *from; }
+inline uint4 load_once(const uint4* from) {
+  uint4 value;
+  sim::load(&value, from, sizeof value, sim::Access::read);
+  return value;
+}
 
 template <class T>
 T load_coherent(const T* from) {
@@ -38,12 +44,12 @@ T load_coherent(const T* from) {
 // ---- cp.async
 
 inline void cp_async16(void* to, const void* from, unsigned bytes) {
-  sim::cp_async(to, from, bytes);
+  sim::start_copy(to, from, bytes);
 }
-inline void cp_async_commit() { sim::cp_async_commit(); }
+inline void cp_async_commit() { sim::commit_copies(); }
 template <int N>
 void cp_async_wait() {
-  sim::cp_async_wait(N);
+  sim::wait_for_copies(N);
 }
 
 // ---- matrices of a warp

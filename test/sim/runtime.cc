@@ -47,11 +47,6 @@ size_t used = 0;
 std::map<const char*, size_t> pinned;  // host memory that copies may read or write later
 std::map<std::pair<int, const void*>, int> allowed_shared;  // by device and kernel
 
-/// What tests change of the simulated machine.
-size_t setting(const char* name, size_t usual) {
-  const char* value = std::getenv(name);
-  return value ? std::strtoull(value, nullptr, 10) : usual;
-}
 size_t capacity() { return setting("MOE_SIM_MEMORY", size_t{4} << 30); }
 int driver() { return static_cast<int>(setting("MOE_SIM_DRIVER", kRuntime)); }
 
@@ -86,6 +81,11 @@ cudaError_t submit(Stream& stream, std::function<void()> work) {
 }
 
 }  // namespace
+
+size_t setting(const char* name, size_t usual) {
+  const char* value = std::getenv(name);
+  return value ? std::strtoull(value, nullptr, 10) : usual;
+}
 
 cudaError_t allow_shared(const void* kernel, int bytes) {
   const std::lock_guard lock(mutex);
@@ -157,10 +157,11 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
     return cudaErrorInvalidDevice;
   const auto schedule = moe::sim::schedule_of(device);
   const int major = moe::sim::generation_of(device).major;
-  std::snprintf(properties->name, sizeof properties->name, "simulated sm_%d, %s, %s", 10 * major, schedule.descending ? "descending" : "ascending",
-                schedule.late ? "late" : "early");
+  std::snprintf(properties->name, sizeof properties->name, "simulated sm_%d, %s, %s", 10 * major,
+                schedule.descending ? "descending" : "ascending", schedule.late ? "late" : "early");
   properties->totalGlobalMem = moe::sim::capacity();
-  properties->major = static_cast<int>(moe::sim::setting("MOE_SIM_MAJOR", static_cast<size_t>(major)));
+  properties->major =
+      static_cast<int>(moe::sim::setting("MOE_SIM_MAJOR", static_cast<size_t>(major)));
   properties->minor = 0;
   return cudaSuccess;
 }
