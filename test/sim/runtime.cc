@@ -21,7 +21,7 @@ struct Graph {
 
 struct Stream {
   int device;
-  std::vector<std::function<void()>> pending;  // copies of pinned memory that have not happened
+  std::vector<std::function<void()>> pending{};  // copies of pinned memory that have not happened
   Graph* capturing = nullptr;
   uint64_t settled = 0;  // the last launch that the host has waited for
 };
@@ -80,7 +80,31 @@ cudaError_t submit(Stream& stream, std::function<void()> work) {
   return cudaSuccess;
 }
 
+const char* record_file() {
+  static const char* file = std::getenv("MOE_SIM_RECORD");
+  return file;
+}
+
+void record_line(const std::string& line) {
+  const std::lock_guard lock(mutex);
+  if (std::FILE* file = std::fopen(record_file(), "a")) {
+    std::fprintf(file, "{%s}\n", line.c_str());
+    std::fclose(file);
+  }
+}
+
 }  // namespace
+
+bool recording() { return record_file(); }
+
+cudaError_t record(const cudaLaunchConfig_t& config, const std::string& arguments) {
+  const auto [x, y, z] = config.gridDim;
+  const dim3& block = config.blockDim;
+  record_line("\"grid\":[" + std::to_string(x) + "," + std::to_string(y) + "," + std::to_string(z) +
+              "],\"threads\":" + std::to_string(block.x * block.y * block.z) +
+              ",\"shared\":" + std::to_string(config.dynamicSmemBytes) + arguments);
+  return cudaSuccess;
+}
 
 size_t setting(const char* name, size_t usual) {
   const char* value = std::getenv(name);
@@ -101,6 +125,7 @@ cudaError_t launch(const void* kernel, const cudaLaunchConfig_t& config,
   const dim3 grid = config.gridDim, block = config.blockDim;
   const size_t shared = config.dynamicSmemBytes;
   const unsigned threads = block.x * block.y * block.z;
+  if (setting("MOE_SIM_IMAGE", 1) == 0) return cudaErrorNoKernelImageForDevice;
   if (threads == 0 || threads > 1024 || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
       grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535 ||
       shared > generation_of(stream.device).shared)
@@ -137,7 +162,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
   const auto generation = moe::sim::generation_of(device);
   switch (attribute) {
     case cudaDevAttrMultiProcessorCount:
-      *value = 4;
+      *value = static_cast<int>(moe::sim::setting("MOE_SIM_MULTIPROCESSORS", 4));
       return cudaSuccess;
     case cudaDevAttrComputeCapabilityMajor:
       *value = generation.major;
@@ -183,6 +208,8 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "out of memory";
     case cudaErrorInvalidDevice:
       return "invalid device ordinal";
+    case cudaErrorNoKernelImageForDevice:
+      return "no kernel image is available for execution on the device";
     case cudaErrorLaunchFailure:
       return moe::sim::last_failure.c_str();
     default:
@@ -195,14 +222,17 @@ cudaError_t cudaGetLastError() { return cudaSuccess; }
 cudaError_t cudaMalloc(void** memory, size_t bytes) {
   const std::lock_guard lock(moe::sim::mutex);
   if (moe::sim::used + bytes > moe::sim::capacity()) return cudaErrorMemoryAllocation;
-  *memory = moe::sim::device_allocate(bytes);
+  // Nothing is ever written to what a recording allocates, which may be more than memory.
+  *memory = moe::sim::recording() ? std::aligned_alloc(256, (bytes + 255) / 256 * 256)
+                                  : moe::sim::device_allocate(bytes);
   if (!*memory) return cudaErrorMemoryAllocation;
+  if (moe::sim::recording() && bytes <= 4096) std::memset(*memory, 0, bytes);
   moe::sim::used += bytes;
   return cudaSuccess;
 }
 
 cudaError_t cudaFree(void* memory) {
-  if (!memory) return cudaSuccess;
+  if (!memory || moe::sim::recording()) return cudaSuccess;
   const size_t bytes = moe::sim::device_free(memory);
   const std::lock_guard lock(moe::sim::mutex);
   moe::sim::used -= bytes;
@@ -246,6 +276,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
 }
 
 cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t stream) {
+  if (moe::sim::recording()) return cudaSuccess;
   return moe::sim::submit(*stream, [=] {
     std::memset(memory, value, bytes);
     moe::sim::forget_writes(memory, bytes);
@@ -263,6 +294,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (moe::sim::recording()) moe::sim::record_line("\"synchronized\":1");
   moe::sim::land(*stream);
   stream->settled = moe::sim::next_serial();
   return cudaSuccess;
