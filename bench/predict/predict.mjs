@@ -197,7 +197,8 @@ for (const [name, recorded] of Object.entries(launches)) {
       sum(recorded['batch 1'].layer, (_, { K, outputs, groups }) => (K ? K * outputs * groups : 0))
   predicted[name] = { layers, weightBytes: Math.round(weights) }
   for (const [gpuName, gpu] of Object.entries(gpus)) {
-    const own = (predicted[name][gpuName] = {})
+    const own = {}
+    predicted[name][gpuName] = own
     for (const [stepName, step] of Object.entries(steps)) {
       const { layer, once } = recorded[stepName]
       const of = (op, launch) => seconds(op, launch, step, config, gpu)
@@ -236,7 +237,7 @@ for (const [name, recorded] of Object.entries(launches)) {
 }
 writeFileSync(
   values.out ? path.join(values.out, 'predicted.json') : here('predicted.json'),
-  `${JSON.stringify(predicted, null, 1)}\n`,
+  `${JSON.stringify(predicted, null, 2)}\n`,
 )
 
 /** Markdown of one GPU. A model fits when 3 % are left for its cache. */
