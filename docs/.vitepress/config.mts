@@ -23,6 +23,8 @@ export default defineConfig({
           { text: 'Quantisation', link: '/quantization' },
           { text: 'How routing works', link: '/routing' },
           { text: 'Devices', link: '/devices' },
+          { text: 'Checking a GPU', link: '/gpu-check' },
+          { text: 'Predicted GPU times', link: '/predicted' },
           { text: 'Kernels', link: '/kernels' },
           { text: 'Command line', link: '/cli' },
           { text: 'Errors', link: '/errors' },
