@@ -25,7 +25,7 @@ import type { Job, Room } from './job.ts'
 import { resolveMaxNewTokens, resolveSampling, usesHistory } from './sampling.ts'
 import type { Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
-import { TraceRows } from './trace.ts'
+import { lastRow, TraceRows } from './trace.ts'
 
 /** What a generation needs of its model. */
 export interface GenerateContext {
@@ -39,7 +39,7 @@ export interface GenerateContext {
 
 /** What a caller asks for, read once and valid, but for how much of it fits the cache. */
 export interface GenerateRequest extends Omit<Limits, 'reserveTokens'> {
-  routing: boolean
+  routing: boolean | 'new'
   priority: number
   cacheSalt: string
   experts: ExpertAdjust
@@ -118,7 +118,7 @@ export function resolveGenerateOptions(
     stops,
     stopIds: endsById(readStopIds(stopIds ?? modelStopIds, vocabSize), stops, tokenizer),
     top: numberOption('logprobs', logprobs ?? 0, { min: 0, max: maxLogprobs, whole: true }),
-    routing: flagOption('generate', 'routing', routing),
+    routing: routing === 'new' ? routing : flagOption('generate', 'routing', routing),
     priority: numberOption('priority', priority ?? 0, { whole: true }),
     cacheSalt,
     experts: resolveExperts('generate', experts, layers),
@@ -210,9 +210,9 @@ export async function runGenerate(
       sequence,
       reserveTokens,
       priority: request.priority,
-      reuse: !routing,
+      reuse: routing !== true,
       hiddenStates: false,
-      routing,
+      routing: routing !== false,
       experts,
       maxTokens: Number.POSITIVE_INFINITY,
       samples: true,
@@ -225,7 +225,8 @@ export async function runGenerate(
         completion.cachedTokens ??= Math.min(ids.length, Math.max(0, sequence.cached - before))
       },
       onResult(result, numTokens) {
-        const skip = Math.min(numTokens, Math.max(0, traced - (sequence.cached - numTokens)))
+        const known = routing === 'new' ? Math.max(traced, promptLength) : traced
+        const skip = Math.min(numTokens, Math.max(0, known - (sequence.cached - numTokens)))
         if (routing) trace.add({ routing: result.routing ?? [] }, skip, numTokens)
         traced = Math.max(traced, sequence.cached)
         if (!result.sampled) return true
@@ -235,7 +236,8 @@ export async function runGenerate(
           const what = `logits at position ${position}`
           notFinite('generate', what, `NaN or infinity for token id ${nonFinite}`)
         }
-        const more = completion.accept(result.sampled)
+        const row = routing ? lastRow(result.routing ?? [], numTokens) : undefined
+        const more = completion.accept(result.sampled, row)
         sequence.append(completion.ids.slice(sequence.ids.length - promptLength), experts)
         if (more) return true
         end(false)

@@ -67,6 +67,8 @@ export interface ExpertInfo {
   topK: number
   /** Absent: a token may choose any of them. */
   groups?: ExpertGroups | undefined
+  /** Beside them is a block that every token passes. */
+  shared?: boolean | undefined
   /** Weights of all of them. */
   parameters: number
 }
