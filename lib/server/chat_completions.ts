@@ -9,6 +9,7 @@ import type { Exchange, Served } from './exchange.ts'
 import { badParam, unsupported } from './failure.ts'
 import { Fields } from './fields.ts'
 import { chatLogprob } from './logprobs.ts'
+import { Routed } from './routed_experts.ts'
 
 const callObject = (call: ParsedCall): object => ({
   id: `call_${randomUUID().replaceAll('-', '').slice(0, 24)}`,
@@ -21,6 +22,7 @@ class ChatForm implements Form {
   readonly #created = Math.floor(Date.now() / 1000)
   readonly #served: Served
   readonly #asked: Asked
+  readonly #routed: Routed
   readonly #logprobs: boolean
   readonly #calls: boolean
   readonly #parsers: CallParser[] = []
@@ -30,6 +32,7 @@ class ChatForm implements Form {
   constructor(served: Served, asked: Asked, logprobs: boolean, calls: boolean) {
     this.#served = served
     this.#asked = asked
+    this.#routed = new Routed(asked.routing)
     this.#logprobs = logprobs
     this.#calls = calls
   }
@@ -54,19 +57,22 @@ class ChatForm implements Form {
     previousId: number | undefined,
   ): object | undefined {
     const delta = this.#delta(index, chunk.text)
-    if (!delta && !this.#logprobs && !this.#asked.returnTokenIds) return undefined
+    if (!delta && !this.#logprobs && !this.#asked.returnTokenIds && !this.#asked.routing)
+      return undefined
     return {
       index,
       delta: delta ?? {},
       logprobs: this.#logprobs ? { content: [this.#logprob(chunk, previousId)] } : null,
       finish_reason: null,
       ...(this.#asked.returnTokenIds && { token_ids: [chunk.id] }),
+      ...this.#routed.piece(index, chunk),
     }
   }
 
-  closing({ index }: Choice, { finishReason }: GenerateResult): object {
+  closing({ index }: Choice, result: GenerateResult): object {
     const delta = this.#delta(index) ?? {}
-    return { index, delta, logprobs: null, finish_reason: this.#reason(index, finishReason) }
+    const finish_reason = this.#reason(index, result.finishReason)
+    return { index, delta, logprobs: null, finish_reason, ...this.#routed.rest(index, result) }
   }
 
   whole({ index, lastPromptId }: Choice, result: GenerateResult, chunks: GenerateChunk[]): object {
@@ -79,6 +85,7 @@ class ChatForm implements Form {
       logprobs: this.#logprobs ? { content, refusal: null } : null,
       finish_reason: this.#reason(index, result.finishReason),
       ...(this.#asked.returnTokenIds && { token_ids: result.ids }),
+      ...this.#routed.whole(result, chunks),
     }
   }
 
