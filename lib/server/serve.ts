@@ -12,6 +12,8 @@ import { Failure, failureOf } from './failure.ts'
 import { health, modelOf, models, ready } from './health.ts'
 import { TokenTexts } from './logprobs.ts'
 import { metrics, RequestCounts } from './metrics.ts'
+import { page } from './page.ts'
+import { stats } from './stats.ts'
 import { applyTemplate, detokenize, tokenize } from './tokens.ts'
 
 export interface ServeOptions {
@@ -97,11 +99,15 @@ export async function serve(model: Model, options: ServeOptions = {}): Promise<R
     texts: model.tokenizer && new TokenTexts(model.tokenizer),
     draining: () => draining,
   }
-  const open: Readonly<Record<string, Handler>> = { 'GET /health': health, 'GET /ready': ready }
+  const open: Readonly<Record<string, Handler>> = {
+    ...{ 'GET /health': health, 'GET /ready': ready },
+    ...page, // it asks for the key
+  }
   const routes: Readonly<Record<string, Handler>> = {
     ...open,
     'GET /metrics': (exchange) => metrics(exchange, served, counts),
     'GET /v1/models': models,
+    'GET /v1/stats': stats,
     'POST /v1/chat/completions': chatCompletions,
     'POST /v1/completions': completions,
     'POST /tokenize': tokenize,
