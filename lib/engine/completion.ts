@@ -70,6 +70,8 @@ export interface GenerateResult {
   /** Milliseconds, and rates of tokens a second. */
   timings: {
     promptMs: number
+    /** Of promptMs, what passed before the call got room in the cache. */
+    queuedMs: number
     generationMs: number
     promptTokensPerSecond: number
     tokensPerSecond: number
@@ -93,6 +95,8 @@ export class Completion {
   readonly ids: number[] = []
   /** Known when the work begins. */
   cachedTokens: number | undefined
+  /** `performance.now()` when it got room. */
+  admittedAt: number | undefined
   readonly #promptTokens: number
   readonly #limits: Limits
   readonly #stream: TextStream | undefined
@@ -191,6 +195,7 @@ export class Completion {
       },
       timings: {
         promptMs,
+        queuedMs: (this.admittedAt ?? now) - this.#started,
         generationMs,
         promptTokensPerSecond: (1000 * this.#promptTokens) / promptMs,
         // The first token belongs to the prompt's time.

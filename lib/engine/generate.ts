@@ -222,6 +222,7 @@ export async function runGenerate(
         return { logitRows: 0, sample: last ? { sampling, step, promptLength, top } : undefined }
       },
       onStart() {
+        completion.admittedAt ??= performance.now()
         completion.cachedTokens ??= Math.min(ids.length, Math.max(0, sequence.cached - before))
       },
       onResult(result, numTokens) {

@@ -177,5 +177,5 @@ export async function chatCompletions(exchange: Exchange, served: Served): Promi
   })
   const form = new ChatForm(served, asked, top !== undefined, tools !== undefined)
   const answer = asked.stream ? answerStream : answerWhole
-  await answer(exchange, form, choices, 1, asked)
+  await answer(exchange, form, choices, 1, asked, served.metrics)
 }

@@ -136,5 +136,5 @@ export async function completions(exchange: Exchange, served: Served): Promise<v
   )
   const form = new TextForm(served, asked, top !== undefined, echo ? spelled : [])
   const answer = asked.stream ? answerStream : answerWhole
-  await answer(exchange, form, choices, prompts.length, asked)
+  await answer(exchange, form, choices, prompts.length, asked, served.metrics)
 }

@@ -11,7 +11,8 @@ import { Exchange, type Served } from './exchange.ts'
 import { Failure, failureOf } from './failure.ts'
 import { health, modelOf, models, ready } from './health.ts'
 import { TokenTexts } from './logprobs.ts'
-import { metrics, RequestCounts } from './metrics.ts'
+import { Metrics, metrics, showVersion } from './metrics.ts'
+import { openapi } from './openapi.ts'
 import { page } from './page.ts'
 import { stats } from './stats.ts'
 import { applyTemplate, detokenize, tokenize } from './tokens.ts'
@@ -90,13 +91,13 @@ export async function serve(model: Model, options: ServeOptions = {}): Promise<R
     badOption('serve', 'onRequest', 'a function', onRequest)
 
   let draining = false
-  const counts = new RequestCounts()
   const running = new Set<AbortController>()
   const served: Served = {
     model,
     name: text('name', givenName),
     created: Math.floor(Date.now() / 1000),
     texts: model.tokenizer && new TokenTexts(model.tokenizer),
+    metrics: new Metrics(),
     draining: () => draining,
   }
   const open: Readonly<Record<string, Handler>> = {
@@ -105,7 +106,9 @@ export async function serve(model: Model, options: ServeOptions = {}): Promise<R
   }
   const routes: Readonly<Record<string, Handler>> = {
     ...open,
-    'GET /metrics': (exchange) => metrics(exchange, served, counts),
+    'GET /metrics': metrics,
+    'GET /version': showVersion,
+    'GET /openapi.json': openapi,
     'GET /v1/models': models,
     'GET /v1/stats': stats,
     'POST /v1/chat/completions': chatCompletions,
@@ -162,6 +165,7 @@ export async function serve(model: Model, options: ServeOptions = {}): Promise<R
     } catch (error) {
       const failure = failureOf(error)
       if (failure.status >= 500) failed = error
+      if (!abort.signal.aborted) served.metrics.rejected.add({ reason: reasonOf(failure) })
       // A body that is not read to its end cannot be followed by another request.
       if (!request.complete && !response.headersSent) response.setHeader('connection', 'close')
       if (!response.headersSent && !abort.signal.aborted) exchange.fail(failure)
@@ -169,8 +173,8 @@ export async function serve(model: Model, options: ServeOptions = {}): Promise<R
       const status = abort.signal.aborted && !response.writableEnded ? 499 : response.statusCode
       running.delete(abort)
       abort.abort() // what another choice of this request still does
-      counts.add(route, status)
       const ms = performance.now() - started
+      served.metrics.request(route, method, status, ms)
       onRequest?.({ method, path, status, ms, ...(failed !== undefined && { error: failed }) })
     }
   }
@@ -201,6 +205,19 @@ export async function serve(model: Model, options: ServeOptions = {}): Promise<R
     return closed
   }
   return { url, close, [Symbol.asyncDispose]: close }
+}
+
+/** Why a request was refused, in few words: each is a series of its own. */
+function reasonOf({ status, code }: Failure): string {
+  const known = [
+    'queue_full',
+    'draining',
+    'too_large',
+    'invalid_api_key',
+    'context_length_exceeded',
+  ]
+  if (code !== null && known.includes(code)) return code
+  return status < 500 ? 'invalid' : 'error'
 }
 
 function decoded(part: string): string {

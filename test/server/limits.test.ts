@@ -198,7 +198,7 @@ describe('tokens and templates', () => {
     const text = await (await fetch(`${url()}/metrics`)).text()
     expect(text).toMatch(/^moe_num_requests_running 0$/m)
     expect(text).toMatch(
-      /^moe_http_requests_total\{route="\/v1\/chat\/completions",status="200"\} 1$/m,
+      /^moe_http_requests_total\{route="\/v1\/chat\/completions",method="POST",status="200"\} 1$/m,
     )
     for (const line of text.trim().split('\n'))
       expect(line).toMatch(/^(# (HELP|TYPE) moe_\w+ .+|moe_\w+(\{.*\})? [\d.e+-]+)$/)
