@@ -10,10 +10,10 @@ import { completions } from './completions.ts'
 import { Exchange, type Served } from './exchange.ts'
 import { Failure, failureOf } from './failure.ts'
 import { health, modelOf, models, ready } from './health.ts'
-import { TokenTexts } from './logprobs.ts'
-import { Metrics, metrics, showVersion } from './metrics.ts'
+import { metrics, showVersion } from './metrics.ts'
 import { openapi } from './openapi.ts'
 import { page } from './page.ts'
+import { serving } from './serving.ts'
 import { stats } from './stats.ts'
 import { applyTemplate, detokenize, tokenize } from './tokens.ts'
 
@@ -92,14 +92,7 @@ export async function serve(model: Model, options: ServeOptions = {}): Promise<R
 
   let draining = false
   const running = new Set<AbortController>()
-  const served: Served = {
-    model,
-    name: text('name', givenName),
-    created: Math.floor(Date.now() / 1000),
-    texts: model.tokenizer && new TokenTexts(model.tokenizer),
-    metrics: new Metrics(),
-    draining: () => draining,
-  }
+  const served = serving(model, text('name', givenName), () => draining)
   const open: Readonly<Record<string, Handler>> = {
     ...{ 'GET /health': health, 'GET /ready': ready },
     ...page, // it asks for the key
