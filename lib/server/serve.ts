@@ -157,7 +157,8 @@ export async function serve(model: Model, options: ServeOptions = {}): Promise<R
       await handler(exchange, served)
     } catch (error) {
       const failure = failureOf(error)
-      if (failure.status >= 500) failed = error
+      // The end of a text whose client has gone is no failure.
+      if (failure.status >= 500 && !abort.signal.aborted) failed = error
       if (!abort.signal.aborted) served.metrics.rejected.add({ reason: reasonOf(failure) })
       // A body that is not read to its end cannot be followed by another request.
       if (!request.complete && !response.headersSent) response.setHeader('connection', 'close')
