@@ -94,6 +94,37 @@ describe('a model that fails', () => {
   })
 })
 
+describe('health', () => {
+  it('is that of the step that runs, not the time since the last one', async () => {
+    let stepBeganAt: number | undefined
+    const slow = new Proxy(model(), {
+      get(target, name) {
+        if (name === 'stats') return { ...target.stats, stepBeganAt }
+        const value = Reflect.get(target, name, target)
+        return typeof value === 'function' ? value.bind(target) : value
+      },
+    })
+    await using server = await serve(slow, { port: 0 })
+    const status = async () => (await fetch(`${server.url}/health`)).status
+    expect(await status()).toBe(200)
+    stepBeganAt = performance.now() - 30_000
+    expect(await status()).toBe(200)
+    stepBeganAt = performance.now() - 61_000
+    expect(await status()).toBe(503)
+    expect((await fetch(`${server.url}/ready`)).status).toBe(200)
+  })
+
+  it('a step under way says when it began', async () => {
+    expect(model().stats.stepBeganAt).toBeUndefined()
+    const before = performance.now()
+    const writing = model().generate('ROMEO:', { maxNewTokens: 100, stopIds: [] })
+    await until(() => model().stats.steps > 0 && model().stats.stepBeganAt !== undefined)
+    expect(model().stats.stepBeganAt).toBeGreaterThanOrEqual(before)
+    await writing
+    await until(() => model().stats.stepBeganAt === undefined)
+  })
+})
+
 describe('what others complain about', () => {
   it('a long prompt does not stop those who write', async () => {
     const gaps: number[] = []
