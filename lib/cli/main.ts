@@ -8,6 +8,7 @@ const commands = {
   generate: () => import('./generate.ts'),
   chat: () => import('./chat.ts'),
   serve: () => import('./serve.ts'),
+  batch: () => import('./batch.ts'),
   forward: () => import('./forward.ts'),
   info: () => import('./info.ts'),
   convert: () => import('./convert.ts'),
@@ -19,6 +20,7 @@ const help = `moe-native: Mixture-of-Experts language models from TypeScript
   moe-native generate [--model DIR] --prompt TEXT   continue a text
   moe-native chat     [--model DIR]                 a conversation in the terminal
   moe-native serve    [--model DIR]                 answer over HTTP, by OpenAI's protocol
+  moe-native batch    IN.jsonl OUT.jsonl            answer a file of requests
   moe-native forward  [--model DIR] --ids 1,2,3     logits of token ids
   moe-native info     [--model DIR]                 what a checkpoint is and needs
   moe-native convert  DIR OUT                       PyTorch files to safetensors

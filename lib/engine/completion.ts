@@ -22,8 +22,11 @@ export interface GenerateOptions extends SamplingOptions {
   allowedTokens?: readonly number[] | undefined
   /** Report this many best tokens beside each one, at most 20. */
   logprobs?: number | undefined
-  /** Also every layer's expert choice for every processed token. */
-  routing?: boolean | undefined
+  /**
+   * Also every layer's expert choice for every processed token. `new`: of the tokens behind the prompt alone, so that
+   * what is cached of it needs no pass.
+   */
+  routing?: boolean | 'new' | undefined
   /** Calls of a lower number come first where not all fit. Default 0. */
   priority?: number | undefined
   /**
@@ -48,6 +51,8 @@ export interface GenerateChunk extends TokenLogprob {
   text: string
   /** The best tokens at this place. With `logprobs`. */
   top?: TokenLogprob[]
+  /** Where the token before this one went: one row a layer, undefined for a layer without a router. With `routing`. */
+  routing?: (LayerRouting | undefined)[]
 }
 
 export interface GenerateResult {
@@ -62,7 +67,7 @@ export interface GenerateResult {
   logprobs?: (TokenLogprob & { top: TokenLogprob[] })[]
   /**
    * One a layer, undefined for a layer without a router; one row a token that this call processed: the prompt and
-   * the new tokens but the last. With `routing`.
+   * the new tokens but the last, which a stop id adds. With `routing`; for `new` without the prompt.
    */
   routing?: (LayerRouting | undefined)[]
   /** Tokens of this call; of the prompt, `cachedTokens` were known from texts before. */
@@ -70,6 +75,8 @@ export interface GenerateResult {
   /** Milliseconds, and rates of tokens a second. */
   timings: {
     promptMs: number
+    /** Of promptMs, what passed before the call got room in the cache. */
+    queuedMs: number
     generationMs: number
     promptTokensPerSecond: number
     tokensPerSecond: number
@@ -93,6 +100,8 @@ export class Completion {
   readonly ids: number[] = []
   /** Known when the work begins. */
   cachedTokens: number | undefined
+  /** `performance.now()` when it got room. */
+  admittedAt: number | undefined
   readonly #promptTokens: number
   readonly #limits: Limits
   readonly #stream: TextStream | undefined
@@ -120,15 +129,26 @@ export class Completion {
     this.#emit = emit
   }
 
-  /** Takes the next token; false when the text has ended. */
-  accept({ id, logprob, top }: NonNullable<ChunkResult['sampled']>): boolean {
+  /**
+   * Takes the next token; false when the text has ended.
+   *
+   * @param routing of the token that it was drawn behind
+   */
+  accept(
+    { id, logprob, top }: NonNullable<ChunkResult['sampled']>,
+    routing?: (LayerRouting | undefined)[],
+  ): boolean {
     this.#firstToken ??= performance.now()
     const reason = this.#limits.stopIds.get(id)
     if (reason !== undefined) return this.#end(reason)
     this.ids.push(id)
     const wanted = top.slice(0, this.#limits.top)
     if (this.#limits.top > 0) this.#logprobs.push({ id, logprob, top: wanted })
-    this.#waiting.push({ id, logprob, text: '', ...(this.#limits.top > 0 && { top: wanted }) })
+    this.#waiting.push({
+      ...{ id, logprob, text: '' },
+      ...(this.#limits.top > 0 && { top: wanted }),
+      ...(routing && { routing }),
+    })
     const { text, held, stop } = this.#stops.push(this.#stream?.push(id) ?? '')
     this.#show(text)
     if (stop !== undefined) {
@@ -187,6 +207,7 @@ export class Completion {
       },
       timings: {
         promptMs,
+        queuedMs: (this.admittedAt ?? now) - this.#started,
         generationMs,
         promptTokensPerSecond: (1000 * this.#promptTokens) / promptMs,
         // The first token belongs to the prompt's time.

@@ -27,7 +27,7 @@ import type { Job, Room } from './job.ts'
 import { resolveMaxNewTokens, resolveSampling, usesHistory } from './sampling.ts'
 import type { Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
-import { TraceRows } from './trace.ts'
+import { lastRow, TraceRows } from './trace.ts'
 
 /** What a generation needs of its model. */
 export interface GenerateContext {
@@ -43,7 +43,7 @@ export interface GenerateContext {
 
 /** What a caller asks for, read once and valid, but for how much of it fits the cache. */
 export interface GenerateRequest extends Omit<Limits, 'reserveTokens'> {
-  routing: boolean
+  routing: boolean | 'new'
   priority: number
   cacheSalt: string
   experts: ExpertAdjust
@@ -123,7 +123,7 @@ export function resolveGenerateOptions(
     stops,
     stopIds: endsById(readStopIds(stopIds ?? modelStopIds, vocabSize), stops, tokenizer),
     top: numberOption('logprobs', logprobs ?? 0, { min: 0, max: maxLogprobs, whole: true }),
-    routing: flagOption('generate', 'routing', routing),
+    routing: routing === 'new' ? routing : flagOption('generate', 'routing', routing),
     priority: numberOption('priority', priority ?? 0, { whole: true }),
     cacheSalt,
     experts: resolveExperts('generate', experts, layers),
@@ -260,9 +260,9 @@ export async function runGenerate(
       sequence,
       reserveTokens,
       priority: request.priority,
-      reuse: !routing,
+      reuse: routing !== true,
       hiddenStates: false,
-      routing,
+      routing: routing !== false,
       experts,
       maxTokens: Number.POSITIVE_INFINITY,
       samples: true,
@@ -275,10 +275,12 @@ export async function runGenerate(
         return { logitRows: 0, sample: last ? sample : undefined }
       },
       onStart() {
+        completion.admittedAt ??= performance.now()
         completion.cachedTokens ??= Math.min(ids.length, Math.max(0, sequence.cached - before))
       },
       onResult(result, numTokens) {
-        const skip = Math.min(numTokens, Math.max(0, traced - (sequence.cached - numTokens)))
+        const known = routing === 'new' ? Math.max(traced, promptLength) : traced
+        const skip = Math.min(numTokens, Math.max(0, known - (sequence.cached - numTokens)))
         if (routing) trace.add({ routing: result.routing ?? [] }, skip, numTokens)
         traced = Math.max(traced, sequence.cached)
         if (!result.sampled) return true
@@ -288,7 +290,8 @@ export async function runGenerate(
           const what = `logits at position ${position}`
           notFinite('generate', what, `NaN or infinity for token id ${nonFinite}`)
         }
-        const more = completion.accept(result.sampled)
+        const row = routing ? lastRow(result.routing ?? [], numTokens) : undefined
+        const more = completion.accept(result.sampled, row)
         sequence.append(completion.ids.slice(sequence.ids.length - promptLength), experts)
         if (more) {
           if (choice.constrained) job.ready = choose(result.sampled.id)

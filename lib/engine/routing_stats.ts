@@ -19,6 +19,8 @@ export interface LayerRoutingStats {
   kinds: readonly ExpertKind[]
   /** Experts that a token chooses. */
   topK: number
+  /** Whether beside them is a block that every token passes: shared experts. */
+  shared: boolean
   /** Tokens that the layer has routed. */
   tokens: number
   /** Tokens that each expert was chosen for; their sum is topK * tokens. */
@@ -63,8 +65,8 @@ export class RoutingCounts {
       const { start, count } = columns
       const tokensPerExpert = since.slice(start, start + count)
       const chosen = tokensPerExpert.reduce((sum, tokens) => sum + tokens, 0)
-      const { kinds, topK } = experts
-      return { kinds: [...kinds], topK, tokens: chosen / topK, tokensPerExpert }
+      const { kinds, topK, shared = false } = experts
+      return { kinds: [...kinds], topK, shared, tokens: chosen / topK, tokensPerExpert }
     })
     return { layers }
   }

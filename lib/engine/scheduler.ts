@@ -15,6 +15,8 @@ export interface ModelStats extends BatchCounts {
   tokens: { prompt: number; decode: number }
   /** Milliseconds that the last step took, and `performance.now()` when it ended; undefined before the first. */
   lastStep: { ms: number; endedAt: number } | undefined
+  /** `performance.now()` when the step that runs now began; undefined while none does. */
+  stepBeganAt: number | undefined
 }
 
 /** A step on its way. */
@@ -62,12 +64,14 @@ export class Scheduler {
   }
 
   get stats(): ModelStats {
+    const [began] = this.#steps
     return {
       ...this.#batches.counts,
       blocks: this.#pool.counts,
       steps: this.#numSteps,
       tokens: { ...this.#tokens },
       lastStep: this.#lastStep && { ...this.#lastStep },
+      stepBeganAt: began && this.#beganAt(began),
     }
   }
 
@@ -219,10 +223,15 @@ export class Scheduler {
     step.settle()
   }
 
-  #count({ batch, startedAt }: Running): void {
+  /** One that was asked for early begins when the one before it has ended. */
+  #beganAt({ startedAt }: Running): number {
+    return Math.max(startedAt, this.#lastStep?.endedAt ?? 0)
+  }
+
+  #count(step: Running): void {
+    const { batch } = step
     const endedAt = performance.now()
-    // One that was asked for early begins when the one before it has ended.
-    const ms = endedAt - Math.max(startedAt, this.#lastStep?.endedAt ?? 0)
+    const ms = endedAt - this.#beganAt(step)
     this.#lastStep = { ms, endedAt }
     this.#numSteps++
     for (const { job, numTokens } of batch)

@@ -10,6 +10,23 @@ export interface LayerRouting {
   logits: Float32Array
 }
 
+/** What a chunk's last token of `rows` chose, apart from the memory of its step. */
+export function lastRow(
+  layers: readonly (LayerRouting | undefined)[],
+  rows: number,
+): (LayerRouting | undefined)[] {
+  const last = <T extends Float32Array | Int32Array>(all: T): T =>
+    all.slice((all.length / rows) * (rows - 1)) as T
+  return layers.map(
+    (layer) =>
+      layer && {
+        expertIds: last(layer.expertIds),
+        weights: last(layer.weights),
+        logits: last(layer.logits),
+      },
+  )
+}
+
 /** Joins the pieces that one job's steps return. */
 export class Rows {
   readonly #pieces: { [key: string]: (Float32Array | Int32Array)[] } = {}

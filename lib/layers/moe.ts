@@ -105,7 +105,8 @@ export class MoeLayer implements FeedForward {
     const parts = [...gateUp, ...down, ...(biases ? [biases.gateUp, biases.down] : [])]
     const sizes = parts.map(({ shape }) => shape.reduce((n, dim) => n * dim, 1))
     const { parameters = sizes.reduce((n, size) => n + size, 0) } = experts
-    this.info = { kinds, topK, groups: router.groups, scope: router.scope, parameters }
+    const { groups, scope } = router
+    this.info = { kinds, topK, groups, scope, shared: shared !== undefined, parameters }
   }
 
   /**

@@ -75,6 +75,8 @@ export interface ExpertInfo {
   groups?: ExpertGroups | undefined
   /** Of their router; absent: `token`. */
   scope?: Scope
+  /** Beside them is a block that every token passes. */
+  shared?: boolean | undefined
   /** Weights of all of them. */
   parameters: number
 }

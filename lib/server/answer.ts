@@ -1,8 +1,10 @@
 import type { GenerateChunk, GenerateResult } from '../engine/completion.ts'
 import type { Generation } from '../engine/generation.ts'
+import { MoeError } from '../errors.ts'
 import type { Asked } from './asked.ts'
 import type { Exchange } from './exchange.ts'
 import { failureOf } from './failure.ts'
+import type { Metrics } from './metrics.ts'
 
 /** One choice of an answer: its text as it comes. */
 export interface Choice {
@@ -37,18 +39,40 @@ export function usageOf(results: readonly GenerateResult[], prompts: number): ob
   }
 }
 
+/** Gives a text's tokens to `each` and counts how long they take. */
+async function timed(
+  { generation }: Choice,
+  metrics: Metrics,
+  each: (chunk: GenerateChunk) => Promise<void> | void,
+): Promise<GenerateResult> {
+  const token = metrics.text()
+  try {
+    for await (const chunk of generation) {
+      token()
+      await each(chunk)
+    }
+    const result = await generation
+    metrics.ended(result)
+    return result
+  } catch (error) {
+    metrics.failed(error instanceof MoeError ? 'error' : 'abort')
+    throw error
+  }
+}
+
 /** Answers with all choices at once. */
 export async function answerWhole(
   exchange: Exchange,
   form: Form,
   choices: Choice[],
   prompts: number,
+  _asked: Asked,
+  metrics: Metrics,
 ): Promise<GenerateResult[]> {
   const all = await Promise.all(
     choices.map(async (choice) => {
       const chunks: GenerateChunk[] = []
-      for await (const chunk of choice.generation) chunks.push(chunk)
-      const result = await choice.generation
+      const result = await timed(choice, metrics, (chunk) => void chunks.push(chunk))
       return { result, whole: form.whole(choice, result, chunks) }
     }),
   )
@@ -71,6 +95,7 @@ export async function answerStream(
   choices: Choice[],
   prompts: number,
   { includeUsage }: Asked,
+  metrics: Metrics,
 ): Promise<GenerateResult[]> {
   const head = { ...form.head(true), ...(includeUsage && { usage: null }) }
   const write = (choice: object | undefined) =>
@@ -84,12 +109,11 @@ export async function answerStream(
           if (!opened) await write(form.opening(choice))
           opened = true
         }
-        for await (const chunk of choice.generation) {
+        const result = await timed(choice, metrics, async (chunk) => {
           await open()
           await write(form.piece(choice, chunk, previousId))
           previousId = chunk.id
-        }
-        const result = await choice.generation
+        })
         await open()
         await write(form.closing(choice, result))
         return result

@@ -11,6 +11,7 @@ export interface Asked {
   stream: boolean
   includeUsage: boolean
   returnTokenIds: boolean
+  routing: boolean
 }
 
 /** Sequences of one request. */
@@ -69,8 +70,10 @@ export function readAsked(
   if (bestOf !== undefined && bestOf !== n) unsupported('best_of', 'it must be n')
   const stopIds = fields.list('stop_token_ids') as number[] | undefined
   const ignoreEnd = fields.flag('ignore_eos') ?? false
+  const routing = fields.flag('routing') ?? false
   return {
     n,
+    routing,
     stream: streamed,
     includeUsage: usage,
     returnTokenIds: fields.flag('return_token_ids') ?? false,
@@ -92,6 +95,7 @@ export function readAsked(
       seed: fields.number('seed', true),
       priority: fields.number('priority', true),
       cacheSalt: fields.text('cache_salt'),
+      routing: routing ? 'new' : false,
       signal,
     },
   }

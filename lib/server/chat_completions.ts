@@ -57,5 +57,5 @@ export async function chatCompletions(exchange: Exchange, served: Served): Promi
     ...{ form: callForm, parallel },
   })
   const answer = asked.stream ? answerStream : answerWhole
-  await answer(exchange, form, choices, 1, asked)
+  await answer(exchange, form, choices, 1, asked, served.metrics)
 }

@@ -6,6 +6,7 @@ import type { Choice, Form } from './answer.ts'
 import type { Asked } from './asked.ts'
 import type { Served } from './exchange.ts'
 import { chatLogprob } from './logprobs.ts'
+import { Routed } from './routed_experts.ts'
 
 /** What a chat's answer is written as. */
 export interface ChatFormOptions {
@@ -53,6 +54,7 @@ export class ChatForm implements Form {
   readonly #created = Math.floor(Date.now() / 1000)
   readonly #served: Served
   readonly #asked: Asked
+  readonly #routed: Routed
   readonly #options: ChatFormOptions
   readonly #special: ReadonlyMap<number, string>
   readonly #readings: Reading[] = []
@@ -60,6 +62,7 @@ export class ChatForm implements Form {
   constructor(served: Served, asked: Asked, options: ChatFormOptions) {
     this.#served = served
     this.#asked = asked
+    this.#routed = new Routed(asked.routing)
     this.#options = options
     const { specialIds } = served.model.tokenizer ?? {}
     const markers = options.form ? markersOf(options.form) : []
@@ -88,19 +91,22 @@ export class ChatForm implements Form {
   ): object | undefined {
     const delta = deltaOf(this.#reading(index).push(chunk))
     const { logprobs } = this.#options
-    if (!delta && !logprobs && !this.#asked.returnTokenIds) return undefined
+    const { returnTokenIds, routing } = this.#asked
+    if (!delta && !logprobs && !returnTokenIds && !routing) return undefined
     return {
       index,
       delta: delta ?? {},
       logprobs: logprobs ? { content: [this.#logprob(chunk, previousId)] } : null,
       finish_reason: null,
-      ...(this.#asked.returnTokenIds && { token_ids: [chunk.id] }),
+      ...(returnTokenIds && { token_ids: [chunk.id] }),
+      ...this.#routed.piece(index, chunk),
     }
   }
 
-  closing({ index }: Choice, { finishReason }: GenerateResult): object {
+  closing({ index }: Choice, result: GenerateResult): object {
     const delta = deltaOf(this.#reading(index).end()) ?? {}
-    return { index, delta, logprobs: null, finish_reason: this.#reason(index, finishReason) }
+    const finish_reason = this.#reason(index, result.finishReason)
+    return { index, delta, logprobs: null, finish_reason, ...this.#routed.rest(index, result) }
   }
 
   whole({ index, lastPromptId }: Choice, result: GenerateResult, chunks: GenerateChunk[]): object {
@@ -116,6 +122,7 @@ export class ChatForm implements Form {
       logprobs: logprobs ? { content, refusal: null } : null,
       finish_reason: this.#reason(index, result.finishReason),
       ...(this.#asked.returnTokenIds && { token_ids: result.ids }),
+      ...this.#routed.whole(result, chunks),
     }
   }
 

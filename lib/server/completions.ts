@@ -6,6 +6,7 @@ import type { Exchange, Served } from './exchange.ts'
 import { badParam, unsupported } from './failure.ts'
 import { Fields } from './fields.ts'
 import { textLogprobs } from './logprobs.ts'
+import { Routed } from './routed_experts.ts'
 
 /** OpenAI's default, where the checkpoint says nothing. */
 const defaultMaxTokens = 16
@@ -17,6 +18,7 @@ class TextForm implements Form {
   readonly #created = Math.floor(Date.now() / 1000)
   readonly #served: Served
   readonly #asked: Asked
+  readonly #routed: Routed
   readonly #logprobs: boolean
   /** What goes before each choice's text. */
   readonly #echo: readonly string[]
@@ -26,6 +28,7 @@ class TextForm implements Form {
   constructor(served: Served, asked: Asked, logprobs: boolean, echo: readonly string[]) {
     this.#served = served
     this.#asked = asked
+    this.#routed = new Routed(asked.routing)
     this.#logprobs = logprobs
     this.#echo = echo
   }
@@ -49,7 +52,8 @@ class TextForm implements Form {
     chunk: GenerateChunk,
     previousId: number | undefined,
   ): object | undefined {
-    if (chunk.text === '' && !this.#logprobs && !this.#asked.returnTokenIds) return undefined
+    const { returnTokenIds, routing } = this.#asked
+    if (chunk.text === '' && !this.#logprobs && !returnTokenIds && !routing) return undefined
     const offset = this.#offsets[index] ?? this.#echo[index]?.length ?? 0
     this.#offsets[index] = offset + chunk.text.length
     return {
@@ -58,11 +62,13 @@ class TextForm implements Form {
       logprobs: this.#logprobsOf([chunk], previousId, offset),
       finish_reason: null,
       ...(this.#asked.returnTokenIds && { token_ids: [chunk.id] }),
+      ...this.#routed.piece(index, chunk),
     }
   }
 
-  closing({ index }: Choice, { finishReason }: GenerateResult): object {
-    return { index, text: '', logprobs: null, finish_reason: finishReason }
+  closing({ index }: Choice, result: GenerateResult): object {
+    const ended = { index, text: '', logprobs: null, finish_reason: result.finishReason }
+    return { ...ended, ...this.#routed.rest(index, result) }
   }
 
   whole({ index, lastPromptId }: Choice, result: GenerateResult, chunks: GenerateChunk[]): object {
@@ -73,6 +79,7 @@ class TextForm implements Form {
       logprobs: this.#logprobsOf(chunks, lastPromptId, echo.length),
       finish_reason: result.finishReason,
       ...(this.#asked.returnTokenIds && { token_ids: result.ids }),
+      ...this.#routed.whole(result, chunks),
     }
   }
 
@@ -129,5 +136,5 @@ export async function completions(exchange: Exchange, served: Served): Promise<v
   )
   const form = new TextForm(served, asked, top !== undefined, echo ? spelled : [])
   const answer = asked.stream ? answerStream : answerWhole
-  await answer(exchange, form, choices, prompts.length, asked)
+  await answer(exchange, form, choices, prompts.length, asked, served.metrics)
 }

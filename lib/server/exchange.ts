@@ -4,6 +4,7 @@ import type { Json } from '../weights/json.ts'
 import { Failure } from './failure.ts'
 import { parseBody } from './fields.ts'
 import type { TokenTexts } from './logprobs.ts'
+import type { Metrics } from './metrics.ts'
 
 /** What every route has at hand. */
 export interface Served {
@@ -13,6 +14,7 @@ export interface Served {
   /** Seconds since 1970. */
   created: number
   texts: TokenTexts | undefined
+  metrics: Metrics
   draining: () => boolean
 }
 

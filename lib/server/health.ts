@@ -6,10 +6,10 @@ const stuckMs = 60_000
 
 /** GET /health: the process lives, and the engine moves. */
 export function health(exchange: Exchange, { model }: Served): void {
-  const { running, lastStep } = model.stats
-  const idleMs = lastStep ? performance.now() - lastStep.endedAt : 0
-  if (running > 0 && idleMs > stuckMs)
-    throw new Failure(503, `no step has ended for ${Math.round(idleMs / 1000)} s`, {
+  const { stepBeganAt = Number.POSITIVE_INFINITY } = model.stats
+  const ms = performance.now() - stepBeganAt
+  if (ms > stuckMs)
+    throw new Failure(503, `a step has not ended for ${Math.round(ms / 1000)} s`, {
       code: 'stuck',
     })
   exchange.send(200, { status: 'ok' })

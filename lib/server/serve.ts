@@ -10,8 +10,11 @@ import { completions } from './completions.ts'
 import { Exchange, type Served } from './exchange.ts'
 import { Failure, failureOf } from './failure.ts'
 import { health, modelOf, models, ready } from './health.ts'
-import { TokenTexts } from './logprobs.ts'
-import { metrics, RequestCounts } from './metrics.ts'
+import { metrics, showVersion } from './metrics.ts'
+import { openapi } from './openapi.ts'
+import { page } from './page.ts'
+import { serving } from './serving.ts'
+import { stats } from './stats.ts'
 import { applyTemplate, detokenize, tokenize } from './tokens.ts'
 
 export interface ServeOptions {
@@ -88,20 +91,19 @@ export async function serve(model: Model, options: ServeOptions = {}): Promise<R
     badOption('serve', 'onRequest', 'a function', onRequest)
 
   let draining = false
-  const counts = new RequestCounts()
   const running = new Set<AbortController>()
-  const served: Served = {
-    model,
-    name: text('name', givenName),
-    created: Math.floor(Date.now() / 1000),
-    texts: model.tokenizer && new TokenTexts(model.tokenizer),
-    draining: () => draining,
+  const served = serving(model, text('name', givenName), () => draining)
+  const open: Readonly<Record<string, Handler>> = {
+    ...{ 'GET /health': health, 'GET /ready': ready },
+    ...page, // it asks for the key
   }
-  const open: Readonly<Record<string, Handler>> = { 'GET /health': health, 'GET /ready': ready }
   const routes: Readonly<Record<string, Handler>> = {
     ...open,
-    'GET /metrics': (exchange) => metrics(exchange, served, counts),
+    'GET /metrics': metrics,
+    'GET /version': showVersion,
+    'GET /openapi.json': openapi,
     'GET /v1/models': models,
+    'GET /v1/stats': stats,
     'POST /v1/chat/completions': chatCompletions,
     'POST /v1/completions': completions,
     'POST /tokenize': tokenize,
@@ -155,7 +157,9 @@ export async function serve(model: Model, options: ServeOptions = {}): Promise<R
       await handler(exchange, served)
     } catch (error) {
       const failure = failureOf(error)
-      if (failure.status >= 500) failed = error
+      // The end of a text whose client has gone is no failure.
+      if (failure.status >= 500 && !abort.signal.aborted) failed = error
+      if (!abort.signal.aborted) served.metrics.rejected.add({ reason: reasonOf(failure) })
       // A body that is not read to its end cannot be followed by another request.
       if (!request.complete && !response.headersSent) response.setHeader('connection', 'close')
       if (!response.headersSent && !abort.signal.aborted) exchange.fail(failure)
@@ -163,8 +167,8 @@ export async function serve(model: Model, options: ServeOptions = {}): Promise<R
       const status = abort.signal.aborted && !response.writableEnded ? 499 : response.statusCode
       running.delete(abort)
       abort.abort() // what another choice of this request still does
-      counts.add(route, status)
       const ms = performance.now() - started
+      served.metrics.request(route, method, status, ms)
       onRequest?.({ method, path, status, ms, ...(failed !== undefined && { error: failed }) })
     }
   }
@@ -195,6 +199,19 @@ export async function serve(model: Model, options: ServeOptions = {}): Promise<R
     return closed
   }
   return { url, close, [Symbol.asyncDispose]: close }
+}
+
+/** Why a request was refused, in few words: each is a series of its own. */
+function reasonOf({ status, code }: Failure): string {
+  const known = [
+    'queue_full',
+    'draining',
+    'too_large',
+    'invalid_api_key',
+    'context_length_exceeded',
+  ]
+  if (code !== null && known.includes(code)) return code
+  return status < 500 ? 'invalid' : 'error'
 }
 
 function decoded(part: string): string {

@@ -30,12 +30,12 @@ const json = async (...args: string[]) => {
 }
 
 describe('moe-native', () => {
-  it.each(['', 'generate', 'serve', 'forward', 'info', 'convert'])(
+  it.each(['', 'generate', 'serve', 'batch', 'forward', 'info', 'convert'])(
     '%s --help teaches',
     async (command) => {
       const { code, stdout } = await cli(...(command ? [command] : []), '--help')
       expect(code).toBe(0)
-      expect(stdout).toMatch(/moe-native (generate|serve|forward|info|convert)/)
+      expect(stdout).toMatch(/moe-native (generate|serve|batch|forward|info|convert)/)
     },
   )
 

@@ -142,6 +142,32 @@ describe('generate', () => {
     expect(routing).toEqual(forward.routing)
   })
 
+  it('routing of new tokens alone: behind a cached prompt, and with each token as it comes', async () => {
+    const prompt = range(70).map((i) => 5 + (i % 90))
+    const options = { maxNewTokens: 4, stopIds: [] }
+    const { ids } = await model().generate(prompt, options)
+    const all = (await model().forward([...prompt, ...ids], { routing: true })).routing!
+    const rows = (from: number, to: number) =>
+      all.map((layer) => {
+        const of = <T extends Float32Array | Int32Array>(values: T) => {
+          const width = values.length / 74
+          return values.slice(from * width, to * width)
+        }
+        const { expertIds, weights, logits } = layer!
+        return { expertIds: of(expertIds), weights: of(weights), logits: of(logits) }
+      })
+    const generation = model().generate(prompt, { ...options, routing: 'new' })
+    let at = 69
+    for await (const { routing } of generation) expect(routing).toEqual(rows(at, ++at))
+    const { routing, usage } = await generation
+    expect(routing).toEqual(rows(70, 73))
+    expect(usage.cachedTokens).toBe(64)
+    const one = await model().generate(prompt, { ...options, maxNewTokens: 1, routing: 'new' })
+    expect(one.routing!.map((layer) => layer!.expertIds.length)).toEqual(all.map(() => 0))
+    const stopped = { ...options, stopIds: [ids[2]!], routing: 'new' } as const
+    expect((await model().generate(prompt, stopped)).routing).toEqual(rows(70, 72))
+  })
+
   it('stop ids end the text and are not part of it; a list replaces the default, [] disables it', async () => {
     const free = await model().generate('ROMEO:', { maxNewTokens: 12, stopIds: [] })
     const stopId = free.ids[6]!

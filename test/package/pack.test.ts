@@ -21,6 +21,7 @@ describe.skipIf(!prebuilt)('the packed tarball (after npm run prebuilds)', () =>
         file
           .replace(/^dist\/.*\.js$/, 'dist/**/*.js')
           .replace(/^dist\/.*\.d\.ts$/, 'dist/**/*.d.ts')
+          .replace(/^page\/\w+\.(js|css|html)$/, 'page/*')
           .replace(/^demo\/moepp-tiny\/.*$/, 'demo/moepp-tiny/*'),
       ),
     )
@@ -30,7 +31,7 @@ describe.skipIf(!prebuilt)('the packed tarball (after npm run prebuilds)', () =>
     expect([...groups].sort()).toEqual(
       [
         ...['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'],
-        ...['dist/**/*.d.ts', 'dist/**/*.js', 'demo/moepp-tiny/*', ...binaries],
+        ...['dist/**/*.d.ts', 'dist/**/*.js', 'demo/moepp-tiny/*', 'page/*', ...binaries],
       ].sort(),
     )
     expect(binaries.some((file) => file.endsWith('.node'))).toBe(true)

@@ -20,7 +20,10 @@ function scripted(model: Model, seen: ChatOptions[]): Model {
   const answer = async (emit: (chunk: { id: number; logprob: number; text: string }) => void) => {
     for (const [id, text] of [...script].entries()) emit({ id, logprob: 0, text })
     const usage = { promptTokens: 3, cachedTokens: 0, completionTokens: script.length }
-    const timings = { promptMs: 1, generationMs: 1, promptTokensPerSecond: 1, tokensPerSecond: 1 }
+    const timings = {
+      ...{ promptMs: 1, queuedMs: 0, generationMs: 1 },
+      ...{ promptTokensPerSecond: 1, tokensPerSecond: 1 },
+    }
     return { text: script, ids: [], finishReason: 'stop' as const, usage, timings }
   }
   return new Proxy(model, {

@@ -1,0 +1,110 @@
+import { createReadStream } from 'node:fs'
+import { open } from 'node:fs/promises'
+import { createInterface } from 'node:readline'
+import { isObject } from '../server/fields.ts'
+import { offlineRoutes } from '../server/offline.ts'
+import type { Json } from '../weights/json.ts'
+import { UsageError } from './options.ts'
+
+/** One line of OpenAI's batch format. */
+export interface BatchRequest {
+  id: string
+  url: string
+  body: Json
+}
+
+/** Line `i` of `n` shards belongs to `i % n`. */
+export interface Shard {
+  index: number
+  count: number
+}
+
+export function readShard(text: string): Shard {
+  const [, index, count] = /^(\d+)\/(\d+)$/.exec(text)?.map(Number) ?? []
+  if (index === undefined || count === undefined || index >= count)
+    throw new UsageError(`--shard must be i/n with i from 0 to n - 1, got '${text}'`)
+  return { index, count }
+}
+
+function readLine(text: string, where: string): BatchRequest {
+  const bad = (what: string) => new UsageError(`${where}: ${what}`)
+  let line: unknown
+  try {
+    line = JSON.parse(text)
+  } catch (error) {
+    throw bad(`must be JSON, got ${(error as Error).message}`)
+  }
+  if (!isObject(line)) throw bad('must be a JSON object')
+  const { custom_id: id, method = 'POST', url, body } = line
+  if (typeof id !== 'string' || id === '') throw bad('custom_id must be a non-empty string')
+  if (method !== 'POST') throw bad(`method must be POST, got ${JSON.stringify(method)}`)
+  if (typeof url !== 'string' || !offlineRoutes.includes(url))
+    throw bad(`url must be ${offlineRoutes.join(' or ')}, got ${JSON.stringify(url)}`)
+  if (!isObject(body)) throw bad('body must be an object')
+  return { id, url, body }
+}
+
+/**
+ * The requests of a file that belong to a shard. Lines without text do not count.
+ *
+ * @throws {UsageError} naming the line
+ */
+export async function* readRequests(file: string, shard: Shard): AsyncGenerator<BatchRequest> {
+  const lines = createInterface({ input: createReadStream(file), crlfDelay: Infinity })
+  let number = 0
+  let request = 0
+  for await (const text of lines) {
+    number++
+    if (text.trim() === '') continue
+    const read = readLine(text, `${file}:${number}`)
+    if (request++ % shard.count === shard.index) yield read
+  }
+}
+
+/** Looks at the whole file before any of it is answered. @returns how many requests there are */
+export async function checkRequests(file: string): Promise<number> {
+  const seen = new Set<string>()
+  for await (const { id } of readRequests(file, { index: 0, count: 1 })) {
+    if (seen.has(id)) throw new UsageError(`${file}: custom_id ${JSON.stringify(id)} is not alone`)
+    seen.add(id)
+  }
+  return seen.size
+}
+
+/** What an output file has: its answers, and where the last whole line ends. */
+interface Answered {
+  ids: Set<string>
+  bytes: number
+}
+
+/** Answers that another try would not change; a line that was cut off is none. */
+async function readAnswers(file: string): Promise<Answered> {
+  const ids = new Set<string>()
+  let bytes = 0
+  let rest = Buffer.alloc(0)
+  const stream = createReadStream(file)
+  try {
+    for await (const part of stream as AsyncIterable<Buffer>) {
+      rest = Buffer.concat([rest, part])
+      for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
+        const { custom_id: id, response } = JSON.parse(rest.subarray(0, end).toString('utf8'))
+        if (response.status_code < 429) ids.add(id)
+        bytes += end + 1
+        rest = rest.subarray(end + 1)
+      }
+    }
+    if (rest.length > 0 && rest[0] !== 0x7b) throw new Error('no object')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { ids, bytes }
+    throw new UsageError(`${file}: must be answers of an earlier run, or absent`)
+  }
+  return { ids, bytes }
+}
+
+/** Opens an output file behind what it has. */
+export async function openAnswers(file: string) {
+  const { ids, bytes } = await readAnswers(file)
+  const handle = await open(file, 'a')
+  await handle.truncate(bytes)
+  return { ids, handle }
+}
