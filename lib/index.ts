@@ -51,6 +51,6 @@ export type {
   Tokenizer,
 } from './tokenizer/index.ts'
 export type { LoadProgress } from './weights/checkpoint_weights.ts'
-export type { Part, WeightsInfo, WeightsOption } from './weights/formats.ts'
+export type { Part, WeightsInfo, WeightsName, WeightsOption } from './weights/formats.ts'
 export type { RopeKind, RopeSpec } from './weights/rope.ts'
 export type { RopeRounding } from './weights/weights.ts'
