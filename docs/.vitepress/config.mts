@@ -17,6 +17,7 @@ export default defineConfig({
         items: [
           { text: 'Getting started', link: '/getting-started' },
           { text: 'Chat', link: '/chat' },
+          { text: 'Constraints', link: '/constraints' },
           { text: 'Server', link: '/server' },
           { text: 'Models and their fidelity', link: '/models' },
           { text: 'Systems of the survey', link: '/survey' },
