@@ -1,6 +1,11 @@
 export type { ChatPrompt, TemplateOptions } from './chat/chat_format.ts'
 export type { ChatMessage, ChatTool, TextPart, ToolCall } from './chat/messages.ts'
 export { type ConvertOptions, type ConvertProgress, convertCheckpoint } from './convert/convert.ts'
+export {
+  type QuantizeOptions,
+  type QuantizeProgress,
+  quantizeCheckpoint,
+} from './convert/quantize.ts'
 export { demoModel } from './demo.ts'
 export { type DeviceInfo, type DeviceName, devices } from './device.ts'
 export type { BlockCounts } from './engine/blocks.ts'

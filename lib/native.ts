@@ -172,6 +172,12 @@ export interface Native {
   /** Copies a row-major tensor, for instance from a mapped file to a GPU. */
   copy(out: Tensor, source: Tensor, cancel?: CancelToken): Promise<void>
   pack(out: Weight, rows: RowRun[], cancel?: CancelToken): Promise<void>
+  /** Rows of floats [N, K] as bytes of compressed-tensors' layout: csrc/weights/quantize.h. */
+  quantize(
+    source: Tensor,
+    format: WeightFormat,
+    name: string,
+  ): Promise<{ values: Uint8Array; scales: Uint8Array }>
   /** The rows, one behind the other, widened and multiplied by `scale`. */
   copyToF32(out: Tensor, rows: RowRun[], scale: number): Promise<void>
   /** source [K, N] -> out [N, K] */

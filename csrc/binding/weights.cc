@@ -7,6 +7,7 @@
 #include "weights/formats/fp8.h"
 #include "weights/formats/mxfp4.h"
 #include "weights/pack.h"
+#include "weights/quantize.h"
 #include "weights/random.h"
 #include "weights/rope_table.h"
 #include "weights/transpose.h"
@@ -141,6 +142,29 @@ Napi::Value pack_weight(const Napi::CallbackInfo& info) {
   });
 }
 
+/// quantize(source [N, K], format, name): { values, scales }, bytes of both
+Napi::Value quantize_matrix(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Tensor source = read_tensor(info[0]);
+    if (!source || source.shape.rank() != 2)
+      fail(Code::shape, "quantize: source must be a matrix, got ",
+           source ? source.shape.text() : "nothing");
+    const WeightFormat format = read_format(info[1].ToString().Utf8Value());
+    const std::string name = info[2].ToString().Utf8Value();
+    return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() -> Channel::Result {
+      const RowRun all{source, 0, source.shape[0]};
+      const Quantized rows = quantize(load_context(), all, format, name);
+      release_pages(source);
+      return [rows](Napi::Env env) {
+        const auto result = Napi::Object::New(env);
+        result.Set("values", to_typed_array(env, rows.values, rows.value_bytes, DType::u8));
+        result.Set("scales", to_typed_array(env, rows.scales, rows.scale_bytes, DType::u8));
+        return result;
+      };
+    });
+  });
+}
+
 /// copy(out, source, cancel)
 Napi::Value copy_tensor(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
@@ -257,6 +281,7 @@ void define_weights(Napi::Env env, Napi::Object exports) {
     exports.Set(name, Napi::Function::New(env, function, name));
   };
   add("pack", pack_weight);
+  add("quantize", quantize_matrix);
   add("copy", copy_tensor);
   add("copyToF32", copy_vector);
   add("transpose", transpose_matrix);

@@ -14,7 +14,7 @@ import {
 import type { Checkpoint } from './checkpoint.ts'
 import { compressedTensors } from './compressed_tensors.ts'
 import type { MatrixEncoding, TensorSource } from './encoding.ts'
-import { isQuantized, type Part, type WeightsOption } from './formats.ts'
+import { type FormatRule, isQuantized, type Part, type WeightsOption } from './formats.ts'
 import { fp8 } from './fp8.ts'
 import { gptq } from './gptq.ts'
 import { mxfp4 } from './mxfp4.ts'
@@ -68,7 +68,12 @@ export class CheckpointWeights extends WeightList {
   readonly #tasks: Task[] = []
 
   /** @param dtype of activations, which GPTQ weights take, too, where no other format is asked for */
-  constructor(checkpoint: Checkpoint, dtype: ActivationDType, gpu?: Gpu, weights?: WeightsOption) {
+  constructor(
+    checkpoint: Checkpoint,
+    dtype: ActivationDType,
+    gpu?: Gpu,
+    weights?: WeightsOption | FormatRule,
+  ) {
     super(gpu, weights)
     this.#checkpoint = checkpoint
     const { dir, entries } = checkpoint

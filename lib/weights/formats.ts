@@ -17,15 +17,23 @@ export const weightsOptions = ['auto', 'f32', 'bf16', 'int8', 'int4'] as const
  * than all experts together. Routers, convolutions and latent projections stay as they are: routing decides, and they
  * are few bytes.
  */
-const quantized: Record<'int8' | 'int4', Partial<Record<Part, WeightFormat>>> = {
+export const quantized: Record<'int8' | 'int4', Partial<Record<Part, WeightFormat>>> = {
   int8: { experts: 'int8', attention: 'int8', dense: 'int8', head: 'int8' },
   int4: { experts: 'int4g32', attention: 'int8', dense: 'int8', head: 'int8' },
 }
 
+/** What a matrix is to be stored as, by what it is for, what its file has, and its width. */
+export type FormatRule = (part: Part, stored: WeightFormat, width: number) => WeightFormat
+
+export const formatRule =
+  (weights: WeightsOption): FormatRule =>
+  (part, stored) =>
+    chosenFormat(weights, part, stored)
+
 /** Of a part that has integers at all. */
 export const isQuantized = (part: Part): boolean => part in quantized.int8
 
-const bitsOf = (format: WeightFormat): number => Number(/^int(\d+)/.exec(format)?.[1] ?? 16)
+export const bitsOf = (format: WeightFormat): number => Number(/^int(\d+)/.exec(format)?.[1] ?? 16)
 
 /** The format for a matrix that is `stored` so; fewer bits than asked for are never made more. */
 export function chosenFormat(
