@@ -197,6 +197,12 @@ export interface Native {
     kind: 'read' | 'fresh' | 'f32' | 'bf16_dot',
     threads: number,
   ): Promise<{ work: number; seconds: number }>
+  /** Sums over the rows [T, V] of two models' logits: csrc/cpu/score_logits.h. */
+  scoreLogits(
+    logits: Tensor,
+    targets: Tensor,
+    other?: Tensor,
+  ): Promise<{ loss: number; otherLoss: number; divergence: number; agreed: number }>
   /** What lib/ops is made of. */
   describeOps(): unknown
   ropeTable(
