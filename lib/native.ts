@@ -39,6 +39,10 @@ export interface Weight {
   readonly format: WeightFormat
   /** What it takes in memory. */
   readonly bytes: number
+  /** A copy of packed bytes, of a weight on the host that has been filled. */
+  read(offset: number, length: number): Uint8Array
+  /** Instead of filling it: the packed bytes are those of the file from `offset` on, a multiple of 64. */
+  map(file: MappedFile, offset: number): void
   /** Frees the memory now. */
   release(): void
 }

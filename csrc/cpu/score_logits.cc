@@ -54,9 +54,8 @@ LogitScores score_logits(const CpuContext& cpu, const Tensor& logits, const Tens
   std::vector<LogitScores> rows(static_cast<size_t>(T));
   cpu.parallel(T, 1, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
-      rows[static_cast<size_t>(t)] =
-          score_row(logits.as<float>() + t * V, other ? other.as<float>() + t * V : nullptr, V,
-                    ids[t]);
+      rows[static_cast<size_t>(t)] = score_row(
+          logits.as<float>() + t * V, other ? other.as<float>() + t * V : nullptr, V, ids[t]);
   });
   LogitScores sum;
   for (const LogitScores& row : rows) {

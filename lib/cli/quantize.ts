@@ -13,6 +13,8 @@ or be empty; the same command takes up one that was interrupted.
       --group N        values that share a scale of int4: 32 | 128 (default: 32)
       --attention F    attention's projections: int8 | int4 | bf16, as they are (default: int8)
       --head F         the matrix that logits come from: int8 | int4 | bf16, as it is (default: int8)
+      --packed         matrices as they lie in memory: they load by mapping, by this version and on a CPU only; --format
+                       may be bf16 and auto, too: as DIR has them
       --json           print { out } at the end`
 
 const formats = ['int8', 'int4', 'bf16'] as const
@@ -25,6 +27,7 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
       group: { type: 'string' },
       attention: { type: 'string' },
       head: { type: 'string' },
+      packed: { type: 'boolean' },
       json: { type: 'boolean' },
       help: { type: 'boolean', short: 'h' },
     },
@@ -33,7 +36,12 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   if (values.help) return void process.stdout.write(`${help}\n`)
   const [dir, out] = rest
   if (!dir || !out || rest.length > 2) throw new UsageError('quantize needs DIR and OUT')
-  const format = choice(values, 'format', ['int8', 'int4'])
+  const packed = values.packed === true
+  const format = choice(
+    values,
+    'format',
+    packed ? ['int8', 'int4', 'bf16', 'auto'] : ['int8', 'int4'],
+  )
   if (!format) throw new UsageError('--format must be given: int8 | int4')
   const group = choice(values, 'group', ['32', '128'])
   {
@@ -43,6 +51,7 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
       group: group && (Number(group) as 32 | 128),
       attention: choice(values, 'attention', formats),
       head: choice(values, 'head', formats),
+      packed,
       signal,
       onProgress: ({ quantizedBytes, totalBytes }) => bar.update(quantizedBytes, totalBytes),
     })

@@ -2,11 +2,13 @@ import path from 'node:path'
 import { MoeError } from '../errors.ts'
 import { native, type WeightFormat } from '../native.ts'
 import type { Checkpoint } from '../weights/checkpoint.ts'
+import type { Json } from '../weights/json.ts'
 import { type Entry, entryDType } from '../weights/safetensors.ts'
 import { count } from '../weights/weights.ts'
-import type { LayerFormats } from './compressed_config.ts'
+import { compressedConfig, type LayerFormats } from './compressed_config.ts'
 import { type Recipe, recipeRule } from './recipe.ts'
 import { type Described, safetensorsHeader } from './safetensors_header.ts'
+import type { Append, Shard } from './shard.ts'
 import type { Use } from './survey.ts'
 
 /** A tensor of the checkpoint, and what is written in its place. */
@@ -17,14 +19,6 @@ interface Piece {
   /** What it becomes; undefined: it is copied. */
   format: WeightFormat | undefined
   tensors: Described[]
-}
-
-/** A file that is written. */
-export interface Shard {
-  file: string
-  pieces: Piece[]
-  /** Of the checkpoint, that it is made from. */
-  bytes: number
 }
 
 const layerOf = (name: string): string => name.replace(/\.weight$/, '')
@@ -67,41 +61,42 @@ function formatOf(entry: Entry, use: Use | undefined, recipe: Recipe): WeightFor
   return wanted.includes('int8') || width % 32 !== 0 ? 'int8' : wanted[0]
 }
 
-/** One file for each of the checkpoint's. */
+/** One file for each of the checkpoint's, and the configuration that says what is in them. */
 export function planShards(
   { entries }: Checkpoint,
   uses: ReadonlyMap<string, Use>,
   recipe: Recipe,
-): Shard[] {
-  const shards = new Map<string, Shard>()
+): { shards: Shard[]; quantization: Json } {
+  const files = new Map<string, Piece[]>()
   for (const entry of entries.values()) {
     const file = path.basename(entry.label).replace(/\d+$/, '') // the first of several parts
-    const shard = shards.get(file) ?? { file, pieces: [], bytes: 0 }
-    shards.set(file, shard)
+    const pieces = files.get(file) ?? []
+    files.set(file, pieces)
     const use = uses.get(entry.name)
     const format = formatOf(entry, use, recipe)
     const matrix = (use?.parts.size ?? 0) > 0
-    shard.pieces.push({ entry, matrix, format, tensors: tensorsOf(entry, format) })
-    shard.bytes += entry.bytes
+    pieces.push({ entry, matrix, format, tensors: tensorsOf(entry, format) })
   }
-  return [...shards.values()]
+  const shards = [...files].map(([file, pieces]) => ({
+    file,
+    tensors: pieces.flatMap(({ tensors }) => tensors),
+    bytes: pieces.reduce((n, { entry }) => n + entry.bytes, 0),
+    write: writerOf(pieces),
+  }))
+  return { shards, quantization: compressedConfig(layersOf([...files.values()].flat())) }
 }
 
 /** All matrices that multiply something, and what became of them. */
-export const layersOf = (shards: Shard[]): LayerFormats =>
+const layersOf = (pieces: Piece[]): LayerFormats =>
   new Map(
-    shards.flatMap(({ pieces }) =>
-      pieces
-        .filter(({ matrix }) => matrix)
-        .map(({ entry, format }) => [layerOf(entry.name), format] as const),
-    ),
+    pieces
+      .filter(({ matrix }) => matrix)
+      .map(({ entry, format }) => [layerOf(entry.name), format] as const),
   )
 
-const pieceBytes = 16 << 20
+export const pieceBytes = 16 << 20
 
-type Append = (bytes: Uint8Array) => Promise<void>
-
-async function copyEntry(
+export async function copyEntry(
   { file, offset, bytes }: Entry,
   append: Append,
   each: (n: number) => void,
@@ -140,18 +135,10 @@ async function quantizeEntry(
   await append(new Uint8Array(BigInt64Array.from(shape, BigInt).buffer))
 }
 
-export async function writeShard(
-  { pieces }: Shard,
-  append: Append,
-  onBytes: (n: number) => void,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const each = (n: number) => {
-    onBytes(n)
-    signal?.throwIfAborted()
+const writerOf =
+  (pieces: Piece[]): Shard['write'] =>
+  async (append, each) => {
+    await append(safetensorsHeader(pieces.flatMap(({ tensors }) => tensors)))
+    for (const { entry, format } of pieces)
+      await (format ? quantizeEntry(entry, format, append, each) : copyEntry(entry, append, each))
   }
-  signal?.throwIfAborted()
-  await append(safetensorsHeader(pieces.flatMap(({ tensors }) => tensors)))
-  for (const { entry, format } of pieces)
-    await (format ? quantizeEntry(entry, format, append, each) : copyEntry(entry, append, each))
-}

@@ -19,26 +19,26 @@ export interface Use {
 class Survey extends CheckpointWeights {
   readonly uses = new Map<string, Use>()
 
-  use(name: string): Use {
+  useOf(name: string): Use {
     const known = this.uses.get(name) ?? { parts: new Map(), otherwise: false, reshaped: false }
     this.uses.set(name, known)
     return known
   }
 
   override table(name: string, shape: number[], share?: Share): Tensor {
-    this.use(name).otherwise = true
+    this.useOf(name).otherwise = true
     return super.table(name, shape, share)
   }
 
   protected override loadVectors(rows: Rows[], out: Tensor, scale: number): void {
-    for (const { name } of rows) this.use(name).otherwise = true
+    for (const { name } of rows) this.useOf(name).otherwise = true
     super.loadVectors(rows, out, scale)
   }
 
   protected override matrixFormat(rows: Rows[], part: Part): WeightFormat {
     const format = super.matrixFormat(rows, part)
     for (const { name, transposed, padded, turned } of rows) {
-      const use = this.use(name)
+      const use = this.useOf(name)
       use.parts.set(part, format)
       use.reshaped ||= isQuantized(part) && Boolean(transposed || padded || turned)
     }

@@ -199,8 +199,13 @@ export class CheckpointWeights extends WeightList {
         'ERR_MOE_CHECKPOINT',
         `${this.#checkpoint.dir}: tensor ${name} must be there, got nothing`,
       )
-    this.#used.add(name)
+    this.use(name)
     return entry
+  }
+
+  /** Somebody asked for the tensor. */
+  protected use(name: string): void {
+    this.#used.add(name)
   }
 
   /** Of several slabs, only that one: its pages are let go when it has been read. */

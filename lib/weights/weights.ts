@@ -187,13 +187,22 @@ export abstract class WeightList implements Weights {
     const all = each.map((rows) => {
       const [N, K] = matrixShape(rows)
       this.parameters[share] += rows.reduce((n, run) => n + run.count * sourceShape(run)[1], 0)
-      const format = this.#format(part, this.matrixFormat(rows, part), K)
-      const out = this.own(new (native().Weight)([N, K], format, gateUp, this.gpu))
-      this.count(part, format, out.bytes)
+      const out = this.own(this.makeWeight(rows, [N, K], part, gateUp))
+      this.count(part, out.format, out.bytes)
       return { rows, out }
     })
     this.loadMatrices(all)
     return all.map(({ out }) => out)
+  }
+
+  protected makeWeight(
+    rows: Rows[],
+    shape: [N: number, K: number],
+    part: Part,
+    gateUp: boolean,
+  ): Weight {
+    const format = this.#format(part, this.matrixFormat(rows, part), shape[1])
+    return new (native().Weight)(shape, format, gateUp, this.gpu)
   }
 
   ropeTable(
