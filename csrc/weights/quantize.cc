@@ -38,7 +38,7 @@ Quantized quantize(const CpuContext& cpu, const RowRun& run, WeightFormat format
                    const std::string& name) {
   const IntegerLayout& layout = layout_of(format);
   const Check check("quantize");
-  check.that(!run.integers, "source", "of floats", "integers");
+  check.that(!run.encoded, "source", "of plain values", "an encoded matrix");
   run.check(check);
   const int64_t K = run.width();
   if (layout.by_group && K % layout.group != 0)

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { MoeError } from '../errors.ts'
 import { type Evaluation, evaluate } from '../evaluate.ts'
-import { weightsOptions } from '../weights/formats.ts'
+import { weightsNames } from '../weights/formats.ts'
 import { loadWithBar } from './load.ts'
 import {
   choice,
@@ -72,7 +72,7 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   if (!file) throw new UsageError('--text must be given')
   const json = values.json === true
   const window = number(values, 'window', 2)
-  const otherWeights = choice(values, 'against-weights', weightsOptions)
+  const otherWeights = choice(values, 'against-weights', weightsNames)
   const otherDir = (values.against as string | undefined) ?? (otherWeights && modelDir(values))
   const text = await readTextFile(file, signal)
   const asked = { ...loadOptions(values), signal }

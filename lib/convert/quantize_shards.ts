@@ -49,7 +49,7 @@ function formatOf(entry: Entry, use: Use | undefined, recipe: Recipe): WeightFor
   if (!use || use.otherwise || use.parts.size === 0) return undefined
   const width = entry.shape.at(-1)!
   const rule = recipeRule(recipe)
-  const wanted = [...use.parts].map(([part, stored]) => rule(part, stored, width))
+  const wanted = [...use.parts].map(([part, stored]) => rule({ part, stored, K: width }))
   if (!wanted.every((format) => format.startsWith('int'))) return undefined
   if (use.reshaped)
     throw new MoeError(

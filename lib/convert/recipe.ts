@@ -40,10 +40,10 @@ export function recipeRule({ format, group, attention, head }: Recipe): FormatRu
   const int4 = (width: number): WeightFormat =>
     group === 128 && width % 128 === 0 ? 'int4g128' : 'int4g32'
   const kinds: Partial<Record<Part, string>> = { ...quantized[format], attention, head }
-  return (part, stored, width) => {
+  return ({ part, stored, K }) => {
     const kind = kinds[part]
     if (kind === undefined || kind === 'bf16') return stored
-    const asked = kind.startsWith('int4') ? int4(width) : 'int8'
+    const asked = kind.startsWith('int4') ? int4(K) : 'int8'
     return bitsOf(asked) < bitsOf(stored) ? asked : stored
   }
 }

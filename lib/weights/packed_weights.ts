@@ -2,7 +2,7 @@ import { MoeError } from '../errors.ts'
 import { type Gpu, native, type Tensor, type Weight, type WeightFormat } from '../native.ts'
 import type { Checkpoint } from './checkpoint.ts'
 import { CheckpointWeights } from './checkpoint_weights.ts'
-import type { Part, WeightsOption } from './formats.ts'
+import type { Part, WeightsChoice } from './formats.ts'
 import { type PanelsFile, panelKey } from './panels.ts'
 import type { Entry } from './safetensors.ts'
 import type { Rows } from './weights.ts'
@@ -15,7 +15,7 @@ export class PackedWeights extends CheckpointWeights {
   readonly #mapped = new Set<Tensor | Weight>()
 
   /** @throws {MoeError} ERR_MOE_UNSUPPORTED on a GPU and for other formats than the file's */
-  constructor(checkpoint: Checkpoint, panels: PanelsFile, gpu?: Gpu, weights?: WeightsOption) {
+  constructor(checkpoint: Checkpoint, panels: PanelsFile, gpu?: Gpu, weights?: WeightsChoice) {
     super(checkpoint, 'f32', gpu)
     this.#dir = checkpoint.dir
     this.#panels = panels

@@ -11,8 +11,8 @@ import {
   type FormatRule,
   formatRule,
   type Part,
+  type WeightsChoice,
   type WeightsInfo,
-  type WeightsOption,
 } from './formats.ts'
 import { type RopeSpec, ropeAngles } from './rope.ts'
 
@@ -120,7 +120,7 @@ export abstract class WeightList implements Weights {
    * @param gpu where the weights go; undefined: host memory
    * @param weights how matrices are stored
    */
-  constructor(gpu?: Gpu, weights: WeightsOption | FormatRule = 'auto') {
+  constructor(gpu?: Gpu, weights: WeightsChoice | FormatRule = 'auto') {
     this.#format = typeof weights === 'string' ? formatRule(weights) : weights
     this.gpu = gpu
   }
@@ -201,7 +201,8 @@ export abstract class WeightList implements Weights {
     part: Part,
     gateUp: boolean,
   ): Weight {
-    const format = this.#format(part, this.matrixFormat(rows, part), shape[1])
+    const stored = this.matrixFormat(rows, part)
+    const format = this.#format({ part, stored, K: shape[1] })
     return new (native().Weight)(shape, format, gateUp, this.gpu)
   }
 
