@@ -33,6 +33,8 @@ import {
 } from './weights/formats.ts'
 import type { Json } from './weights/json.ts'
 import { checkpointFolder } from './weights/mistakes.ts'
+import { PackedWeights } from './weights/packed_weights.ts'
+import { panelsOf } from './weights/panels.ts'
 import { RandomWeights } from './weights/random_weights.ts'
 import type { Share, WeightList } from './weights/weights.ts'
 
@@ -54,7 +56,10 @@ export function buildModel(
   gpu?: Gpu,
 ): Built<CheckpointWeights> {
   const { build } = describeModel(checkpoint.config)
-  const weights = new CheckpointWeights(checkpoint, dtype, gpu, options.weights)
+  const panels = panelsOf(checkpoint.entries)
+  const weights = panels
+    ? new PackedWeights(checkpoint, panels, gpu, options.weights)
+    : new CheckpointWeights(checkpoint, dtype, gpu, options.weights)
   const graph = build(weights, options)
   weights.checkNames()
   return { graph, weights }

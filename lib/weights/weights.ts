@@ -7,7 +7,13 @@ import {
   type Weight,
   type WeightFormat,
 } from '../native.ts'
-import { chosenFormat, type Part, type WeightsChoice, type WeightsInfo } from './formats.ts'
+import {
+  type FormatRule,
+  formatRule,
+  type Part,
+  type WeightsChoice,
+  type WeightsInfo,
+} from './formats.ts'
 import { type RopeSpec, ropeAngles } from './rope.ts'
 
 /** `count` rows from `start` on of a checkpoint tensor of `shape`; its last dimensions are one row. */
@@ -127,15 +133,15 @@ export abstract class WeightList implements Weights {
   bytes = 0
   readonly #tables = new Map<string, Tensor>()
   readonly #tally = new Map<string, WeightsInfo>()
-  readonly #weights: WeightsChoice
+  readonly #format: FormatRule
   protected readonly gpu: Gpu | undefined
 
   /**
    * @param gpu where the weights go; undefined: host memory
    * @param weights how matrices are stored
    */
-  constructor(gpu?: Gpu, weights: WeightsChoice = 'auto') {
-    this.#weights = weights
+  constructor(gpu?: Gpu, weights: WeightsChoice | FormatRule = 'auto') {
+    this.#format = typeof weights === 'string' ? formatRule(weights) : weights
     this.gpu = gpu
   }
 
@@ -201,15 +207,23 @@ export abstract class WeightList implements Weights {
     const all = each.map((rows) => {
       const [N, K] = matrixShape(rows)
       this.parameters[share] += rows.reduce((n, run) => n + run.count * sourceShape(run)[1], 0)
-      const format = chosenFormat(this.#weights, {
-        ...{ part, K, stored: this.matrixFormat(rows, part) },
-      })
-      const out = this.own(new (native().Weight)([N, K], format, gateUp, this.gpu))
-      this.count(part, format, out.bytes)
+      const out = this.own(this.makeWeight(rows, [N, K], part, gateUp))
+      this.count(part, out.format, out.bytes)
       return { rows, out }
     })
     this.loadMatrices(all)
     return all.map(({ out }) => out)
+  }
+
+  protected makeWeight(
+    rows: Rows[],
+    shape: [N: number, K: number],
+    part: Part,
+    gateUp: boolean,
+  ): Weight {
+    const stored = this.matrixFormat(rows, part)
+    const format = this.#format({ part, stored, K: shape[1] })
+    return new (native().Weight)(shape, format, gateUp, this.gpu)
   }
 
   ropeTable(
