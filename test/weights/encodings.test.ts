@@ -54,10 +54,7 @@ describe('MXFP4', () => {
       const exact =
         Math.abs(want[n]!) > 3.4e38 ? Math.sign(want[n]!) * Number.POSITIVE_INFINITY : want[n]!
       if (!Number.isFinite(exact)) expect(v).toBe(exact)
-      else
-        expect(Math.abs(v - exact)).toBeLessThanOrEqual(
-          Math.abs(exact) * 2 ** -22 + 2 ** -123,
-        )
+      else expect(Math.abs(v - exact)).toBeLessThanOrEqual(Math.abs(exact) * 2 ** -22 + 2 ** -123)
     }
   })
 })
