@@ -1,5 +1,6 @@
 export type { ChatPrompt, TemplateOptions } from './chat/chat_format.ts'
 export type { ChatMessage, ChatTool, TextPart, ToolCall } from './chat/messages.ts'
+export type { Constraint } from './constraints/constraint.ts'
 export { type ConvertOptions, type ConvertProgress, convertCheckpoint } from './convert/convert.ts'
 export { demoModel } from './demo.ts'
 export { type DeviceInfo, type DeviceName, devices } from './device.ts'

@@ -4,7 +4,6 @@
 
 #include "core/check.h"
 #include "core/device.h"
-#include "weights/format.h"
 #include "weights/integer_matrix.h"
 
 namespace moe {
@@ -102,27 +101,33 @@ std::vector<SourceRow> rows_of(const CpuContext& cpu, const std::vector<RowRun>&
 void pack(const CpuContext& cpu, const Weight& out, const std::vector<RowRun>& runs) {
   std::vector<std::vector<std::byte>> copies;
   const std::vector<SourceRow> rows = rows_of(cpu, runs, out, copies);
-  Device* device = out.slot->device();
-  const Packing& packing = packing_of(out, device);
+  const Packing& packing = packing_of(out, out.slot->device());
   const PanelGrid grid(out.N, out.gate_up);
+  fill_panels(cpu, out, packing, [&](int64_t panel, std::byte* to) {
+    SourceRow places[kPanel];
+    for (int64_t place = 0; place < kPanel; ++place) {
+      const int64_t row = grid.row_at(panel, place, packing.tile);
+      if (row >= 0) places[place] = rows[static_cast<size_t>(row)];
+    }
+    packing.pack_panel(places, out.K, to);
+  });
+}
+
+void fill_panels(const CpuContext& cpu, const Weight& out, const Packing& packing,
+                 const std::function<void(int64_t, std::byte*)>& fill) {
   const size_t panel_bytes = packing.panel_bytes(out.K);
-  const auto fill = [&](int64_t first, int64_t count, std::byte* to) {
+  const auto some = [&](int64_t first, int64_t count, std::byte* to) {
     cpu.parallel(count, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t p = begin; p < end; ++p) {
-        SourceRow places[kPanel];
-        for (int64_t place = 0; place < kPanel; ++place) {
-          const int64_t row = grid.row_at(first + p, place, packing.tile);
-          if (row >= 0) places[place] = rows[static_cast<size_t>(row)];
-        }
-        packing.pack_panel(places, out.K, to + static_cast<size_t>(p) * panel_bytes);
-      }
+      for (int64_t p = begin; p < end; ++p)
+        fill(first + p, to + static_cast<size_t>(p) * panel_bytes);
     });
   };
   out.slot->buffer->reserve_beside_others(std::max<size_t>(out.bytes(), 1));
-  if (!device) return fill(0, grid.panels, out.data());
+  Device* device = out.slot->device();
+  if (!device) return some(0, PanelGrid(out.N, out.gate_up).panels, out.data());
   device->stream(out.data(), out.bytes(), panel_bytes,
                  [&](std::byte* to, size_t begin, size_t end) {
-                   fill(static_cast<int64_t>(begin / panel_bytes),
+                   some(static_cast<int64_t>(begin / panel_bytes),
                         static_cast<int64_t>((end - begin) / panel_bytes), to);
                  });
 }
