@@ -8,13 +8,14 @@ import { parseArgs } from 'node:util'
 import { evaluate, loadModel, quantizeCheckpoint } from '../dist/index.js'
 
 const { values } = parseArgs({ options: { out: { type: 'string' }, table: { type: 'string' } } })
-/** What `moe-native quantize` takes. */
+/** What `moe-native quantize` takes, and what a load makes itself. */
 const formats = {
   int8: { format: 'int8' },
   int4: { format: 'int4' },
   'int4, group 128': { format: 'int4', group: 128 },
   'int4, attention too': { format: 'int4', attention: 'int4' },
   'int4, head too': { format: 'int4', head: 'int4' },
+  fp8: undefined,
 }
 const [window, most] = [256, 4096]
 const root = new URL('..', import.meta.url).pathname
@@ -23,15 +24,15 @@ const names = ['mixtral', 'moepp', 'yuan']
 async function measure(name) {
   const held = `${root}/test/fixtures/models/${name}-tiny/val_ids.json`
   const ids = JSON.parse(readFileSync(held, 'utf8')).slice(0, most)
-  const load = (dir) => loadModel(dir, { device: 'cpu', maxTokens: window })
+  const load = (dir, weights) => loadModel(dir, { device: 'cpu', maxTokens: window, weights })
   const dir = `${root}/demo/${name}-tiny`
   const plain = await load(dir)
   const results = []
   for (const [weights, options] of Object.entries(formats)) {
     const folder = mkdtempSync(path.join(os.tmpdir(), 'moe-native-quality-'))
     try {
-      await quantizeCheckpoint(dir, folder, options)
-      const model = await load(folder)
+      if (options) await quantizeCheckpoint(dir, folder, options)
+      const model = await (options ? load(folder) : load(dir, weights))
       const result = await evaluate(model, ids, { against: plain, window })
       results.push({ model: `${name}-tiny`, weights, ...result })
       await model.dispose()
