@@ -20,7 +20,7 @@ import { countParameters } from './parameters.ts'
 import { openTokenizer, type Tokenizer } from './tokenizer/index.ts'
 import { type Checkpoint, openCheckpoint } from './weights/checkpoint.ts'
 import { CheckpointWeights } from './weights/checkpoint_weights.ts'
-import { checkWeights, type WeightsOption, weightsOptions } from './weights/formats.ts'
+import { type WeightsOption, weightsOptions } from './weights/formats.ts'
 import type { Json } from './weights/json.ts'
 import { checkpointFolder } from './weights/mistakes.ts'
 import { RandomWeights } from './weights/random_weights.ts'
@@ -136,7 +136,6 @@ export async function loadModel(dir: string | URL, options: LoadModelOptions = {
   const request = resolveLoadOptions('loadModel', options, loadOptionNames)
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)
-  checkWeights('loadModel', request.weights, device.gpu)
   const dtype = activationDType(request, device)
   const folder = checkpointFolder('loadModel', dir)
   const checkpoint = openCheckpoint(folder)
@@ -201,7 +200,6 @@ export async function randomModel(
   const seed = numberOption('seed', given ?? 1, { min: 0, max: 2 ** 20, whole: true, where })
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)
-  checkWeights(where, format, device.gpu)
   const described = describeModel({ ...config })
   const build: Build<RandomWeights> = (maxTokens, gpu) => {
     const weights = new RandomWeights(format, seed, gpu)

@@ -86,10 +86,9 @@ struct Weights<F> {
 
   __device__ __forceinline__ void load(const LaneTile& tile, int index) {
     const int group = index >> tile.group_shift;
-    bits = load_stream(reinterpret_cast<const typename F::Bits*>(tile.numbers) + index * 128);
-    scales = load_again(reinterpret_cast<const typename F::Scales*>(tile.scales) + group * 32);
-    if constexpr (F::kZeros)
-      zeros = load_again(reinterpret_cast<const uint16_t*>(tile.zeros) + group * 32);
+    bits = load_stream(tile.at<typename F::Bits>(0, index, 128));
+    scales = load_again(tile.at<typename F::Scales>(tile.scales, group, 32));
+    if constexpr (F::kZeros) zeros = load_again(tile.at<uint16_t>(tile.zeros, group, 32));
   }
   __device__ __forceinline__ void parts(int step, uint32_t (&a)[kParts][4]) const {
     F::unpack(bits, step, scales, F::kZeros ? zeros : 0, a[0]);

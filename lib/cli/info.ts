@@ -4,7 +4,6 @@ import { buildModel, buildWithoutWeights } from '../load.ts'
 import { blockTokens } from '../ops/index.ts'
 import { countParameters } from '../parameters.ts'
 import { openCheckpoint, openConfig } from '../weights/checkpoint.ts'
-import { checkWeights } from '../weights/formats.ts'
 import { checkpointFolder, weightFile } from '../weights/mistakes.ts'
 import { loadOptions, modelDir, modelHelp, modelOptions, parse, printJson } from './options.ts'
 import { size } from './progress.ts'
@@ -26,7 +25,6 @@ export async function run(args: string[]): Promise<void> {
   const { device, dtype = 'auto', weights: format = 'auto', ...rest } = loadOptions(values)
   const { maxTokens: asked, ...rope } = rest
   const { info: chosen, gpu } = openDevice(device)
-  checkWeights('info', format, gpu)
   const activations = dtype === 'auto' ? (gpu ? 'bf16' : 'f32') : dtype
   const said = openConfig(dir)
   const hasWeights = said.files.some((name) => weightFile.test(name))

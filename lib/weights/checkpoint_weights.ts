@@ -74,7 +74,7 @@ export class CheckpointWeights extends WeightList {
     const { dir, entries } = checkpoint
     const quantization = parseQuantization(dir, checkpoint.quantization)
     const open: TensorSource['open'] = (...args) => this.#tensor(...args)
-    this.#source = { dir, entries, quantization, dtype, open, keepIntegers: !gpu }
+    this.#source = { dir, entries, quantization, dtype, open, keepIntegers: true }
   }
 
   override has(name: string): boolean {

@@ -1,5 +1,4 @@
-import { MoeError } from '../errors.ts'
-import type { Gpu, WeightFormat } from '../native.ts'
+import type { WeightFormat } from '../native.ts'
 
 /**
  * What a matrix is for: decides how far it is quantised. `latent`: what queries and outputs of latent attention are
@@ -37,15 +36,6 @@ export function chosenFormat(
   if (weights === 'f32' || weights === 'bf16') return weights
   const asked = quantized[weights][part]
   return asked && bitsOf(asked) < bitsOf(stored) ? asked : stored
-}
-
-/** @throws {MoeError} ERR_MOE_UNSUPPORTED for formats that a GPU does not multiply with */
-export function checkWeights(where: string, weights: WeightsOption, gpu: Gpu | undefined): void {
-  if (gpu && weights in quantized)
-    throw new MoeError(
-      'ERR_MOE_UNSUPPORTED',
-      `${where}: weights must be 'auto', 'f32' or 'bf16' on a GPU, got "${weights}"`,
-    )
 }
 
 /** Bytes of a model's weights by what they are for and how they are stored. */

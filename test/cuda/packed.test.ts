@@ -36,7 +36,10 @@ async function run(
   return { results, launches: (await one.plan.time(1, 1)).launches }
 }
 
-type Shape = { T: number; K: number; N: number; x?: DType } & Partial<ops.LinearInputs>
+type Shape = { T: number; K: number; N: number; x?: DType } & Pick<
+  ops.LinearInputs,
+  'activation' | 'dtype'
+>
 
 /** A projection, with all that it can do to its sums where no activation is asked for. */
 const linear =
@@ -85,6 +88,17 @@ const normed =
     return { x, out: ops.linear(one.plan, { x, weight: await weigh([N, H]) }).out }
   }
 
+/** What `route` does in one launch of plain weights. */
+const routed: Record = async (one, random, weigh) => {
+  const array = (shape: number[]) => one.input('', random.tensor(shape))
+  const norm = { x: array([2, 64]), weight: array([64]), eps: 1e-5, dtype: 'bf16' as const }
+  const x = ops.rmsNorm(one.plan, norm).out
+  const logits = ops.linear(one.plan, { x, weight: await weigh([8, 64]) }).out
+  const kinds = Array.from({ length: 8 }, () => 'ffn' as const)
+  const { ids, weights } = ops.topK(one.plan, { logits, kinds, topK: 2, weights: 'scores' })
+  return { logits, ids, weights }
+}
+
 const cases: [name: string, record: Record, deterministic?: boolean][] = [
   ['one row', linear({ T: 1, K: 256, N: 64 })],
   ['f32 rows', linear({ T: 3, K: 300, N: 70, x: 'f32' })],
@@ -115,5 +129,12 @@ describe.each(gpus)('packed weights on $name', ({ device }) => {
           what,
         ).toBe(true)
     }
+  })
+
+  it('routers of packed weights are not fused, and choose the same', async () => {
+    const packed = await run(device, 'int8', true, [routed, false])
+    const plain = await run(device, 'int8', false, [routed, false])
+    expect(packed.results).toEqual(plain.results)
+    expect([packed.launches, plain.launches]).toEqual([2, 1])
   })
 })
