@@ -301,13 +301,25 @@ function writeGguf(file, c, list, dtype) {
   closeSync(fd)
 }
 
-/** Bytes of weights that one token reads. */
-export function activeBytes(c, dtype) {
+/** Experts that a step of `batch` tokens reads, by expectation where every choice is as likely. */
+export const distinctExperts = (c, batch) => c.experts * (1 - (1 - c.topK / c.experts) ** batch)
+
+/** Multiplications and additions of one token, by part, without the head and attention's own. */
+export function tokenFlops({ hidden: H, ffn: F, kv, heads, experts: E, topK, layers: L }) {
+  return {
+    experts: L * 6 * H * F * topK,
+    dense: L * 2 * (H * (H + 2 * (H / heads) * kv) + H * H + H * E),
+  }
+}
+
+/** Bytes of weights that a step of `batch` tokens reads. */
+export function activeBytes(c, dtype, batch = 1) {
+  const share = distinctExperts(c, batch) / c.experts
   return tensors(c, dtype)
     .filter(({ gguf }) => gguf !== 'token_embd.weight')
     .reduce(
       (n, { dims, dtype: type, parts }) =>
-        n + count(dims) * bytesOf[type] * (parts.length > 1 ? c.topK / c.experts : 1),
+        n + count(dims) * bytesOf[type] * (parts.length > 1 ? share : 1),
       0,
     )
 }

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { devices, loadModel } from '../dist/index.js'
 import { native } from '../dist/native.js'
-import { activeBytes, shapes, writeCheckpoint } from './checkpoint.mjs'
+import { activeBytes, shapes, tokenFlops, writeCheckpoint } from './checkpoint.mjs'
 
 const { values } = parseArgs({
   options: {
@@ -62,10 +62,7 @@ const cacheBytes =
 const peakBytes = peakMemory()
 const load = { seconds: loadSeconds, fileBytes, gigabytesPerSecond: fileBytes / loadSeconds / 1e9 }
 
-/** Operations of one token, without the head. */
-const { hidden: H, ffn: F, kv, heads, experts: E, topK, layers: L } = shape
-const expertFlops = L * 6 * H * F * topK
-const denseFlops = L * 2 * (H * (H + 2 * (H / heads) * kv) + H * H + H * E)
+const flops = tokenFlops(shape)
 
 /** Seconds of a step by op, medians over the iterations. */
 async function profile(sequences) {
@@ -114,7 +111,7 @@ for (let round = 0; round <= rounds; round++) {
   samples.read.push(read)
   samples.rate.push(rate)
   samples.prefill.push(prefill)
-  samples.block.push((512 * expertFlops) / parts.groupedGemm / 1e9 / rate)
+  samples.block.push((512 * flops.experts) / parts.groupedGemm / 1e9 / rate)
   samples.decode1.push(one)
   samples.decode8.push(eight)
 }
@@ -186,7 +183,7 @@ const report = {
   machine: { readGigabytesPerSecond: read, matrixRate: rate, matrixKind },
   prefill512: {
     tokensPerSecond: prefill,
-    shareOfMatrixRate: (prefill * (expertFlops + denseFlops)) / 1e9 / rate,
+    shareOfMatrixRate: (prefill * (flops.experts + flops.dense)) / 1e9 / rate,
     expertGemmShare: median(samples.block),
   },
   decode1: {

@@ -41,7 +41,8 @@ struct MoeBackend {
   const MoeFailure* (*initialize)(MoeGpu* gpu, void* to, const void* from,
                                   size_t bytes);  // null: zeros
   const MoeFailure* (*free_memory)(MoeGpu* gpu, size_t* bytes);
-  const MoeFailure* (*allocate_pinned)(size_t bytes, void** memory);  // host memory for fast copies
+  const MoeFailure* (*allocate_pinned)(MoeGpu* gpu, size_t bytes,
+                                       void** memory);  // host memory for fast copies
 
   // In order on the stream. `upload` is from the host or the GPU, and may return before the copy is
   // done when `from` is pinned.
@@ -66,7 +67,7 @@ typedef const MoeBackend* (*MoeGetBackend)(void);
 namespace moe {
 
 /// Changes with the table and with the layout of any op or tensor.
-constexpr uint32_t kBackendVersion = 9;
+constexpr uint32_t kBackendVersion = 10;
 constexpr const char* kBackendSymbol = "moe_backend";
 
 }  // namespace moe

@@ -18,8 +18,9 @@ void attend_block(const Kernels& kernels, const Attention& op, Query* queries, i
   kernels.key_scores(q, m, op.keys.as<T>() + head * D * kBlockTokens, is_bf16<T>, D, p);
   kernels.softmax_block(p, m, seen.begin, seen.end, op.scale, softmaxes.best, softmaxes.total,
                         keep);
-  kernels.add_values(p, m, seen.most, op.values.as<T>() + head * kBlockTokens * V, is_bf16<T>, V, V,
-                     keep, acc);
+  const T* values = op.values.as<T>() + (head * kBlockTokens + seen.least) * V;
+  kernels.add_values(p + seen.least, m, seen.most - seen.least, values, is_bf16<T>, V, V, keep,
+                     acc);
 }
 
 /// Up to eight queries of one sequence and key head.
@@ -42,6 +43,10 @@ void attend(const Kernels& kernels, const Attention& op, Query* queries, int m, 
   for (int64_t block = seen.first; block <= seen.last; ++block)
     attend_block<T>(kernels, op, queries, m, softmaxes, block, blocks[block] * G + group);
   for (int i = 0; i < m; ++i) {
+    if (goes_alone(queries, m, i, V)) {
+      attend<T>(kernels, op, queries + i, 1, group);
+      continue;
+    }
     T* out = op.out.row<T>(queries[i].token) + queries[i].head * V;
     const float inverse = 1.f / softmaxes.total[i];
     for (int64_t d = 0; d < V; ++d) out[d] = from_float<T>(queries[i].acc[d] * inverse);

@@ -3,7 +3,9 @@
 // of a sequence, and the query heads of one key head) go through the blocks M at a time.
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 
 #include "cpu/context.h"
 #include "ops/attention.h"
@@ -18,6 +20,16 @@ struct Query {
   alignas(64) float acc[Attention::kMaxHeadSize];
 };
 
+/// Whether queries[i] of m has to go alone: a key that it does not see has a share of 0 in a tile,
+/// and 0 times a NaN that another query sees is NaN.
+inline bool goes_alone(const Query* queries, int m, int i, int64_t size) {
+  if (m == 1) return false;
+  uint32_t none = 0;
+  for (int64_t d = 0; d < size; ++d)
+    none |= (std::bit_cast<uint32_t>(queries[i].acc[d]) & 0x7f800000u) == 0x7f800000u;
+  return none != 0;
+}
+
 /// The running softmaxes of up to M queries.
 template <int M>
 struct Softmaxes {
@@ -30,7 +42,8 @@ struct Softmaxes {
 /// is.
 template <int M>
 struct SeenKeys {
-  int32_t begin[M], end[M], most = 0;
+  int32_t begin[M], end[M];
+  int32_t least = 0, most = 0;  // the range that values are read of; a query alone reads its own
 
   SeenKeys(const Query* queries, int m, int64_t block) {
     const auto inside = [&](int64_t position) {
@@ -42,6 +55,7 @@ struct SeenKeys {
       end[i] = inside(queries[i].last + 1);
       most = std::max(most, end[i]);
     }
+    if (m == 1) least = begin[0];
   }
 };
 

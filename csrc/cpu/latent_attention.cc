@@ -155,8 +155,14 @@ class Run {
         kernels.row_scores(q, m, rows, is_bf16<T>, L_, p);
       kernels.softmax_block(p, m, keys.begin, keys.end, op_.scale, softmaxes.best, softmaxes.total,
                             keep);
-      kernels.add_values(p, m, keys.most, rows, is_bf16<T>, C_, L_, keep, acc);
+      kernels.add_values(p + keys.least, m, keys.most - keys.least, rows + keys.least * L_,
+                         is_bf16<T>, C_, L_, keep, acc);
     }
+    for (int i = 0; i < m; ++i)
+      if (goes_alone(queries, m, i, C_)) {
+        const Parts alone = attend(queries + i, 1, range);
+        softmaxes.best[i] = alone.best[0], softmaxes.total[i] = alone.total[0];
+      }
     return softmaxes;
   }
 

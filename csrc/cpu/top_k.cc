@@ -103,6 +103,8 @@ class Chooser {
         return 1.f / (1.f + std::exp(-z));
       case RouterScore::identity:
         return z == -INFINITY ? 0.f : z;
+      case RouterScore::one:
+        return z == -INFINITY ? 0.f : 1.f;
       case RouterScore::sparsemixer:
         break;
     }

@@ -26,6 +26,8 @@ void TopK::check() const {
     check.dtype("choiceBias", choice_bias, {DType::f32});
     check.that(score != RouterScore::sparsemixer, "choiceBias", "left out for sparsemixer",
                "a tensor");
+    check.that(score != RouterScore::one, "choiceBias", "left out where scores are one",
+               "a tensor");
   }
   if (adjust || adjust_of) {
     check.rank("adjust", adjust, 2);

@@ -153,7 +153,8 @@ __device__ void choose(const TopKArgs& args, int t, const float* row) {
   const auto score = [&](float z) {
     if (args.score == RouterScore::softmax) return share(z, top);
     if (args.score == RouterScore::sigmoid) return 1.f / (1.f + expf(-z));
-    return z == -INFINITY ? 0.f : z;
+    if (z == -INFINITY) return 0.f;
+    return args.score == RouterScore::one ? 1.f : z;
   };
   if (args.by_score)
     for (int i = 0; i < V; ++i) {

@@ -24,9 +24,9 @@ export interface DecoderDefaults {
   ropeKinds: readonly RopeKind[]
   /** Of the layers whose rotation is asked for, where a file has one for each kind. */
   layerType?: string
-  /** Where it is not hidden size / heads: what the file says. */
+  /** Where it is not hidden size / heads: what the file says, checked. */
   headSize?: number | undefined
-  /** Where the file says none. */
+  /** Where the file does not have the key; null is one a head. */
   keyValueHeads?: number
   /** Where the file does not say it as `num_hidden_layers`. */
   numLayers?: number
@@ -35,20 +35,27 @@ export interface DecoderDefaults {
 
 export type DecoderConfig = Omit<ModelConfig, 'architecture' | 'expertSize' | 'experts' | 'topK'>
 
+/** Of heads that make up the hidden size. */
+function equalHeads(c: ConfigReader<'hidden_size'>, hiddenSize: number, heads: number): number {
+  const size = hiddenSize / heads
+  if (size % 2 !== 0 || size > limits.headSize)
+    c.invalid(
+      'hidden_size',
+      `an even multiple of num_attention_heads, at most ${limits.headSize} times it`,
+    )
+  return size
+}
+
 /** What is alike in them; sizes have no default, since no published class has a released model's. */
 export function readDecoder(c: ConfigReader<DecoderKey>, of: DecoderDefaults): DecoderConfig {
   const vocabSize = c.int('vocab_size')
   const hiddenSize = c.int('hidden_size')
   const numHeads = c.count('num_attention_heads')
-  const numKeyValueHeads = c.count('num_key_value_heads', of.keyValueHeads ?? numHeads)
+  const fallback = c.isNull('num_key_value_heads') ? undefined : of.keyValueHeads
+  const numKeyValueHeads = c.count('num_key_value_heads', fallback ?? numHeads)
   if (numHeads % numKeyValueHeads !== 0)
     c.invalid('num_key_value_heads', 'a divisor of num_attention_heads')
-  const headSize = of.headSize ?? hiddenSize / numHeads
-  if (!Number.isInteger(headSize) || headSize % 2 !== 0 || headSize > limits.headSize)
-    c.invalid(
-      'hidden_size',
-      `an even multiple of num_attention_heads, at most ${limits.headSize} times it`,
-    )
+  const headSize = of.headSize ?? equalHeads(c, hiddenSize, numHeads)
   const maxPositions = c.int('max_position_embeddings', of.maxPositions, { max: limits.positions })
   const { theta, ropeKinds: kinds, layerType } = of
   const rope = readRope(c, { theta, kinds, maxPositions, ...(layerType && { layerType }) })

@@ -19,7 +19,7 @@ export interface DeepseekConfig extends DecoderConfig, DeepseekLayers {
   expertSize: number
   experts: 'ffn'[]
   topK: number
-  /** The chosen probabilities are renormalised. */
+  /** The chosen probabilities are renormalised; one alone never is. */
   normTopkProb: boolean
   /** The four projections have biases. */
   attentionBias: boolean
@@ -58,12 +58,13 @@ export function readDeepseekConfig(c: ConfigReader<Key>): DeepseekConfig {
     ropeKinds: ['default', 'linear'],
   })
   const expertSize = c.int('moe_intermediate_size')
+  const chosen = readTopK(c, 'num_experts_per_tok', c.count('n_routed_experts'))
   return {
     architecture: 'deepseek',
     ...shared,
     expertSize,
-    ...readTopK(c, 'num_experts_per_tok', c.count('n_routed_experts')),
-    normTopkProb: c.flag('norm_topk_prob', false),
+    ...chosen,
+    normTopkProb: c.flag('norm_topk_prob', false) && chosen.topK > 1,
     attentionBias: c.flag('attention_bias', false),
     sharedExpertSize: readSharedSize(c, expertSize, 0),
     denseSize: c.int('intermediate_size'),

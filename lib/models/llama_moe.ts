@@ -19,8 +19,8 @@ export interface LlamaMoeConfig extends DecoderConfig {
   topK: number
   /** A layer of E values with tanh stands in front of the router's projection. */
   twoLayerRouter: boolean
-  /** Weights are softmax over the chosen logits; else these logits. */
-  softmax: boolean
+  /** Weights are softmax over the chosen logits, these logits, or 1 without a factor. */
+  weights: 'softmax' | 'logits' | 'one'
   /** Of the weights, for each layer. */
   weightFactors: number[]
 }
@@ -35,6 +35,7 @@ export const llamaMoeKeys = configKeys({
     'size_experts',
     'gate_network',
     'gate_use_softmax',
+    'multiply_gate_scores',
     'score_scale_factor',
   ],
   only: {
@@ -42,7 +43,6 @@ export const llamaMoeKeys = configKeys({
     attention_bias: [false],
     gate_type: ['TopKBalancedNoisyGate'],
     calculator_type: ['UniversalCalculator'],
-    multiply_gate_scores: [true],
     add_weight_norm: [false],
   },
   ignored: {
@@ -78,6 +78,16 @@ function readFactors(c: ConfigReader<Key>, layers: number): number[] {
   return factors
 }
 
+function readWeights(
+  c: ConfigReader<Key>,
+  layers: number,
+): Pick<LlamaMoeConfig, 'weights' | 'weightFactors'> {
+  const weightFactors = readFactors(c, layers)
+  const weights = c.flag('gate_use_softmax', true) ? 'softmax' : 'logits'
+  if (c.flag('multiply_gate_scores', true)) return { weights, weightFactors }
+  return { weights: 'one', weightFactors: weightFactors.map(() => 1) }
+}
+
 export function readLlamaMoeConfig(c: ConfigReader<Key>): LlamaMoeConfig {
   const shared = readDecoder(c, {
     ...{ eps: 1e-6, theta: 10000, maxPositions: 2048 },
@@ -94,9 +104,14 @@ export function readLlamaMoeConfig(c: ConfigReader<Key>): LlamaMoeConfig {
     expertSize: Math.max(...expertSizes.flat()),
     expertSizes,
     twoLayerRouter: network === 'mlp',
-    softmax: c.flag('gate_use_softmax', true),
-    weightFactors: readFactors(c, shared.numLayers),
+    ...readWeights(c, shared.numLayers),
   }
+}
+
+const scores: Record<LlamaMoeConfig['weights'], Pick<TopKRouterOptions, 'score' | 'weights'>> = {
+  softmax: { weights: 'renormalized' },
+  logits: { score: 'identity', weights: 'scores' },
+  one: { score: 'one', weights: 'scores' },
 }
 
 /** Tensors of an expert have no `.weight` behind its number. All are made as large as the largest. */
@@ -125,10 +140,7 @@ export function llamaMoe(c: LlamaMoeConfig, weights: Weights, options: GraphOpti
   }
   const gate = (prefix: string, factor: number): TopKRouter => {
     const name = `${prefix}.gate.gate_network`
-    const score: Pick<TopKRouterOptions, 'score' | 'weights'> = c.softmax
-      ? { weights: 'renormalized' }
-      : { score: 'identity', weights: 'scores' }
-    const choice = { kinds, hidden, topK, factor, ...score }
+    const choice = { kinds, hidden, topK, factor, ...scores[c.weights] }
     if (!c.twoLayerRouter) return new TopKRouter(weights, `${name}.weight`, choice)
     const tanh = { name: `${name}.0.weight`, size: kinds.length }
     return new TopKRouter(weights, `${name}.2.weight`, { ...choice, tanh })

@@ -52,7 +52,7 @@ type Key = (typeof qwen3MoeKeys)['used'][number]
 
 function readWindow(c: ConfigReader<Key>): number | undefined {
   const size = c.int('sliding_window', 4096, { max: limits.positions })
-  return c.flag('use_sliding_window', false) ? size : undefined
+  return c.flag('use_sliding_window', false) && !c.isNull('sliding_window') ? size : undefined
 }
 
 export function readQwen3MoeConfig(c: ConfigReader<Key>): Qwen3MoeConfig {

@@ -18,8 +18,8 @@ export const activationNames: readonly Activation[] = ['none', 'sigmoid', 'tanh'
 export type ProbeKind = 'read' | 'copy' | 'empty'
 export const probeKindNames: readonly ProbeKind[] = ['read', 'copy', 'empty']
 
-export type RouterScore = 'softmax' | 'sigmoid' | 'identity' | 'sparsemixer'
-export const routerScoreNames: readonly RouterScore[] = ['softmax', 'sigmoid', 'identity', 'sparsemixer']
+export type RouterScore = 'softmax' | 'sigmoid' | 'identity' | 'one' | 'sparsemixer'
+export const routerScoreNames: readonly RouterScore[] = ['softmax', 'sigmoid', 'identity', 'one', 'sparsemixer']
 
 export type TopKWeights = 'renormalized' | 'scores'
 export const topKWeightsNames: readonly TopKWeights[] = ['renormalized', 'scores']

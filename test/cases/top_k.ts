@@ -66,7 +66,8 @@ function chooseOne(
   const scores = z.map((v, e) => {
     if (score === 'softmax') return mass[e]! / whole
     if (score === 'sigmoid') return 1 / (1 + Math.exp(-v))
-    return v === Number.NEGATIVE_INFINITY ? 0 : v
+    if (v === Number.NEGATIVE_INFINITY) return 0
+    return score === 'one' ? 1 : v
   })
   const byScore = bias || (keptGroups < groups && options.groupScore === 'top2')
   const reachable = (e: number) => z[e] !== Number.NEGATIVE_INFINITY
@@ -186,6 +187,7 @@ export const topK: OpCase<Shape> = {
       groupScore: 'max',
     },
     { T: 5, E: 33, K: 2, score: 'identity', weights: 'scores', factor: -2 },
+    { T: 5, E: 33, K: 3, score: 'one', weights: 'scores', adjusted: 2 },
     { T: 65, E: 16, K: 2, ...sparsemixed, jitter: 0.01 },
     { T: 65, E: 40, K: 3, ...sparsemixed, jitter: 0.2, groups: 4, keptGroups: 2 },
     { T: 2, E: 4, K: 2, ...sparsemixed, jitter: 0.1, values: [0, 0, -1, 0, -5, -1, -1, -1.1] },

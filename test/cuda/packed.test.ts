@@ -4,13 +4,13 @@ import type { Tensor } from '../../lib/native.ts'
 import * as ops from '../../lib/ops/index.ts'
 import { type ArrayTensor, OneOp } from '../../lib/standalone/one_op.ts'
 import { type DType, ints, Random, tensor, toF64 } from '../cases/case.ts'
+import { type QuantizedName, quantizedFormats } from '../support/codes.ts'
 import { gpus } from '../support/gpus.ts'
-import { type IntegerName, integerFormats, quantizedWeight } from '../support/integers.ts'
 
-// A GPU multiplies with bf16(scale * (q - zero)): kernels give the very bits that they give of such bf16 weights. What
+// A GPU multiplies with weights as they are in bf16: kernels give the very bits that they give of such bf16 weights. What
 // those kernels give is compared with f64 references in test/ops.test.ts.
 
-const names = Object.keys(integerFormats) as IntegerName[]
+const names = Object.keys(quantizedFormats) as QuantizedName[]
 
 /** A weight [N, K] packed on the GPU, or as the bf16 numbers that it stands for. */
 type Weigh = (shape: [N: number, K: number], gateUp?: boolean) => ReturnType<OneOp['weight']>
@@ -18,7 +18,7 @@ type Record = (one: OneOp, random: Random, weigh: Weigh) => Promise<{ [name: str
 
 async function run(
   device: DeviceName,
-  name: IntegerName,
+  name: QuantizedName,
   packed: boolean,
   [record, deterministic]: [Record, boolean],
 ) {
@@ -26,7 +26,7 @@ async function run(
   const random = new Random(5)
   const weigh: Weigh = ([N, K], gateUp) => {
     const weight = random.tensor([N, K], 'f32', 1 / Math.sqrt(K))
-    const exact = quantizedWeight(toF64(weight), K, integerFormats[name])
+    const exact = quantizedFormats[name].weight(toF64(weight), K)
     const plain = tensor([N, K], 'bf16', (i) => Math.fround(exact[i]!))
     return one.weight('weight', packed ? { ...weight, format: name } : plain, gateUp)
   }

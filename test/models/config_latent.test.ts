@@ -31,6 +31,15 @@ it.each(cases)('%s with %j is refused by name', async (family, change, code, key
   expect(error.message).toContain(`config.json: ${key} must be `)
 })
 
+it('heads of any number and keys of any size need not divide the hidden size', () => {
+  const change = { hidden_size: 65, num_attention_heads: 4, num_key_value_heads: 4 }
+  for (const family of ['deepseek_v2', 'deepseek_v3', 'longcat_flash']) {
+    const json = { ...familySamples[family]!.base, ...change, qk_nope_head_dim: 5 }
+    const { rotaryDim, headSize } = describeModel(json).config
+    expect(headSize).toBe(5 + rotaryDim)
+  }
+})
+
 it('absent and null ranks of queries differ, as in the published classes', () => {
   const base = familySamples.deepseek_v2!.base
   const rank = (q_lora_rank: unknown) =>

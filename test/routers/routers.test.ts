@@ -84,6 +84,7 @@ const topKRouters: { [name: string]: TopKCase } = {
     ...{ topK: 4, weights: 'scores', factor: 6, choiceBias: 'gate.c', sum: 'at most 1' },
     biased: true,
   },
+  'no weights': { topK: 2, score: 'one', weights: 'scores', sum: 'free' },
   'logits as weights': { topK: 2, score: 'identity', weights: 'scores', sum: 'free' },
   sparsemixer: { topK: 2, score: 'sparsemixer', weights: 'scores', jitter: 0.01, sum: 'at most K' },
 }

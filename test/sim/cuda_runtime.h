@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <string>
 #include <tuple>
 #include <utility>
 
@@ -133,6 +134,7 @@ enum cudaError_t {
   cudaErrorInsufficientDriver = 35,
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
+  cudaErrorNoKernelImageForDevice = 209,
   cudaErrorStreamCaptureInvalidated = 901,
   cudaErrorLaunchFailure = 719,
 };
@@ -212,6 +214,39 @@ namespace moe::sim {
 cudaError_t launch(const cudaLaunchConfig_t& config, std::function<void()> thread);
 }
 
+namespace moe::sim {
+/// MOE_SIM_RECORD names a file: launches are written there, a line of JSON each, and not run. For
+/// bench/predict, at the sizes of real models: memory is then neither filled nor copied.
+bool recording();
+cudaError_t record(const cudaLaunchConfig_t& config, const std::string& arguments);
+
+/// What a kernel's arguments say of its work.
+template <class... Arguments>
+std::string described(const Arguments&... arguments) {
+  std::string text;
+  const auto add = [&](const char* name, int64_t value) {
+    text += std::string(",\"") + name + "\":" + std::to_string(value);
+  };
+  const auto one = [&](const auto& args) {
+    if constexpr (requires { args.groups, args.rows, args.K, args.panels; }) {
+      add("rows", args.rows);
+      add("groups", args.groups);
+      add("K", args.K);
+      add("outputs", 64 * args.panels);
+      add("grouped", args.offsets != nullptr);
+    } else if constexpr (requires { args.T, args.N, args.G, args.D, args.V, args.ranges; }) {
+      add("tokens", args.T);
+      add("heads", args.N);
+      add("keyHeads", args.G);
+      add("keyWidth", args.D);
+      add("valueWidth", args.V);
+    }
+  };
+  (one(arguments), ...);
+  return text;
+}
+}  // namespace moe::sim
+
 template <class Kernel>
 cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int) {
   return cudaSuccess;
@@ -220,6 +255,7 @@ cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int) {
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
+  if (moe::sim::recording()) return moe::sim::record(*config, moe::sim::described(arguments...));
   // Arguments are copied at the launch, as CUDA does.
   return moe::sim::launch(
       *config, [kernel, copies = std::tuple<Parameters...>(std::forward<Arguments>(arguments)...)] {

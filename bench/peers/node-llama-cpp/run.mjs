@@ -1,14 +1,17 @@
 // moe-native against node-llama-cpp: the same random weights, interleaved rounds, ratios with their spread.
-//   node bench/peers/node-llama-cpp/run.mjs [--shape A|B|olmoe|qwen3] [--dtype bf16|f32] [--rounds 5] [--block] [--json]
+//   node bench/peers/node-llama-cpp/run.mjs [--shape A|B|olmoe|qwen3] [--dtype bf16|f32] [--rounds 5] [--block]
+//     [--isa avx2|avx512|avx512bf16] [--json]
+// `--isa` holds both sides to one instruction set. Shares are of what the machine reads and multiplies in the same minutes.
 // The first run installs the peer beside this file (about 725 MB) and writes the weights to a temporary folder.
 import { execFileSync, fork } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { devices } from '../../../dist/index.js'
-import { activeBytes, shapes, writeCheckpoint } from '../../checkpoint.mjs'
+import { native } from '../../../dist/native.js'
+import { activeBytes, shapes, tokenFlops, writeCheckpoint } from '../../checkpoint.mjs'
 
 const here = path.dirname(fileURLToPath(import.meta.url))
 const { values } = parseArgs({
@@ -18,6 +21,7 @@ const { values } = parseArgs({
     activations: { type: 'string' },
     rounds: { type: 'string', default: '5' },
     threads: { type: 'string', default: String(os.availableParallelism()) },
+    isa: { type: 'string' },
     block: { type: 'boolean' }, // the MoE blocks alone, by difference of two models
     json: { type: 'boolean' },
   },
@@ -32,6 +36,31 @@ if (!existsSync(path.join(here, 'node_modules/node-llama-cpp'))) {
     stdio: 'ignore',
   })
 }
+/** The peer's library for an instruction set, of those that it would choose from. */
+const peerLibraries = { avx2: 'haswell', avx512: 'skylakex', avx512bf16: 'zen4' }
+
+/** A copy of the peer that has nothing else to choose from. */
+function peerFolder(isa) {
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'moe-native-peer-'))
+  process.once('exit', () => rmSync(folder, { recursive: true }))
+  const platform = `linux-${process.arch}`
+  const needed = (file) => {
+    const binaries = /@node-llama-cpp\/([^/]+)/.exec(file)
+    const library = /libggml-cpu-(.+)\.so/.exec(file)
+    return (
+      (!binaries || binaries[1] === platform) && (!library || library[1] === peerLibraries[isa])
+    )
+  }
+  cpSync(here, folder, { recursive: true, dereference: true, filter: (from) => needed(from) })
+  return folder
+}
+if (values.isa !== undefined && !(values.isa in peerLibraries))
+  throw new Error(
+    `--isa must be one of ${Object.keys(peerLibraries).join(', ')}, got ${values.isa}`,
+  )
+if (values.isa) process.env.MOE_CPU_ISA = values.isa // of this process and of ours.mjs
+const peerScript = path.join(values.isa ? peerFolder(values.isa) : here, 'peer.mjs')
+
 /** Folder of a shape's weights in both formats. */
 function folderOf(name, c) {
   const folder = path.join(os.tmpdir(), `moe-native-bench-${name}-${values.dtype}`)
@@ -41,7 +70,7 @@ function folderOf(name, c) {
 }
 
 function start(script, ...args) {
-  const child = fork(path.join(here, script), args, { serialization: 'advanced' })
+  const child = fork(script, args, { serialization: 'advanced' })
   child.once('exit', (code) => code && console.error(`${script} ended with ${code}`))
   const answer = () => new Promise((resolve) => child.once('message', resolve))
   return answer().then(() => ({
@@ -62,8 +91,13 @@ const tokens = (n, seed) => Array.from({ length: n }, (_, i) => token(i + 1000 *
 async function pair(folder) {
   const gguf = path.join(folder, 'model.gguf')
   return {
-    peer: await start('peer.mjs', gguf, values.threads),
-    ours: await start('ours.mjs', path.join(folder, 'hf'), values.threads, activations),
+    peer: await start(peerScript, gguf, values.threads),
+    ours: await start(
+      path.join(here, 'ours.mjs'),
+      path.join(folder, 'hf'),
+      values.threads,
+      activations,
+    ),
   }
 }
 
@@ -104,27 +138,54 @@ const measures = thin
       'decode batch 8, tokens/s': rate(8, (side, round) => decode(side, round, 8, 12)),
     }
 
+/** What the machine can do, per second: bytes read, and multiplications and additions. */
+const rates = { read: [], matrix: [] }
+const threads = Number(values.threads)
+const probe = async (kind) => {
+  const { work, seconds } = await native().probe(kind, threads)
+  return work / seconds
+}
+const matrixKind = activations === 'bf16' && (await probe('bf16_dot')) > 0 ? 'bf16_dot' : 'f32'
+const flops = tokenFlops(shape)
+/** A token's share of a rate: what it multiplies, or what its step reads. */
+const limits = {
+  'prefill 512, tokens/s': ['matrix', flops.experts + flops.dense],
+  'decode batch 1, tokens/s': ['read', activeBytes(shape, values.dtype)],
+  'decode batch 8, tokens/s': ['read', activeBytes(shape, values.dtype, 8) / 8],
+}
+
 const results = Object.fromEntries(
   Object.keys(measures).map((name) => [name, { ours: [], peer: [] }]),
 )
-for (let round = 0; round <= Number(values.rounds); round++)
+for (let round = 0; round <= Number(values.rounds); round++) {
+  rates.read.push(await probe('read'))
+  rates.matrix.push(await probe(matrixKind))
   for (const [name, measure] of Object.entries(measures))
     for (const side of round % 2 ? ['ours', 'peer'] : ['peer', 'ours']) {
       const value = await measure(side, round)
       if (round > 0) results[name][side].push(value) // the first round warms up
     }
+}
 for (const sides of all) for (const side of Object.values(sides)) side.stop()
 
 const [cpu] = await devices()
+/** Of the machine's rate, for both sides. */
+function shares(name, ours, peer) {
+  if (!limits[name]) return {}
+  const [rate, each] = limits[name]
+  const of = (perSecond) => (perSecond * each) / median(rates[rate])
+  return { limit: rate, oursOfLimit: of(ours), peerOfLimit: of(peer) }
+}
 const report = {
   shape: values.shape,
   ...{
     dtype: values.dtype,
     activations,
-    threads: Number(values.threads),
+    threads,
     rounds: Number(values.rounds),
   },
   ...{ cpu: cpu.name, isa: cpu.isa, activeWeightBytes: activeBytes(shape, values.dtype) },
+  machine: { readGBps: median(rates.read) / 1e9, matrixGflops: median(rates.matrix) / 1e9 },
   results: Object.fromEntries(
     Object.entries(results).map(([name, sides]) => {
       const rounds = sides.ours.map((_, i) => i).filter((i) => sides.ours[i] && sides.peer[i])
@@ -139,6 +200,7 @@ const report = {
           min: Math.min(...ratios),
           max: Math.max(...ratios),
           rounds: rounds.length,
+          ...shares(name, median(ours), median(peer)),
         },
       ]
     }),
@@ -149,9 +211,15 @@ else {
   console.log(
     `shape ${report.shape}, ${report.dtype} weights, ${activations} activations, ${report.threads} threads, ${report.cpu} (${report.isa})`,
   )
-  for (const [name, r] of Object.entries(report.results))
+  const { readGBps, matrixGflops } = report.machine
+  console.log(
+    `the machine reads ${readGBps.toFixed(1)} GB/s and has ${matrixGflops.toFixed(0)} GFLOP/s`,
+  )
+  for (const [name, r] of Object.entries(report.results)) {
+    const share = (of) => (r.limit ? ` (${of.toFixed(2)} of ${r.limit} rate)` : '')
     console.log(
-      `${name.padEnd(26)} ours ${r.ours.toFixed(1).padStart(8)}  peer ${r.peer.toFixed(1).padStart(8)}  ratio ${r.ratio.toFixed(2)} [${r.min.toFixed(2)}..${r.max.toFixed(2)}]`,
+      `${name.padEnd(26)} ours ${r.ours.toFixed(1).padStart(8)}${share(r.oursOfLimit)}  peer ${r.peer.toFixed(1).padStart(8)}${share(r.peerOfLimit)}  ratio ${r.ratio.toFixed(2)} [${r.min.toFixed(2)}..${r.max.toFixed(2)}]`,
     )
+  }
 }
 process.exit(0)

@@ -65,7 +65,7 @@ void quantize(const float* x, Rule rule, uint8_t* q) {
 /// The format stores what the row's matrix does, as it is.
 template <const IntegerLayout& L>
 bool holds(const SourceRow& row) {
-  const IntegerMatrix* m = row.integers;
+  const auto* m = dynamic_cast<const IntegerMatrix*>(row.encoded);
   if (!m || m->order || m->bits != L.bits || (!L.zeros && !m->symmetric)) return false;
   return L.by_group ? m->group % L.group == 0 || m->group >= m->K : m->group >= m->K;
 }
@@ -80,7 +80,7 @@ bool holds(const SourceRow* rows) {
 /// A group's integers of a matrix that the format holds.
 template <const IntegerLayout& L>
 Rule copy_group(const SourceRow& row, int64_t begin, int64_t k, uint8_t* q) {
-  const IntegerMatrix& m = *row.integers;
+  const auto& m = static_cast<const IntegerMatrix&>(*row.encoded);
   const int64_t g = m.group_of(begin);
   const Rule rule{m.scale(row.row, g), static_cast<float>(m.zero(row.row, g))};
   for (int64_t i = 0; i < L.group; ++i)
@@ -91,7 +91,7 @@ Rule copy_group(const SourceRow& row, int64_t begin, int64_t k, uint8_t* q) {
 template <const IntegerLayout& L>
 float channel_scale(const SourceRow& row, int64_t k, bool held) {
   if (row.none()) return 0.f;
-  if (held) return row.integers->scale(row.row, 0);
+  if (held) return static_cast<const IntegerMatrix&>(*row.encoded).scale(row.row, 0);
   float x[L.group], most = 0.f;
   for (int64_t begin = 0; begin < k && !std::isnan(most); begin += L.group) {
     widen(row, begin, L.group, k, x);
