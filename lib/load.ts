@@ -24,7 +24,6 @@ import { isVision, VisionTransformer } from './vision/vision_transformer.ts'
 import { type Checkpoint, openCheckpoint } from './weights/checkpoint.ts'
 import { CheckpointWeights } from './weights/checkpoint_weights.ts'
 import {
-  checkWeights,
   readWeights,
   type WeightsChoice,
   type WeightsName,
@@ -161,7 +160,6 @@ async function load(dir: string | URL, options: LoadModelOptions): Promise<Model
   const request = resolveLoadOptions('loadModel', options, loadOptionNames)
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)
-  checkWeights('loadModel', request.weights, device.gpu)
   const dtype = activationDType(request, device)
   const folder = checkpointFolder('loadModel', dir)
   const checkpoint = openCheckpoint(folder)
@@ -253,7 +251,6 @@ export async function randomModel(
   const seed = numberOption('seed', given ?? 1, { min: 0, max: 2 ** 20, whole: true, where })
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)
-  checkWeights(where, format, device.gpu)
   const described = describeModel({ ...config })
   const build: Build<RandomWeights> = (maxTokens, gpu) => {
     const weights = new RandomWeights(format, seed, gpu)

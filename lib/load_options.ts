@@ -18,7 +18,7 @@ export interface LoadModelOptions {
   /** Element type of activations. `auto`: f32 on the CPU, bf16 on a GPU. */
   dtype?: 'auto' | ActivationDType | undefined
   /**
-   * How matrices are stored. Default `auto`: as the file has them. On the CPU, `int8` halves what bf16 takes and
+   * How matrices are stored. Default `auto`: as the file has them. `int8` halves what bf16 takes and
    * reads, at hardly any loss; `int4` quarters it for experts and keeps attention and head in int8; `{ format: 'int4',
    * group: 128 }` has fewer scales. `fp8` is what FP8 files have. Routers, norms, convolutions and embeddings stay as
    * they are. `f32` and `bf16` unpack what is quantised, and convert.

@@ -2,16 +2,27 @@
 
 namespace moe {
 
+namespace {
+
+std::optional<PackedFragments> fragments_of(WeightFormat format) {
+  if (format == WeightFormat::mxfp4) return Mxfp4Layout::fragments();
+  if (format == WeightFormat::fp8) return kFp8.fragments();
+  if (format == WeightFormat::fp8_g128) return kFp8G128.fragments();
+  const IntegerLayout* integers = integer_layout(format);
+  return integers ? std::optional(integers->fragments()) : std::nullopt;
+}
+
+}  // namespace
+
 WeightGrid::WeightGrid(const Weight& weight) {
   const FragmentGrid grid(weight);
   panels = static_cast<int>(grid.panels);
   steps = static_cast<int>(grid.steps);
-  if (const IntegerLayout* layout = integer_layout(weight.format)) {
-    const PackedFragments fragments = layout->fragments();
-    panel_bytes = fragments.panel_bytes(weight.K);
-    scales_at = static_cast<int>(fragments.scales_at(weight.K));
-    zeros_at = static_cast<int>(fragments.zeros_at(weight.K));
-    group_shift = fragments.group_shift;
+  if (const auto fragments = fragments_of(weight.format)) {
+    panel_bytes = fragments->panel_bytes(weight.K);
+    scales_at = static_cast<int>(fragments->scales_at(weight.K));
+    zeros_at = static_cast<int>(fragments->zeros_at(weight.K));
+    group_shift = fragments->group_shift;
     return;
   }
   panel_bytes = grid.steps * FragmentGrid::kStepValues *

@@ -3,7 +3,9 @@
 #include "context.h"
 #include "core/tensor.h"
 #include "ops/grouped_gemm.h"
+#include "weights/formats/fp8.h"
 #include "weights/formats/integer.h"
+#include "weights/formats/mxfp4.h"
 
 namespace moe {
 

@@ -48,15 +48,17 @@ template <class W>
 __device__ __forceinline__ void unpack(const GemmArgs& args, const Tile& tile, const TensorMap* map,
                                        Ring& ring) {
   constexpr int kLoads = kSteps / Weights<W>::kSteps;  // of a panel
-  const int slabs = args.K / kSlabK, panels = min(kConsumers, args.grid.panels - tile.panel);
+  const int slabs = args.K / kSlabK;
   const int lane = static_cast<int>(threadIdx.x % 32),
             warp = static_cast<int>(threadIdx.x / 32 % 4);
+  const LaneTile first =
+      lane_tile<W>(args.grid, args.weights[tile.group], 4 * tile.panel + warp, lane);
   Weights<W> next[kConsumers][kLoads];
   const auto load = [&](int slab, int p, int i) {
-    if (slab < slabs && p < panels)
-      next[p][i].load(
-          lane_tile<W>(args.grid, args.weights[tile.group], 4 * (tile.panel + p) + warp, lane),
-          slab * kLoads + i);
+    if (slab >= slabs || tile.panel + p >= args.grid.panels) return;
+    LaneTile from = first;
+    from.numbers += p * args.grid.panel_bytes;
+    next[p][i].load(from, slab * kLoads + i);
   };
 #pragma unroll
   for (int i = 0; i < kConsumers * kLoads; ++i) load(0, i / kLoads, i % kLoads);
@@ -68,7 +70,7 @@ __device__ __forceinline__ void unpack(const GemmArgs& args, const Tile& tile, c
     for (int p = 0; p < kConsumers; ++p)
 #pragma unroll
       for (int i = 0; i < kLoads; ++i) {
-        if (p >= panels) break;
+        if (tile.panel + p >= args.grid.panels) break;
         auto* to = reinterpret_cast<uint4*>(ring.weights(p)) + 32 * warp + lane;
 #pragma unroll
         for (int s = 0; s < Weights<W>::kSteps; ++s) {
@@ -85,27 +87,29 @@ __device__ __forceinline__ void unpack(const GemmArgs& args, const Tile& tile, c
 
 /// `counters`: tiles taken beyond the first of each block, and blocks that are done. Packed weights
 /// have four warps here, which get tiles as the consumers do.
-template <bool kPacked>
+template <class W>
 __device__ __forceinline__ void produce(const GemmArgs& args, Walk walk, const TensorMap* map,
-                                        unsigned* counters, Packed format) {
+                                        unsigned* counters) {
   Ring ring;
-  Tickets put, taken;
+  Tickets tickets;
   const bool first = threadIdx.x % 128 == 0;
   int number = static_cast<int>(blockIdx.x);
   for (;;) {
     Tile tile;
     if (first) {
       tile = walk.find(args, number);
-      put.put(tile);
+      tickets.put(tile);
       if (tile.panel >= 0) number = static_cast<int>(gridDim.x + atomicAdd(counters, 1u));
     }
-    if constexpr (kPacked) {
+    if constexpr (is_packed<W>) {
       __syncwarp();
-      tile = taken.take();
+      tile = tickets.take();
+    } else {
+      tickets.advance();
     }
     if (tile.panel < 0) break;
-    if constexpr (kPacked)
-      dispatch_packed(format, [&](auto tag) { unpack<decltype(tag)>(args, tile, map, ring); });
+    if constexpr (is_packed<W>)
+      unpack<W>(args, tile, map, ring);
     else
       bring(args, tile, map, ring);
   }
@@ -115,7 +119,7 @@ __device__ __forceinline__ void produce(const GemmArgs& args, Walk walk, const T
 }
 
 /// What a consumer warpgroup goes on with from tile to tile.
-template <Finish kFinish>
+template <Finish kFinish, bool kPacked>
 struct Consumer {
   int index;
   Ring ring{};
@@ -165,7 +169,7 @@ struct Consumer {
   /// The narrowest tile that has room.
   template <int N = kWidths>
   __device__ __forceinline__ void take_all(const GemmArgs& args, const Tile& tile) {
-    if constexpr (N < kWidest<kFinish>)
+    if constexpr (N < kWidest<kFinish, kPacked>)
       if (tile.end - tile.begin > N) return take_all<N + kWidths>(args, tile);
     take<N>(args, tile);
   }
@@ -190,15 +194,20 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int warpgroup = static_cast<int>(threadIdx.x / 128);
   // Without the exchange of registers ptxas finds too few for 256 columns and serialises wgmma.
   if (warpgroup < kConsumers) {
-    more_registers<232>();
-    Consumer<kFinish> consumer{warpgroup};
+    more_registers<kPacked ? 216 : 232>();
+    Consumer<kFinish, kPacked> consumer{warpgroup};
     Tickets tickets;
     for (Tile tile = tickets.take(); tile.panel >= 0; tile = tickets.take())
       consumer.take_all(args, tile);
   } else {
-    fewer_registers<40>();
-    if (kPacked || threadIdx.x % 128 == 0)
-      produce<kPacked>(args, Walk{kWidest<kFinish>}, &map, counters, format);
+    fewer_registers<kPacked ? 72 : 40>();
+    const Walk walk{kWidest<kFinish, kPacked>};
+    // Formats meet outside of the loop over tiles: inside, ptxas keeps what each needs in
+    // registers.
+    if constexpr (kPacked)
+      dispatch_packed(format, [&](auto w) { produce<decltype(w)>(args, walk, &map, counters); });
+    else if (threadIdx.x % 128 == 0)
+      produce<bf16>(args, walk, &map, counters);
   }
 #else
   __trap();  // rather than outputs that nobody has written
@@ -228,6 +237,7 @@ bool has_warpgroups(const CudaContext& cuda) {
 /// False where a tensor copy cannot reach x, K is not whole slabs, or gated outputs are no bf16 or
 /// have factors or a residual.
 bool gemm_warpgroup(const CudaContext& cuda, const GemmArgs& args, WeightFormat weight) {
+  const Packed packed = packed_of(weight);
   const bool gate_up = gated(args.activation);
   const bool extra = args.row_scale || args.residual || args.scale != 1.f;
   if (!args.x_aligned || args.K % kSlabK != 0) return false;
@@ -235,14 +245,13 @@ bool gemm_warpgroup(const CudaContext& cuda, const GemmArgs& args, WeightFormat 
   const TensorMap map = make_tensor_map(args.x, args.rows, args.K, args.x_stride * 2, kBoxRows);
   const auto launch = [&](auto finish) {
     constexpr Finish kFinish = decltype(finish)::value;
-    constexpr int kMost = kWidest<kFinish>;
+    const int widest = packed == Packed::none ? kWidest<kFinish, false> : kWidest<kFinish, true>;
     const int64_t tiles =
-        int64_t{most_tiles(args, kMost)} * blocks_for(args.grid.panels, kConsumers);
+        int64_t{most_tiles(args, widest)} * blocks_for(args.grid.panels, kConsumers);
     const auto blocks = static_cast<unsigned>(std::min<int64_t>(tiles, cuda.multiprocessors));
-    const auto kernel = weight == WeightFormat::bf16 ? gemm_warpgroups<kFinish, false>
-                                                     : gemm_warpgroups<kFinish, true>;
-    cuda.launch(kernel, blocks, kThreads, kSharedBytes, args, map, cuda.counters,
-                packed_of(weight));
+    const auto kernel =
+        packed == Packed::none ? gemm_warpgroups<kFinish, false> : gemm_warpgroups<kFinish, true>;
+    cuda.launch(kernel, blocks, kThreads, kSharedBytes, args, map, cuda.counters, packed);
   };
   if (gate_up)
     launch(std::integral_constant<Finish, Finish::gated>{});

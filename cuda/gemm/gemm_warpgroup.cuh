@@ -17,10 +17,10 @@ constexpr int kBoxBytes = kBoxRows * kSlabK * 2;
 enum class Finish { plain, gated, full };
 
 // Rows of a tile, in steps. With more than eight widths ptxas runs out of registers and serialises
-// wgmma, and the full finish needs some of its own.
+// wgmma; the full finish needs some of its own, and so do producers that unpack.
 constexpr int kMostRows = 256, kWidths = 32;
-template <Finish kFinish>
-constexpr int kWidest = kFinish == Finish::full ? kMostRows - kWidths : kMostRows;
+template <Finish kFinish, bool kPacked>
+constexpr int kWidest = kMostRows - kWidths * (int{kFinish == Finish::full} + int{kPacked});
 constexpr int kChunk = 16;  // tiles of rows that stay in the second cache
 constexpr int kStages = 4, kStageBytes = kConsumers * kPanelBytes + kMostRows * kSlabK * 2;
 // Outputs leave through shared memory, 32 rows at a time in one of two pieces for each consumer.
@@ -104,7 +104,6 @@ struct Tickets : Barriers<kStages> {
     mbarrier_wait(empty(turn), phase ^ 1);
     tiles()[turn] = tile;
     mbarrier_arrive(full(turn));
-    advance();
   }
   __device__ Tile take() {
     mbarrier_wait(full(turn), phase);
@@ -115,12 +114,13 @@ struct Tickets : Barriers<kStages> {
     return tile;
   }
 
- private:
-  static __device__ Tile* tiles() { return reinterpret_cast<Tile*>(shared_memory() + kTilesAt); }
   __device__ void advance() {
     turn ^= 1;
     phase ^= turn == 0;
   }
+
+ private:
+  static __device__ Tile* tiles() { return reinterpret_cast<Tile*>(shared_memory() + kTilesAt); }
 };
 
 __device__ __forceinline__ float glu_fast(const Glu& glu, float gate, float up) {

@@ -74,6 +74,54 @@ struct Int8 {
   }
 };
 
+/// FP8: E4M3, f32 scales of 2^120 times what they are, for f32 numbers with a code's exponent and
+/// fraction in their own.
+struct Fp8 {
+  using Bits = uint4;
+  using Scales = float2;
+  static constexpr int kScaleBytes = sizeof(Scales), kAhead = 6;
+  static constexpr bool kZeros = false;
+
+  static __device__ __forceinline__ void unpack(const Bits& bits, int step, const Scales& scales,
+                                                uint32_t, uint32_t (&a)[4]) {
+    const auto value = [](uint32_t word, unsigned i) {
+      const auto high = static_cast<int>(__byte_perm(word, 0, 0x0444 + 0x1000 * i));
+      return __uint_as_float(static_cast<uint32_t>(high >> 4) & 0x87f00000);
+    };
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const uint32_t word = step ? (i < 2 ? bits.z : bits.w) : (i < 2 ? bits.x : bits.y);
+      const float scale = i % 2 ? scales.y : scales.x;
+      const unsigned byte = i % 2 * 2;
+      a[i] = narrow2(value(word, byte) * scale, value(word, byte + 1) * scale);
+    }
+  }
+};
+
+/// MXFP4: E2M1 as bf16 of the smallest exponents, times 2^126, times the scale.
+struct Mxfp4 {
+  using Bits = uint2;
+  using Scales = uint16_t;
+  static constexpr int kScaleBytes = sizeof(Scales), kAhead = 8;
+  static constexpr bool kZeros = false;
+
+  static __device__ __forceinline__ void unpack(const Bits& bits, int step, const Scales& scales,
+                                                uint32_t, uint32_t (&a)[4]) {
+    constexpr uint32_t kMinusZero = 0x80008000, kLargest = 0x7e807e80, kTwice = 0x00010001;
+    const auto power = [](uint32_t e) {
+      return (e == 0 ? 0x40 : e == 255 ? 0x7fc0 : e << 7) * kTwice;
+    };
+    const uint32_t powers[2] = {power(scales & 0xff), power(scales >> 8)};
+    const uint32_t word = step ? bits.y : bits.x;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const uint32_t codes = word >> 4 * i;
+      const uint32_t small = (codes << 6 & 0x01c001c0) | (codes << 12 & 0x80008000);
+      a[i] = fma_bf16x2(fma_bf16x2(small, kLargest, kMinusZero), powers[i % 2], kMinusZero);
+    }
+  }
+};
+
 /// Two steps of a tile.
 template <class F>
   requires is_packed<F>
@@ -86,10 +134,9 @@ struct Weights<F> {
 
   __device__ __forceinline__ void load(const LaneTile& tile, int index) {
     const int group = index >> tile.group_shift;
-    bits = load_stream(reinterpret_cast<const typename F::Bits*>(tile.numbers) + index * 128);
-    scales = load_again(reinterpret_cast<const typename F::Scales*>(tile.scales) + group * 32);
-    if constexpr (F::kZeros)
-      zeros = load_again(reinterpret_cast<const uint16_t*>(tile.zeros) + group * 32);
+    bits = load_stream(tile.at<typename F::Bits>(0, index, 128));
+    scales = load_again(tile.at<typename F::Scales>(tile.scales, group, 32));
+    if constexpr (F::kZeros) zeros = load_again(tile.at<uint16_t>(tile.zeros, group, 32));
   }
   __device__ __forceinline__ void parts(int step, uint32_t (&a)[kParts][4]) const {
     F::unpack(bits, step, scales, F::kZeros ? zeros : 0, a[0]);
@@ -97,9 +144,11 @@ struct Weights<F> {
 };
 
 /// The types above, for a kernel that has all of them; none: the weights are not packed.
-enum class Packed : int { none, int8, int4, int4_zeros };
+enum class Packed : int { none, int8, int4, int4_zeros, fp8, mxfp4 };
 
 inline Packed packed_of(WeightFormat format) {
+  if (format == WeightFormat::mxfp4) return Packed::mxfp4;
+  if (format == WeightFormat::fp8 || format == WeightFormat::fp8_g128) return Packed::fp8;
   const IntegerLayout* integers = integer_layout(format);
   if (!integers) return Packed::none;
   return integers->bits == 8 ? Packed::int8 : integers->zeros ? Packed::int4_zeros : Packed::int4;
@@ -108,9 +157,18 @@ inline Packed packed_of(WeightFormat format) {
 /// Calls `body(W{})` with the type that stands for a format.
 template <class Body>
 __host__ __device__ void dispatch_packed(Packed format, const Body& body) {
-  if (format == Packed::int8) return body(Int8{});
-  if (format == Packed::int4) return body(Int4<false>{});
-  body(Int4<true>{});
+  switch (format) {
+    case Packed::int8:
+      return body(Int8{});
+    case Packed::int4:
+      return body(Int4<false>{});
+    case Packed::int4_zeros:
+      return body(Int4<true>{});
+    case Packed::fp8:
+      return body(Fp8{});
+    default:
+      return body(Mxfp4{});
+  }
 }
 template <class Body>
 void dispatch_weights(WeightFormat format, const Body& body) {

@@ -7,10 +7,18 @@
 
 namespace moe {
 
-/// A lane's way through a tile: where its numbers begin, its scales and its zero points.
+/// A lane's way through a tile: where its numbers begin, and how far behind that its scales and
+/// zero points do, which is the same in every panel.
 struct LaneTile {
-  const unsigned char *numbers, *scales, *zeros;
-  int group_shift;
+  const unsigned char* numbers;
+  int scales, zeros, group_shift;
+
+  /// The `index`-th of values that lie `each` apart, from `offset` on.
+  template <class T>
+  __device__ __forceinline__ const T* at(int offset, int index, int each) const {
+    const int bytes = index * each * static_cast<int>(sizeof(T));
+    return reinterpret_cast<const T*>(numbers + (offset + bytes));
+  }
 };
 
 /// What a lane has of kSteps steps. `kAhead` loads are under way at a time in gemm_few. As bf16
@@ -24,7 +32,7 @@ struct Weights<bf16> {
   uint4 bits;
 
   __device__ __forceinline__ void load(const LaneTile& tile, int index) {
-    bits = load_stream(reinterpret_cast<const uint4*>(tile.numbers) + index * 128);
+    bits = load_stream(tile.at<uint4>(0, index, 128));
   }
   __device__ __forceinline__ void parts(int, uint32_t (&a)[kParts][4]) const {
     a[0][0] = bits.x, a[0][1] = bits.y, a[0][2] = bits.z, a[0][3] = bits.w;
@@ -37,7 +45,7 @@ struct Weights<float> {
   uint4 bits[2];
 
   __device__ __forceinline__ void load(const LaneTile& tile, int index) {
-    const auto* from = reinterpret_cast<const uint4*>(tile.numbers) + index * 256;
+    const auto* from = tile.at<uint4>(0, index, 256);
     bits[0] = load_stream(from), bits[1] = load_stream(from + 1);
   }
   __device__ __forceinline__ float operator[](int i) const {
@@ -80,11 +88,11 @@ __device__ __forceinline__ LaneTile lane_tile(const WeightGrid& grid, const void
                                               int lane) {
   const auto* panel = static_cast<const unsigned char*>(weight) + tile / 4 * grid.panel_bytes;
   const int place = 32 * (tile % 4) + lane;
-  const unsigned char* numbers = panel + place * Weights<W>::kBytes;
+  const int first = place * Weights<W>::kBytes;
   if constexpr (is_packed<W>)
-    return {numbers, panel + grid.scales_at + place / 4 * W::kScaleBytes,
-            panel + grid.zeros_at + place / 4 * 2, grid.group_shift};
-  return {numbers, nullptr, nullptr, 0};
+    return {panel + first, grid.scales_at + place / 4 * W::kScaleBytes - first,
+            grid.zeros_at + place / 4 * 2 - first, grid.group_shift};
+  return {panel + first, 0, 0, 0};
 }
 
 }  // namespace moe

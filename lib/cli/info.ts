@@ -4,7 +4,7 @@ import { buildModel, buildWithoutWeights } from '../load.ts'
 import { blockTokens } from '../ops/index.ts'
 import { countParameters } from '../parameters.ts'
 import { openCheckpoint, openConfig } from '../weights/checkpoint.ts'
-import { checkWeights, readWeights, weightsNames } from '../weights/formats.ts'
+import { readWeights, weightsNames } from '../weights/formats.ts'
 import { checkpointFolder, weightFile } from '../weights/mistakes.ts'
 import { loadOptions, modelDir, modelHelp, modelOptions, parse, printJson } from './options.ts'
 import { size } from './progress.ts'
@@ -27,7 +27,6 @@ export async function run(args: string[]): Promise<void> {
   const { maxTokens, ...rope } = rest
   const format = readWeights('info', asked, weightsNames)
   const { info: chosen, gpu } = openDevice(device)
-  checkWeights('info', format, gpu)
   const activations = dtype === 'auto' ? (gpu ? 'bf16' : 'f32') : dtype
   const said = openConfig(dir)
   const hasWeights = said.files.some((name) => weightFile.test(name))

@@ -85,7 +85,7 @@ export class CheckpointWeights extends WeightList {
     const { dir, entries } = checkpoint
     const quantization = parseQuantization(dir, checkpoint.quantization)
     const open: TensorSource['open'] = (...args) => this.#tensor(...args)
-    this.#source = { dir, entries, quantization, dtype, open, keep: !gpu }
+    this.#source = { dir, entries, quantization, dtype, open, keep: true }
   }
 
   override has(name: string): boolean {

@@ -1,5 +1,5 @@
-import { badOption, MoeError } from '../errors.ts'
-import type { Gpu, WeightFormat } from '../native.ts'
+import { badOption } from '../errors.ts'
+import type { WeightFormat } from '../native.ts'
 import type { OptionNames } from '../option_names.ts'
 import { checkOptions, nameOption } from '../options.ts'
 
@@ -93,15 +93,6 @@ export const formatRule =
   (weights: WeightsChoice): FormatRule =>
   (matrix) =>
     chosenFormat(weights, matrix)
-
-/** @throws {MoeError} ERR_MOE_UNSUPPORTED for formats that a GPU does not multiply with */
-export function checkWeights(where: string, weights: WeightsChoice, gpu: Gpu | undefined): void {
-  if (gpu && weights in quantized)
-    throw new MoeError(
-      'ERR_MOE_UNSUPPORTED',
-      `${where}: weights must be 'auto', 'f32' or 'bf16' on a GPU, got "${weights.replace(/g128$/, '')}"`,
-    )
-}
 
 /** Bytes of a model's weights by what they are for and how they are stored. */
 export interface WeightsInfo {

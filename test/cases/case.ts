@@ -23,7 +23,7 @@ export interface OpCase<Shape = any, Inputs = any> {
   reference(inputs: Inputs, shape: Shape): Record<string, Expected>
   /** f32 operations behind one output: the error bound is u_out |value| + (terms + 1) u_f32 magnitude. */
   terms(shape: Shape): number
-  /** No GPU does this. */
+  /** The reference is of the CPU's own way to do it. */
   onlyCpu?: boolean
   /** What is refused, with the code and the argument that the message must name. */
   rejects: [what: string, code: string, argument: string, change: (inputs: Inputs) => Inputs][]

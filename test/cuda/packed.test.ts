@@ -4,13 +4,13 @@ import type { Tensor } from '../../lib/native.ts'
 import * as ops from '../../lib/ops/index.ts'
 import { type ArrayTensor, OneOp } from '../../lib/standalone/one_op.ts'
 import { type DType, ints, Random, tensor, toF64 } from '../cases/case.ts'
+import { type QuantizedName, quantizedFormats } from '../support/codes.ts'
 import { gpus } from '../support/gpus.ts'
-import { type IntegerName, integerFormats, quantizedWeight } from '../support/integers.ts'
 
-// A GPU multiplies with bf16(scale * (q - zero)): kernels give the very bits that they give of such bf16 weights. What
+// A GPU multiplies with weights as they are in bf16: kernels give the very bits that they give of such bf16 weights. What
 // those kernels give is compared with f64 references in test/ops.test.ts.
 
-const names = Object.keys(integerFormats) as IntegerName[]
+const names = Object.keys(quantizedFormats) as QuantizedName[]
 
 /** A weight [N, K] packed on the GPU, or as the bf16 numbers that it stands for. */
 type Weigh = (shape: [N: number, K: number], gateUp?: boolean) => ReturnType<OneOp['weight']>
@@ -18,7 +18,7 @@ type Record = (one: OneOp, random: Random, weigh: Weigh) => Promise<{ [name: str
 
 async function run(
   device: DeviceName,
-  name: IntegerName,
+  name: QuantizedName,
   packed: boolean,
   [record, deterministic]: [Record, boolean],
 ) {
@@ -26,7 +26,7 @@ async function run(
   const random = new Random(5)
   const weigh: Weigh = ([N, K], gateUp) => {
     const weight = random.tensor([N, K], 'f32', 1 / Math.sqrt(K))
-    const exact = quantizedWeight(toF64(weight), K, integerFormats[name])
+    const exact = quantizedFormats[name].weight(toF64(weight), K)
     const plain = tensor([N, K], 'bf16', (i) => Math.fround(exact[i]!))
     return one.weight('weight', packed ? { ...weight, format: name } : plain, gateUp)
   }
@@ -36,7 +36,10 @@ async function run(
   return { results, launches: (await one.plan.time(1, 1)).launches }
 }
 
-type Shape = { T: number; K: number; N: number; x?: DType } & Partial<ops.LinearInputs>
+type Shape = { T: number; K: number; N: number; x?: DType } & Pick<
+  ops.LinearInputs,
+  'activation' | 'dtype'
+>
 
 /** A projection, with all that it can do to its sums where no activation is asked for. */
 const linear =
@@ -85,6 +88,17 @@ const normed =
     return { x, out: ops.linear(one.plan, { x, weight: await weigh([N, H]) }).out }
   }
 
+/** What `route` does in one launch of plain weights. */
+const routed: Record = async (one, random, weigh) => {
+  const array = (shape: number[]) => one.input('', random.tensor(shape))
+  const norm = { x: array([2, 64]), weight: array([64]), eps: 1e-5, dtype: 'bf16' as const }
+  const x = ops.rmsNorm(one.plan, norm).out
+  const logits = ops.linear(one.plan, { x, weight: await weigh([8, 64]) }).out
+  const kinds = Array.from({ length: 8 }, () => 'ffn' as const)
+  const { ids, weights } = ops.topK(one.plan, { logits, kinds, topK: 2, weights: 'scores' })
+  return { logits, ids, weights }
+}
+
 const cases: [name: string, record: Record, deterministic?: boolean][] = [
   ['one row', linear({ T: 1, K: 256, N: 64 })],
   ['f32 rows', linear({ T: 3, K: 300, N: 70, x: 'f32' })],
@@ -115,5 +129,12 @@ describe.each(gpus)('packed weights on $name', ({ device }) => {
           what,
         ).toBe(true)
     }
+  })
+
+  it('routers of packed weights are not fused, and choose the same', async () => {
+    const packed = await run(device, 'int8', true, [routed, false])
+    const plain = await run(device, 'int8', false, [routed, false])
+    expect(packed.results).toEqual(plain.results)
+    expect([packed.launches, plain.launches]).toEqual([2, 1])
   })
 })

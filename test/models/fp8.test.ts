@@ -4,6 +4,7 @@ import { loadModel, type Model, type WeightsOption } from '../../lib/index.ts'
 import { Random } from '../cases/case.ts'
 import { copyCheckpoint, editJson, readStored, writeStored } from '../support/files.ts'
 import { fixture, range } from '../support/golden.ts'
+import { simulated } from '../support/gpus.ts'
 import { testDevice } from '../support/use_model.ts'
 import { bf16Bits, e4m3 } from '../support/weights.ts'
 
@@ -110,4 +111,15 @@ describe('FP8 as the file has it, on the CPU', () => {
     await using eight = await load('channels', 'fp8', 'int8')
     expect(expertFormats(eight)).toEqual(['int8'])
   })
+})
+
+it.runIf(simulated)('FP8 as the file has it gives the bits of bf16 weights on a GPU', async () => {
+  const load = (kind: Kind) =>
+    loadModel(stored('qwen3_moe/dense-tied-bf16', 'wide blocks', kind), {
+      ...{ device: 'cuda-sim', maxTokens: 64 },
+    })
+  await using kept = await load('fp8')
+  await using plain = await load('bf16')
+  expect(expertFormats(kept)).toEqual(['fp8'])
+  expect(await kept.forward(ids, options)).toEqual(await plain.forward(ids, options))
 })

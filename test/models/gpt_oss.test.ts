@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import type { Model } from '../../lib/index.ts'
+import { loadModel, type Model } from '../../lib/index.ts'
 import { describeModel } from '../../lib/models/index.ts'
 import { goldenFamily } from '../support/family.ts'
 import { failure } from '../support/files.ts'
-import { fixture, golden, rms } from '../support/golden.ts'
+import { fixture, golden, maxDifference, rms } from '../support/golden.ts'
+import { simulated } from '../support/gpus.ts'
 import { useModel } from '../support/use_model.ts'
 
 goldenFamily('gpt_oss', ['base-f32', 'bf16'])
@@ -36,6 +37,16 @@ describe('MXFP4 as the file has it, on the CPU', () => {
     const { ids } = await kept!().generate(want.ids('generate.input_ids'), options)
     expect(ids).toEqual(tokens.slice(0, 16))
   })
+})
+
+it.runIf(simulated)('MXFP4 as the file has it loses nothing on a GPU', async () => {
+  const dir = fixture('golden/gpt_oss/mxfp4')
+  const want = golden(`${dir}/golden.safetensors`)
+  const options = { device: 'cuda-sim', dtype: 'f32', maxTokens: 64 } as const
+  await using kept = await loadModel(dir, options)
+  expect(kept.weights.find(({ part }) => part === 'experts')!.format).toBe('mxfp4')
+  const { logits } = await kept.forward(want.ids('prefill.input_ids'), { logits: 'all' })
+  expect(maxDifference(logits, want.get('prefill.logits'))).toBeLessThan(2e-4)
 })
 
 const base = {

@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { loadModel, type Model, randomModel } from '../../lib/index.ts'
-import { argmax, fixture, loss, root } from '../support/golden.ts'
+import { type DeviceName, loadModel, type Model, randomModel } from '../../lib/index.ts'
+import { argmax, fixture, golden, loss, root } from '../support/golden.ts'
+import { simulated } from '../support/gpus.ts'
 
-// Quantised at load, on the CPU. Bounds are those that the formats are chosen by: int8 costs at most 0.5 % of the loss,
+// Quantised at load. Bounds are those that the formats are chosen by: int8 costs at most 0.5 % of the loss,
 // int4 1 %, and the mean divergence from the unquantised model is at most 0.01.
 
 const window = 256
@@ -90,13 +91,16 @@ describe('weights', () => {
     ...{ num_attention_heads: 4, intermediate_size: 200, num_local_experts: 4 },
   }
 
-  it.each(formats)('random ones are made in %s', async (weights) => {
-    await using model = await randomModel(config, { device: 'cpu', weights, seed: 3 })
+  const devices: DeviceName[] = simulated ? ['cpu', 'cuda-sim'] : ['cpu']
+  const made = devices.flatMap((device) => formats.map((weights) => ({ device, weights })))
+  it.each(made)('random ones are made in $weights on $device', async ({ device, weights }) => {
+    const options = { device, weights, seed: 3, maxTokens: 64 }
+    await using model = await randomModel(config, options)
     const { logits } = await model.forward([1, 2, 3, 4], { logits: 'all' })
     const deviation = Math.sqrt(logits.reduce((n, z) => n + z * z, 0) / logits.length)
     expect(deviation).toBeGreaterThan(0.5) // as of matrices that keep their input's size
     expect(deviation).toBeLessThan(2)
-    await using again = await randomModel(config, { device: 'cpu', weights, seed: 3 })
+    await using again = await randomModel(config, options)
     expect((await again.forward([1, 2, 3, 4], { logits: 'all' })).logits).toEqual(logits)
     expect(model.weights.filter(({ format }) => /^(int|fp)/.test(format)).length).toBe(3)
   })
@@ -144,14 +148,47 @@ describe('weights', () => {
       await expect(load()).rejects.toMatchObject({ code: 'ERR_MOE_OPTION' })
     await expect(loadModel(`${root}/demo/moepp-tiny`, { weights })).rejects.toThrow(message)
   })
+})
 
-  it('of integers are refused on a GPU, with the option named', async () => {
-    const load = loadModel(`${root}/demo/moepp-tiny`, { device: 'cuda-sim', weights: 'int4' })
-    await expect(load).rejects.toMatchObject({
-      code: 'ERR_MOE_UNSUPPORTED',
-      message: expect.stringMatching(
-        /weights must be 'auto', 'f32' or 'bf16' on a GPU, got "int4"/,
-      ),
+describe.runIf(simulated)('on a GPU', () => {
+  it.each(['tiny-e-gptq4', 'tiny-f-gptq8'])('%s stays packed and says the same', async (folder) => {
+    const dir = fixture('golden/yuan', folder)
+    const want = golden(`${dir}/golden.safetensors`)
+    const options = { device: 'cuda-sim', dtype: 'f32', maxTokens: 64 } as const
+    await using packed = await loadModel(dir, options)
+    expect(formatsOf(packed).experts![0]).toMatch(folder.includes('4') ? /^int4g32/ : /^int8/)
+    await using unpacked = await loadModel(dir, { ...options, weights: 'f32' })
+    const [r, exact] = await Promise.all(
+      [packed, unpacked].map((m) => m.forward(want.ids('prefill.input_ids'), { logits: 'all' })),
+    )
+    const { kl } = compare([exact!.logits], [r!.logits], packed.config.vocabSize)
+    // Weights are rounded to bf16; 8 bits in groups of 32 are quantised again, as on the CPU.
+    expect(kl).toBeLessThan(folder === 'tiny-e-gptq4' ? 1e-4 : 1e-3)
+    const { ids } = await packed.generate(want.ids('generate.input_ids'), {
+      maxNewTokens: 12,
+      stopIds: [],
     })
+    expect(ids).toEqual(want.ids('generate.tokens'))
+  })
+
+  it.each(formats)('%s: choices hardly change', async (weights) => {
+    const name = `${root}/demo/moepp-tiny`
+    const held = readFileSync(fixture('models', 'moepp-tiny', 'val_ids.json'), 'utf8')
+    const ids = (JSON.parse(held) as number[]).slice(0, 48)
+    const options = { device: 'cuda-sim', maxTokens: 64 } as const
+    await using plain = await loadModel(name, options)
+    await using model = await loadModel(name, { ...options, weights })
+    expect(formatsOf(model)).toMatchObject({
+      experts: [weights === 'int4' ? 'int4g32' : 'int8'],
+      attention: ['int8'],
+      head: ['int8'],
+    })
+    const [got, want] = await Promise.all(
+      [model, plain].map((m) => m.forward(ids, { logits: 'all' })),
+    )
+    const { kl, same } = compare([want!.logits], [got!.logits], model.config.vocabSize)
+    expect(kl).toBeLessThan(0.015)
+    expect(kl).toBeGreaterThan(0)
+    expect(same).toBeGreaterThan(0.85)
   })
 })

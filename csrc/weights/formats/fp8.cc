@@ -10,6 +10,26 @@ namespace {
 
 constexpr int64_t kGroup = Fp8Layout::kGroup;
 
+template <const Fp8Layout& L>
+struct HostPanel {
+  static constexpr int64_t kTile = kPanel;
+  static size_t bytes(int64_t k) { return static_cast<size_t>(L.panel_bytes(k)); }
+
+  std::byte* panel;
+  int64_t k;
+
+  std::byte* numbers(int64_t group) const { return panel + group * L.group_bytes(); }
+  int64_t number_bytes(int64_t) const { return L.kLineBytes; }
+  void put(int64_t group, int64_t place, const uint8_t* codes) const {
+    std::byte* to = numbers(group) + 4 * place;
+    for (int64_t i = 0; i < kGroup; i += 4) std::memcpy(to + i * 64, codes + i, 4);
+  }
+  void put_scale(int64_t group, int64_t place, float scale) const {
+    std::byte* scales = L.by_group ? numbers(group) + L.kLineBytes : numbers(L.groups(k));
+    std::memcpy(scales + 4 * place, &scale, sizeof scale);
+  }
+};
+
 /// As it is stored.
 float stored_scale(double scale, const SourceRow& row) {
   if (std::isfinite(scale) && std::abs(scale) >= 256)
@@ -58,8 +78,9 @@ bool has_nan(const uint8_t* codes, int64_t n) {
   return std::any_of(codes, codes + n, [](uint8_t code) { return (code & 127) == 127; });
 }
 
-template <const Fp8Layout& L>
-void pack_place(const SourceRow& row, int64_t k, int64_t place, std::byte* panel) {
+template <const Fp8Layout& L, class Panel>
+void pack_place(const SourceRow& row, int64_t place, const Panel& panel) {
+  const int64_t k = panel.k;
   const Fp8Matrix* matrix = held<L>(row);
   float alone = 0.f;  // the row's scale
   if (!L.by_group && !row.none())
@@ -79,25 +100,21 @@ void pack_place(const SourceRow& row, int64_t k, int64_t place, std::byte* panel
       quantize(x, n, scale, codes);
     }
     lost = (L.by_group ? false : lost) || has_nan(codes, n);
-    std::byte* to = panel + begin / kGroup * L.group_bytes() + 4 * place;
-    for (int64_t i = 0; i < kGroup; i += 4) std::memcpy(to + i * 64, codes + i, 4);
-    if (!L.by_group) continue;
-    const float stored = lost ? NAN : stored_scale(scale, row);
-    std::memcpy(to + L.kLineBytes, &stored, sizeof stored);
+    panel.put(begin / kGroup, place, codes);
+    if (L.by_group) panel.put_scale(begin / kGroup, place, lost ? NAN : stored_scale(scale, row));
   }
-  if (L.by_group) return;
-  const float stored = lost ? NAN : stored_scale(alone, row);
-  std::memcpy(panel + L.groups(k) * L.group_bytes() + 4 * place, &stored, sizeof stored);
+  if (!L.by_group) panel.put_scale(0, place, lost ? NAN : stored_scale(alone, row));
 }
 
-template <const Fp8Layout& L>
-void pack_panel(const SourceRow* rows, int64_t k, std::byte* panel) {
-  for (int64_t place = 0; place < kPanel; ++place) pack_place<L>(rows[place], k, place, panel);
+template <const Fp8Layout& L, class Panel>
+void pack_panel(const SourceRow* rows, int64_t k, std::byte* to) {
+  for (int64_t place = 0; place < kPanel; ++place) pack_place<L>(rows[place], place, Panel{to, k});
 }
 
 /// Codes of sizes 2 to 448, as many of each exponent.
-template <const Fp8Layout& L>
-void random_panel(int64_t k, float deviation, uint64_t seed, std::byte* panel) {
+template <const Fp8Layout& L, class Panel>
+void random_panel(int64_t k, float deviation, uint64_t seed, std::byte* to) {
+  const Panel panel{to, k};
   const auto code_of = [](uint8_t bits) {
     const auto code = static_cast<uint8_t>(bits | 0x40);
     return (code & 127) == 127 ? static_cast<uint8_t>(code ^ 8) : code;
@@ -107,32 +124,28 @@ void random_panel(int64_t k, float deviation, uint64_t seed, std::byte* panel) {
     const double value = e4m3_value(code_of(static_cast<uint8_t>(bits)));
     square += value * value / 256;
   }
-  float scales[kPanel];
-  std::fill_n(scales, kPanel, static_cast<float>(deviation / std::sqrt(square) * 0x1p120));
   uint64_t i = 0;
-  for (int64_t g = 0; g < L.groups(k); ++g, panel += L.group_bytes()) {
-    for (int64_t at = 0; at < L.kLineBytes; at += 8) {
+  for (int64_t g = 0; g < L.groups(k); ++g)
+    for (int64_t at = 0; at < panel.number_bytes(g); at += 8) {
       const uint64_t bits = splitmix64(seed, i++);
       for (int64_t b = 0; b < 8; ++b)
-        panel[at + b] = static_cast<std::byte>(code_of(static_cast<uint8_t>(bits >> 8 * b)));
+        panel.numbers(g)[at + b] =
+            static_cast<std::byte>(code_of(static_cast<uint8_t>(bits >> 8 * b)));
     }
-    if (L.by_group) std::memcpy(panel + L.kLineBytes, scales, sizeof scales);
-  }
-  if (!L.by_group) std::memcpy(panel, scales, sizeof scales);
+  const auto scale = static_cast<float>(deviation / std::sqrt(square) * 0x1p120);
+  for (int64_t g = 0; g < (L.by_group ? L.groups(k) : 1); ++g)
+    for (int64_t place = 0; place < kPanel; ++place) panel.put_scale(g, place, scale);
 }
 
-template <const Fp8Layout& L>
-size_t panel_bytes(int64_t k) {
-  return static_cast<size_t>(L.panel_bytes(k));
+template <const Fp8Layout& L, class Panel>
+constexpr Packing packing() {
+  return {Panel::kTile, Panel::bytes, pack_panel<L, Panel>, random_panel<L, Panel>};
 }
 
 template <const Fp8Layout& L>
 constexpr Format fp8() {
-  return {L.id,
-          L.name,
-          std::nullopt,
-          {kPanel, panel_bytes<L>, pack_panel<L>, random_panel<L>},
-          std::nullopt};
+  using Gpu = FragmentPanel<L.fragments(), kGroup>;
+  return {L.id, L.name, std::nullopt, packing<L, HostPanel<L>>(), packing<L, Gpu>()};
 }
 
 }  // namespace

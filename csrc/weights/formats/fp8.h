@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "weights/format.h"
+#include "weights/formats/packed_fragments.h"
 
 namespace moe {
 
@@ -29,6 +29,10 @@ struct Fp8Layout {
   constexpr int64_t group_bytes() const { return kLineBytes + (by_group ? kScaleBytes : 0); }
   constexpr int64_t panel_bytes(int64_t k) const {
     return groups(k) * group_bytes() + (by_group ? 0 : kScaleBytes);
+  }
+  /// On a GPU, with the same codes and scales.
+  constexpr PackedFragments fragments() const {
+    return {8, 4, false, by_group ? 2 : PackedFragments::kWhole};
   }
 };
 

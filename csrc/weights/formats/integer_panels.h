@@ -1,8 +1,5 @@
 #pragma once
 
-#include <algorithm>
-#include <cstring>
-
 #include "weights/formats/integer.h"
 
 namespace moe {
@@ -49,42 +46,16 @@ struct HostPanel {
 
 /// The same in the order of a GPU.
 template <const IntegerLayout& L>
-struct GpuPanel {
-  static constexpr PackedFragments kFragments = L.fragments();
-  static constexpr int64_t kTile = FragmentGrid::kTile;
-  static size_t bytes(int64_t k) { return static_cast<size_t>(kFragments.panel_bytes(k)); }
-
-  std::byte* panel;
-  int64_t k;
-
-  std::byte* numbers(int64_t group) const {
-    return panel + first(group) * kFragments.block_bytes();
-  }
-  int64_t number_bytes(int64_t group) const {
-    return (first(group + 1) - first(group)) * kFragments.block_bytes();
-  }
-
-  void put(int64_t group, int64_t place, const uint8_t* q) const {
-    if (place == 0) std::memset(numbers(group), 0, static_cast<size_t>(number_bytes(group)));
-    for (int64_t block = first(group); block < first(group + 1); ++block, q += kFragments.kBlock)
-      kFragments.put_block(panel, block, place, q);
-  }
+struct GpuPanel : FragmentPanel<L.fragments(), L.group> {
+  using Fragments = FragmentPanel<L.fragments(), L.group>;
+  using Fragments::put;
 
   void put(int64_t group, int64_t place, Rule rule) const {
-    const int64_t at = (L.by_group ? group * kPanel : 0) + kFragments.rule_at(place);
-    std::byte* scales = panel + kFragments.scales_at(k);
-    const f16 half = to_f16(rule.scale);
-    if (kFragments.scale_bytes == 4)
-      std::memcpy(scales + 4 * at, &rule.scale, 4);
+    if constexpr (L.bits == 8)
+      this->put_scale(L.by_group ? group : 0, place, rule.scale);
     else
-      std::memcpy(scales + 2 * at, &half, 2);
-    if (L.zeros) panel[kFragments.zeros_at(k) + at] = static_cast<std::byte>(rule.zero);
-  }
-
- private:
-  /// Block that the group begins with.
-  int64_t first(int64_t group) const {
-    return std::min(group * (L.group / kFragments.kBlock), kFragments.blocks(k));
+      this->put_scale(group, place, to_f16(rule.scale));
+    if (L.zeros) this->put_zero(group, place, static_cast<uint8_t>(rule.zero));
   }
 };
 

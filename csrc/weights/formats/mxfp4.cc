@@ -12,6 +12,29 @@ namespace {
 constexpr int64_t kGroup = Mxfp4Layout::kGroup;
 constexpr uint8_t kLeastScale = 2;
 
+struct HostPanel {
+  static constexpr int64_t kTile = kPanel;
+  static size_t bytes(int64_t k) {
+    return static_cast<size_t>(Mxfp4Layout::groups(k) * Mxfp4Layout::kGroupBytes);
+  }
+
+  std::byte* panel;
+  int64_t k;
+
+  std::byte* numbers(int64_t group) const { return panel + group * Mxfp4Layout::kGroupBytes; }
+  int64_t number_bytes(int64_t) const { return Mxfp4Layout::kLineBytes; }
+  void put(int64_t group, int64_t place, const uint8_t* codes) const {
+    auto* to = reinterpret_cast<uint8_t*>(numbers(group)) + 4 * place;
+    for (int64_t i = 0; i < kGroup; i += 8, to += 256)
+      for (int64_t j = 0; j < 4; ++j)
+        to[j] = static_cast<uint8_t>(codes[i + j] | codes[i + j + 4] << 4);
+  }
+  void put_scale(int64_t group, int64_t place, uint8_t scale) const {
+    numbers(group)[Mxfp4Layout::kLineBytes + place] = std::byte{scale};
+  }
+};
+using GpuPanel = FragmentPanel<Mxfp4Layout::fragments(), kGroup>;
+
 /// The nearest code, ties to the even one; what is larger than 6 becomes 6.
 uint8_t nearest_code(double value) {
   const double size = std::abs(value);
@@ -47,21 +70,21 @@ uint8_t group_of(const SourceRow& row, int64_t begin, int64_t k, uint8_t* codes)
   return quantize(x, codes);
 }
 
-void pack_panel(const SourceRow* rows, int64_t k, std::byte* panel) {
+template <class Panel>
+void pack_panel(const SourceRow* rows, int64_t k, std::byte* to) {
+  const Panel panel{to, k};
   uint8_t codes[kGroup];
-  for (int64_t begin = 0; begin < k; begin += kGroup, panel += Mxfp4Layout::kGroupBytes)
+  for (int64_t g = 0; g < Mxfp4Layout::groups(k); ++g)
     for (int64_t place = 0; place < kPanel; ++place) {
-      const uint8_t scale = group_of(rows[place], begin, k, codes);
-      auto* to = reinterpret_cast<uint8_t*>(panel) + 4 * place;
-      for (int64_t i = 0; i < kGroup; i += 8, to += 256)
-        for (int64_t j = 0; j < 4; ++j)
-          to[j] = static_cast<uint8_t>(codes[i + j] | codes[i + j + 4] << 4);
-      panel[Mxfp4Layout::kLineBytes + place] = static_cast<std::byte>(scale);
+      panel.put_scale(g, place, group_of(rows[place], g * kGroup, k, codes));
+      panel.put(g, place, codes);
     }
 }
 
 /// Any codes; scales of the two powers of two whose mix has the deviation.
-void random_panel(int64_t k, float deviation, uint64_t seed, std::byte* panel) {
+template <class Panel>
+void random_panel(int64_t k, float deviation, uint64_t seed, std::byte* to) {
+  const Panel panel{to, k};
   constexpr float kMeanSquare = 68.5f / 8;  // of codes
   const float unit = deviation / std::sqrt(kMeanSquare);
   const int exponent =
@@ -70,27 +93,25 @@ void random_panel(int64_t k, float deviation, uint64_t seed, std::byte* panel) {
   const auto larger = static_cast<uint64_t>((over * over - 1) / 3 * 256);  // of 256 scales
   uint64_t i = 0;
   for (int64_t g = 0; g < Mxfp4Layout::groups(k); ++g) {
-    for (int64_t at = 0; at < Mxfp4Layout::kLineBytes; at += 8, panel += 8) {
+    for (int64_t at = 0; at < panel.number_bytes(g); at += 8) {
       const uint64_t bits = splitmix64(seed, i++);
-      std::memcpy(panel, &bits, sizeof bits);
+      std::memcpy(panel.numbers(g) + at, &bits, sizeof bits);
     }
     for (int64_t place = 0; place < kPanel; ++place) {
       const bool up = unit > 0.f && splitmix64(seed, i++) % 256 < larger;
-      *panel++ = static_cast<std::byte>(exponent + 127 + (up ? 1 : 0));
+      panel.put_scale(g, place, static_cast<uint8_t>(exponent + 127 + (up ? 1 : 0)));
     }
   }
 }
 
-size_t panel_bytes(int64_t k) {
-  return static_cast<size_t>(Mxfp4Layout::groups(k) * Mxfp4Layout::kGroupBytes);
+template <class Panel>
+constexpr Packing packing() {
+  return {Panel::kTile, Panel::bytes, pack_panel<Panel>, random_panel<Panel>};
 }
 
 }  // namespace
 
-constexpr Format kMxfp4Format = {WeightFormat::mxfp4,
-                                 "mxfp4",
-                                 std::nullopt,
-                                 {kPanel, panel_bytes, pack_panel, random_panel},
-                                 std::nullopt};
+constexpr Format kMxfp4Format = {WeightFormat::mxfp4, "mxfp4", std::nullopt, packing<HostPanel>(),
+                                 packing<GpuPanel>()};
 
 }  // namespace moe

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "weights/format.h"
+#include "weights/formats/packed_fragments.h"
 
 namespace moe {
 
@@ -21,6 +21,8 @@ namespace moe {
 struct Mxfp4Layout {
   static constexpr int64_t kGroup = 32, kLineBytes = 4 * 256, kGroupBytes = kLineBytes + 64;
   static constexpr int64_t groups(int64_t k) { return (k + kGroup - 1) / kGroup; }
+  /// On a GPU, with the same codes and scales.
+  static constexpr PackedFragments fragments() { return {4, 1, false, 0}; }
 };
 
 extern const Format kMxfp4Format;

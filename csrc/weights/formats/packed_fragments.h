@@ -1,5 +1,8 @@
 #pragma once
 
+#include <algorithm>
+#include <cstring>
+
 #include "weights/formats/dense.h"
 
 namespace moe {
@@ -41,7 +44,7 @@ struct PackedFragments {
     return place - r + r % 8 * 2 + r / 8;
   }
 
-  /// Puts numbers k = 0, ..., 31 of a block where they belong; `panel` holds zeros there.
+  /// Puts numbers k = 0, ..., 31 of a block where they belong; 4 bits share bytes, which hold 0.
   void put_block(std::byte* panel, int64_t block, int64_t place, const uint8_t* numbers) const {
     const int64_t tile = place / FragmentGrid::kTile, r = place % FragmentGrid::kTile;
     auto* to = reinterpret_cast<uint8_t*>(panel) + block * block_bytes();
@@ -56,6 +59,43 @@ struct PackedFragments {
       }
     }
   }
+};
+
+/// A panel in this order while it is filled, by groups of kGroup k.
+template <PackedFragments F, int64_t kGroup>
+struct FragmentPanel {
+  static constexpr int64_t kTile = FragmentGrid::kTile;
+  static size_t bytes(int64_t k) { return static_cast<size_t>(F.panel_bytes(k)); }
+
+  std::byte* panel;
+  int64_t k;
+
+  /// The memory of a group's numbers.
+  std::byte* numbers(int64_t group) const { return panel + first(group) * F.block_bytes(); }
+  int64_t number_bytes(int64_t group) const {
+    return (first(group + 1) - first(group)) * F.block_bytes();
+  }
+
+  /// Numbers of a group, place 0 first.
+  void put(int64_t group, int64_t place, const uint8_t* q) const {
+    if (place == 0 && F.bits < 8)
+      std::memset(numbers(group), 0, static_cast<size_t>(number_bytes(group)));
+    for (int64_t block = first(group); block < first(group + 1); ++block, q += F.kBlock)
+      F.put_block(panel, block, place, q);
+  }
+  template <class T>
+  void put_scale(int64_t group, int64_t place, T scale) const {
+    static_assert(sizeof scale == F.scale_bytes);
+    const int64_t at = group * kPanel + F.rule_at(place);
+    std::memcpy(panel + F.scales_at(k) + at * F.scale_bytes, &scale, sizeof scale);
+  }
+  void put_zero(int64_t group, int64_t place, uint8_t zero) const {
+    panel[F.zeros_at(k) + group * kPanel + F.rule_at(place)] = std::byte{zero};
+  }
+
+ private:
+  /// Block that the group begins with.
+  int64_t first(int64_t group) const { return std::min(group * (kGroup / F.kBlock), F.blocks(k)); }
 };
 
 }  // namespace moe
