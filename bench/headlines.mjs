@@ -29,6 +29,8 @@ const device = openDevice(values.device)
 const rounds = Number(values.rounds)
 const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1]
 const say = (line) => (values.json ? process.stderr : process.stdout).write(`${line}\n`)
+/** With --json, one line of JSON for each result as it comes: what was measured outlives a limit of time. */
+const note = (result) => values.json && console.log(JSON.stringify(result))
 
 /** MoE++ 7B: 16 FFN and 4 zero-computation experts, top-2. */
 const shape = values.tiny ? { H: 64, I: 96, N: 4 } : { H: 1536, I: 4096, N: 16 }
@@ -83,7 +85,6 @@ async function experts() {
     Int32Array.from({ length: 2 * tokens }, (_, i) => (i * 7 + (i >> 1)) % N),
     Array(N).fill('ffn'),
   )
-  const rows = []
   for (const tau of [0.1, 0.25, 0.5, 0.75, 1]) {
     const ours = layer(idsOf(tokens, tau, 2), kinds)
     const ratios = []
@@ -93,14 +94,20 @@ async function experts() {
     }
     const slots = ours.routed / vanilla.routed
     const time = median(ratios)
-    rows.push({ tau, ffnSlots: slots, time, gain: 1 / time - 1, offProportion: time / slots - 1 })
+    note({
+      tau,
+      tokens,
+      ffnSlots: slots,
+      time,
+      gain: 1 / time - 1,
+      offProportion: time / slots - 1,
+    })
     say(
       `experts, tau ${tau.toFixed(2)}: ${(100 * slots).toFixed(1)} % of the slots are FFN, ${(100 * time).toFixed(1)} % of the time, ` +
         `${(100 * (1 / time - 1)).toFixed(1)} % more throughput`,
     )
   }
   bench.release()
-  return { tokens, rows }
 }
 
 const layersOf = (all) => Number(values.layers ?? (values.tiny ? 1 : all))
@@ -167,7 +174,6 @@ async function decodeStep(model, batch, context, prompt) {
 
 async function measureModels() {
   const probe = await CeilingProbe.make(device, 'bf16', values.tiny ?? false)
-  const rows = []
   const lengths = values.tiny ? [16] : device.gpu ? [512, 4096] : [512]
   const batches = values.tiny ? [1, 2] : device.gpu ? [1, 8, 64] : [1, 8]
   const context = device.gpu && !values.tiny ? 512 : 16
@@ -178,7 +184,7 @@ async function measureModels() {
       model = await randomModel(config, { device: values.device, dtype: 'bf16', maxTokens })
     } catch (error) {
       if (error.code !== 'ERR_MOE_OUT_OF_MEMORY') throw error
-      rows.push({ name, error: error.message })
+      note({ name, error: error.message })
       say(`${name}: ${error.message}`)
       continue
     }
@@ -186,16 +192,11 @@ async function measureModels() {
     const token = (i) => (i * 7919 + i * i * 31) % vocabSize
     const prompt = (n, seed) => Array.from({ length: n }, (_, i) => token(i + 1000 * seed))
     const floor = floors(model)
-    const row = {
-      name,
-      layers: config.num_hidden_layers,
-      parameters: model.parameters,
-      decode: {},
-      prefill: {},
-    }
+    const layers = config.num_hidden_layers
+    note({ name, layers, parameters: model.parameters })
     const { activePerToken, total } = model.parameters
     const billions = (n) => (n / 1e9).toFixed(2)
-    say(`${name}, ${row.layers} layers, ${billions(activePerToken)}B of ${billions(total)}B active`)
+    say(`${name}, ${layers} layers, ${billions(activePerToken)}B of ${billions(total)}B active`)
     for (const batch of batches) {
       const before = await probe.read()
       const seconds = await decodeStep(model, batch, context, prompt)
@@ -204,7 +205,16 @@ async function measureModels() {
       const starts = Array.from({ length: batch }, (_, i) => [token(i)])
       await model.profile(starts, 1)
       const { launches } = await model.profile(starts, 1)
-      row.decode[batch] = { seconds, tokensPerSecond: batch / seconds, read, share, launches }
+      note({
+        name,
+        decode: batch,
+        context,
+        seconds,
+        tokensPerSecond: batch / seconds,
+        read,
+        share,
+        launches,
+      })
       say(
         `  decode, batch ${batch}: ${(1000 * seconds).toFixed(2)} ms a step, ${(batch / seconds).toFixed(1)} tokens/s, ` +
           `${(100 * share).toFixed(1)} % of the read bandwidth${launches ? `, ${launches} launches` : ''}`,
@@ -220,20 +230,17 @@ async function measureModels() {
       const seconds = median(times)
       const { matrix } = await probe.all()
       const share = floor.flops(n) / seconds / matrix
-      row.prefill[n] = { seconds, tokensPerSecond: n / seconds, matrix, share }
+      note({ name, prefill: n, seconds, tokensPerSecond: n / seconds, matrix, share })
       say(
         `  prefill of ${n}: ${(1000 * seconds).toFixed(1)} ms, ${(n / seconds).toFixed(0)} tokens/s, ` +
           `${(100 * share).toFixed(1)} % of the matrix rate`,
       )
     }
     await model.dispose()
-    rows.push(row)
   }
   probe.release()
-  return { context, rows }
 }
 
-const report = { date: new Date().toISOString(), device: device.info, isa: native().cpu().isa }
-if (wanted.includes('experts')) report.experts = await experts()
-if (wanted.includes('models')) report.models = await measureModels()
-if (values.json) console.log(JSON.stringify(report, null, 2))
+note({ date: new Date().toISOString(), device: device.info, isa: native().cpu().isa })
+if (wanted.includes('experts')) await experts()
+if (wanted.includes('models')) await measureModels()

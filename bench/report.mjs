@@ -1,11 +1,17 @@
 // One self-contained page from what `moe-native bench --json` printed:
-//   node bench/report.mjs RESULT.json… > report.html
+//   node bench/report.mjs RESULT.jsonl… > report.html
 // A chart for each op: the share of the roofline that it reaches, by tokens; then all numbers.
 import { readFileSync } from 'node:fs'
 
-const reports = process.argv.slice(2).map((file) => JSON.parse(readFileSync(file, 'utf8')))
+const reports = process.argv.slice(2).map((file) => {
+  const [head, ...results] = readFileSync(file, 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  return { ...head, results }
+})
 if (reports.length === 0) {
-  console.error('usage: node bench/report.mjs RESULT.json… > report.html')
+  console.error('usage: node bench/report.mjs RESULT.jsonl… > report.html')
   process.exit(2)
 }
 

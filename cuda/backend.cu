@@ -108,6 +108,9 @@ const MoeFailure* open(int index, MoeGpu** gpu) {
     // Kernels of an older generation run on every newer GPU; tests compare them there.
     if (const char* limit = std::getenv("MOE_CUDA_CAPABILITY"))
       context.capability = std::min(context.capability, std::atoi(limit));
+    // Without it a race between two kernels is gone, which tells it from other errors.
+    const char* overlap = std::getenv("MOE_CUDA_PDL");
+    context.overlap = context.capability >= 90 && !(overlap && std::strcmp(overlap, "off") == 0);
     context.multiprocessors = attribute(cudaDevAttrMultiProcessorCount);
     context.shared_bytes = static_cast<size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
     check(cudaStreamCreateWithFlags(&context.stream, cudaStreamNonBlocking));
@@ -117,6 +120,12 @@ const MoeFailure* open(int index, MoeGpu** gpu) {
     check(cudaMalloc(&counters, kBytes));
     check(cudaMemsetAsync(counters, 0, kBytes, context.stream));
     context.counters = static_cast<unsigned*>(counters);
+    try {
+      Probe{}.run_cuda(context);
+      check(cudaStreamSynchronize(context.stream));
+    } catch (const Error& error) {
+      fail(Code::cuda_unavailable, "no kernel of this build runs on it (", error.what(), ")");
+    }
     *gpu = opened.release();
   });
 }
@@ -154,8 +163,8 @@ const MoeFailure* free_memory(MoeGpu* gpu, size_t* bytes) {
   });
 }
 
-const MoeFailure* allocate_pinned(size_t bytes, void** memory) {
-  return guarded([&] { check(cudaMallocHost(memory, bytes)); });
+const MoeFailure* allocate_pinned(MoeGpu* gpu, size_t bytes, void** memory) {
+  return on(gpu->index, [&] { check(cudaMallocHost(memory, bytes)); });
 }
 
 const MoeFailure* upload(MoeGpu* gpu, void* to, const void* from, size_t bytes) {

@@ -13,7 +13,8 @@ namespace moe {
 /// What `run_cuda` may use: the stream, and what the GPU can do.
 struct CudaContext {
   cudaStream_t stream = nullptr;
-  int capability = 0;  // 10 * major + minor
+  int capability = 0;    // 10 * major + minor
+  bool overlap = false;  // a kernel may start before the one before it has ended
   int multiprocessors = 0;
   size_t shared_bytes = 0;  // at most this much a block
   static constexpr int kCounters = GpuLimits::kSampleRows;
@@ -23,8 +24,8 @@ struct CudaContext {
     if (error != cudaSuccess) fail(Code::device, "cuda: ", cudaGetErrorString(error));
   }
 
-  /// Launches `kernel` behind what the stream holds. It may start before the kernel before it has
-  /// ended, so every kernel begins with wait_prior_grid().
+  /// Launches `kernel` behind what the stream holds. With `overlap` it may start before the kernel
+  /// before it has ended, so every kernel begins with wait_prior_grid().
   template <class... Parameters, class... Arguments>
   void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
               Arguments&&... arguments) const {
@@ -32,16 +33,16 @@ struct CudaContext {
     if (shared > size_t{48} << 10)
       check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  static_cast<int>(shared)));
-    cudaLaunchAttribute overlap{};
-    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    overlap.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchAttribute early{};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
     cudaLaunchConfig_t config{};
     config.gridDim = grid;
     config.blockDim = block;
     config.dynamicSmemBytes = shared;
     config.stream = stream;
-    config.attrs = &overlap;
-    config.numAttrs = capability >= 90 ? 1 : 0;
+    config.attrs = &early;
+    config.numAttrs = overlap ? 1 : 0;
     check(cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...));
   }
 };

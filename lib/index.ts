@@ -1,5 +1,6 @@
 export type { ChatPrompt, TemplateOptions } from './chat/chat_format.ts'
 export type { ChatMessage, ChatTool, TextPart, ToolCall } from './chat/messages.ts'
+export type { Constraint } from './constraints/constraint.ts'
 export { type ConvertOptions, type ConvertProgress, convertCheckpoint } from './convert/convert.ts'
 export { demoModel } from './demo.ts'
 export { type DeviceInfo, type DeviceName, devices } from './device.ts'
@@ -50,6 +51,6 @@ export type {
   Tokenizer,
 } from './tokenizer/index.ts'
 export type { LoadProgress } from './weights/checkpoint_weights.ts'
-export type { Part, WeightsInfo, WeightsOption } from './weights/formats.ts'
+export type { Part, WeightsInfo, WeightsName, WeightsOption } from './weights/formats.ts'
 export type { RopeKind, RopeSpec } from './weights/rope.ts'
 export type { RopeRounding } from './weights/weights.ts'

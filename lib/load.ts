@@ -15,12 +15,19 @@ import { ConfigReader, type ModelConfig } from './models/config.ts'
 import { describeModel } from './models/index.ts'
 import type { ActivationDType, Gpu, Tensor } from './native.ts'
 import type { OptionNames } from './option_names.ts'
-import { nameOption, numberOption } from './options.ts'
+import { numberOption } from './options.ts'
 import { countParameters } from './parameters.ts'
 import { openTokenizer, type Tokenizer } from './tokenizer/index.ts'
 import { type Checkpoint, openCheckpoint } from './weights/checkpoint.ts'
 import { CheckpointWeights } from './weights/checkpoint_weights.ts'
-import { checkWeights, type WeightsOption, weightsOptions } from './weights/formats.ts'
+import {
+  checkWeights,
+  readWeights,
+  type WeightsChoice,
+  type WeightsName,
+  type WeightsOption,
+  weightsNames,
+} from './weights/formats.ts'
 import type { Json } from './weights/json.ts'
 import { checkpointFolder } from './weights/mistakes.ts'
 import { RandomWeights } from './weights/random_weights.ts'
@@ -37,7 +44,10 @@ type Build<W extends WeightList> = (maxTokens: number, gpu: Gpu | undefined) => 
 export function buildModel(
   checkpoint: Checkpoint,
   dtype: ActivationDType,
-  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable' | 'weights'> & { maxTokens: number },
+  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'> & {
+    maxTokens: number
+    weights?: WeightsChoice
+  },
   gpu?: Gpu,
 ): Built<CheckpointWeights> {
   const { build } = describeModel(checkpoint.config)
@@ -179,7 +189,9 @@ export interface RandomModelOptions
 }
 
 const { onProgress: _, generationDefaults: __, ...shared } = loadOptionNames
-const madeFormats = weightsOptions.filter((name) => name !== 'auto')
+const madeFormats = weightsNames.filter(
+  (name): name is Exclude<WeightsName, 'auto'> => name !== 'auto',
+)
 const randomOptionNames: OptionNames<RandomModelOptions> = { ...shared, weights: true, seed: true }
 
 /**
@@ -197,7 +209,7 @@ export async function randomModel(
     badOption(where, 'config', 'the contents of a config.json', config)
   const request = resolveLoadOptions(where, options, randomOptionNames)
   const { weights: asked = 'bf16', seed: given } = options
-  const format = nameOption(where, 'weights', asked, madeFormats)
+  const format = readWeights(where, asked, madeFormats)
   const seed = numberOption('seed', given ?? 1, { min: 0, max: 2 ** 20, whole: true, where })
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)

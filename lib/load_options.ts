@@ -4,7 +4,12 @@ import type { ActivationDType } from './native.ts'
 import type { OptionNames } from './option_names.ts'
 import { checkOptions, flagOption, nameOption, numberOption, signalOption } from './options.ts'
 import type { LoadProgress } from './weights/checkpoint_weights.ts'
-import { type WeightsOption, weightsOptions } from './weights/formats.ts'
+import {
+  readWeights,
+  type WeightsChoice,
+  type WeightsOption,
+  weightsNames,
+} from './weights/formats.ts'
 import type { RopeRounding } from './weights/weights.ts'
 
 export interface LoadModelOptions {
@@ -14,8 +19,9 @@ export interface LoadModelOptions {
   dtype?: 'auto' | ActivationDType | undefined
   /**
    * How matrices are stored. Default `auto`: as the file has them. On the CPU, `int8` halves what bf16 takes and
-   * reads, at hardly any loss; `int4` quarters it for experts and keeps attention and head in int8. Routers, norms,
-   * convolutions and embeddings stay as they are. `f32` and `bf16` unpack what is quantised, and convert.
+   * reads, at hardly any loss; `int4` quarters it for experts and keeps attention and head in int8; `{ format: 'int4',
+   * group: 128 }` has fewer scales. `fp8` is what FP8 files have. Routers, norms, convolutions and embeddings stay as
+   * they are. `f32` and `bf16` unpack what is quantised, and convert.
    */
   weights?: WeightsOption | undefined
   /** CPU threads; default: all that affinity and cgroup quota allow. */
@@ -53,7 +59,7 @@ export interface LoadModelOptions {
 export interface LoadRequest
   extends Omit<LoadModelOptions, 'dtype' | 'weights' | 'deterministic' | 'generationDefaults'> {
   dtype: 'auto' | ActivationDType
-  weights: WeightsOption
+  weights: WeightsChoice
   deterministic: boolean
   generationDefaults: boolean
 }
@@ -89,7 +95,7 @@ export function resolveLoadOptions<Options extends LoadModelOptions>(
   return {
     device,
     dtype: nameOption(where, 'dtype', dtype, ['auto', 'f32', 'bf16']),
-    weights: nameOption(where, 'weights', weights, weightsOptions),
+    weights: readWeights(where, weights, weightsNames),
     threads: whole('threads', threads, 1024),
     maxTokens: whole('maxTokens', maxTokens, 2 ** 30),
     maxWaiting:

@@ -1,4 +1,5 @@
 import { withAny } from './aborts.ts'
+import type { CallForm } from './chat/call_forms.ts'
 import {
   type ChatFormat,
   type ChatPrompt,
@@ -7,6 +8,7 @@ import {
   templateOptionNames,
 } from './chat/chat_format.ts'
 import type { ChatMessage } from './chat/messages.ts'
+import { Matchers } from './constraints/matchers.ts'
 import type { Device, DeviceInfo } from './device.ts'
 import { BlockPool } from './engine/blocks.ts'
 import { keepsState } from './engine/cache.ts'
@@ -40,6 +42,7 @@ import type { OptionNames } from './option_names.ts'
 import { checkOptions, flagOption, readIds, readList, type TokenIds } from './options.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
+import { CheckedTokenizer } from './tokenizer/tokenizer.ts'
 import type { WeightsInfo } from './weights/formats.ts'
 import { longestText } from './weights/rope.ts'
 
@@ -98,6 +101,7 @@ export class Model {
   readonly #context: SequenceContext
   readonly #chat: ChatFormat | undefined
   readonly #tensors: (Tensor | Weight)[]
+  #matchers: Matchers | undefined
   #statsRead: Promise<unknown> = Promise.resolve()
   #disposed: Promise<void> | undefined
 
@@ -130,6 +134,7 @@ export class Model {
       scheduler: this.#scheduler,
       config: graph.config,
       sequences: new Set(),
+      matchers: () => this.#grammars(),
       ...{ layers: graph.layers, vocabSize, stopIds, checkpointDefaults, tokenizer },
     }
   }
@@ -244,14 +249,27 @@ export class Model {
   }
 
   /**
-   * How calls of tools stand in answers: `tags` for `<tool_call>{"name": …, "arguments": {…}}</tool_call>`; undefined where
+   * How calls of tools stand in answers, `tags` for `<tool_call>{"name": …, "arguments": {…}}</tool_call>`; undefined where
    * nothing is known.
    *
+   * @internal
    * @throws {MoeError} ERR_MOE_UNSUPPORTED without a chat template
    */
-  async toolCallForm(): Promise<'tags' | undefined> {
+  async toolCallForm(): Promise<CallForm | undefined> {
     this.#check()
     return this.#chatFormat('toolCallForm').callForm('toolCallForm')
+  }
+
+  /** Made with the first constraint: it spells out all tokens. */
+  #grammars(): Matchers {
+    this.#check()
+    const { tokenizer } = this
+    if (!(tokenizer instanceof CheckedTokenizer))
+      throw new MoeError('ERR_MOE_UNSUPPORTED', 'generate: constraint needs a tokenizer, got none')
+    this.#matchers ??= new Matchers(
+      CheckedTokenizer.letters(tokenizer).slice(0, this.config.vocabSize),
+    )
+    return this.#matchers
   }
 
   #chatFormat(where: string): ChatFormat {
@@ -302,6 +320,7 @@ export class Model {
   }
 
   async #dispose(): Promise<void> {
+    this.#matchers?.dispose()
     await this.#scheduler.dispose()
     await this.#statsRead
     for (const sequence of this.#context.sequences) sequence.dispose()

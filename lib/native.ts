@@ -18,6 +18,9 @@ export type WeightFormat =
   | 'int4g128'
   | 'int4g32z'
   | 'int4g128z'
+  | 'mxfp4'
+  | 'fp8'
+  | 'fp8g128'
 export type NumberArray = Float32Array | Int32Array | Uint16Array | Uint8Array
 
 /** Handle of native memory. Arithmetic happens in ops only. */
@@ -43,22 +46,40 @@ export interface Weight {
   release(): void
 }
 
-/** A matrix [N, K] of integers where a file has them: csrc/weights/integer_matrix.h. */
-export interface IntegerMatrix {
+/** What all matrices [N, K] share that a file has by other means than their values. */
+interface Encoded {
+  shape: readonly number[]
+  values: Tensor
+  scales: Tensor
+  /** For errors. */
+  name: string
+}
+
+/** csrc/weights/integer_matrix.h */
+export interface IntegerMatrix extends Encoded {
   layout: 'gptq' | 'awq' | 'packed' | 'bytes'
   bits: 4 | 8
   /** Of k; 0: a row. */
   group: number
-  shape: readonly number[]
-  values: Tensor
-  scales: Tensor
   zeros?: Tensor | undefined
   order?: Tensor | undefined
   /** Zeros are stored less one. */
   zeroShift: boolean
-  /** For errors. */
-  name: string
 }
+
+/** csrc/weights/mxfp4_matrix.h */
+export interface Mxfp4Matrix extends Encoded {
+  layout: 'mxfp4'
+}
+
+/** csrc/weights/fp8_matrix.h */
+export interface Fp8Matrix extends Encoded {
+  layout: 'fp8'
+  /** Rows and columns that share a scale. */
+  block: readonly [rows: number, columns: number]
+}
+
+export type EncodedMatrix = IntegerMatrix | Mxfp4Matrix | Fp8Matrix
 
 export interface CancelToken {
   cancel(): void
@@ -139,7 +160,7 @@ export interface PlanOptions {
  * many rows of zeros follow, and rows may be narrower than the weight's.
  */
 export type RowRun = [
-  source: Tensor | IntegerMatrix,
+  source: Tensor | EncodedMatrix,
   start: number,
   count: number,
   step?: number,
@@ -176,14 +197,6 @@ export interface Native {
   copyToF32(out: Tensor, rows: RowRun[], scale: number): Promise<void>
   /** source [K, N] -> out [N, K] */
   transpose(source: Tensor, out: Tensor): Promise<void>
-  unpackMxfp4(blocks: Tensor, scales: Tensor, out: Tensor): Promise<void>
-  unpackFp8(
-    values: Tensor,
-    scales: Tensor,
-    blockRows: number,
-    blockColumns: number,
-    out: Tensor,
-  ): Promise<void>
   /** Uniform numbers with this mean and standard deviation. */
   fillRandom(out: Tensor | Weight, mean: number, deviation: number, seed: number): Promise<void>
   /** Seconds of `work` bytes read, bytes of fresh memory written, or operations done by all threads: what this machine can do now. */

@@ -35,7 +35,7 @@ function native() {
   const kept = path.join(root, 'build', 'kept')
   rmSync(kept, { recursive: true, force: true })
   if (existsSync(release)) renameSync(release, kept)
-  const archs = '80-real;86-real;89-real;90a-real;100-real;120-real;120-virtual'
+  const archs = '80-real;86-real;89-real;90a-real;100-real;120-real;90-virtual;120-virtual'
   try {
     run(
       process.execPath,

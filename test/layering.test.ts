@@ -23,7 +23,17 @@ const rooms = ['core', 'weights', 'ops', 'fused', 'cpu', 'binding']
 
 /** The folders of lib, likewise. */
 const libRooms = [
-  ...['ops', 'weights', 'routers', 'layers', 'models', 'tokenizer', 'chat', 'engine'],
+  ...[
+    'ops',
+    'weights',
+    'routers',
+    'layers',
+    'models',
+    'tokenizer',
+    'chat',
+    'constraints',
+    'engine',
+  ],
   ...['standalone', 'convert', 'bench', 'server', 'cli'],
 ]
 

@@ -4,8 +4,9 @@
 #include "cpu/isa/select.h"
 #include "weights/copy.h"
 #include "weights/format.h"
-#include "weights/formats/fp8.h"
-#include "weights/formats/mxfp4.h"
+#include "weights/fp8_matrix.h"
+#include "weights/integer_matrix.h"
+#include "weights/mxfp4_matrix.h"
 #include "weights/pack.h"
 #include "weights/random.h"
 #include "weights/rope_table.h"
@@ -62,43 +63,58 @@ Napi::Value nothing(Napi::Env env) { return env.Undefined(); }
 
 CpuContext load_context() { return {kernels(), Pool::get(), Pool::get().size()}; }
 
-/// { layout, bits, group, shape, values, scales, zeros, order, zeroShift, name }: see
-/// IntegerMatrix.
-std::shared_ptr<IntegerMatrix> read_integers(const Napi::Object& from) {
+/// { layout, shape, values, scales, name } and by layout: of mxfp4 nothing else, of fp8 block
+/// [rows, columns], of integers bits, group, zeros, order, zeroShift (see IntegerMatrix).
+std::shared_ptr<EncodedMatrix> read_encoded(const Napi::Object& from) {
   const auto number = [&](const char* key) { return from.Get(key).ToNumber().Int64Value(); };
   const std::string layout = from.Get("layout").ToString().Utf8Value();
-  using Layout = IntegerMatrix::Layout;
   const Shape shape = read_shape(from.Get("shape"));
   if (shape.rank() != 2)
-    fail(Code::shape, "integers: shape must have 2 dimensions, got ", shape.text());
-  auto matrix = std::make_shared<IntegerMatrix>(
-      IntegerMatrix{.layout = layout == "gptq"     ? Layout::gptq
-                              : layout == "awq"    ? Layout::awq
-                              : layout == "packed" ? Layout::packed
-                                                   : Layout::bytes,
-                    .bits = static_cast<int>(number("bits")),
-                    .N = shape[0],
-                    .K = shape[1],
-                    .group = number("group"),
-                    .values = read_tensor(from.Get("values")),
-                    .scales = read_tensor(from.Get("scales")),
-                    .zeros = read_tensor(from.Get("zeros")),
-                    .order = read_tensor(from.Get("order")),
-                    .zero_shift = from.Get("zeroShift").ToBoolean() ? 1 : 0,
-                    .name = from.Get("name").ToString().Utf8Value()});
+    fail(Code::shape, "matrix: shape must have 2 dimensions, got ", shape.text());
+  const Tensor values = read_tensor(from.Get("values")), scales = read_tensor(from.Get("scales"));
+  const auto named = [&](const auto& matrix) {
+    matrix->N = shape[0], matrix->K = shape[1];
+    matrix->name = from.Get("name").ToString().Utf8Value();
+    return matrix;
+  };
+  if (layout == "mxfp4") {
+    const auto matrix = named(std::make_shared<Mxfp4Matrix>());
+    matrix->blocks = values, matrix->scales = scales;
+    return matrix;
+  }
+  if (layout == "fp8") {
+    const Shape block = read_shape(from.Get("block"));
+    if (block.rank() != 2) fail(Code::shape, "matrix: block must have 2 sizes, got ", block.text());
+    const auto matrix = named(std::make_shared<Fp8Matrix>());
+    matrix->values = values, matrix->scales = scales;
+    matrix->block_rows = block[0], matrix->block_columns = block[1];
+    return matrix;
+  }
+  using Layout = IntegerMatrix::Layout;
+  const auto matrix = named(std::make_shared<IntegerMatrix>());
+  matrix->layout = layout == "gptq"     ? Layout::gptq
+                   : layout == "awq"    ? Layout::awq
+                   : layout == "packed" ? Layout::packed
+                                        : Layout::bytes;
+  matrix->bits = static_cast<int>(number("bits"));
+  matrix->group = number("group");
+  matrix->values = values, matrix->scales = scales;
+  matrix->zeros = read_tensor(from.Get("zeros"));
+  matrix->order = read_tensor(from.Get("order"));
+  matrix->zero_shift = from.Get("zeroShift").ToBoolean() ? 1 : 0;
   return matrix;
 }
 
 /// [source, start, count, step = 1, turned = false, zeros = undefined][]; a source is a tensor or
-/// integers
+/// an encoded matrix
 std::vector<RowRun> read_runs(const Napi::Value& value) {
   std::vector<RowRun> runs;
   const auto list = value.As<Napi::Array>();
-  std::vector<std::pair<Napi::Value, std::shared_ptr<IntegerMatrix>>> matrices;
-  const auto integers = [&](const Napi::Value& source) {
+  std::vector<std::pair<Napi::Value, std::shared_ptr<EncodedMatrix>>> matrices;
+  const auto encoded = [&](const Napi::Value& source) {
     for (const auto& [object, matrix] : matrices)
       if (object.StrictEquals(source)) return matrix;
-    return matrices.emplace_back(source, read_integers(source.As<Napi::Object>())).second;
+    return matrices.emplace_back(source, read_encoded(source.As<Napi::Object>())).second;
   };
   for (uint32_t i = 0; i < list.Length(); ++i) {
     const auto run = list.Get(i).As<Napi::Array>();
@@ -107,7 +123,7 @@ std::vector<RowRun> read_runs(const Napi::Value& value) {
     const bool plain = is_handle<TensorHandle>(source);
     runs.push_back({plain ? read_tensor(source) : Tensor{}, number(1), number(2),
                     run.Get(3u).IsUndefined() ? 1 : number(3), run.Get(4u).ToBoolean().Value(),
-                    plain ? nullptr : integers(source)});
+                    plain ? nullptr : encoded(source)});
     if (!run.Get(5u).IsUndefined()) runs.back().zeros = number(5);
   }
   return runs;
@@ -115,12 +131,7 @@ std::vector<RowRun> read_runs(const Napi::Value& value) {
 
 /// The tensors that a run reads.
 std::vector<Tensor> parts_of(const RowRun& run) {
-  if (!run.integers) return {run.source};
-  std::vector<Tensor> parts;
-  for (const Tensor& part :
-       {run.integers->values, run.integers->scales, run.integers->zeros, run.integers->order})
-    if (part) parts.push_back(part);
-  return parts;
+  return run.encoded ? run.encoded->parts() : std::vector<Tensor>{run.source};
 }
 
 /// pack(weight, runs, cancel)
@@ -168,34 +179,6 @@ Napi::Value copy_vector(const Napi::CallbackInfo& info) {
       for (const RowRun& run : runs) run.source.slot->verify();
       return nothing;
     });
-  });
-}
-
-/// Unpacks `source` into `out` and lets the pages of `parts` go.
-template <class Source>
-Napi::Value unpack_into(Napi::Env env, const Source& source, const std::vector<Tensor>& parts,
-                        Tensor out) {
-  return Channel::of(env).run(env, nullptr, [=]() mutable -> Channel::Result {
-    unpack(load_context(), source, out);
-    for (const Tensor& part : parts) release_pages(part);
-    return nothing;
-  });
-}
-
-/// unpackMxfp4(blocks, scales, out)
-Napi::Value unpack_mxfp4(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Mxfp4 source{read_tensor(info[0]), read_tensor(info[1])};
-    return unpack_into(info.Env(), source, {source.blocks, source.scales}, read_tensor(info[2]));
-  });
-}
-
-/// unpackFp8(values, scales, blockRows, blockColumns, out)
-Napi::Value unpack_fp8(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Fp8 source{read_tensor(info[0]), read_tensor(info[1]), info[2].ToNumber().Int64Value(),
-                     info[3].ToNumber().Int64Value()};
-    return unpack_into(info.Env(), source, {source.values, source.scales}, read_tensor(info[4]));
   });
 }
 
@@ -260,8 +243,6 @@ void define_weights(Napi::Env env, Napi::Object exports) {
   add("copy", copy_tensor);
   add("copyToF32", copy_vector);
   add("transpose", transpose_matrix);
-  add("unpackFp8", unpack_fp8);
-  add("unpackMxfp4", unpack_mxfp4);
   add("fillRandom", fill);
   add("ropeTable", make_rope_table);
 }

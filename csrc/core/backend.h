@@ -41,7 +41,8 @@ struct MoeBackend {
   const MoeFailure* (*initialize)(MoeGpu* gpu, void* to, const void* from,
                                   size_t bytes);  // null: zeros
   const MoeFailure* (*free_memory)(MoeGpu* gpu, size_t* bytes);
-  const MoeFailure* (*allocate_pinned)(size_t bytes, void** memory);  // host memory for fast copies
+  const MoeFailure* (*allocate_pinned)(MoeGpu* gpu, size_t bytes,
+                                       void** memory);  // host memory for fast copies
 
   // In order on the stream. `upload` is from the host or the GPU, and may return before the copy is
   // done when `from` is pinned.

@@ -130,7 +130,7 @@ void Device::download(const std::vector<Download>& copies) {
   const bool pinned = bytes <= kResults;
   if (pinned && !results_) {
     void* memory = nullptr;
-    check(backend_.allocate_pinned(kResults, &memory));
+    check(backend_.allocate_pinned(gpu_, kResults, &memory));
     results_ = static_cast<std::byte*>(memory);
   }
   size_t at = 0;
@@ -154,7 +154,7 @@ void Device::stream(void* to, size_t bytes, size_t unit,
     void* memory = nullptr;
     if (piece > kPiece)
       fail(Code::unsupported, "device: a row must be at most ", kPiece, " bytes, got ", unit);
-    check(backend_.allocate_pinned(2 * kPiece, &memory));
+    check(backend_.allocate_pinned(gpu_, 2 * kPiece, &memory));
     staging_ = static_cast<std::byte*>(memory);
   }
   for (size_t begin = 0; begin < bytes; begin += piece) {

@@ -1,6 +1,6 @@
-// Products with f32 and bf16 weights. A few rows of a group are multiplied as they are, or widened;
-// many are put in register tiles. bf16 by bf16 takes the dot-product instructions where there are
-// any.
+// Products with weights of floats: f32, bf16 and FP8. A few rows of a group are multiplied as they
+// are, or widened; many are put in register tiles. bf16 by bf16 takes the dot-product instructions
+// where there are any.
 
 #include "cpu/gemm_dense.h"
 
@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "weights/formats/dense.h"
+#include "weights/formats/fp8.h"
 
 namespace moe {
 namespace {
@@ -15,12 +16,28 @@ namespace {
 constexpr int64_t kTileRows = 6;  // of Kernels::gemm_tiles and gemm_dot
 constexpr int64_t kFewRows = 4;   // of Kernels::gemm_few
 
-int64_t padded(int64_t k) { return k + k % 2; }
+/// What the kernels need to know of a format.
+struct Panel {
+  Stored stored;
+  int64_t unit;  // of k, which is padded to it
+
+  int64_t padded(int64_t k) const { return (k + unit - 1) / unit * unit; }
+  int64_t lines(int64_t k) const {
+    const int64_t values = stored == Stored::f32 ? 1 : stored == Stored::bf16 ? 2 : 4;
+    return padded(k) / values;
+  }
+};
+
+Panel panel_of(WeightFormat format) {
+  if (format == WeightFormat::fp8) return {Stored::fp8, Fp8Layout::kGroup};
+  if (format == WeightFormat::fp8_g128) return {Stored::fp8_g128, Fp8Layout::kGroup};
+  return dense_dtype(format) == DType::bf16 ? Panel{Stored::bf16, 2} : Panel{Stored::f32, 1};
+}
 
 /// What a row is turned into for the kernels.
 enum class RowForm {
   as_is,      // f32 rows, or bf16 rows for the dot products
-  widened,    // f32 copies, a whole number of pairs
+  widened,    // f32 copies, of whole lines
   dot_pairs,  // bf16 copies, a whole number of pairs
 };
 
@@ -29,12 +46,14 @@ class DenseRows final : public GemmRows {
   DenseRows(const Kernels& kernels, const GemmCall& call)
       : GemmRows(call, kTileRows), kernels_(kernels) {
     const Tensor& x = call.x;
-    const DType weight = dense_dtype(call.weights[0].format);
+    const Panel panel = panel_of(call.weights[0].format);
     const bool bf16_rows = x.dtype == DType::bf16;
-    bf16_ = weight == DType::bf16;
-    dot_ = bf16_ && bf16_rows && kernels.gemm_dot;
-    k_ = bf16_ ? padded(x.last()) : x.last();
-    lines_ = DensePanel::lines(weight, x.last());
+    stored_ = panel.stored;
+    dot_ = stored_ == Stored::bf16 && bf16_rows && kernels.gemm_dot;
+    k_ = panel.padded(x.last());
+    lines_ = panel.lines(x.last());
+    const bool decoded = stored_ == Stored::fp8 || stored_ == Stored::fp8_g128;
+    tiled_rows_ = decoded ? kernels.tiled_rows_fp8 : kernels.tiled_rows;
     if (dot_ && k_ != x.last()) form_ = RowForm::dot_pairs;
     if (!dot_ && (bf16_rows || k_ != x.last())) form_ = RowForm::widened;
     const size_t element = form_ == RowForm::widened ? sizeof(float) : dtype_bytes(x.dtype);
@@ -65,8 +84,8 @@ class DenseRows final : public GemmRows {
   void multiply(int64_t g, int64_t first, int64_t count, const std::byte* panel,
                 float* out) const override {
     if (tiled(g))
-      return kernels_.gemm_tiles(tile_start(g) + first * k_, count, height(g), panel, lines_, bf16_,
-                                 out);
+      return kernels_.gemm_tiles(tile_start(g) + first * k_, count, height(g), panel, lines_,
+                                 stored_, out);
     const int64_t r = call_.offsets[g] + first;
     const std::byte* row =
         form_ == RowForm::as_is ? as_it_is(r) : rows_ + static_cast<size_t>(r) * stride_;
@@ -76,13 +95,14 @@ class DenseRows final : public GemmRows {
       });
     else
       by_pieces<float, kFewRows>(row, count, out, [&](auto x, int m, float* sums) {
-        kernels_.gemm_few(x, m, panel, lines_, bf16_, sums);
+        kernels_.gemm_few(x, m, panel, lines_, stored_, sums);
       });
   }
 
+  template <WeightFormat F>
   static size_t scratch_bytes(const Tensor& x, int64_t groups) {
     const int64_t copies = x.rows(), tiles = x.rows() + groups * (kTileRows - 1) + kTileRows;
-    return static_cast<size_t>((copies + tiles) * padded(x.last())) * sizeof(float);
+    return static_cast<size_t>((copies + tiles) * panel_of(F).padded(x.last())) * sizeof(float);
   }
 
  private:
@@ -93,7 +113,7 @@ class DenseRows final : public GemmRows {
                                        : reinterpret_cast<const std::byte*>(call_.x_row<bf16>(r));
   }
 
-  bool tiled(int64_t g) const { return !dot_ && group_rows(g) >= kernels_.tiled_rows; }
+  bool tiled(int64_t g) const { return !dot_ && group_rows(g) >= tiled_rows_; }
   /// Every group before g may leave up to five rows of its last tile empty.
   float* tile_start(int64_t g) const {
     return tiles_ + (call_.offsets[g] + g * (kTileRows - 1)) * k_;
@@ -136,18 +156,20 @@ class DenseRows final : public GemmRows {
   }
 
   const Kernels& kernels_;
-  bool bf16_;                      // weights
+  Stored stored_;                  // weights
   bool dot_;                       // bf16 dot products
   int64_t k_;                      // values of one row as the kernels see it
   int64_t lines_;                  // of one panel
+  int64_t tiled_rows_;             // of a group, from which on it is put in tiles
   RowForm form_ = RowForm::as_is;  // of rows that are not in tiles
   size_t stride_;                  // bytes between such rows
   std::byte* rows_;                // copies
   float* tiles_;                   // group g starts at tile_start(g)
 };
 
-constexpr GemmFormat dense(WeightFormat format) {
-  return {format, DenseRows::scratch_bytes,
+template <WeightFormat F>
+constexpr GemmFormat dense() {
+  return {F, DenseRows::scratch_bytes<F>,
           [](const Kernels& kernels, const GemmCall& call) -> std::unique_ptr<GemmRows> {
             return std::make_unique<DenseRows>(kernels, call);
           }};
@@ -155,7 +177,8 @@ constexpr GemmFormat dense(WeightFormat format) {
 
 }  // namespace
 
-constexpr GemmFormat kGemmF32 = dense(WeightFormat::f32);
-constexpr GemmFormat kGemmBf16 = dense(WeightFormat::bf16);
+constexpr GemmFormat kGemmF32 = dense<WeightFormat::f32>(), kGemmBf16 = dense<WeightFormat::bf16>(),
+                     kGemmFp8 = dense<WeightFormat::fp8>(),
+                     kGemmFp8G128 = dense<WeightFormat::fp8_g128>();
 
 }  // namespace moe

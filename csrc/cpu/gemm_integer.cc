@@ -8,18 +8,31 @@
 #include <cstring>
 
 #include "weights/formats/integer.h"
+#include "weights/formats/mxfp4.h"
 
 namespace moe {
 namespace {
 
-template <const IntegerLayout& L>
+/// What the kernels of a format need to know.
+struct Codes {
+  WeightFormat id;
+  int bits;
+  int64_t group;
+  bool by_group, zeros;  // of integers
+};
+
+constexpr Codes codes(const IntegerLayout& layout) {
+  return {layout.id, layout.bits, layout.group, layout.by_group, layout.zeros};
+}
+
+template <Codes L>
 class IntegerRows final : public GemmRows {
  public:
   IntegerRows(const Kernels& kernels, const GemmCall& call)
       : GemmRows(call, 1),
         kernels_(kernels),
         wide_(L.bits == 8 ? kernels.wide_rows8 : kernels.wide_rows4),
-        groups_(L.groups(call.x.last())),
+        groups_(groups(call.x.last())),
         row_bytes_(bytes_of_row(call.x.last())),
         rows_(call.scratch.as<std::byte>()) {}
 
@@ -54,7 +67,9 @@ class IntegerRows final : public GemmRows {
       rows[i] = {row.q, row.scale, row.sum};
     }
     const int n = static_cast<int>(count);
-    if (L.bits == 8)
+    if (L.id == WeightFormat::mxfp4)
+      kernels_.gemm_mxfp4(rows, n, panel, groups_, out);
+    else if (L.bits == 8)
       kernels_.gemm_int8(rows, n, panel, groups_, L.by_group, out);
     else
       kernels_.gemm_int4(rows, n, panel, groups_, L.group, L.zeros, out);
@@ -74,9 +89,9 @@ class IntegerRows final : public GemmRows {
     std::byte* q;
   };
 
+  static int64_t groups(int64_t k) { return (k + L.group - 1) / L.group; }
   static size_t bytes_of_row(int64_t k) {
-    const auto groups = static_cast<size_t>(L.groups(k));
-    return groups * (sizeof(float) + sizeof(int32_t) + 2 * L.group);
+    return static_cast<size_t>(groups(k)) * (sizeof(float) + sizeof(int32_t) + 2 * L.group);
   }
 
   Row row_at(int64_t r) const {
@@ -98,7 +113,7 @@ class IntegerRows final : public GemmRows {
   std::byte* rows_;
 };
 
-template <const IntegerLayout& L>
+template <Codes L>
 constexpr GemmFormat integer() {
   return {L.id, IntegerRows<L>::scratch_bytes,
           [](const Kernels& kernels, const GemmCall& call) -> std::unique_ptr<GemmRows> {
@@ -108,8 +123,13 @@ constexpr GemmFormat integer() {
 
 }  // namespace
 
-constexpr GemmFormat kGemmInt8 = integer<kInt8>(), kGemmInt8G128 = integer<kInt8G128>(),
-                     kGemmInt4G32 = integer<kInt4G32>(), kGemmInt4G128 = integer<kInt4G128>(),
-                     kGemmInt4G32Z = integer<kInt4G32Z>(), kGemmInt4G128Z = integer<kInt4G128Z>();
+constexpr GemmFormat kGemmInt8 = integer<codes(kInt8)>(),
+                     kGemmInt8G128 = integer<codes(kInt8G128)>(),
+                     kGemmInt4G32 = integer<codes(kInt4G32)>(),
+                     kGemmInt4G128 = integer<codes(kInt4G128)>(),
+                     kGemmInt4G32Z = integer<codes(kInt4G32Z)>(),
+                     kGemmInt4G128Z = integer<codes(kInt4G128Z)>();
+constexpr GemmFormat kGemmMxfp4 =
+    integer<Codes{WeightFormat::mxfp4, 4, Mxfp4Layout::kGroup, true, false}>();
 
 }  // namespace moe

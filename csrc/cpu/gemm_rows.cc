@@ -7,9 +7,9 @@
 namespace moe {
 namespace {
 
-constexpr const GemmFormat* kFormats[] = {&kGemmF32,      &kGemmBf16,     &kGemmInt8,
-                                          &kGemmInt8G128, &kGemmInt4G32,  &kGemmInt4G128,
-                                          &kGemmInt4G32Z, &kGemmInt4G128Z};
+constexpr const GemmFormat* kFormats[] = {
+    &kGemmF32,      &kGemmBf16,      &kGemmInt8,  &kGemmInt8G128, &kGemmInt4G32, &kGemmInt4G128,
+    &kGemmInt4G32Z, &kGemmInt4G128Z, &kGemmMxfp4, &kGemmFp8,      &kGemmFp8G128};
 
 }  // namespace
 

@@ -29,6 +29,24 @@ struct Row {
   int32_t count(SampleCount c) const { return counts[static_cast<int>(c)]; }
 };
 
+void apply_biases(const Sample& op, int64_t s, float* z) {
+  if (!op.bias_ids) return;
+  const auto* offset = op.bias_offsets.as<int32_t>() + s;
+  for (int32_t i = offset[0]; i < offset[1]; ++i)
+    if (const int32_t id = op.bias_ids.as<int32_t>()[i]; id < op.vocabulary)
+      z[id] += op.biases.as<float>()[i];
+}
+
+/// What the row's mask leaves out is minus infinity. False without a mask.
+bool apply_mask(const Sample& op, int64_t s, float* z) {
+  const int32_t m = op.masks ? op.mask_rows.as<int32_t>()[s] : -1;
+  if (m < 0) return false;
+  const auto* mask = op.masks.row<uint32_t>(m);
+  for (int64_t v = 0; v < op.vocabulary; ++v)
+    if (!(mask[v / 32] >> (v % 32) & 1)) z[v] = -INFINITY;
+  return true;
+}
+
 void apply_penalties(const Row& row) {
   const float repetition = row.option(SampleOption::repetition);
   const float presence = row.option(SampleOption::presence),
@@ -160,10 +178,13 @@ void Sample::run_cpu(const CpuContext& cpu) const {
           top_logprobs.row<float>(s)[i] = z[order[i]] - log_total;
         }
       }
+      apply_biases(*this, s, z);
+      const bool masked = apply_mask(*this, s, z);
+      const bool none = masked && cpu.kernels.max_value(z, vocabulary) == -INFINITY;
       apply_penalties(row);
-      const int32_t id = draw(cpu.kernels, row);
+      const int32_t id = none ? -1 : draw(cpu.kernels, row);
       ids.as<int32_t>()[s] = id;
-      logprobs.as<float>()[s] = logits.row<float>(s)[id] - log_total;
+      logprobs.as<float>()[s] = none ? -INFINITY : logits.row<float>(s)[id] - log_total;
     }
   });
 }

@@ -6,6 +6,7 @@
 #include "fused/norm_linear.h"
 #include "fused/rope_attention.h"
 #include "fused/route.h"
+#include "weights/format.h"
 
 namespace moe {
 namespace {
@@ -19,6 +20,8 @@ bool same(const Tensor& a, const Tensor& b) {
 bool sums_only(const Linear& linear) {
   return !linear.rowScale && linear.scale == 1.f && linear.activation == Activation::none;
 }
+
+bool dense(const Weight& weight) { return format_of(weight.format).element.has_value(); }
 
 /// Of whole rows of the residual stream, as the fused kernels norm them.
 bool plain(const RmsNorm& norm) { return norm.whole_rows() && norm.x.dtype == DType::f32; }
@@ -109,7 +112,7 @@ std::optional<Match> route(const std::vector<Node>& nodes, size_t consumer) {
     logits = attention->qkv;
   }
   const auto* project = find.producer<Linear>(logits);
-  if (!project || !sums_only(*project)) return std::nullopt;
+  if (!project || !sums_only(*project) || !dense(project->weight)) return std::nullopt;
   fused.project = *project;
   if (project->residual) {
     const auto* carry = fused.attention ? nullptr : find.producer<Linear>(project->residual);

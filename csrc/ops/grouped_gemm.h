@@ -53,10 +53,10 @@ struct GroupedGemm {
 
 /// Whether a GPU streams the weights for `rows` rows of all groups (gemm_few) instead of tiling
 /// them. Up to about 16 rows a group the weights' bytes are all that counts, and a tile of 64 rows
-/// would be mostly empty. Only bf16 by bf16 has tiles.
+/// would be mostly empty. Tiles are of bf16 rows, by all weights but f32.
 constexpr bool streams_weights(DType x, WeightFormat weight, int64_t rows, int64_t groups,
                                bool deterministic) {
-  const bool matrices = x == DType::bf16 && weight == WeightFormat::bf16;
+  const bool matrices = x == DType::bf16 && weight != WeightFormat::f32;
   return deterministic || !matrices || rows <= 16 * groups;
 }
 

@@ -19,6 +19,24 @@ void Sample::check() const {
   check.dtype("history", history, {DType::i32});
   check.shape("historyOffsets", history_offsets, {S + 1});
   check.dtype("historyOffsets", history_offsets, {DType::i32});
+  check.that(bool(masks) == bool(mask_rows), "maskRows", "given with masks", bool(mask_rows));
+  if (masks) {
+    check.rank("masks", masks, 2);
+    check.shape("masks", masks, {masks.dim(0), (logits.dim(1) + 31) / 32});
+    check.dtype("masks", masks, {DType::i32});
+    check.shape("maskRows", mask_rows, {S});
+    check.dtype("maskRows", mask_rows, {DType::i32});
+  }
+  check.that(bool(bias_ids) == bool(biases) && bool(bias_ids) == bool(bias_offsets), "biasIds",
+             "given with biases and biasOffsets", bool(bias_ids));
+  if (bias_ids) {
+    check.rank("biasIds", bias_ids, 1);
+    check.dtype("biasIds", bias_ids, {DType::i32});
+    check.shape("biases", biases, {bias_ids.dim(0)});
+    check.dtype("biases", biases, {DType::f32});
+    check.shape("biasOffsets", bias_offsets, {S + 1});
+    check.dtype("biasOffsets", bias_offsets, {DType::i32});
+  }
   check.that(vocabulary >= 1 && vocabulary <= logits.dim(1), "vocabulary", "1 to V", vocabulary);
   check.that(top >= 0 && top <= vocabulary, "top", "0 to the vocabulary", top);
 }

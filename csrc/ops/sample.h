@@ -23,13 +23,15 @@ struct EnumNames<SampleCount> {
 
 /// One next token per row of logits.
 ///
-/// In this order, as transformers does: repetition penalty on prompt and new tokens (Keskar et al.
-/// 2019, arXiv:1909.05858, eq. 2: positive logits divided, negative multiplied), frequency and
-/// presence penalty on new tokens (OpenAI), temperature, top-k, top-p (Holtzman et al. 2019,
-/// arXiv:1904.09751: the smallest set whose mass reaches p), min-p (arXiv:2407.01082), one draw.
-/// Temperature 0 takes the best, the lowest id among equals; so does top-p 0. `logprobs` are
-/// natural logs of the softmax of the unmodified logits. NaN logits count as minus infinity, so
-/// that ids are always valid; whether a row means anything is what `nonFinite` says.
+/// In this order, as transformers does: biases and masks, repetition penalty on prompt and new
+/// tokens (Keskar et al. 2019, arXiv:1909.05858, eq. 2: positive logits divided, negative
+/// multiplied), frequency and presence penalty on new tokens (OpenAI), temperature, top-k, top-p
+/// (Holtzman et al. 2019, arXiv:1904.09751: the smallest set whose mass reaches p), min-p
+/// (arXiv:2407.01082), one draw. Temperature 0 takes the best, the lowest id among equals; so does
+/// top-p 0. `logprobs` are natural logs of the softmax of the unmodified logits. NaN logits count
+/// as minus infinity, so that ids are always valid; whether a row means anything is what
+/// `nonFinite` says. Only a masked row may have no token at all: its id is -1, its logprob minus
+/// infinity.
 struct Sample {
   static constexpr const char* kName = "sample";
 
@@ -38,6 +40,11 @@ struct Sample {
   Tensor counts;           // [S, 5] i32: SampleCount
   Tensor history;          // [*] i32: the rows' tokens so far, one after the other
   Tensor history_offsets;  // [S + 1] i32; an empty range where no penalty is used
+  Tensor masks;            // [M, ceil(V / 32)] i32: bit v % 32 of word v / 32 allows id v; optional
+  Tensor mask_rows;        // [S] i32: the mask of a row, -1 for none; with masks
+  Tensor bias_ids;         // [*] i32: ids whose logits change, each once a row; optional
+  Tensor biases;           // [*] f32: what is added to them; with biasIds
+  Tensor bias_offsets;     // [S + 1] i32: the rows' parts of both; with biasIds
   int64_t vocabulary = 0;  // ids at and beyond it are never drawn
   int64_t top = 0;         // N, best ids to report
   Tensor ids;              // [S] i32
@@ -51,6 +58,9 @@ struct Sample {
     return std::tuple(input("logits", &Sample::logits), input("options", &Sample::options),
                       input("counts", &Sample::counts), input("history", &Sample::history),
                       input("historyOffsets", &Sample::history_offsets),
+                      optional("masks", &Sample::masks), optional("maskRows", &Sample::mask_rows),
+                      optional("biasIds", &Sample::bias_ids), optional("biases", &Sample::biases),
+                      optional("biasOffsets", &Sample::bias_offsets),
                       value("vocabulary", &Sample::vocabulary), setting("top", &Sample::top),
                       output("ids", &Sample::ids), output("logprobs", &Sample::logprobs),
                       output("nonFinite", &Sample::non_finite), extra("topIds", &Sample::top_ids),

@@ -1,14 +1,17 @@
 #include "weights/format.h"
 
 #include "weights/formats/dense.h"
+#include "weights/formats/fp8.h"
 #include "weights/formats/integer.h"
+#include "weights/formats/mxfp4.h"
 
 namespace moe {
 namespace {
 
-constexpr const Format* kFormats[] = {&kF32Format,      &kBf16Format,     &kInt8Format,
-                                      &kInt8G128Format, &kInt4G32Format,  &kInt4G128Format,
-                                      &kInt4G32ZFormat, &kInt4G128ZFormat};
+constexpr const Format* kFormats[] = {&kF32Format,      &kBf16Format,      &kInt8Format,
+                                      &kInt8G128Format, &kInt4G32Format,   &kInt4G128Format,
+                                      &kInt4G32ZFormat, &kInt4G128ZFormat, &kMxfp4Format,
+                                      &kFp8Format,      &kFp8G128Format};
 
 }  // namespace
 

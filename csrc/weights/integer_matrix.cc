@@ -76,6 +76,13 @@ void IntegerMatrix::prepare() {
   if (plain) order = {};
 }
 
+std::vector<Tensor> IntegerMatrix::parts() const {
+  std::vector<Tensor> all{values, scales};
+  for (const Tensor& part : {zeros, order})
+    if (part) all.push_back(part);
+  return all;
+}
+
 int64_t IntegerMatrix::group_of(int64_t k) const { return order ? order_at(order, k) : k / group; }
 
 int IntegerMatrix::value(int64_t n, int64_t k) const {

@@ -1,15 +1,13 @@
 #pragma once
 
-#include <string>
-
 #include "core/check.h"
-#include "core/tensor.h"
+#include "weights/encoded_matrix.h"
 
 namespace moe {
 
 /// A matrix [N, K] of integers as files pack them: w[n, k] = scale[n, g] * (q[n, k] - zero[n, g]),
 /// q and zero from 0 to 2^bits - 1, g the group that k is in.
-struct IntegerMatrix {
+struct IntegerMatrix final : EncodedMatrix {
   /// Where q is. Words are i32, lowest bits first.
   enum class Layout {
     gptq,    // words of consecutive k: values [K / per_word, N]; zeros [groups, N / per_word] in
@@ -21,16 +19,14 @@ struct IntegerMatrix {
     bytes,   // values [N, K] u8, signed: q + 128; scales [N, groups]
   };
 
-  Layout layout;
-  int bits;  // 4 | 8
-  int64_t N, K;
-  int64_t group;  // of k; 0: as long as a row
+  Layout layout = Layout::gptq;
+  int bits = 4;       // 4 | 8
+  int64_t group = 0;  // of k; 0: as long as a row
   Tensor values;
   Tensor scales;       // f32 | bf16 | f16
   Tensor zeros;        // none: half of 2^bits
   Tensor order;        // [K] i32, the group of each k; none: k / group
   int zero_shift = 0;  // what zeros are stored less
-  std::string name;    // for errors
 
   int64_t groups() const { return group ? (K + group - 1) / group : 1; }
   int half() const { return 1 << (bits - 1); }
@@ -38,16 +34,15 @@ struct IntegerMatrix {
   bool ready = false;
   bool symmetric = true;  // every zero point is half of 2^bits
 
-  /// Before reading: throws Error{shape, dtype, checkpoint}, sets `group` and `symmetric`, and
-  /// drops an order that says nothing.
-  void prepare();
+  /// Also sets `group` and `symmetric`, and drops an order that says nothing.
+  void prepare() override;
+  std::vector<Tensor> parts() const override;
 
   int64_t group_of(int64_t k) const;
   int value(int64_t n, int64_t k) const;
   float scale(int64_t n, int64_t g) const;
   int zero(int64_t n, int64_t g) const;
-  /// Weights begin .. begin + count of row n.
-  void read(int64_t n, int64_t begin, int64_t count, float* to) const;
+  void read(int64_t n, int64_t begin, int64_t count, float* to) const override;
 };
 
 }  // namespace moe

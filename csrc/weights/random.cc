@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "core/device.h"
 #include "weights/format.h"
+#include "weights/pack.h"
 
 namespace moe {
 
@@ -37,12 +38,8 @@ void fill_random(const CpuContext& cpu, const Weight& out, float mean, float dev
     return fill_random(cpu, elements, mean, deviation, seed);
   }
   Check("random").that(mean == 0.f, "mean", "0 for a weight that is quantised", mean);
-  out.slot->buffer->reserve_beside_others(std::max<size_t>(out.bytes(), 1));
-  const size_t bytes = packing.panel_bytes(out.K);
-  cpu.parallel(PanelGrid(out.N, out.gate_up).panels, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t p = begin; p < end; ++p)
-      packing.random_panel(out.K, deviation, splitmix64(seed, static_cast<uint64_t>(p)),
-                           out.data() + static_cast<size_t>(p) * bytes);
+  fill_panels(cpu, out, packing, [&](int64_t p, std::byte* panel) {
+    packing.random_panel(out.K, deviation, splitmix64(seed, static_cast<uint64_t>(p)), panel);
   });
 }
 

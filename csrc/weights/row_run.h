@@ -5,7 +5,7 @@
 
 #include "core/check.h"
 #include "core/tensor.h"
-#include "weights/integer_matrix.h"
+#include "weights/encoded_matrix.h"
 #include "weights/source_row.h"
 
 namespace moe {
@@ -17,19 +17,19 @@ struct RowRun {
   int64_t count;
   int64_t step = 1;
   bool turned = false;  // their transpose is meant, and is all of the weight
-  std::shared_ptr<IntegerMatrix> integers = nullptr;  // instead of the source
+  std::shared_ptr<EncodedMatrix> encoded = nullptr;  // instead of the source
   // So many rows of zeros follow, and a row may be narrower than the weight's, with zeros behind
   // it.
   std::optional<int64_t> zeros = {};
 
-  int64_t width() const { return integers ? integers->K : source.last(); }
+  int64_t width() const { return encoded ? encoded->K : source.last(); }
 
   void check(const Check& check) const {
-    if (!integers) {
+    if (!encoded) {
       check.dtype("source", source, {DType::f32, DType::bf16, DType::f16});
       check.contiguous("source", source);
     }
-    const int64_t rows = integers ? integers->N : source.rows();
+    const int64_t rows = encoded ? encoded->N : source.rows();
     const bool inside = start >= 0 && count >= 0 && step >= 1 && start <= rows &&
                         (count == 0 || (start < rows && count - 1 <= (rows - 1 - start) / step));
     check.that(inside, "rows", "inside the source",
@@ -42,7 +42,7 @@ struct RowRun {
     return source.as<std::byte>() + static_cast<size_t>(start + i * step) * bytes;
   }
   SourceRow source_row(int64_t i) const {
-    if (integers) return {.integers = integers.get(), .row = start + i * step};
+    if (encoded) return {.encoded = encoded.get(), .row = start + i * step};
     return {.data = row(i), .dtype = source.dtype};
   }
 };

@@ -1,11 +1,11 @@
 #include "weights/source_row.h"
 
-#include "weights/integer_matrix.h"
+#include "weights/encoded_matrix.h"
 
 namespace moe {
 
 void SourceRow::read(int64_t begin, int64_t count, float* to) const {
-  if (integers) return integers->read(row, begin, count, to);
+  if (encoded) return encoded->read(row, begin, count, to);
   const std::byte* from = data + static_cast<size_t>(begin) * dtype_bytes(dtype);
   if (dtype == DType::f32) return void(std::memcpy(to, from, sizeof(float) * count));
   if (dtype == DType::bf16)

@@ -6,16 +6,17 @@
 
 namespace moe {
 
-struct IntegerMatrix;
+struct EncodedMatrix;
 
-/// One row of a weight as a file has it: plain values, which may be unaligned, or integers.
+/// One row of a weight as a file has it: plain values, which may be unaligned, or of a matrix that
+/// is encoded.
 struct SourceRow {
   const std::byte* data = nullptr;
   DType dtype = DType::f32;  // f32 | bf16 | f16
-  const IntegerMatrix* integers = nullptr;
-  int64_t row = 0;  // of integers
+  const EncodedMatrix* encoded = nullptr;
+  int64_t row = 0;  // of the encoded matrix
 
-  bool none() const { return !data && !integers; }  // zeros
+  bool none() const { return !data && !encoded; }  // zeros
   bool plain(DType wanted) const { return data && dtype == wanted; }
   /// Values begin .. begin + count as f32.
   void read(int64_t begin, int64_t count, float* to) const;

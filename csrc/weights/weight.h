@@ -17,6 +17,9 @@ enum class WeightFormat : uint8_t {
   int4_g128,
   int4_g32z,  // with zero points
   int4_g128z,
+  mxfp4,
+  fp8,       // one scale an output
+  fp8_g128,  // a scale for each 128 k
 };
 
 /// A matrix that a GEMM multiplies with, [N, K] packed for the device it is on. Cheap to copy.

@@ -48,6 +48,27 @@ __device__ __forceinline__ uint32_t narrow2(float low, float high) {
   return bits;
 }
 
+/// a * b + c of pairs of bf16, rounded once.
+__device__ __forceinline__ uint32_t fma_bf16x2(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t d;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+  return d;
+}
+
+/// Two f16.
+__device__ __forceinline__ float2 widen2(uint32_t pair) {
+  float2 v;
+  asm("{\n"
+      ".reg .f16 low, high;\n"
+      "mov.b32 {low, high}, %2;\n"
+      "cvt.f32.f16 %0, low;\n"
+      "cvt.f32.f16 %1, high;\n"
+      "}"
+      : "=f"(v.x), "=f"(v.y)
+      : "r"(pair));
+  return v;
+}
+
 /// 16 bytes that are read once: they need no place in the first cache.
 __device__ __forceinline__ uint4 load_stream(const uint4* from) {
   uint4 v;
@@ -57,7 +78,33 @@ __device__ __forceinline__ uint4 load_stream(const uint4* from) {
   return v;
 }
 
-/// The same for what other kernels write: it may not be read before wait_prior_grid().
+__device__ __forceinline__ uint2 load_stream(const uint2* from) {
+  uint2 v;
+  asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];"
+               : "=r"(v.x), "=r"(v.y)
+               : "l"(from));
+  return v;
+}
+
+/// What no kernel writes and others read, too. Volatile, so that it is asked for here.
+__device__ __forceinline__ uint16_t load_again(const uint16_t* from) {
+  uint16_t v;
+  asm volatile("ld.global.nc.u16 %0, [%1];" : "=h"(v) : "l"(from));
+  return v;
+}
+__device__ __forceinline__ uint32_t load_again(const uint32_t* from) {
+  uint32_t v;
+  asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(v) : "l"(from));
+  return v;
+}
+__device__ __forceinline__ float2 load_again(const float2* from) {
+  float2 v;
+  asm volatile("ld.global.nc.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "l"(from));
+  return v;
+}
+
+/// 16 bytes that are read once and that other kernels write: they may not be read before
+/// wait_prior_grid().
 __device__ __forceinline__ uint4 load_once(const uint4* from) {
   uint4 v;
   asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"

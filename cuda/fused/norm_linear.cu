@@ -24,8 +24,8 @@ __global__ void __launch_bounds__(32 * kFewWarps, 2)
   auto* sums = reinterpret_cast<float*>(shared_memory());  // [warps][16][8]; first for scratch
   auto* rows = reinterpret_cast<X*>(sums + kSums);         // [T, H]
   const int tile = static_cast<int>(blockIdx.x), H = norm_of.H, T = args.rows;
-  const Steps piece = warp_steps(args.steps);
-  WeightStream<W> stream(weight_tile<W>(args.weights[0], tile, args.steps), piece);
+  const Steps piece = warp_steps(args.grid.steps);
+  WeightStream<W> stream(args.grid, args.weights[0], tile, piece);
   stream.start();
   wait_prior_grid();
   launch_dependents();
@@ -80,7 +80,7 @@ void NormLinear::run_cuda(const CudaContext& cuda) const {
                              static_cast<int>(H),
                              in_quads(norm.x, norm.weight, norm.out, norm.exact)};
   dispatch_activation(norm.out.dtype, kName, [&](auto x_tag) {
-    dispatch_activation(dense_dtype(linear.weight.format), kName, [&](auto weight_tag) {
+    dispatch_weights(linear.weight.format, [&](auto weight_tag) {
       using X = decltype(x_tag);
       using W = decltype(weight_tag);
       const auto launch = [&](auto kernel, const auto& before) {

@@ -11,12 +11,13 @@ namespace moe {
 namespace {
 
 constexpr int kMostTokens = Route::kFewTokens;
-static_assert(kMostTokens <= 8 && kMostTokens <= kFewWarps);  // rows of a tile; a warp each
-static_assert(Route::kMostCarried <= kFewWarps * kStepK);     // see carried_row()
+static_assert(kMostTokens <= 8 && kMostTokens <= kFewWarps);   // rows of a tile; a warp each
+static_assert(Route::kMostCarried <= kFewWarps * 2 * kStepK);  // see carried_row()
 
 struct RouteArgs {
   NormArgs<float> norm;
-  int P, steps;  // P: rows of the projection
+  int P;  // rows of the projection
+  WeightGrid grid;
   const void* weight;
   const float* bias;  // or null
   Rows<float> projected;
@@ -24,27 +25,30 @@ struct RouteArgs {
   Rows<float> logits;
   Rows<const float> previous;  // logits of the layer below; data null: none
   const void* gate_map;
-  int gate_map_steps;
+  WeightGrid gate_grid;
   Rows<float> carried;
 };
 
-/// gate_map[n, :] . previous, from the packed map, with the bits of gemm_few: there a warp has one
-/// step of K, and four lanes of it a share each.
+/// gate_map[n, :] . previous, from the packed map, with the bits of gemm_few: there a warp has two
+/// steps of K, and four lanes of it a share each.
 template <class W>
 __device__ float carried_row(const RouteArgs& args, int E, int n, const float* previous) {
-  const W* tile = weight_tile<W>(args.gate_map, n / kTileRows, args.gate_map_steps);
-  const bool below = n % kTileRows >= 8;
   float sum = 0.f;
-  for (int step = 0; step < args.gate_map_steps; ++step) {
-    float parts[4];
+  for (int step = 0; step < args.gate_grid.steps; step += 2) {
+    float parts[4] = {};
 #pragma unroll
     for (int t = 0; t < 4; ++t) {
-      Weights<W> w;
-      w.load(tile + int64_t{step} * 4 * kTileValues + (n % 8 * 4 + t) * FragmentGrid::kLaneValues);
-      const int k = step * kStepK + 2 * t;
-      const float2 low = load_pair(previous, k, E), high = load_pair(previous, k + 8, E);
-      parts[t] = below ? add_step(0.f, w[2], w[3], w[6], w[7], low, high)
-                       : add_step(0.f, w[0], w[1], w[4], w[5], low, high);
+      const LaneTile tile =
+          lane_tile<W>(args.gate_grid, args.gate_map, n / kTileRows, n % 8 * 4 + t);
+      for (int s = step; s < min(step + 2, args.gate_grid.steps); ++s) {
+        Weights<W> w;
+        w.load(tile, s);
+        float v[8];
+        get_values(w, 0, v);
+        const int k = s * kStepK + 2 * t;
+        const float2 low = load_pair(previous, k, E), high = load_pair(previous, k + 8, E);
+        parts[t] = add_step(parts[t], n % kTileRows >= 8 ? v + 2 : v, low, high);
+      }
     }
     sum += (parts[0] + parts[1]) + (parts[2] + parts[3]);
   }
@@ -63,9 +67,8 @@ __global__ void __launch_bounds__(32 * kFewWarps, 1)
   auto* flag = reinterpret_cast<int*>(shared);
   auto* sums = reinterpret_cast<float*>(shared + 16);  // [warps][16][8]; also of the norm
   auto* rows = reinterpret_cast<X*>(sums + kFewWarps * kTileRows * kMostTokens);  // [T, H]
-  const Steps piece = warp_steps(args.steps);
-  WeightStream<W> stream(weight_tile<W>(args.weight, static_cast<int>(blockIdx.x), args.steps),
-                         piece);
+  const Steps piece = warp_steps(args.grid.steps);
+  WeightStream<W> stream(args.grid, args.weight, static_cast<int>(blockIdx.x), piece);
   stream.start();
   wait_prior_grid();
   launch_dependents();
@@ -126,7 +129,7 @@ void launch(const CudaContext& cuda, const Route& op, const TopKArgs& choice, si
   RouteArgs args{};
   args.norm = norm;
   args.P = P;
-  args.steps = static_cast<int>(FragmentGrid::steps_of(norm.H));
+  args.grid = WeightGrid(op.project.weight);
   args.weight = op.project.weight.data();
   args.bias = op.project.bias ? op.project.bias.as<const float>() : nullptr;
   args.projected = rows_of<float>(op.project.out);
@@ -135,7 +138,7 @@ void launch(const CudaContext& cuda, const Route& op, const TopKArgs& choice, si
   if (op.carry) {
     args.previous = rows_of<const float>(op.carry->x);
     args.gate_map = op.carry->weight.data();
-    args.gate_map_steps = static_cast<int>(FragmentGrid::steps_of(E));
+    args.gate_grid = WeightGrid(op.carry->weight);
     args.carried = rows_of<float>(op.carry->out);
   }
   cuda.launch(E <= 32 ? route_few<X, W, 1> : route_few<X, W, Route::kMostExperts / 32>,

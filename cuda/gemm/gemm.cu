@@ -2,11 +2,28 @@
 
 namespace moe {
 
+WeightGrid::WeightGrid(const Weight& weight) {
+  const FragmentGrid grid(weight);
+  panels = static_cast<int>(grid.panels);
+  steps = static_cast<int>(grid.steps);
+  if (const IntegerLayout* layout = integer_layout(weight.format)) {
+    const PackedFragments fragments = layout->fragments();
+    panel_bytes = fragments.panel_bytes(weight.K);
+    scales_at = static_cast<int>(fragments.scales_at(weight.K));
+    zeros_at = static_cast<int>(fragments.zeros_at(weight.K));
+    group_shift = fragments.group_shift;
+    return;
+  }
+  panel_bytes = grid.steps * FragmentGrid::kStepValues *
+                static_cast<int64_t>(dtype_bytes(dense_dtype(weight.format)));
+  scales_at = zeros_at = group_shift = 0;
+}
+
 GemmArgs gemm_args(const GemmOp& op) {
   const Weight& weight = op.weights[0];
   const Epilogue& epilogue = op.epilogue;
-  const FragmentGrid grid(weight);
   GemmArgs args{};
+  args.grid = WeightGrid(weight);
   args.x = op.x.as<std::byte>();
   args.x_stride = op.x.row_stride;
   args.rows = static_cast<int>(op.gather ? op.gather.shape.count() : op.x.dim(0));
@@ -15,8 +32,6 @@ GemmArgs gemm_args(const GemmOp& op) {
   args.groups = static_cast<int>(op.groups);
   args.K = static_cast<int>(weight.K);
   args.N = static_cast<int>(op.out.dim(1));
-  args.panels = static_cast<int>(grid.panels);
-  args.steps = static_cast<int>(grid.steps);
   args.offsets = op.offsets;
   args.bias = epilogue.bias ? epilogue.bias.as<float>() : nullptr;
   args.row_scale = epilogue.row_scale ? epilogue.row_scale.as<float>() : nullptr;
@@ -48,11 +63,11 @@ void gemm_cuda(const CudaContext& cuda, const GemmOp& op) {
   if (op.groups == 0) return;
   const GemmArgs args = gemm_args(op);
   if (args.rows == 0) return;
-  const DType weight = dense_dtype(op.weights[0].format);
-  if (streams_weights(op.x.dtype, op.weights[0].format, args.rows, args.groups, op.deterministic))
+  const WeightFormat weight = op.weights[0].format;
+  if (streams_weights(op.x.dtype, weight, args.rows, args.groups, op.deterministic))
     return gemm_few(cuda, args, op.x.dtype, weight);
-  if (cuda.capability / 10 == 9 && !args.head_rows && gemm_warpgroup(cuda, args)) return;
-  gemm_tiles(cuda, args);
+  if (cuda.capability / 10 == 9 && !args.head_rows && gemm_warpgroup(cuda, args, weight)) return;
+  gemm_tiles(cuda, args, weight);
 }
 
 }  // namespace moe

@@ -11,6 +11,10 @@ constexpr int kTileRows = FragmentGrid::kTile;
 constexpr int kStepK = FragmentGrid::kStep;
 constexpr int kTileValues = FragmentGrid::kTileValues;
 
+/// The type stands for a format of packed.cuh.
+template <class W>
+constexpr bool is_packed = !is_bf16<W> && !std::is_same_v<W, float>;
+
 struct RowRange {
   int begin, end;
 };

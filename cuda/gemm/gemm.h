@@ -3,7 +3,7 @@
 #include "context.h"
 #include "core/tensor.h"
 #include "ops/grouped_gemm.h"
-#include "weights/formats/dense.h"
+#include "weights/formats/integer.h"
 
 namespace moe {
 
@@ -23,6 +23,16 @@ struct GemmOp {
 
 void gemm_cuda(const CudaContext& cuda, const GemmOp& op);
 
+/// Where the parts of a weight lie on a GPU: see FragmentGrid and PackedFragments.
+struct WeightGrid {
+  explicit WeightGrid(const Weight& weight);
+  WeightGrid() = default;
+
+  int panels, steps;
+  int64_t panel_bytes;
+  int scales_at, zeros_at, group_shift;  // of packed formats
+};
+
 /// The same as kernels take it. Weights come one pointer a group, so that they can live anywhere.
 struct GemmArgs {
   const void* x;
@@ -30,8 +40,8 @@ struct GemmArgs {
   int rows;  // of all groups; with offsets, how many of them count only the device knows
   const int32_t* gather;  // [rows]: slot s, of token s / per_token of x, is row gather[s]; or null
   int per_token;
-  int groups, K, N;   // N outputs
-  int panels, steps;  // of a weight, see FragmentGrid
+  int groups, K, N;  // N outputs
+  WeightGrid grid;
   const int32_t* offsets;
   const float* bias;  // [groups, weight rows]; of gate_up weights the gate rows' N first
   const float* row_scale;
@@ -53,11 +63,11 @@ struct GemmArgs {
 
 GemmArgs gemm_args(const GemmOp& op);
 
-// One launch each; gemm.cu chooses. Few rows: any dtypes, weights straight from memory. Tiles: bf16
-// by bf16. Warpgroups: the same on sm_90, for rows that a tensor copy can reach. A row's bits
-// depend on nothing but the row in gemm_few.
-void gemm_few(const CudaContext& cuda, const GemmArgs& args, DType x, DType weight);
-void gemm_tiles(const CudaContext& cuda, const GemmArgs& args);
-bool gemm_warpgroup(const CudaContext& cuda, const GemmArgs& args);
+// One launch each; gemm.cu chooses. Few rows: any formats, weights straight from memory. Tiles:
+// bf16 rows by anything but f32. Warpgroups: the same on sm_90, for rows that a tensor copy can
+// reach. A row's bits depend on nothing but the row in gemm_few.
+void gemm_few(const CudaContext& cuda, const GemmArgs& args, DType x, WeightFormat weight);
+void gemm_tiles(const CudaContext& cuda, const GemmArgs& args, WeightFormat weight);
+bool gemm_warpgroup(const CudaContext& cuda, const GemmArgs& args, WeightFormat weight);
 
 }  // namespace moe

@@ -28,15 +28,16 @@ __global__ void __launch_bounds__(32 * kFewWarps, is_bf16<X> ? 2 : 1)
   auto* sums = reinterpret_cast<float*>(shared_memory());  // [warps][16][kRows]
   auto* tokens = reinterpret_cast<int*>(sums + kFewWarps * kTileRows * kRows);  // [kRows]
   const int tile = static_cast<int>(blockIdx.x);
-  const Steps piece = warp_steps(args.steps);
+  const Steps piece = warp_steps(args.grid.steps);
   const auto stream_of = [&](int group) {
-    WeightStream<W> stream(weight_tile<W>(args.weights[group], tile, args.steps), piece);
+    WeightStream<W> stream(args.grid, args.weights[group], tile, piece);
     stream.start();
     return stream;
   };
   // No kernel writes weights, so a group that is known need not wait for the kernel before.
   int group = static_cast<int>(blockIdx.y);
-  WeightStream<W> stream = args.offsets ? WeightStream<W>(nullptr, {0, 0}) : stream_of(group);
+  WeightStream<W> stream =
+      args.offsets ? WeightStream<W>(args.grid, nullptr, 0, {0, 0}) : stream_of(group);
   wait_prior_grid();
   launch_dependents();
   if (args.offsets) {
@@ -70,7 +71,7 @@ __global__ void __launch_bounds__(32 * kFewWarps, is_bf16<X> ? 2 : 1)
 
 }  // namespace
 
-void gemm_few(const CudaContext& cuda, const GemmArgs& args, DType x, DType weight) {
+void gemm_few(const CudaContext& cuda, const GemmArgs& args, DType x, WeightFormat weight) {
   const auto launch = [&](auto kernel, int rows) {
     dim3 grid(weight_tiles(args), static_cast<unsigned>(std::min(args.groups, args.rows)));
     // Few outputs of many rows, as routers have them: as many blocks as fill the GPU.
@@ -79,13 +80,14 @@ void gemm_few(const CudaContext& cuda, const GemmArgs& args, DType x, DType weig
     cuda.launch(kernel, grid, 32 * kFewWarps,
                 sizeof(float) * static_cast<size_t>((kFewWarps * kTileRows + 1) * rows), args);
   };
-  if (x == DType::f32 && weight == DType::f32) return launch(gemm_few_rows<float, float, 1>, 8);
-  if (x == DType::f32) return launch(gemm_few_rows<float, bf16, 1>, 8);
-  if (weight == DType::f32 && args.rows <= 8) return launch(gemm_few_rows<bf16, float, 1>, 8);
-  if (weight == DType::f32) return launch(gemm_few_rows<bf16, float, 4>, 32);
-  if (args.rows <= 8) return launch(gemm_few_rows<bf16, bf16, 1>, 8);
-  if (args.rows <= 16) return launch(gemm_few_rows<bf16, bf16, 2>, 16);
-  launch(gemm_few_rows<bf16, bf16, 4>, 32);
+  dispatch_weights(weight, [&](auto tag) {
+    using W = decltype(tag);
+    if (x == DType::f32) return launch(gemm_few_rows<float, W, 1>, 8);
+    if (args.rows <= 8) return launch(gemm_few_rows<bf16, W, 1>, 8);
+    if constexpr (!std::is_same_v<W, float>)
+      if (args.rows <= 16) return launch(gemm_few_rows<bf16, W, 2>, 16);
+    launch(gemm_few_rows<bf16, W, 4>, 32);
+  });
 }
 
 }  // namespace moe

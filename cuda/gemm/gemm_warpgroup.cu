@@ -1,9 +1,10 @@
-// Many rows, bf16 by bf16, on sm_90: wgmma with weights as m and rows of x as n, so that tiles
-// are padded to 32 rows only.
+// Many rows of bf16 on sm_90: wgmma with weights as m and rows of x as n, so that tiles are padded
+// to 32 rows only.
 //
 // A block stays on its multiprocessor and walks the tiles of all groups. One warp brings slabs of
 // 64 k: weights, already in fragment order, with plain bulk copies from one pointer a group; rows
-// of x with a swizzled tensor copy. Two warpgroups have one panel of 64 weight rows each, A in
+// of x with a swizzled tensor copy. Packed weights are unpacked to the same slabs by all four warps
+// of the producer. Two warpgroups have one panel of 64 weight rows each, A in
 // registers, and keep one slab's matrices in flight while they read the next one's weights.
 
 #include "gemm_warpgroup.cuh"
@@ -13,35 +14,102 @@ namespace {
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-/// `counters`: tiles taken beyond the first of each block, and blocks that are done.
+/// Asks for the rows of x of one slab; with `bytes` more that are asked for beside them.
+__device__ __forceinline__ void copy_rows(const Tile& tile, const TensorMap* map, const Ring& ring,
+                                          int slab, unsigned bytes) {
+  const int boxes = (tile.end - tile.begin + kBoxRows - 1) / kBoxRows;
+  uint64_t* full = ring.full(ring.stage);
+  mbarrier_arrive_expect(full, bytes + static_cast<unsigned>(boxes * kBoxBytes));
+#pragma unroll 1
+  for (int box = 0; box < boxes; ++box)
+    tensor_copy(ring.rows() + box * kBoxBytes, map, slab * kSlabK, tile.begin + box * kBoxRows,
+                full);
+}
+
+/// Brings a tile's slabs, by one thread.
+__device__ __forceinline__ void bring(const GemmArgs& args, const Tile& tile, const TensorMap* map,
+                                      Ring& ring) {
+  const int slabs = args.K / kSlabK, panels = min(kConsumers, args.grid.panels - tile.panel);
+  const auto* from = static_cast<const unsigned char*>(args.weights[tile.group]) +
+                     tile.panel * args.grid.panel_bytes;
+#pragma unroll 1
+  for (int slab = 0; slab < slabs; ++slab, from += kPanelBytes, ring.advance()) {
+    mbarrier_wait(ring.empty(ring.stage), ring.phase ^ 1);
+    copy_rows(tile, map, ring, slab, static_cast<unsigned>(panels * kPanelBytes));
+    for (int p = 0; p < panels; ++p)
+      bulk_copy(ring.weights(p), from + p * args.grid.panel_bytes, kPanelBytes,
+                ring.full(ring.stage));
+  }
+}
+
+/// The same of packed weights, by four warps. Each unpacks one of the four tiles of every panel,
+/// and what it unpacks next is on its way meanwhile.
+template <class W>
+__device__ __forceinline__ void unpack(const GemmArgs& args, const Tile& tile, const TensorMap* map,
+                                       Ring& ring) {
+  constexpr int kLoads = kSteps / Weights<W>::kSteps;  // of a panel
+  const int slabs = args.K / kSlabK, panels = min(kConsumers, args.grid.panels - tile.panel);
+  const int lane = static_cast<int>(threadIdx.x % 32),
+            warp = static_cast<int>(threadIdx.x / 32 % 4);
+  Weights<W> next[kConsumers][kLoads];
+  const auto load = [&](int slab, int p, int i) {
+    if (slab < slabs && p < panels)
+      next[p][i].load(
+          lane_tile<W>(args.grid, args.weights[tile.group], 4 * (tile.panel + p) + warp, lane),
+          slab * kLoads + i);
+  };
+#pragma unroll
+  for (int i = 0; i < kConsumers * kLoads; ++i) load(0, i / kLoads, i % kLoads);
+#pragma unroll 1
+  for (int slab = 0; slab < slabs; ++slab, ring.advance()) {
+    mbarrier_wait(ring.empty(ring.stage), ring.phase ^ 1);
+    if (threadIdx.x % 128 == 0) copy_rows(tile, map, ring, slab, 0);
+#pragma unroll
+    for (int p = 0; p < kConsumers; ++p)
+#pragma unroll
+      for (int i = 0; i < kLoads; ++i) {
+        if (p >= panels) break;
+        auto* to = reinterpret_cast<uint4*>(ring.weights(p)) + 32 * warp + lane;
+#pragma unroll
+        for (int s = 0; s < Weights<W>::kSteps; ++s) {
+          uint32_t a[1][4];
+          next[p][i].parts(s, a);
+          to[(i * Weights<W>::kSteps + s) * 128] = {a[0][0], a[0][1], a[0][2], a[0][3]};
+        }
+        load(slab + 1, p, i);
+      }
+    __syncwarp();
+    if (lane == 0) mbarrier_arrive(ring.full(ring.stage));
+  }
+}
+
+/// `counters`: tiles taken beyond the first of each block, and blocks that are done. Packed weights
+/// have four warps here, which get tiles as the consumers do.
+template <bool kPacked>
 __device__ __forceinline__ void produce(const GemmArgs& args, Walk walk, const TensorMap* map,
-                                        unsigned* counters) {
+                                        unsigned* counters, Packed format) {
   Ring ring;
-  Tickets tickets;
-  const int slabs = args.K / kSlabK;
+  Tickets put, taken;
+  const bool first = threadIdx.x % 128 == 0;
   int number = static_cast<int>(blockIdx.x);
   for (;;) {
-    const Tile tile = walk.find(args, number);
-    tickets.put(tile);
-    if (tile.panel < 0) break;
-    number = static_cast<int>(gridDim.x + atomicAdd(counters, 1u));
-    const auto* from = static_cast<const unsigned char*>(args.weights[tile.group]) +
-                       int64_t{tile.panel} * slabs * kPanelBytes;
-    const int boxes = (tile.end - tile.begin + kBoxRows - 1) / kBoxRows;
-    const int panels = min(kConsumers, args.panels - tile.panel);
-#pragma unroll 1
-    for (int slab = 0; slab < slabs; ++slab, from += kPanelBytes, ring.advance()) {
-      mbarrier_wait(ring.empty(ring.stage), ring.phase ^ 1);
-      uint64_t* full = ring.full(ring.stage);
-      mbarrier_arrive_expect(full, static_cast<unsigned>(panels * kPanelBytes + boxes * kBoxBytes));
-      for (int p = 0; p < panels; ++p)
-        bulk_copy(ring.weights(p), from + int64_t{p} * slabs * kPanelBytes, kPanelBytes, full);
-#pragma unroll 1
-      for (int box = 0; box < boxes; ++box)
-        tensor_copy(ring.rows() + box * kBoxBytes, map, slab * kSlabK, tile.begin + box * kBoxRows,
-                    full);
+    Tile tile;
+    if (first) {
+      tile = walk.find(args, number);
+      put.put(tile);
+      if (tile.panel >= 0) number = static_cast<int>(gridDim.x + atomicAdd(counters, 1u));
     }
+    if constexpr (kPacked) {
+      __syncwarp();
+      tile = taken.take();
+    }
+    if (tile.panel < 0) break;
+    if constexpr (kPacked)
+      dispatch_packed(format, [&](auto tag) { unpack<decltype(tag)>(args, tile, map, ring); });
+    else
+      bring(args, tile, map, ring);
   }
+  if (!first) return;
   __threadfence();
   if (atomicAdd(counters + 1, 1u) == gridDim.x - 1) counters[0] = counters[1] = 0;
 }
@@ -90,7 +158,7 @@ struct Consumer {
     if (lane == 0) mbarrier_arrive(ring.empty(before));
 
     const int panel = tile.panel + index;
-    if (panel >= args.panels) return;
+    if (panel >= args.grid.panels) return;
     outlet.template store<N>(args, tile, panel, acc);
   }
 
@@ -105,14 +173,15 @@ struct Consumer {
 
 #endif
 
-template <Finish kFinish>
+template <Finish kFinish, bool kPacked>
 __global__ void __launch_bounds__(kThreads, 1)
     gemm_warpgroups(const __grid_constant__ GemmArgs args, const __grid_constant__ TensorMap map,
-                    unsigned* counters) {
+                    unsigned* counters, Packed format) {
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
   if (threadIdx.x == 0) {
-    Ring::init(kStages);
-    Tickets::init(2);
+    constexpr unsigned kProducers = kPacked ? 4 : 0;  // warps beside the thread that brings x
+    Ring::init(kStages, 1 + kProducers, 4 * kConsumers);
+    Tickets::init(2, 1, 4 * kConsumers + kProducers);
     fence_mbarrier_init();
   }
   __syncthreads();
@@ -128,7 +197,8 @@ __global__ void __launch_bounds__(kThreads, 1)
       consumer.take_all(args, tile);
   } else {
     fewer_registers<40>();
-    if (threadIdx.x % 128 == 0) produce(args, Walk{kWidest<kFinish>}, &map, counters);
+    if (kPacked || threadIdx.x % 128 == 0)
+      produce<kPacked>(args, Walk{kWidest<kFinish>}, &map, counters, format);
   }
 #endif
 }
@@ -137,23 +207,29 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 /// False where a tensor copy cannot reach x, K is not whole slabs, or gated outputs are no bf16 or
 /// have factors or a residual.
-bool gemm_warpgroup(const CudaContext& cuda, const GemmArgs& args) {
+bool gemm_warpgroup(const CudaContext& cuda, const GemmArgs& args, WeightFormat weight) {
   const bool gate_up = gated(args.activation);
   const bool extra = args.row_scale || args.residual || args.scale != 1.f;
   if (!args.x_aligned || args.K % kSlabK != 0) return false;
   if (gate_up && (extra || !args.out_bf16)) return false;
   const TensorMap map = make_tensor_map(args.x, args.rows, args.K, args.x_stride * 2, kBoxRows);
-  const auto launch = [&](auto kernel, int widest) {
-    const int64_t tiles = int64_t{most_tiles(args, widest)} * blocks_for(args.panels, kConsumers);
+  const auto launch = [&](auto finish) {
+    constexpr Finish kFinish = decltype(finish)::value;
+    constexpr int kMost = kWidest<kFinish>;
+    const int64_t tiles =
+        int64_t{most_tiles(args, kMost)} * blocks_for(args.grid.panels, kConsumers);
     const auto blocks = static_cast<unsigned>(std::min<int64_t>(tiles, cuda.multiprocessors));
-    cuda.launch(kernel, blocks, kThreads, kSharedBytes, args, map, cuda.counters);
+    const auto kernel = weight == WeightFormat::bf16 ? gemm_warpgroups<kFinish, false>
+                                                     : gemm_warpgroups<kFinish, true>;
+    cuda.launch(kernel, blocks, kThreads, kSharedBytes, args, map, cuda.counters,
+                packed_of(weight));
   };
   if (gate_up)
-    launch(gemm_warpgroups<Finish::gated>, kWidest<Finish::gated>);
+    launch(std::integral_constant<Finish, Finish::gated>{});
   else if (args.out_bf16 && !extra && !args.bias && args.activation == Activation::none)
-    launch(gemm_warpgroups<Finish::plain>, kWidest<Finish::plain>);
+    launch(std::integral_constant<Finish, Finish::plain>{});
   else
-    launch(gemm_warpgroups<Finish::full>, kWidest<Finish::full>);
+    launch(std::integral_constant<Finish, Finish::full>{});
   return true;
 }
 

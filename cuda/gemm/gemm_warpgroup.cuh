@@ -2,7 +2,7 @@
 // What gemm_warpgroup.cu is made of: sizes, tiles, and what lies in shared memory: slabs and tiles
 // on their way to the consumers, outputs on their way out.
 
-#include "gemm.cuh"
+#include "packed.cuh"
 
 namespace moe {
 namespace {
@@ -43,7 +43,7 @@ struct Walk {
   int group = 0, passed = 0;  // tiles of the groups before
 
   __device__ Tile find(const GemmArgs& args, int number) {
-    const int bands = (args.panels + kConsumers - 1) / kConsumers;
+    const int bands = (args.grid.panels + kConsumers - 1) / kConsumers;
     for (; group < args.groups; ++group) {
       const RowRange rows = group_rows(args, group);
       const int count = rows.end - rows.begin, across = (count + widest - 1) / widest;
@@ -64,17 +64,18 @@ struct Walk {
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-/// Two barriers for each of several places: it is full; it has been read by all consumers.
+/// Two barriers for each of several places: it is full; it has been read by all.
 template <int First>
 struct Barriers {
   static __device__ uint64_t* full(int place) {
     return reinterpret_cast<uint64_t*>(shared_memory() + kBarriersAt) + 2 * (First + place);
   }
   static __device__ uint64_t* empty(int place) { return full(place) + 1; }
-  static __device__ void init(int places) {
+  /// `writers` and `readers` arrive.
+  static __device__ void init(int places, unsigned writers, unsigned readers) {
     for (int i = 0; i < places; ++i) {
-      mbarrier_init(full(i), 1);
-      mbarrier_init(empty(i), 4 * kConsumers);  // one lane a warp
+      mbarrier_init(full(i), writers);
+      mbarrier_init(empty(i), readers);
     }
   }
 };

@@ -39,15 +39,14 @@ __global__ void nothing() {
 }  // namespace
 
 void Probe::run_cuda(const CudaContext& cuda) const {
+  if (kind == ProbeKind::empty) return cuda.launch(nothing, 1, 32, 0);
   const int64_t count = from.dim(0) / 4;
   const auto blocks = static_cast<unsigned>(
       std::min<int64_t>({blocks_for(count, kThreads), 4 * cuda.multiprocessors, kSums}));
   if (kind == ProbeKind::read)
     cuda.launch(read_all, blocks, kThreads, 0, from.as<const uint4>(), count, to.as<float>());
-  else if (kind == ProbeKind::copy)
-    cuda.launch(copy_all, blocks, kThreads, 0, from.as<const uint4>(), count, to.as<uint4>());
   else
-    cuda.launch(nothing, 1, 32, 0);
+    cuda.launch(copy_all, blocks, kThreads, 0, from.as<const uint4>(), count, to.as<uint4>());
 }
 
 }  // namespace moe

@@ -3,6 +3,19 @@
 namespace moe {
 namespace {
 
+/// Of a row's biases and mask; `mask` may be null.
+__device__ void apply_choice(const Inputs& in, int s, const uint32_t* mask, float* z) {
+  if (in.bias_ids)
+    for (int i = in.bias_offsets[s] + static_cast<int>(threadIdx.x); i < in.bias_offsets[s + 1];
+         i += static_cast<int>(kThreads))
+      if (in.bias_ids[i] < in.vocabulary) z[in.bias_ids[i]] += in.biases[i];
+  __syncthreads();
+  if (mask)
+    for (int v = threadIdx.x; v < in.vocabulary; v += kThreads)
+      if (!(mask[v / 32] >> (v % 32) & 1)) z[v] = -INFINITY;
+  __syncthreads();
+}
+
 __device__ void apply_penalties(const Inputs& in, int s, float* z, int32_t* seen) {
   const float* options = in.options[s];
   const float repetition = at(options, SampleOption::repetition),
@@ -104,7 +117,11 @@ __global__ void __launch_bounds__(kThreads, 1) sample(const __grid_constant__ In
   const float log_total = top + logf(total);
 
   const bool draws = at(in.options[s], SampleOption::temperature) != 0.f;
-  const bool changes = in.history_offsets[s] != in.history_offsets[s + 1];
+  const int mask_row = in.mask_rows ? in.mask_rows[s] : -1;
+  const uint32_t* mask = mask_row < 0 ? nullptr : in.masks[mask_row];
+  const bool biased = in.bias_ids && in.bias_offsets[s] != in.bias_offsets[s + 1];
+  const bool chosen = mask || biased;
+  const bool changes = chosen || in.history_offsets[s] != in.history_offsets[s + 1];
   if (draws || changes || in.top > 0) {
     for (int v = threadIdx.x; v < V; v += kThreads) {
       const float logit = in.logits[s][v];
@@ -121,15 +138,16 @@ __global__ void __launch_bounds__(kThreads, 1) sample(const __grid_constant__ In
     }
   }
   __syncthreads();  // what follows changes z
+  if (chosen) apply_choice(in, s, mask, z);
   if (changes) {
     apply_penalties(in, s, z, seen);
     best = best_after(z, in.vocabulary, nullptr, bests);
   }
-  int id = best.id;
+  int id = mask && best.value == -INFINITY ? -1 : best.id;
   if (draws && isfinite(best.value)) id = draw(in, s, z, best, shared);
   if (threadIdx.x == 0) {
     in.ids[s] = id;
-    in.logprobs[s] = in.logits[s][id] - log_total;
+    in.logprobs[s] = id < 0 ? -INFINITY : in.logits[s][id] - log_total;
     in.non_finite[s] = non_finite < V ? non_finite : -1;
   }
 }
@@ -153,6 +171,11 @@ void Sample::run_cuda(const CudaContext& cuda) const {
                   non_finite.as<int32_t>(),
                   rows_of<int32_t>(top_ids),
                   rows_of<float>(top_logprobs),
+                  rows_of<const uint32_t>(masks),
+                  mask_rows ? mask_rows.as<const int32_t>() : nullptr,
+                  bias_ids ? bias_ids.as<const int32_t>() : nullptr,
+                  biases ? biases.as<const float>() : nullptr,
+                  bias_offsets ? bias_offsets.as<const int32_t>() : nullptr,
                   static_cast<int>(V),
                   static_cast<int>(vocabulary),
                   top_ids ? static_cast<int>(top_ids.dim(1)) : 0,

@@ -20,6 +20,10 @@ struct Inputs {
   int32_t* non_finite;
   Rows<int32_t> top_ids;
   Rows<float> top_logprobs;
+  Rows<const uint32_t> masks;
+  const int32_t *mask_rows, *bias_ids;
+  const float* biases;
+  const int32_t* bias_offsets;
   int V, vocabulary, top;
   float* scratch;  // [S, 2V]: changed logits, then masses; counts of the history
   Part* parts;     // [S, parts of a row]

@@ -3,6 +3,7 @@ import { badOption, MoeError } from '../errors.ts'
 import type { ActivationDType } from '../native.ts'
 import { CeilingProbe, type Ceilings } from './ceilings.ts'
 import { attention } from './kernels/attention.ts'
+import { gatherGemm, ropeAttention } from './kernels/decode.ts'
 import { normLinear, route } from './kernels/fused.ts'
 import { groupedGemm, linear } from './kernels/gemm.ts'
 import { latentAttention } from './kernels/latent.ts'
@@ -12,7 +13,8 @@ import { modelShapes, type RoutingName, routings } from './shapes.ts'
 import { type KernelBench, Workbench } from './workbench.ts'
 
 export const benches: KernelBench[] = [
-  ...[groupedGemm, linear, normLinear, attention, latentAttention, ropeCache],
+  ...[groupedGemm, gatherGemm, linear, normLinear],
+  ...[attention, ropeAttention, latentAttention, ropeCache],
   ...[route, topK, permute, combine, rmsNorm, embedding, sampling],
 ]
 
@@ -28,6 +30,7 @@ export interface BenchOptions {
   seconds?: number
   /** Looked at between measurements. */
   signal?: AbortSignal
+  onStart?: (head: BenchHead) => void
   onResult?: (result: BenchResult) => void
 }
 
@@ -53,12 +56,12 @@ export interface BenchResult {
   bound: 'read' | 'matrix'
 }
 
-export interface BenchReport {
+/** What all results of a run have in common. */
+export interface BenchHead {
   date: string
   device: DeviceInfo
   dtype: ActivationDType
   ceilings: Ceilings
-  results: BenchResult[]
 }
 
 function names<T extends string>(what: string, given: readonly string[], known: readonly T[]): T[] {
@@ -72,7 +75,7 @@ function names<T extends string>(what: string, given: readonly string[], known: 
  *
  * @throws {MoeError} ERR_MOE_OPTION for unknown names; ERR_MOE_DEVICE when a kernel's check fails
  */
-export async function runBenches(options: BenchOptions = {}): Promise<BenchReport> {
+export async function runBenches(options: BenchOptions = {}): Promise<BenchHead> {
   const known = benches.map(({ op }) => op)
   const wanted = options.ops?.length ? names('op', options.ops, known) : known
   const device = openDevice(options.device ?? 'auto')
@@ -89,7 +92,8 @@ export async function runBenches(options: BenchOptions = {}): Promise<BenchRepor
   const bench = new Workbench(device, dtype, small)
   const probe = await CeilingProbe.make(device, dtype, small)
   const ceilings = await probe.all()
-  const results: BenchResult[] = []
+  const head = { date: new Date().toISOString(), device: device.info, dtype, ceilings }
+  options.onStart?.(head)
   try {
     for (const model of models)
       for (const kernel of benches.filter(({ op }) => wanted.includes(op))) {
@@ -116,7 +120,6 @@ export async function runBenches(options: BenchOptions = {}): Promise<BenchRepor
             share: Math.max(reading, multiplying) / time.median,
             bound: reading >= multiplying ? 'read' : 'matrix',
           }
-          results.push(result)
           options.onResult?.(result)
         }
       }
@@ -124,7 +127,7 @@ export async function runBenches(options: BenchOptions = {}): Promise<BenchRepor
     bench.release()
     probe.release()
   }
-  return { date: new Date().toISOString(), device: device.info, dtype, ceilings, results }
+  return head
 }
 
 function defaultTokens(onGpu: boolean, small: boolean): number[] {

@@ -5,10 +5,10 @@ import { checkOptions, flagOption } from '../options.ts'
 import { readTokenFiles } from '../tokenizer/token_files.ts'
 import { CheckedTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts'
 import type { Json } from '../weights/json.ts'
+import type { CallForm } from './call_forms.ts'
 import { type ChatMessage, type ChatTool, copyJson, readMessages, readTools } from './messages.ts'
 import type { ChatTemplate, Conversation } from './template.ts'
 import { findTemplates, type TemplateSources, yuanTemplate } from './template_source.ts'
-import type { CallForm } from './tool_calls.ts'
 
 /** How a conversation becomes one text. */
 export interface TemplateOptions {
@@ -124,7 +124,7 @@ export class ChatFormat {
   }
 
   /** How a call stands in an answer. */
-  async callForm(where: string): Promise<CallForm> {
+  async callForm(where: string): Promise<CallForm | undefined> {
     const form = { chatTemplate: undefined, tools: [{}] }
     return (await this.#template(where, form)).callForm()
   }

@@ -1,9 +1,9 @@
 import { badOption, MoeError } from '../errors.ts'
 import type { Json } from '../weights/json.ts'
+import { type CallForm, callFormOf } from './call_forms.ts'
 import { type Program, parseTemplate, renderTemplate, TemplateRefusal } from './interpreter.ts'
 import { mapStrings } from './messages.ts'
 import type { TemplateSource } from './template_source.ts'
-import { type CallForm, callFormOf } from './tool_calls.ts'
 
 /** What a template gets. */
 export interface Conversation {
@@ -79,7 +79,7 @@ export class ChatTemplate {
   }
 
   /** How the model writes calls: as the template writes those of earlier turns. */
-  callForm(): CallForm {
+  callForm(): CallForm | undefined {
     return callFormOf(this.#shownCall() ?? '')
   }
 

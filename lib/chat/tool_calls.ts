@@ -1,65 +1,130 @@
-/** A call that an answer makes. */
-export interface ParsedCall {
-  name: string
-  /** JSON, as the model wrote it. */
+import type { CallForm } from './call_forms.ts'
+import { HarmonyParser } from './harmony.ts'
+import { JsonEnd } from './json_end.ts'
+
+/** What a piece of an answer adds to one of its calls. */
+export interface CallDelta {
+  index: number
+  /** With a call's first piece. */
+  name?: string
+  /** JSON, as the model writes it. */
   arguments: string
 }
 
 /** What a piece of an answer adds. */
 export interface ParsedPiece {
   content: string
-  calls: ParsedCall[]
+  /** Thoughts, in forms that set them apart. */
+  reasoning?: string
+  calls: CallDelta[]
 }
 
-const open = '<tool_call>'
-const close = '</tool_call>'
+/** Reads calls out of an answer as it comes. */
+export interface AnswerParser {
+  push(text: string): ParsedPiece
+  /** What is left. */
+  end(): ParsedPiece
+}
 
-/** How a model writes its calls; undefined: in a form that is not read here. */
-export type CallForm = 'tags' | undefined
+export const parserOf = (form: CallForm): AnswerParser =>
+  form.name === 'channels' ? new HarmonyParser() : new CallParser(form)
 
-/** @param shown what the template makes of a call */
-export const callFormOf = (shown: string): CallForm =>
-  shown.includes(open) && shown.includes(close) ? 'tags' : undefined
+/** Characters at the end of `text` that may become one of the markers. */
+export function heldBack(text: string, markers: readonly string[]): number {
+  let most = 0
+  for (const marker of markers)
+    for (let n = Math.min(text.length, marker.length - 1); n > most; n--)
+      if (marker.startsWith(text.slice(text.length - n))) most = n
+  return most
+}
 
-/**
- * Reads calls of the form `<tool_call>{"name": …, "arguments": {…}}</tool_call>` (Hermes, Qwen) out of an answer as it
- * comes. What looks like a call and is none stays text.
- */
-export class CallParser {
-  /** What may become a tag, or inside of one the call so far. */
+/** Calls between markers. What looks like a call and is none stays text. */
+export class CallParser implements AnswerParser {
+  readonly #form: CallForm
+  readonly #markers: readonly string[]
+  #state: 'text' | 'head' | 'arguments' | 'behind'
   #held = ''
-  #inside = false
+  #json = new JsonEnd()
+  #calls = 0
   /** White space behind a call belongs to it. */
   #behindCall = false
+
+  constructor(form: CallForm) {
+    this.#form = form
+    this.#markers = [form.open, ...(form.around ?? [])].filter((marker) => marker !== '')
+    this.#state = form.open === '' ? 'head' : 'text'
+  }
 
   push(text: string): ParsedPiece {
     const out: ParsedPiece = { content: '', calls: [] }
     this.#held += text
-    for (;;) {
-      const tag = this.#inside ? close : open
-      const at = this.#held.indexOf(tag)
-      if (at < 0) break
-      const before = this.#held.slice(0, at)
-      this.#held = this.#held.slice(at + tag.length)
-      if (this.#inside) this.#call(before, open + before + close, out)
-      else this.#text(before, out)
-      this.#inside = !this.#inside
-    }
-    if (this.#inside) return out
-    let keep = Math.min(this.#held.length, open.length - 1)
-    while (!open.startsWith(this.#held.slice(this.#held.length - keep))) keep--
-    this.#text(this.#held.slice(0, this.#held.length - keep), out)
-    this.#held = this.#held.slice(this.#held.length - keep)
+    while (this.#step(out));
     return out
   }
 
-  /** What is left; the last call may lack its end. */
   end(): ParsedPiece {
     const out: ParsedPiece = { content: '', calls: [] }
-    if (this.#inside) this.#call(this.#held, open + this.#held, out)
-    else this.#text(this.#held, out)
+    if (this.#state === 'head') this.#whole(this.#held, out)
+    else if (this.#state === 'text') this.#text(this.#held, out)
     this.#held = ''
     return out
+  }
+
+  /** False when more text is needed. */
+  #step(out: ParsedPiece): boolean {
+    if (this.#state === 'text') return this.#readText(out)
+    if (this.#state === 'head') return this.#readHead(out)
+    if (this.#state === 'behind') return this.#readBehind()
+    const length = this.#json.take(this.#held)
+    if (length > 0)
+      out.calls.push({ index: this.#calls - 1, arguments: this.#held.slice(0, length) })
+    this.#held = this.#held.slice(length)
+    if (this.#json.ended) this.#state = 'behind'
+    return this.#json.ended
+  }
+
+  #readText(out: ParsedPiece): boolean {
+    const places = this.#markers.map((marker) => ({ marker, at: this.#held.indexOf(marker) }))
+    const [first] = places.filter(({ at }) => at >= 0).sort((a, b) => a.at - b.at)
+    const end = first?.at ?? this.#held.length - heldBack(this.#held, this.#markers)
+    this.#text(this.#held.slice(0, end), out)
+    this.#held = this.#held.slice(end + (first?.marker.length ?? 0))
+    if (first?.marker === this.#form.open) this.#state = 'head'
+    else if (first) this.#behindCall = true
+    return first !== undefined
+  }
+
+  #readHead(out: ParsedPiece): boolean {
+    const { head, close } = this.#form
+    const found = head.exec(this.#held)
+    if (found) {
+      const name = found.slice(1).find((group) => group !== undefined)!
+      this.#begin(unescaped(name), '', out)
+      this.#held = this.#held.slice(found[0].length)
+      this.#json = new JsonEnd()
+      this.#state = 'arguments'
+      return true
+    }
+    const at = close === undefined ? -1 : this.#held.indexOf(close)
+    if (at < 0) return false
+    const body = this.#held.slice(0, at)
+    this.#held = this.#held.slice(at + close!.length)
+    this.#state = 'text'
+    this.#whole(body, out, close)
+    return true
+  }
+
+  /** Up to the end of a call, or the next one of a list. */
+  #readBehind(): boolean {
+    const { close } = this.#form
+    const rest = this.#held.replace(/^[\s}]+/, '')
+    const end = close === undefined ? 0 : this.#held.indexOf(close)
+    if (end < 0 || (close === undefined && rest === '')) return false
+    this.#state = close === undefined && rest.startsWith(',') ? 'head' : 'text'
+    this.#behindCall = true
+    this.#held =
+      close === undefined ? rest.replace(/^\]/, '') : this.#held.slice(end + close.length)
+    return true
   }
 
   #text(text: string, out: ParsedPiece): void {
@@ -68,15 +133,28 @@ export class CallParser {
     out.content += shown
   }
 
-  #call(body: string, whole: string, out: ParsedPiece): void {
+  /** A call whose members come in another order, or that has no arguments. */
+  #whole(body: string, out: ParsedPiece, close = ''): void {
     const call = readCall(body)
-    if (call) out.calls.push(call)
-    else this.#text(whole, out)
+    if (call) this.#begin(call.name, call.arguments, out)
+    else this.#text(this.#form.open + body + close, out)
     this.#behindCall = call !== undefined
+  }
+
+  #begin(name: string, given: string, out: ParsedPiece): void {
+    out.calls.push({ index: this.#calls++, name, arguments: given })
   }
 }
 
-function readCall(body: string): ParsedCall | undefined {
+function unescaped(name: string): string {
+  try {
+    return JSON.parse(`"${name}"`)
+  } catch {
+    return name
+  }
+}
+
+function readCall(body: string): { name: string; arguments: string } | undefined {
   try {
     const { name, arguments: given = {} } = JSON.parse(body)
     if (typeof name !== 'string' || typeof given !== 'object' || given === null) return undefined

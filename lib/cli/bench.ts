@@ -14,7 +14,7 @@ const help = `moe-native bench [op…]: kernels at the sizes of real models, aga
       --tokens LIST    such as 1,8,512 (default: by device)
       --routings LIST  ${routings.join(',')} (default: uniform)
       --seconds X      for each measurement (default: 0.3)
-      --json           one JSON object on standard output
+      --json           one JSON object a line: device and ceilings, then each result as it comes
 
 Every kernel is checked before it is timed. Only useful bytes and operations count, inputs rotate past the caches, and
 ceilings are measured in the same run.`
@@ -52,8 +52,8 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   )
   if (values.help) return void process.stdout.write(`${help}\n`)
   const json = values.json === true
-  const say = (line: string) => (json ? process.stderr : process.stdout).write(`${line}\n`)
-  const report = await runBenches({
+  const say = (line: string) => process.stdout.write(`${line}\n`)
+  const { device, ceilings } = await runBenches({
     ...{ ops: rest, device: (values.device ?? 'auto') as DeviceName },
     ...(values.dtype !== undefined && { dtype: choice(values, 'dtype', ['bf16', 'f32'])! }),
     ...(values.models !== undefined && { models: list(values.models)! }),
@@ -61,10 +61,10 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
     ...(values.routings !== undefined && { routings: list(values.routings) as RoutingName[] }),
     ...(values.seconds !== undefined && { seconds: number(values, 'seconds', 0)! }),
     signal,
-    onResult: (result) => say(cells(result)),
+    onStart: (head) => json && printJson(head),
+    onResult: (result) => (json ? printJson(result) : say(cells(result))),
   })
-  if (json) return printJson(report)
-  const { device, ceilings } = report
+  if (json) return
   say(
     `${device.name}: read ${(ceilings.read / 1e9).toFixed(1)} GB/s, copy ${(ceilings.copy / 1e9).toFixed(1)} GB/s, ` +
       `matrix ${(ceilings.matrix / 1e9).toFixed(0)} GFLOP/s, an op alone ${(1e6 * ceilings.empty).toFixed(2)} µs`,

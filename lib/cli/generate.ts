@@ -126,7 +126,7 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   if (values.help) return void process.stdout.write(`${help}\n`)
   const prompt = promptOf(values, rest)
   const asked = generateOptions(values)
-  resolveSampling(asked, {}) // what can be wrong without a model is wrong before one is loaded
+  resolveSampling(asked, {}, Number.MAX_SAFE_INTEGER) // what can be wrong without a model is wrong before one is loaded
   resolveMaxNewTokens(asked.maxNewTokens, {})
   const json = values.json === true
   const generationDefaults = values['no-generation-defaults'] !== true

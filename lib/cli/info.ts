@@ -4,7 +4,7 @@ import { buildModel, buildWithoutWeights } from '../load.ts'
 import { blockTokens } from '../ops/index.ts'
 import { countParameters } from '../parameters.ts'
 import { openCheckpoint, openConfig } from '../weights/checkpoint.ts'
-import { checkWeights } from '../weights/formats.ts'
+import { checkWeights, readWeights, weightsNames } from '../weights/formats.ts'
 import { checkpointFolder, weightFile } from '../weights/mistakes.ts'
 import { loadOptions, modelDir, modelHelp, modelOptions, parse, printJson } from './options.ts'
 import { size } from './progress.ts'
@@ -23,14 +23,15 @@ export async function run(args: string[]): Promise<void> {
   const { values } = parse(args, modelOptions)
   if (values.help) return void process.stdout.write(`${help}\n`)
   const dir = checkpointFolder('info', modelDir(values))
-  const { device, dtype = 'auto', weights: format = 'auto', ...rest } = loadOptions(values)
-  const { maxTokens: asked, ...rope } = rest
+  const { device, dtype = 'auto', weights: asked = 'auto', ...rest } = loadOptions(values)
+  const { maxTokens, ...rope } = rest
+  const format = readWeights('info', asked, weightsNames)
   const { info: chosen, gpu } = openDevice(device)
   checkWeights('info', format, gpu)
   const activations = dtype === 'auto' ? (gpu ? 'bf16' : 'f32') : dtype
   const said = openConfig(dir)
   const hasWeights = said.files.some((name) => weightFile.test(name))
-  const options = { ...rope, weights: format, maxTokens: asked ?? 4096 }
+  const options = { ...rope, weights: format, maxTokens: maxTokens ?? 4096 }
   const entries = hasWeights ? openCheckpoint(dir).entries : undefined
   const { graph, weights } = entries
     ? buildModel({ ...said, entries }, activations, options)

@@ -3,7 +3,7 @@ import { demoModel } from '../demo.ts'
 import { MoeError } from '../errors.ts'
 import type { LoadModelOptions } from '../load_options.ts'
 import { nearest } from '../option_names.ts'
-import { weightsOptions } from '../weights/formats.ts'
+import { type WeightsOption, weightsNames } from '../weights/formats.ts'
 
 export type Options = NonNullable<ParseArgsConfig['options']>
 export type Values = Record<string, string | boolean | (string | boolean)[] | undefined>
@@ -16,6 +16,7 @@ export const modelOptions: Options = {
   device: { type: 'string', short: 'd' },
   dtype: { type: 'string' },
   weights: { type: 'string' },
+  group: { type: 'string' },
   threads: { type: 'string' },
   'max-tokens': { type: 'string' },
   'rope-theta': { type: 'string' },
@@ -28,7 +29,8 @@ export const modelHelp = `Model
   -m, --model DIR      checkpoint folder (default: the bundled MoE++ demo)
   -d, --device NAME    auto | cpu | cuda | cuda:N | cuda-sim (default: auto)
       --dtype TYPE     activations: auto | f32 | bf16
-      --weights TYPE   how matrices are stored: auto | f32 | bf16 | int8 | int4
+      --weights TYPE   how matrices are stored: auto | f32 | bf16 | int8 | int4 | fp8
+      --group N        of int4: inputs that share a scale, 32 (default) or 128
       --threads N      CPU threads (default: all that are allowed)
       --max-tokens N   tokens that the cache holds
       --rope-theta X   rotary base instead of the configuration's
@@ -65,6 +67,7 @@ const flags = new Set([
     '--device',
     '--dtype',
     '--weights',
+    '--group',
     '--threads',
     '--max-tokens',
     '--rope-theta',
@@ -124,11 +127,19 @@ export function idList(name: string, text: string): number[] {
 export const modelDir = (values: Values): string =>
   (values.model as string | undefined) ?? demoModel
 
+function weightsOption(values: Values): WeightsOption | undefined {
+  const format = choice(values, 'weights', weightsNames)
+  const group = choice(values, 'group', ['32', '128'])
+  if (group === undefined) return format
+  if (format !== 'int4') throw new UsageError('--group must be given with --weights int4')
+  return { format, group: group === '128' ? 128 : 32 }
+}
+
 export function loadOptions(values: Values): LoadModelOptions {
   return {
     device: values.device as LoadModelOptions['device'],
     dtype: choice(values, 'dtype', ['auto', 'f32', 'bf16']),
-    weights: choice(values, 'weights', weightsOptions),
+    weights: weightsOption(values),
     threads: number(values, 'threads', 1),
     maxTokens: number(values, 'max-tokens', 1),
     ropeTheta: number(values, 'rope-theta', 1),

@@ -106,6 +106,11 @@ export class Batches {
     return this.#active.includes(job)
   }
 
+  /** Those that cannot take part in a step yet. */
+  get unready(): Promise<void>[] {
+    return this.#active.flatMap(({ ready }) => ready ?? [])
+  }
+
   /** The next step, empty when nobody can run. No step may be under way, since this may take blocks away. */
   next(): Batch {
     this.#admit()
@@ -115,12 +120,12 @@ export class Batches {
   /** The step behind one that samples for everybody; undefined where somebody came, ends, or needs blocks. */
   ahead(batch: Batch): Batch | undefined {
     this.#admit()
-    if (this.#active.length !== batch.length) return undefined
+    if (this.#ready().length !== batch.length) return undefined
     for (const { job, numTokens } of batch) {
       const { ids, cached } = job.sequence
       const samples =
         job.samples && cached + numTokens === ids.length && ids.length < job.reserveTokens
-      if (job.usesHistory || !samples || !this.active(job)) return undefined
+      if (job.usesHistory || job.constrained || !samples || !this.active(job)) return undefined
       if (!job.sequence.reserve(ids.length + 1)) return undefined
     }
     return batch.map(({ job }) => ({ job, numTokens: 1 }))
@@ -169,8 +174,12 @@ export class Batches {
     }
   }
 
+  #ready(): Job[] {
+    return this.#active.filter(({ ready }) => ready === undefined)
+  }
+
   #compose(): Batch {
-    const order = [...this.#active].sort((a, b) => this.#before(a, b))
+    const order = this.#ready().sort((a, b) => this.#before(a, b))
     const batch: Batch = []
     let left = this.#limits.maxTokens
     let history = this.#pool.size * blockTokens // blocks are shared, so texts may be longer together

@@ -13,12 +13,22 @@ export const maxStepTokens = { cpu: 512, gpu: 4096 }
 /** Most alternatives that `logprobs` reports. */
 export const maxLogprobs = 20
 
+/** How the token behind a chunk is chosen. */
+export interface SampleRequest {
+  sampling: Sampling
+  step: number
+  promptLength: number
+  top: number
+  /** Bit v % 32 of word v / 32 allows id v; undefined: all are allowed. */
+  mask?: Int32Array | undefined
+}
+
 /** What a chunk is to give back. */
 export interface ChunkOutputs {
   /** Tokens, from the last one back, whose logits are wanted as they are. */
   logitRows: number
   /** Sample the token that follows the chunk. */
-  sample?: { sampling: Sampling; step: number; promptLength: number; top: number } | undefined
+  sample?: SampleRequest | undefined
 }
 
 /** One sequence's share of a step: its next `numTokens` tokens. */

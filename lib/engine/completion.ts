@@ -1,3 +1,4 @@
+import type { Constraint } from '../constraints/constraint.ts'
 import type { TextStream } from '../tokenizer/index.ts'
 import type { ChunkResult } from './chunk.ts'
 import type { LayerExpertOptions } from './experts.ts'
@@ -15,6 +16,10 @@ export interface GenerateOptions extends SamplingOptions {
   stop?: string | readonly string[] | undefined
   /** Ids that end the text, instead of the model's end-of-text ids; [] for none. */
   stopIds?: readonly number[] | undefined
+  /** What the text must be, from its first character to its last. What `maxNewTokens` cuts is only the beginning. */
+  constraint?: Constraint | undefined
+  /** Only these ids; among them those that end the text, else it ends by its length. */
+  allowedTokens?: readonly number[] | undefined
   /** Report this many best tokens beside each one, at most 20. */
   logprobs?: number | undefined
   /** Also every layer's expert choice for every processed token. */
@@ -49,7 +54,7 @@ export interface GenerateResult {
   text: string
   /** New tokens, without the one that ended the text. */
   ids: number[]
-  /** `stop`: a stop id or string; `length`: maxNewTokens, or the cache is full. */
+  /** `stop`: a stop id or string, or nothing may follow by the constraint; `length`: maxNewTokens, or the cache is full. */
   finishReason: 'stop' | 'length'
   /** The stop string or id that ended the text; absent where none did. */
   stopReason?: string | number
@@ -98,6 +103,7 @@ export class Completion {
   #firstToken: number | undefined
   #text = ''
   #stopReason: string | number | undefined
+  #whole = false
   /** Chunks whose text is held back in whole or part: it may become a stop string or is half a character. */
   #waiting: GenerateChunk[] = []
 
@@ -135,6 +141,12 @@ export class Completion {
     return true
   }
 
+  /** The text is whole as it is. */
+  finish(): void {
+    this.#whole = true
+    this.#end()
+  }
+
   #show(text: string): void {
     this.#text += text
     const last = this.#waiting.at(-1)
@@ -165,7 +177,7 @@ export class Completion {
     return {
       text: this.#text,
       ids: this.ids,
-      finishReason: this.#stopReason === undefined ? 'length' : 'stop',
+      finishReason: this.#stopReason === undefined && !this.#whole ? 'length' : 'stop',
       ...(this.#stopReason !== undefined && { stopReason: this.#stopReason }),
       ...(this.#limits.top > 0 && { logprobs: this.#logprobs }),
       usage: {

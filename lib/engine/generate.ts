@@ -1,4 +1,5 @@
 import { onAbort, withAny } from '../aborts.ts'
+import type { Matchers } from '../constraints/matchers.ts'
 import { badOption, MoeError, notFinite } from '../errors.ts'
 import type { LayerInfo } from '../layers/step.ts'
 import type { OptionNames } from '../option_names.ts'
@@ -12,6 +13,7 @@ import {
 } from '../options.ts'
 import type { Tokenizer } from '../tokenizer/index.ts'
 import type { CheckpointDefaults } from './checkpoint_defaults.ts'
+import { Choice, type ChoiceRequest, readChoice } from './choice.ts'
 import { maxLogprobs } from './chunk.ts'
 import {
   Completion,
@@ -34,6 +36,8 @@ export interface GenerateContext {
   vocabSize: number
   stopIds: readonly number[]
   checkpointDefaults: CheckpointDefaults
+  /** Grammars over the tokenizer's ids. */
+  matchers: () => Matchers
   tokenizer: Tokenizer | undefined
 }
 
@@ -43,6 +47,7 @@ export interface GenerateRequest extends Omit<Limits, 'reserveTokens'> {
   priority: number
   cacheSalt: string
   experts: ExpertAdjust
+  choice: ChoiceRequest
   signal: AbortSignal | undefined
 }
 
@@ -82,7 +87,7 @@ export const generateOptionNames: OptionNames<GenerateOptions> = {
   stopIds: true,
   ...{ temperature: true, topK: true, topP: true, minP: true },
   ...{ repetitionPenalty: true, presencePenalty: true, frequencyPenalty: true },
-  seed: true,
+  ...{ seed: true, logitBias: true, allowedTokens: true, constraint: true },
   ...{ priority: true, cacheSalt: true },
   logprobs: true,
   routing: true,
@@ -103,7 +108,7 @@ export function resolveGenerateOptions(
 ): GenerateRequest {
   checkOptions('generate', options, generateOptionNames)
   const { maxNewTokens, logprobs, stop, stopIds, routing, experts, signal } = options
-  const { priority, cacheSalt = '' } = options
+  const { priority, cacheSalt = '', allowedTokens, constraint } = options
   if (typeof cacheSalt !== 'string') badOption('generate', 'cacheSalt', 'a string', cacheSalt)
   if (defaults.unsupported !== undefined)
     throw new MoeError('ERR_MOE_UNSUPPORTED', defaults.unsupported)
@@ -113,7 +118,7 @@ export function resolveGenerateOptions(
       ? readStops('stop (here stop_strings of the checkpoint)', defaults.stop ?? [], hasTokenizer)
       : readStops('stop', stop, hasTokenizer)
   return {
-    sampling: resolveSampling(options, defaults),
+    sampling: resolveSampling(options, defaults, vocabSize),
     maxNewTokens: resolveMaxNewTokens(maxNewTokens, defaults),
     stops,
     stopIds: endsById(readStopIds(stopIds ?? modelStopIds, vocabSize), stops, tokenizer),
@@ -122,6 +127,7 @@ export function resolveGenerateOptions(
     priority: numberOption('priority', priority ?? 0, { whole: true }),
     cacheSalt,
     experts: resolveExperts('generate', experts, layers),
+    choice: readChoice(allowedTokens, constraint, vocabSize, hasTokenizer),
     signal: signalOption('generate', signal),
   }
 }
@@ -169,6 +175,29 @@ async function encode(
   return readIds('generate', ids, vocabSize)
 }
 
+/** A grammar may have to be compiled, which nobody has to wait for who has gone. */
+function beginChoice(
+  { choice, stopIds }: GenerateRequest,
+  { matchers, vocabSize }: GenerateContext,
+  signals: AbortSignal[],
+): Choice | Promise<Choice> {
+  if (choice.grammar === undefined) return new Choice(undefined, choice.allowed, vocabSize, [])
+  const ends = [...stopIds.keys()].filter((id) => id < vocabSize)
+  const matcher = matchers().begin(choice.grammar)
+  const begun = matcher.then((made) => Choice.of(made, choice.allowed, vocabSize, ends))
+  return withAny(signals, async (signal) => {
+    const left = new Promise<never>((_, reject) => {
+      signal.addEventListener('abort', () => reject(signal.reason))
+    })
+    try {
+      return await Promise.race([begun, left])
+    } catch (error) {
+      begun.then((late) => late.end()).catch(() => {})
+      throw error
+    }
+  })
+}
+
 /**
  * Appends the prompt to `sequence`, then one sampled token after the other until the text ends.
  *
@@ -193,8 +222,10 @@ export async function runGenerate(
   const ids =
     typeof prompt === 'string' ? await encode(prompt, before > 0, context, signals) : prompt
   for (const signal of signals) signal.throwIfAborted()
+  const limits = fitLimits(request, before, ids.length, scheduler.room)
+  const begun = beginChoice(request, context, signals)
+  const choice = begun instanceof Choice ? begun : await begun
   return new Promise((resolve, reject) => {
-    const limits = fitLimits(request, before, ids.length, scheduler.room)
     const { sampling, top, reserveTokens } = limits
     sequence.append(ids, experts)
     const promptLength = sequence.ids.length
@@ -202,9 +233,28 @@ export async function runGenerate(
     const completion = new Completion(ids.length, limits, stream, emit)
     const trace = new TraceRows(context.layers.length)
     let watched: (() => void)[] = []
+    let ended = false
     const end = (failed: boolean) => {
+      ended = true
+      choice.end()
       for (const forget of watched) forget()
       close(failed)
+    }
+    const done = () => {
+      end(false)
+      resolve({ ...completion.result(), ...(routing && { routing: trace.routing() }) })
+    }
+    const choose = async (id: number) => {
+      try {
+        await choice.accept(id)
+        job.ready = undefined
+        if (!choice.whole || ended) return
+        scheduler.finish(job)
+        completion.finish()
+        done()
+      } catch (error) {
+        scheduler.abort(job, error)
+      }
     }
     const job: Job = {
       sequence,
@@ -217,9 +267,12 @@ export async function runGenerate(
       maxTokens: Number.POSITIVE_INFINITY,
       samples: true,
       usesHistory: usesHistory(sampling),
+      constrained: choice.constrained,
       outputs(_, last, ahead) {
         const step = completion.ids.length + Number(ahead)
-        return { logitRows: 0, sample: last ? { sampling, step, promptLength, top } : undefined }
+        const { mask } = choice
+        const sample = { sampling, step, promptLength, top, mask }
+        return { logitRows: 0, sample: last ? sample : undefined }
       },
       onStart() {
         completion.cachedTokens ??= Math.min(ids.length, Math.max(0, sequence.cached - before))
@@ -237,9 +290,11 @@ export async function runGenerate(
         }
         const more = completion.accept(result.sampled)
         sequence.append(completion.ids.slice(sequence.ids.length - promptLength), experts)
-        if (more) return true
-        end(false)
-        resolve({ ...completion.result(), ...(routing && { routing: trace.routing() }) })
+        if (more) {
+          if (choice.constrained) job.ready = choose(result.sampled.id)
+          return true
+        }
+        done()
         return false
       },
       onError(error) {

@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto'
+import { badOption } from '../errors.ts'
 import { numberOption } from '../options.ts'
 
 /** How the next token is chosen. Greedy unless something here, or generation_config.json, asks otherwise. */
@@ -17,6 +18,8 @@ export interface SamplingOptions {
   presencePenalty?: number | undefined
   /** Taken once for each time that the answer has the token; 0: off. */
   frequencyPenalty?: number | undefined
+  /** Added to the logits of these ids, from -100 to 100 each, before all else. */
+  logitBias?: Readonly<Record<number, number>> | undefined
   /** Equal seeds give equal texts on one device, whatever else runs. Default: random. */
   seed?: number | undefined
 }
@@ -31,6 +34,7 @@ export interface Sampling {
   frequency: number
   topK: number
   seed: number
+  bias: ReadonlyMap<number, number>
 }
 
 interface Range {
@@ -38,7 +42,7 @@ interface Range {
   max?: number
   whole?: boolean
 }
-type Name = Exclude<keyof SamplingOptions, 'seed'> | 'maxNewTokens'
+type Name = Exclude<keyof SamplingOptions, 'seed' | 'logitBias'> | 'maxNewTokens'
 
 const penalty = { min: -1e3, max: 1e3 }
 const share = { min: 0, max: 1 }
@@ -60,8 +64,28 @@ export const resolveMaxNewTokens = (
 ): number =>
   numberOption('maxNewTokens', asked ?? defaults.maxNewTokens ?? 256, ranges.maxNewTokens)
 
+/** OpenAI's. */
+const biasRange = { min: -100, max: 100 }
+
+function readBias(given: unknown, vocabSize: number): Map<number, number> {
+  if (given === undefined) return new Map()
+  if (typeof given !== 'object' || given === null || Array.isArray(given))
+    badOption('generate', 'logitBias', 'an object of biases by token id', given)
+  const ids = { min: 0, max: vocabSize - 1, whole: true }
+  return new Map(
+    Object.entries(given).map(([id, bias]) => [
+      numberOption('logitBias', id === '' ? id : Number(id), ids),
+      numberOption(`logitBias.${id}`, bias, biasRange),
+    ]),
+  )
+}
+
 /** Validates the caller's options over the checkpoint's. */
-export function resolveSampling(options: SamplingOptions, defaults: SamplingOptions): Sampling {
+export function resolveSampling(
+  options: SamplingOptions,
+  defaults: SamplingOptions,
+  vocabSize: number,
+): Sampling {
   const { temperature, topK, topP, minP, seed } = options
   const { repetitionPenalty, presencePenalty, frequencyPenalty } = options
   const number = (name: Exclude<Name, 'maxNewTokens'>, value: unknown, fallback: number) =>
@@ -79,6 +103,7 @@ export function resolveSampling(options: SamplingOptions, defaults: SamplingOpti
     repetition: number('repetitionPenalty', repetitionPenalty, 1),
     presence: number('presencePenalty', presencePenalty, 0),
     frequency: number('frequencyPenalty', frequencyPenalty, 0),
+    bias: readBias(options.logitBias, vocabSize),
     seed: numberOption('seed', seed ?? randomInt(2 ** 47), { min: 0, whole: true }),
   }
 }

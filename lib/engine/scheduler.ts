@@ -85,6 +85,11 @@ export class Scheduler {
     job.onError(reason)
   }
 
+  /** Takes a job out that needs no more steps. */
+  finish(job: Job): void {
+    if (this.#batches.remove(job)) this.#cancelUnwanted()
+  }
+
   /** A step that nobody waits for any more ends at its next op. */
   #cancelUnwanted(): void {
     for (const { batch, cancel } of this.#steps)
@@ -111,14 +116,19 @@ export class Scheduler {
 
   async #run(): Promise<void> {
     await undefined // callers of the same turn share the first step
-    let step = this.#try(() => this.#next())
-    while (step) {
+    let step: Running | undefined
+    while (step || !this.#done) {
+      step ??= await this.#nextReady()
+      if (!step) continue
       const running = step
-      const ahead = this.#try(() => this.#ahead(running))
+      step = this.#try(() => this.#ahead(running))
       this.#settle(running, await running.outcome)
-      step = ahead ?? this.#try(() => this.#next())
     }
     this.#loop = undefined // in the same turn as the last look at the queues
+  }
+
+  get #done(): boolean {
+    return this.#disposed || this.#batches.empty
   }
 
   /** A step that cannot be made, as without memory for it, fails whoever waits: no job is left without an answer. */
@@ -131,11 +141,24 @@ export class Scheduler {
     }
   }
 
-  #next(): Running | undefined {
-    while (!this.#disposed && !this.#batches.empty) {
-      const batch = this.#batches.next()
-      if (batch.length > 0) return this.#start(batch, false)
+  /** The next step: with those that are ready in a moment; when nobody is, with who is first. */
+  async #nextReady(): Promise<Running | undefined> {
+    while (!this.#done) {
+      const { unready } = this.#batches
+      if (unready.length > 0) await Promise.race([Promise.all(unready), patience()])
+      const step = this.#try(() => this.#next())
+      if (step) return step
+      const { unready: still } = this.#batches
+      if (still.length > 0) await Promise.race(still)
     }
+    return undefined
+  }
+
+  #next(): Running | undefined {
+    do {
+      const batch = this.#disposed ? [] : this.#batches.next()
+      if (batch.length > 0) return this.#start(batch, false)
+    } while (!this.#done && this.#batches.unready.length === 0)
     return undefined
   }
 
@@ -207,6 +230,10 @@ export class Scheduler {
     this.#batches.measured(batch, ms)
   }
 }
+
+/** Milliseconds that others wait for those whose next token is not chosen from yet. */
+const patienceMs = 5
+const patience = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, patienceMs))
 
 function deferred(): { promise: Promise<void>; resolve: () => void } {
   let resolve = (): void => {}

@@ -18,6 +18,13 @@ export interface StepTensors {
   counts: Tensor
   historyOffsets: Tensor
   history: Tensor
+  /** Where tokens are constrained: [rows, words] i32, and the row of each sampled one, -1 for none. */
+  masks: Tensor | undefined
+  maskRows: Tensor | undefined
+  /** Where logits are biased. */
+  biasIds: Tensor | undefined
+  biases: Tensor | undefined
+  biasOffsets: Tensor | undefined
   /** Where calls change the routing: [rows, experts of all layers] f32, and the row of each token, -1 for none. */
   adjust: Tensor | undefined
   adjustOf: Tensor | undefined
@@ -32,6 +39,10 @@ export interface InputShape {
   logitRows: number
   /** Most rows of `adjust`. */
   adjusted: number
+  /** Most rows of `masks`. */
+  masked: number
+  /** Most biases. */
+  biased: number
 }
 
 /**
@@ -39,14 +50,17 @@ export interface InputShape {
  *
  * @param experts  of all layers
  * @param capacity tokens of the cache; no step's histories are longer together
+ * @param vocabulary width of the logits
  */
 export function declareInputs(
   plan: Plan,
-  { tokens, sequences, tableWidth, sampled, logitRows, adjusted }: InputShape,
+  shape: InputShape,
   rules: VisibilityRules,
   experts: number,
   capacity: number,
+  vocabulary: number,
 ): StepTensors {
+  const { tokens, sequences, tableWidth, sampled, logitRows, adjusted, masked, biased } = shape
   const i32 = (name: string, ...shape: number[]) => plan.input(name, shape, 'i32')
   const positions = i32('positions', tokens)
   const visible = Object.entries(rules).map(([name, rule]) => {
@@ -66,6 +80,11 @@ export function declareInputs(
     historyOffsets: i32('historyOffsets', sampled + 1),
     adjust: adjusted > 0 ? plan.input('adjust', [adjusted, experts], 'f32') : undefined,
     adjustOf: adjusted > 0 ? i32('adjustOf', tokens) : undefined,
+    masks: masked > 0 ? i32('masks', masked, Math.ceil(vocabulary / 32)) : undefined,
+    maskRows: masked > 0 ? i32('maskRows', sampled) : undefined,
+    biasIds: biased > 0 ? i32('biasIds', biased) : undefined,
+    biases: biased > 0 ? plan.input('biases', [biased], 'f32') : undefined,
+    biasOffsets: biased > 0 ? i32('biasOffsets', sampled + 1) : undefined,
     history: i32('history', capacity),
   }
 }
@@ -122,6 +141,8 @@ export function stepInputs(
     ...visibleInputs(chunks, rules),
     logitRows: Int32Array.from([...sampledRows, ...logitRows]),
     ...sampleInputs(chunks),
+    ...maskInputs(chunks),
+    ...biasInputs(chunks),
     ...adjustInputs(chunks),
   }
 }
@@ -131,10 +152,45 @@ const adjustsOf = (chunks: ScheduledChunk[]): Float32Array[] => [
   ...new Set(chunks.flatMap(({ experts }) => experts ?? [])),
 ]
 
-/** Rows for them: powers of two, so that calls that come and go need few plans. */
-export function adjustedRows(chunks: ScheduledChunk[]): number {
-  const { length } = adjustsOf(chunks)
-  return length === 0 ? 0 : 2 ** Math.ceil(Math.log2(length))
+/** Powers of two, so that calls that come and go need few plans. */
+const roundedUp = (count: number): number => (count === 0 ? 0 : 2 ** Math.ceil(Math.log2(count)))
+
+/** Rows for them. */
+export const adjustedRows = (chunks: ScheduledChunk[]): number =>
+  roundedUp(adjustsOf(chunks).length)
+
+const samplesOf = (chunks: ScheduledChunk[]) => chunks.flatMap(({ sample }) => sample ?? [])
+
+/** Rows for the masks of a step. */
+export const maskedRows = (chunks: ScheduledChunk[]): number =>
+  roundedUp(samplesOf(chunks).filter(({ mask }) => mask).length)
+
+/** Places for all biases of a step. */
+export const biasedPlaces = (chunks: ScheduledChunk[]): number =>
+  roundedUp(samplesOf(chunks).reduce((n, { sampling }) => n + sampling.bias.size, 0))
+
+function maskInputs(chunks: ScheduledChunk[]): StepData {
+  const samples = samplesOf(chunks)
+  const given = samples.flatMap(({ mask }) => mask ?? [])
+  if (given.length === 0) return {}
+  const width = given[0]!.length
+  const masks = new Int32Array(given.length * width)
+  for (const [row, mask] of given.entries()) masks.set(mask, row * width)
+  let row = 0
+  return { masks, maskRows: Int32Array.from(samples, ({ mask }) => (mask ? row++ : -1)) }
+}
+
+function biasInputs(chunks: ScheduledChunk[]): StepData {
+  const all = samplesOf(chunks).map(({ sampling }) => [...sampling.bias])
+  const flat = all.flat()
+  if (flat.length === 0) return {}
+  const offsets = [0]
+  for (const { length } of all) offsets.push(offsets.at(-1)! + length)
+  return {
+    biasIds: Int32Array.from(flat, ([id]) => id),
+    biases: Float32Array.from(flat, ([, bias]) => bias),
+    biasOffsets: Int32Array.from(offsets),
+  }
 }
 
 function adjustInputs(chunks: ScheduledChunk[]): StepData {

@@ -47,13 +47,16 @@ export function recordStep(
   },
 ): StepPlan {
   const experts = expertColumns(model.layers)
-  const { options, counts, history, historyOffsets, adjust, adjustOf, ...inputs } = declareInputs(
+  const declared = declareInputs(
     plan,
     shape,
     model.visibility,
     experts.all,
     of.capacity,
+    model.config.vocabSize,
   )
+  const { options, counts, history, historyOffsets, adjust, adjustOf, ...more } = declared
+  const { masks, maskRows, biasIds, biases, biasOffsets, ...inputs } = more
   const { caches, dtype, vocabulary } = of
   const trace: Trace = { hiddenStates: [], routing: [] }
   const logitRows = shape.sampled + shape.logitRows > 0 ? inputs.logitRows : undefined
@@ -68,7 +71,8 @@ export function recordStep(
   let sampledIds: Tensor | undefined
   if (logits && shape.sampled > 0) {
     const asked = { options, counts, history, historyOffsets, vocabulary, top: shape.top }
-    const sampled = ops.sample(plan, { logits, ...asked })
+    const choice = { masks, maskRows, biasIds, biases, biasOffsets }
+    const sampled = ops.sample(plan, { logits, ...asked, ...choice })
     for (const [name, tensor] of Object.entries(sampled)) plan.output(name, tensor)
     sampledIds = sampled.ids
     readers.push(readSampled(shape.top))

@@ -21,7 +21,7 @@ import {
 } from './chunk.ts'
 import { PlanCache } from './plan_cache.ts'
 import { RoutingCounts, type RoutingStats } from './routing_stats.ts'
-import { adjustedRows, stepInputs, tableWidthOf } from './step_inputs.ts'
+import { adjustedRows, biasedPlaces, maskedRows, stepInputs, tableWidthOf } from './step_inputs.ts'
 import { recordStep, type StepPlan, type StepShape } from './step_plan.ts'
 
 const maxPlans = 64
@@ -99,6 +99,8 @@ export class StepRunner {
       sampled: samples.length,
       logitRows: chunks.reduce((n, { logitRows }) => n + logitRows, 0),
       adjusted: adjustedRows(chunks),
+      masked: maskedRows(chunks),
+      biased: biasedPlaces(chunks),
       top: topWidths.find((width) => samples.every(({ top }) => top <= width))!,
       ...want,
     }

@@ -2,6 +2,7 @@ import type { GenerateOptions } from '../engine/completion.ts'
 import type { Model } from '../model.ts'
 import { badParam, Failure, unsupported } from './failure.ts'
 import type { Fields } from './fields.ts'
+import { readBias, readConstraint } from './structured.ts'
 
 /** What both kinds of completions are asked for alike. */
 export interface Asked {
@@ -24,7 +25,6 @@ const list = (param: string, value: unknown): string[] | undefined => {
 
 /** Fields whose values other than these would change the answer, which nobody here does. */
 const refused: Readonly<Record<string, readonly unknown[]>> = {
-  logit_bias: [],
   suffix: [''],
   functions: [],
   function_call: ['none'],
@@ -32,12 +32,7 @@ const refused: Readonly<Record<string, readonly unknown[]>> = {
   audio: [],
   min_tokens: [0],
   prompt_logprobs: [],
-  guided_json: [],
-  guided_regex: [],
-  guided_grammar: [],
-  structured_outputs: [],
   bad_words: [],
-  allowed_token_ids: [],
 }
 
 function refuse(fields: Fields): void {
@@ -47,9 +42,6 @@ function refuse(fields: Fields): void {
     if (value !== undefined && !empty && !harmless.includes(value))
       unsupported(name, 'this server does not do it')
   }
-  const format = fields.object('response_format')?.text('type')
-  if (format !== undefined && format !== 'text')
-    unsupported('response_format', 'answers are text of any form')
 }
 
 /** @throws {Failure} 404 where another model is asked for */
@@ -94,6 +86,9 @@ export function readAsked(
       repetitionPenalty: fields.number('repetition_penalty') ?? fields.number('repeat_penalty'),
       presencePenalty: fields.number('presence_penalty'),
       frequencyPenalty: fields.number('frequency_penalty'),
+      logitBias: readBias(fields),
+      allowedTokens: fields.list('allowed_token_ids') as number[] | undefined,
+      constraint: readConstraint(fields),
       seed: fields.number('seed', true),
       priority: fields.number('priority', true),
       cacheSalt: fields.text('cache_salt'),

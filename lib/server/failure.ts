@@ -47,6 +47,8 @@ const otherNames: Readonly<Record<string, string>> = {
   maxNewTokens: 'max_tokens',
   stopIds: 'stop_token_ids',
   logprobs: 'top_logprobs',
+  allowedTokens: 'allowed_token_ids',
+  constraint: 'structured_outputs',
 }
 const snakeCase = (name: string): string =>
   name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)

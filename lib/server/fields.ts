@@ -15,6 +15,10 @@ export class Fields {
     return this.#json[name] ?? undefined
   }
 
+  get names(): string[] {
+    return Object.keys(this.#json)
+  }
+
   has(name: string): boolean {
     return this.value(name) !== undefined
   }

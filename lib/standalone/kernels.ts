@@ -247,11 +247,15 @@ export const kernels = {
     check: (op, i) => op.indices('rows', i.rows, i.x.shape[0] ?? 0),
   }),
 
-  /** One token for each row of logits: penalties, temperature, top-k, top-p, min-p, and a draw by seed and step. */
+  /** One token for each row of logits: biases, masks, penalties, temperature, top-k, top-p, min-p, and a draw by seed and step. */
   sample: alone(ops.sample, {
     check(op, i) {
       op.indices('history', i.history, i.logits.shape[1] ?? 0)
       op.offsets('historyOffsets', i.historyOffsets, i.history.data.length)
+      if (i.maskRows) op.indices('maskRows', i.maskRows, i.masks?.shape[0] ?? 0, -1)
+      if (i.biasIds) op.indices('biasIds', i.biasIds, i.logits.shape[1] ?? 0)
+      if (i.biasIds && i.biasOffsets)
+        op.offsets('biasOffsets', i.biasOffsets, i.biasIds.data.length)
       const { data: counts } = i.counts
       const column = ops.sampleCountNames.indexOf('promptLength')
       for (const [row, offset] of i.historyOffsets.data.subarray(1).entries()) {

@@ -2,12 +2,14 @@ import type { Tokenizer as Pipeline } from '@huggingface/tokenizers'
 import { MoeError } from '../errors.ts'
 import type { Json } from '../weights/json.ts'
 import { type AddedToken, AddedTokenSplitter } from './added_tokens.ts'
+import { byteLetters, inLetters, lettersOf } from './bytes.ts'
 import { libraryParts } from './json_library.ts'
 import { type JsonModel, libraryModel, readJsonModel } from './json_model.ts'
 import { normalizerOf } from './json_normalizer.ts'
 import { preTokenizerOf } from './json_pre_tokenizer.ts'
 import { hasPatterns, stepsWithin, type Time, timeFor, within } from './patterns.ts'
 import { Ids, type PieceModel } from './piece_model.ts'
+import { spaceSymbol } from './sentencepiece_normalizer.ts'
 import { runAtOnce, type Steps } from './slices.ts'
 import { SuffixStream } from './suffix_stream.ts'
 import { readId, readToken, type TokenFiles } from './token_files.ts'
@@ -104,6 +106,9 @@ export class HuggingFaceTokenizer implements TokenizerCore {
   readonly #normalized: AddedTokenSplitter
   readonly #tokens: string[] = []
   readonly #specials: ReadonlySet<number>
+  readonly #added: ReadonlySet<number>
+  /** Tokens are spelled in letters for bytes. */
+  readonly #inLetters: boolean
   readonly #before: number[]
   readonly #behind: number[]
 
@@ -130,6 +135,8 @@ export class HuggingFaceTokenizer implements TokenizerCore {
       for (const [text, id] of ids) this.#tokens[id] = text
       for (const { id, content, normalized } of added)
         if (normalized) this.#tokens[id] = runAtOnce(this.#normalize(content, time))
+      this.#added = new Set(added.map(({ id }) => id))
+      this.#inLetters = /"type":"ByteLevel"/.test(JSON.stringify(decoder ?? null))
       const special = added.filter((token) => token.special)
       this.#specials = new Set(special.map(({ id }) => id))
       this.specialIds = new Map(special.map(({ content, id }) => [content, id]))
@@ -199,6 +206,16 @@ export class HuggingFaceTokenizer implements TokenizerCore {
       .filter((id) => special || !this.#specials.has(id))
       .flatMap((id) => this.#tokens[id] ?? [])
     return tokens.length === 0 ? '' : this.#decode(tokens)
+  }
+
+  lettersOf(id: number): string {
+    const token = this.#tokens[id]
+    if (token === undefined || this.#specials.has(id)) return ''
+    if (this.#added.has(id)) return lettersOf(token)
+    if (this.#inLetters) return inLetters(token) ? token : ''
+    const [, byte] = /^<0x([0-9A-F]{2})>$/.exec(token) ?? []
+    if (byte !== undefined) return byteLetters[Number.parseInt(byte, 16)]!
+    return lettersOf(token.replaceAll(spaceSymbol, ' '))
   }
 
   streamBehind(previousId: number | undefined): TextStream {

@@ -1,4 +1,5 @@
 import type { Json } from '../weights/json.ts'
+import { byteLetters } from './bytes.ts'
 import { libraryParts } from './json_library.ts'
 
 /**
@@ -53,13 +54,6 @@ const splitAt = (pattern: RegExp, behavior: Behavior): PreTokenize =>
       if (count % pauseEvery === 0) yield
     }
   }
-
-/** GPT-2's letters for bytes. */
-const byteLetters = ((): string[] => {
-  const printable = (b: number) => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174
-  let next = 256
-  return Array.from({ length: 256 }, (_, b) => String.fromCharCode(printable(b) ? b : next++))
-})()
 
 // White space is Unicode's here, where JavaScript's \s has U+FEFF and lacks U+0085.
 const gpt2 =

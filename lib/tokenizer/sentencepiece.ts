@@ -1,4 +1,5 @@
 import { type AddedToken, AddedTokenSplitter } from './added_tokens.ts'
+import { byteLetters, lettersOf } from './bytes.ts'
 import { Ids, type PieceModel } from './piece_model.ts'
 import { type Decoded, PieceStream } from './piece_stream.ts'
 import { pieceType, type SentencePieceModel } from './sentencepiece_model.ts'
@@ -100,6 +101,15 @@ export class SentencePieceTokenizer implements TokenizerCore {
   decodeIds(ids: readonly number[], special: boolean): string {
     const stream = this.#stream(special, true)
     return ids.map((id) => stream.push(id)).join('') + stream.end()
+  }
+
+  lettersOf(id: number): string {
+    if (this.#model.pieces[id]?.type === pieceType.unknown) return ''
+    const piece = this.#read(id)
+    if (!piece) return ''
+    if ('byte' in piece) return byteLetters[piece.byte]!
+    if ('added' in piece) return piece.special ? '' : lettersOf(piece.added)
+    return lettersOf(piece.text)
   }
 
   streamBehind(previousId: number | undefined): TextStream {

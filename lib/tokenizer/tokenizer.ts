@@ -83,6 +83,8 @@ export interface TokenizerCore extends Pick<Tokenizer, 'size' | 'bosId' | 'eosId
    */
   encodeSteps(text: string, addSpecialTokens: boolean, mark?: string): Steps<number[]>
   decodeIds(ids: readonly number[], special: boolean): string
+  /** An id's bytes in GPT-2's letters; '' for special ones and what is no text. */
+  lettersOf(id: number): string
   streamBehind(previousId: number | undefined): TextStream
 }
 
@@ -130,6 +132,11 @@ export class CheckedTokenizer implements Tokenizer {
     signal: AbortSignal,
   ): Promise<number[]> {
     return inSlices(text, tokenizer.#core.encodeSteps(wellFormed(text), false, mark), signal)
+  }
+
+  /** Of every id, its bytes in GPT-2's letters; '' for special ones and what is no text. */
+  static letters(tokenizer: CheckedTokenizer): string[] {
+    return Array.from({ length: tokenizer.size }, (_, id) => tokenizer.#core.lettersOf(id))
   }
 
   #steps(where: string, text: string, addSpecialTokens: boolean | undefined): Steps<number[]> {

@@ -3,8 +3,8 @@ import { MoeError } from '../errors.ts'
 import {
   type ActivationDType,
   type CancelToken,
+  type EncodedMatrix,
   type Gpu,
-  type IntegerMatrix,
   native,
   type RowRun,
   type Tensor,
@@ -14,7 +14,7 @@ import {
 import type { Checkpoint } from './checkpoint.ts'
 import { compressedTensors } from './compressed_tensors.ts'
 import type { MatrixEncoding, TensorSource } from './encoding.ts'
-import { isQuantized, type Part, type WeightsOption } from './formats.ts'
+import { commonFormat, isQuantized, type Part, type WeightsChoice } from './formats.ts'
 import { fp8 } from './fp8.ts'
 import { gptq } from './gptq.ts'
 import { mxfp4 } from './mxfp4.ts'
@@ -42,7 +42,7 @@ const encodings: readonly MatrixEncoding[] = [gptq, compressedTensors, mxfp4, fp
 /** Gives a matrix [N, K] to pack rows of; `scratch` is memory of its own. */
 interface Matrix {
   scratch: boolean
-  load(): Promise<Tensor | IntegerMatrix>
+  load(): Promise<Tensor | EncodedMatrix>
 }
 
 interface Task {
@@ -67,14 +67,14 @@ export class CheckpointWeights extends WeightList {
   readonly #ignored: RegExp[] = [/\.rotary_emb\.inv_freq$/]
   readonly #tasks: Task[] = []
 
-  /** @param dtype of activations, which GPTQ weights take, too, where no other format is asked for */
-  constructor(checkpoint: Checkpoint, dtype: ActivationDType, gpu?: Gpu, weights?: WeightsOption) {
+  /** @param dtype of activations, which integers take, too, where no other format is asked for */
+  constructor(checkpoint: Checkpoint, dtype: ActivationDType, gpu?: Gpu, weights?: WeightsChoice) {
     super(gpu, weights)
     this.#checkpoint = checkpoint
     const { dir, entries } = checkpoint
     const quantization = parseQuantization(dir, checkpoint.quantization)
     const open: TensorSource['open'] = (...args) => this.#tensor(...args)
-    this.#source = { dir, entries, quantization, dtype, open, keepIntegers: !gpu }
+    this.#source = { dir, entries, quantization, dtype, open, keep: !gpu }
   }
 
   override has(name: string): boolean {
@@ -116,12 +116,12 @@ export class CheckpointWeights extends WeightList {
     this.loadMatrices([{ rows, out }])
   }
 
-  /** What they are rows of is opened, and unpacked if it is quantised, once for all. */
+  /** What they are rows of is opened, and turned where it is stored transposed, once for all. */
   protected override loadMatrices(each: { rows: Rows[]; out: Weight }[]): void {
     const all = each.flatMap(({ rows }) => rows)
     const { sources, bytes } = this.#distinct(all, (run) => this.#matrix(run))
     this.#add(all[0]!.name, bytes, async (cancel) => {
-      const loaded = new Map<string, Tensor | IntegerMatrix>()
+      const loaded = new Map<string, Tensor | EncodedMatrix>()
       for (const [key, source] of sources) loaded.set(key, await source.load())
       for (const { rows, out } of each) {
         const runs = rows.map((run): RowRun => [loaded.get(id(run))!, ...picked(run)])
@@ -144,17 +144,14 @@ export class CheckpointWeights extends WeightList {
   }
 
   protected matrixFormat(rows: Rows[], part: Part): WeightFormat {
-    const keepIntegers = this.#source.keepIntegers && isQuantized(part)
-    const source = { ...this.#source, keepIntegers }
+    const source = { ...this.#source, keep: this.#source.keep && isQuantized(part) }
     const stored = new Map(rows.map((run) => [id(run), run]))
     const formats = new Set<WeightFormat>()
     for (const run of stored.values()) {
       const bf16 = this.#checkpoint.entries.get(run.name)?.storedDtype === 'BF16'
       formats.add(this.#encoded(run.name)?.encoding.format(run, source) ?? (bf16 ? 'bf16' : 'f32'))
     }
-    const [format, ...others] = formats
-    if (others.length === 0) return format ?? 'f32'
-    return [...formats].every((name) => name.startsWith('int')) ? 'int8g128' : 'f32'
+    return commonFormat([...formats])
   }
 
   protected later(run: () => Promise<void>): void {
@@ -166,7 +163,8 @@ export class CheckpointWeights extends WeightList {
     const encoded = this.#encoded(run.name)
     if (encoded) {
       for (const part of encoded.parts) this.#entry(part)
-      return { scratch: true, load: encoded.encoding.open(run, this.#source) }
+      const matrix = encoded.encoding.open(run, this.#source)
+      return { scratch: false, load: async () => matrix }
     }
     const source = this.#dense(run)
     if (!run.transposed) return { scratch: false, load: async () => source }

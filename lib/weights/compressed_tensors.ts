@@ -1,18 +1,37 @@
 import { MoeError } from '../errors.ts'
 import type { IntegerMatrix } from '../native.ts'
-import { absent, type IntegerConfig, integerEncoding } from './integers.ts'
+import { absent, integerEncoding } from './integers.ts'
 import type { Json } from './json.ts'
-import type { Refuse } from './quantization.ts'
+import type { Quantization, Refuse } from './quantization.ts'
 import { entryDType } from './safetensors.ts'
 import { sourceShape } from './weights.ts'
 
+const formats = ['pack-quantized', 'int-quantized', 'float-quantized', 'mixed-precision']
+const isSize = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 1
+
+/** Blocks of the 8-bit floats, as the groups of layers name them. */
+function parseBlock(groups: unknown, refuse: Refuse): [number, number] | undefined {
+  for (const group of Object.values((groups as Record<string, Json> | null) ?? {})) {
+    const { type, block_structure: block, group_size: size } = (group?.weights as Json | null) ?? {}
+    if (type !== 'float') continue
+    if (isSize(size)) return [1, size as number]
+    if (block === undefined || block === null) continue
+    if (!Array.isArray(block) || block.length !== 2 || !block.every(isSize))
+      refuse('config_groups', 'groups whose block_structure has two sizes')
+    return block as [number, number]
+  }
+  return undefined
+}
+
 /** llm-compressor's; shapes and names of the tensors say how each matrix is stored. */
-export function parseCompressed(json: Json, refuse: Refuse): IntegerConfig {
-  const formats = ['pack-quantized', 'int-quantized', 'mixed-precision']
+export function parseCompressed(json: Json, refuse: Refuse): Quantization {
   if (!formats.includes(json.format as string))
     refuse('format', formats.map((name) => `"${name}"`).join(', '))
   const unused = { bits: 4, group: 0, symmetric: true, ordered: true, zeroShift: false } as const
-  return { method: 'compressed-tensors', ...unused }
+  return {
+    integers: { method: 'compressed-tensors', ...unused },
+    fp8: { block: parseBlock(json.config_groups, refuse), byShape: true },
+  }
 }
 
 const bytes = { I8: 'u8' } as const

@@ -1,19 +1,19 @@
-import type { ActivationDType, DType, IntegerMatrix, Tensor, WeightFormat } from '../native.ts'
+import type { ActivationDType, DType, EncodedMatrix, Tensor, WeightFormat } from '../native.ts'
 import type { Quantization } from './quantization.ts'
 import type { Entry } from './safetensors.ts'
 import type { Rows } from './weights.ts'
 
 export type Entries = ReadonlyMap<string, Entry>
 
-/** Tensors of a checkpoint, for those who unpack them. */
+/** Tensors of a checkpoint, for those who decode them. */
 export interface TensorSource {
   dir: string
   entries: Entries
   quantization: Quantization
   /** What integers are unpacked to. */
   dtype: ActivationDType
-  /** They are multiplied with as they are. */
-  keepIntegers: boolean
+  /** A format that holds the file's codes or integers may be taken. */
+  keep: boolean
   /** The tensor of that shape, or its part `slab` as `view`, where it is in the file. Checked against `dtypes`. */
   open(
     name: string,
@@ -32,11 +32,8 @@ export interface MatrixEncoding {
   parts(name: string, entries: Entries): string[] | undefined
   /** What it becomes when nothing else is asked for. */
   format(rows: Rows, source: TensorSource): WeightFormat
-  /**
-   * Checks names, shapes and dtypes now; the function gives the matrix [N, K] that `rows` are of: in new memory, or the
-   * integers where they are.
-   */
-  open(rows: Rows, source: TensorSource): () => Promise<Tensor | IntegerMatrix>
+  /** The matrix [N, K] that `rows` are of, where the file has it. Checks names, shapes and dtypes. */
+  open(rows: Rows, source: TensorSource): EncodedMatrix
 }
 
 /** Shapes of a part of a matrix: `of` each of its slabs, or of the only one. */

@@ -1,5 +1,7 @@
-import { MoeError } from '../errors.ts'
+import { badOption, MoeError } from '../errors.ts'
 import type { Gpu, WeightFormat } from '../native.ts'
+import type { OptionNames } from '../option_names.ts'
+import { checkOptions, nameOption } from '../options.ts'
 
 /**
  * What a matrix is for: decides how far it is quantised. `latent`: what queries and outputs of latent attention are
@@ -8,43 +10,88 @@ import type { Gpu, WeightFormat } from '../native.ts'
 export type Part = 'experts' | 'attention' | 'dense' | 'head' | 'router' | 'convolution' | 'latent'
 
 /** How a model's matrices are to be stored; `auto`: as the file has them. */
-export type WeightsOption = 'auto' | 'f32' | 'bf16' | 'int8' | 'int4'
+export type WeightsName = 'auto' | 'f32' | 'bf16' | 'int8' | 'int4' | 'fp8'
 
-export const weightsOptions = ['auto', 'f32', 'bf16', 'int8', 'int4'] as const
+export const weightsNames = ['auto', 'f32', 'bf16', 'int8', 'int4', 'fp8'] as const
+
+/** A name, or int4 with the inputs that share a scale: 32 unless said, or 128 where rows are whole groups of them. */
+export type WeightsOption = WeightsName | { format: 'int4'; group?: 32 | 128 | undefined }
+
+/** The option, read. */
+export type WeightsChoice = WeightsName | 'int4g128'
+
+const optionNames: OptionNames<Exclude<WeightsOption, string>> = { format: true, group: true }
+
+/** @throws {MoeError} ERR_MOE_OPTION */
+export function readWeights<Name extends WeightsName>(
+  where: string,
+  value: unknown,
+  names: readonly Name[],
+): Name | 'int4g128' {
+  if (typeof value !== 'object' || value === null) return nameOption(where, 'weights', value, names)
+  checkOptions(where, value as Exclude<WeightsOption, string>, optionNames)
+  const { format, group = 32 } = value as { format: unknown; group?: unknown }
+  if (format !== 'int4') badOption(where, 'weights.format', "'int4'", format)
+  if (group !== 32 && group !== 128) badOption(where, 'weights.group', '32 or 128', group)
+  return group === 128 ? 'int4g128' : ('int4' as Name)
+}
+
+type Parts = Partial<Record<Part, WeightFormat>>
+const parts = (experts: WeightFormat, others: WeightFormat): Parts => ({
+  ...{ experts, attention: others, dense: others, head: others },
+})
 
 /**
  * What each part becomes. int4 is for experts: there it costs least and saves most, while attention in int4 costs more
- * than all experts together. Routers, convolutions and latent projections stay as they are: routing decides, and they
- * are few bytes.
+ * than all experts together. fp8 takes a scale for each output, the fewest bytes: smaller groups hardly lower its error.
+ * Routers, convolutions and latent projections stay as they are: routing decides, and they are few bytes.
  */
-const quantized: Record<'int8' | 'int4', Partial<Record<Part, WeightFormat>>> = {
-  int8: { experts: 'int8', attention: 'int8', dense: 'int8', head: 'int8' },
-  int4: { experts: 'int4g32', attention: 'int8', dense: 'int8', head: 'int8' },
+const quantized: Record<Exclude<WeightsChoice, 'auto' | 'f32' | 'bf16'>, Parts> = {
+  int8: parts('int8', 'int8'),
+  int4: parts('int4g32', 'int8'),
+  int4g128: parts('int4g128', 'int8'),
+  fp8: parts('fp8', 'fp8'),
 }
 
-/** Of a part that has integers at all. */
+/** Of a part that has codes or integers at all. */
 export const isQuantized = (part: Part): boolean => part in quantized.int8
 
-const bitsOf = (format: WeightFormat): number => Number(/^int(\d+)/.exec(format)?.[1] ?? 16)
+/** Of matrices that are packed as one. */
+export function commonFormat(formats: WeightFormat[]): WeightFormat {
+  const all = (kind: string) => formats.every((name) => name.startsWith(kind))
+  if (new Set(formats).size <= 1) return formats[0] ?? 'f32'
+  if (all('int')) return 'int8g128'
+  if (all('fp8')) return 'fp8g128'
+  return formats.includes('f32') ? 'f32' : 'bf16'
+}
 
-/** The format for a matrix that is `stored` so; fewer bits than asked for are never made more. */
+const bitsOf = (format: WeightFormat): number =>
+  Number(/^(?:int|mxfp|fp)(\d+)/.exec(format)?.[1] ?? 16)
+
+/**
+ * The format for a matrix with rows of K that is `stored` so. Fewer bits than asked for are never made more, and of two
+ * formats with 8 only FP8 becomes the other.
+ */
 export function chosenFormat(
-  weights: WeightsOption,
-  part: Part,
-  stored: WeightFormat,
+  weights: WeightsChoice,
+  { part, stored, K }: { part: Part; stored: WeightFormat; K: number },
 ): WeightFormat {
   if (weights === 'auto' || part === 'router') return stored
   if (weights === 'f32' || weights === 'bf16') return weights
-  const asked = quantized[weights][part]
-  return asked && bitsOf(asked) < bitsOf(stored) ? asked : stored
+  const named = quantized[weights][part]
+  const asked = named === 'int4g128' && K % 128 !== 0 ? 'int4g32' : named
+  if (!asked) return stored
+  const fewer = bitsOf(stored) - bitsOf(asked)
+  const other = stored.startsWith('fp8') && !asked.startsWith('fp8')
+  return fewer > 0 || (fewer === 0 && other) ? asked : stored
 }
 
 /** @throws {MoeError} ERR_MOE_UNSUPPORTED for formats that a GPU does not multiply with */
-export function checkWeights(where: string, weights: WeightsOption, gpu: Gpu | undefined): void {
+export function checkWeights(where: string, weights: WeightsChoice, gpu: Gpu | undefined): void {
   if (gpu && weights in quantized)
     throw new MoeError(
       'ERR_MOE_UNSUPPORTED',
-      `${where}: weights must be 'auto', 'f32' or 'bf16' on a GPU, got "${weights}"`,
+      `${where}: weights must be 'auto', 'f32' or 'bf16' on a GPU, got "${weights.replace(/g128$/, '')}"`,
     )
 }
 
@@ -52,7 +99,7 @@ export function checkWeights(where: string, weights: WeightsOption, gpu: Gpu | u
 export interface WeightsInfo {
   /** What they are for; `other`: norms, biases and tables. */
   part: Part | 'embedding' | 'other'
-  /** How the values are stored, such as `bf16` or `int4g32`: int4 with a scale for each 32. */
+  /** How the values are stored, such as `bf16`, `mxfp4`, or `int4g32`: int4 with a scale for each 32. */
   format: string
   /** In memory, or, of an embedding table on the CPU, in the mapped file. */
   bytes: number

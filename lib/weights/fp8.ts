@@ -1,5 +1,4 @@
 import { MoeError } from '../errors.ts'
-import { native } from '../native.ts'
 import { type Entries, type MatrixEncoding, partShape, type TensorSource } from './encoding.ts'
 import type { Json } from './json.ts'
 import type { Refuse } from './quantization.ts'
@@ -8,6 +7,8 @@ import { type Rows, sourceShape } from './weights.ts'
 export interface Fp8Config {
   /** Rows and columns that share a scale; undefined: the whole matrix does. */
   block: [rows: number, columns: number] | undefined
+  /** The shape of a matrix's scales says whether it is of blocks at all. */
+  byShape?: boolean
 }
 
 const valueTypes = { F8_E4M3: 'u8' } as const
@@ -33,44 +34,59 @@ const scaleName = (name: string, entries: Entries): string =>
   entries.has(`${name}_scale`) ? `${name}_scale` : `${name}_scale_inv`
 
 /**
- * 8-bit floats (E4M3) with a scale for each block, as DeepSeek-V3 publishes them: `name` [.., N, K] and
- * `name_scale_inv` [.., N / rows, K / columns], rounded up; or one scale of the whole matrix. Unpacked to bf16.
+ * 8-bit floats (E4M3) with scales, as DeepSeek-V3 publishes them: `name` [.., N, K] and `name_scale_inv`
+ * [.., N / rows, K / columns], rounded up, or one scale of the whole matrix; compressed-tensors (`float-quantized`) have
+ * `name_scale`, also one for each output. Kept where scales belong to whole rows or to 128 k, else unpacked to bf16.
  */
 export const fp8: MatrixEncoding = {
   parts: (name, entries) =>
     entries.get(name)?.storedDtype === 'F8_E4M3' ? [name, scaleName(name, entries)] : undefined,
-  format: () => 'bf16',
+  format(rows, source) {
+    const [, K] = sourceShape(rows)
+    const [, columns] = blockOf(rows, source)
+    if (!source.keep) return 'bf16'
+    return columns >= K ? 'fp8' : columns % 128 === 0 ? 'fp8g128' : 'bf16'
+  },
   open(rows, source) {
     const [N, K] = sourceShape(rows)
-    const { fp8: config } = source.quantization
-    if (!config)
-      throw new MoeError(
-        'ERR_MOE_CHECKPOINT',
-        `${source.dir}: quantization_config of config.json must have quant_method "fp8" for ${rows.name}, got another`,
-      )
     if (rows.transposed)
       throw new MoeError(
         'ERR_MOE_UNSUPPORTED',
         `${source.dir}: ${rows.name} must not be F8_E4M3 where it is stored transposed`,
       )
+    const block = blockOf(rows, source)
     const { shape, ...part } = partShape(rows, [N, K])
     const values = source.open(rows.name, shape, { ...part, dtypes: valueTypes })
-    const [blockRows, blockColumns] = config.block ?? [N, K]
-    const scales = openScales(rows, source, [Math.ceil(N / blockRows), Math.ceil(K / blockColumns)])
-    return async () => {
-      const out = native().tensor([N, K], 'bf16')
-      await native().unpackFp8(values, scales, blockRows, blockColumns, out)
-      return out
-    }
+    const blocks = [Math.ceil(N / block[0]), Math.ceil(K / block[1])]
+    const scales = openScales(rows, source, blocks)
+    return { layout: 'fp8', shape: [N, K], block, values, scales, name: rows.name }
   },
 }
 
-/** One scale of a matrix may be stored without dimensions, or as a list of one. */
+/** Rows and columns of a matrix that share a scale. */
+function blockOf(rows: Rows, { dir, entries, quantization }: TensorSource): [number, number] {
+  const { fp8: config } = quantization
+  if (!config)
+    throw new MoeError(
+      'ERR_MOE_CHECKPOINT',
+      `${dir}: quantization_config of config.json must have quant_method "fp8" or "compressed-tensors" for ` +
+        `${rows.name}, got another`,
+    )
+  const [N, K] = sourceShape(rows)
+  const stored = entries.get(scaleName(rows.name, entries))?.shape ?? []
+  const count = stored.reduce((n, dim) => n * dim, 1)
+  if (config.byShape && count === 1) return [N, K]
+  if (config.byShape && count === N && stored[0] === N) return [1, K]
+  return config.block ?? [N, K]
+}
+
+/** Scales of a matrix may be stored without dimensions, or as a list. */
 function openScales(rows: Rows, { entries, open }: TensorSource, blocks: number[]) {
   const name = scaleName(rows.name, entries)
   const { shape, ...part } = partShape(rows, blocks)
   const stored = entries.get(name)?.shape
-  const alone = rows.slab === undefined && blocks.every((n) => n === 1)
-  const asStored = alone && stored && stored.length < 2 ? stored.map(() => 1) : shape
+  const [count] = blocks
+  const list = rows.slab === undefined && blocks[1] === 1 && stored && stored.length < 2
+  const asStored = list && (stored.length === 1 || count === 1) ? stored.map(() => count!) : shape
   return open(name, asStored, { ...part, dtypes: scaleTypes })
 }

@@ -47,15 +47,14 @@ export const integerEncoding = (
 ): MatrixEncoding => ({
   parts,
   format: (rows, source) =>
-    source.keepIntegers ? (exactFormat(read(rows, source)) ?? 'int8g128') : source.dtype,
+    source.keep ? (exactFormat(read(rows, source)) ?? 'int8g128') : source.dtype,
   open(rows, source) {
     if (rows.transposed)
       throw new MoeError(
         'ERR_MOE_UNSUPPORTED',
         `${source.dir}: ${rows.name} must not be of integers where it is stored transposed`,
       )
-    const { matrix } = read(rows, source)
-    return async () => matrix
+    return read(rows, source).matrix
   },
 })
 

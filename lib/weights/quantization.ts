@@ -12,13 +12,13 @@ export interface Quantization {
 }
 
 /** Fails on a key whose value is not understood. */
-export type Refuse = (key: string, expected: string) => never
+export type Refuse = (key: string, expected: string, advice?: string) => never
 
 const methods: Record<string, (json: Json, refuse: Refuse) => Quantization> = {
   fp8: (json, refuse) => ({ fp8: parseFp8(json, refuse) }),
   gptq: (json, refuse) => ({ integers: parseGptq(json, refuse) }),
   awq: (json, refuse) => ({ integers: parseAwq(json, refuse) }),
-  'compressed-tensors': (json, refuse) => ({ integers: parseCompressed(json, refuse) }),
+  'compressed-tensors': parseCompressed,
   mxfp4: () => ({}), // its tensors say everything
 }
 
@@ -29,14 +29,20 @@ const methods: Record<string, (json: Json, refuse: Refuse) => Quantization> = {
  */
 export function parseQuantization(label: string, json: Json | undefined): Quantization {
   if (!json) return {}
-  const refuse: Refuse = (key, expected) => {
+  const refuse: Refuse = (key, expected, advice = '') => {
     throw new MoeError(
       'ERR_MOE_UNSUPPORTED',
-      `${label}: quantization ${key} must be ${expected}, got ${shown(json[key])}`,
+      `${label}: quantization ${key} must be ${expected}, got ${shown(json[key])}${advice}`,
     )
   }
   const { quant_method: method = 'gptq' } = json
   if (typeof method !== 'string' || !Object.hasOwn(methods, method))
-    return refuse('quant_method', '"awq", "compressed-tensors", "fp8", "gptq" or "mxfp4"')
+    return refuse(
+      'quant_method',
+      '"awq", "compressed-tensors", "fp8", "gptq" or "mxfp4"',
+      method === 'bitsandbytes'
+        ? "; bitsandbytes is made for training: load the checkpoint that it was made of, with weights: 'int8' or 'int4'"
+        : '',
+    )
   return methods[method]!(json, refuse)
 }

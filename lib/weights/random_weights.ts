@@ -1,5 +1,5 @@
 import { type ActivationDType, type Gpu, native, type Tensor, type Weight } from '../native.ts'
-import type { WeightsOption } from './formats.ts'
+import type { WeightsChoice } from './formats.ts'
 import { count, type Rows, type Share, WeightList } from './weights.ts'
 
 /**
@@ -12,7 +12,7 @@ export class RandomWeights extends WeightList {
   readonly #tasks: (() => Promise<void>)[] = []
   #seed: number
 
-  constructor(weights: Exclude<WeightsOption, 'auto'>, seed: number, gpu?: Gpu) {
+  constructor(weights: Exclude<WeightsChoice, 'auto'>, seed: number, gpu?: Gpu) {
     super(gpu, weights)
     this.#format = weights === 'f32' ? 'f32' : 'bf16'
     this.#seed = seed

@@ -7,7 +7,7 @@ import {
   type Weight,
   type WeightFormat,
 } from '../native.ts'
-import { chosenFormat, type Part, type WeightsInfo, type WeightsOption } from './formats.ts'
+import { chosenFormat, type Part, type WeightsChoice, type WeightsInfo } from './formats.ts'
 import { type RopeSpec, ropeAngles } from './rope.ts'
 
 /** `count` rows from `start` on of a checkpoint tensor of `shape`; its last dimensions are one row. */
@@ -107,14 +107,14 @@ export abstract class WeightList implements Weights {
   bytes = 0
   readonly #tables = new Map<string, Tensor>()
   readonly #tally = new Map<string, WeightsInfo>()
-  readonly #weights: WeightsOption
+  readonly #weights: WeightsChoice
   protected readonly gpu: Gpu | undefined
 
   /**
    * @param gpu where the weights go; undefined: host memory
    * @param weights how matrices are stored
    */
-  constructor(gpu?: Gpu, weights: WeightsOption = 'auto') {
+  constructor(gpu?: Gpu, weights: WeightsChoice = 'auto') {
     this.#weights = weights
     this.gpu = gpu
   }
@@ -181,7 +181,9 @@ export abstract class WeightList implements Weights {
     const all = each.map((rows) => {
       const [N, K] = matrixShape(rows)
       this.parameters[share] += rows.reduce((n, run) => n + run.count * sourceShape(run)[1], 0)
-      const format = chosenFormat(this.#weights, part, this.matrixFormat(rows, part))
+      const format = chosenFormat(this.#weights, {
+        ...{ part, K, stored: this.matrixFormat(rows, part) },
+      })
       const out = this.own(new (native().Weight)([N, K], format, gateUp, this.gpu))
       this.count(part, format, out.bytes)
       return { rows, out }

@@ -9,6 +9,7 @@ import { isGated } from '../cases/linear.ts'
 
 const { isas, isa: best } = native().cpu()
 const [T, K, N] = [23, 66, 140]
+const formats = ['bf16', 'fp8', 'fp8g128'] as const
 
 /** Rows from up to `to` of a matrix. */
 const rows = (all: ArrayTensor, from: number, to: number): ArrayTensor => {
@@ -20,9 +21,11 @@ describe.each(isas)('rows of a GEMM on cpu, %s kernels', (isa) => {
   beforeAll(() => native().selectIsa(isa))
   afterAll(() => native().selectIsa(best))
 
-  it.each(activationNames)('alone and in a batch: %s', async (activation) => {
+  const each = activationNames.map((name, i) => [name, formats[i % formats.length]!] as const)
+  it.each(each)('alone and in a batch: %s, weights %s', async (activation, format) => {
     const random = new Random(17)
-    const [x, weight] = [random.tensor([T, K], 'bf16'), random.tensor([N, K], 'bf16', 0.3)]
+    const x = random.tensor([T, K], 'bf16')
+    const weight = { ...random.tensor([N, K], 'bf16', 0.3), format }
     const bias = random.tensor([N])
     const rowScale = random.tensor([T, 1])
     const residual = random.tensor([T, isGated(activation) ? N / 2 : N])

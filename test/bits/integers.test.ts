@@ -4,12 +4,12 @@ import { kernels } from '../../lib/standalone/kernels.ts'
 import { Random } from '../cases/case.ts'
 import { type IntegerName, integerFormats } from '../support/integers.ts'
 
-// With integer weights a row's outputs depend on the row and the weight alone: not on the rows beside it, on threads,
+// With integer and MXFP4 weights a row's outputs depend on the row and the weight alone: not on the rows beside it, on threads,
 // nor on the instruction set.
 
 const { isas, isa: best } = native().cpu()
 const [K, N, most] = [1300, 130, 131]
-const formats = Object.keys(integerFormats) as IntegerName[]
+const formats = [...(Object.keys(integerFormats) as IntegerName[]), 'mxfp4'] as const
 
 describe.each(formats)('products with %s weights have the same bits', (format) => {
   const random = new Random(3)

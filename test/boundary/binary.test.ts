@@ -6,6 +6,12 @@ import { root } from '../support/golden.ts'
 import { innerLoops } from '../support/spills.ts'
 
 const addon = `${root}/build/Release/moe_native.node`
+/** What this checkout has built: the addon, the CUDA backend, the simulator, and those of the package. */
+const binaries = ['build/Release', `prebuilds/linux-${process.arch}`]
+  .map((folder) => path.join(root, folder))
+  .filter((folder) => existsSync(folder))
+  .flatMap((folder) => readdirSync(folder).map((file) => path.join(folder, file)))
+  .filter((file) => /\.(node|so)$/.test(file))
 /** Object files of the kernels, of the ordinary build. */
 const objects = (): string[] =>
   readdirSync(`${root}/build-cmake/${process.platform}-${process.arch}`, {
@@ -50,9 +56,14 @@ describe.skipIf(process.platform !== 'linux' || !existsSync(addon))(
       expect(loops.filter((loop: { stack: number }) => loop.stack > 0)).toEqual([])
     })
 
-    it('needs no C++ runtime that a slim image lacks', () => {
-      const needed = execFileSync('objdump', ['-p', addon], { encoding: 'utf8' })
+    // Ubuntu 22.04 has glibc 2.35, RHEL 9 2.34.
+    it.each(binaries)('%s needs glibc 2.34 at most, and no C++ runtime', (file) => {
+      const needed = execFileSync('objdump', ['-p', file], { encoding: 'utf8' })
       expect(needed).not.toMatch(/NEEDED\s+(libstdc\+\+|libgomp)/)
+      const minors = [...needed.matchAll(/ GLIBC_2\.(\d+)/g)].map(([, minor]) => Number(minor))
+      expect(minors.length).toBeGreaterThan(0)
+      expect(Math.max(...minors)).toBeLessThanOrEqual(34)
+      expect(needed).not.toMatch(/ (GLIBCXX|CXXABI)_/)
     })
   },
 )

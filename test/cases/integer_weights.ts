@@ -1,9 +1,4 @@
-import {
-  type IntegerName,
-  integerFormats,
-  quantizedRows,
-  quantizedWeight,
-} from '../support/integers.ts'
+import { type QuantizedName, quantizedFormats } from '../support/codes.ts'
 import { type OpCase, toF64 } from './case.ts'
 import { groupedGemm } from './grouped_gemm.ts'
 import { linear } from './linear.ts'
@@ -11,9 +6,9 @@ import { linear } from './linear.ts'
 // The same references as for plain weights, on the numbers that weights and rows are after quantisation: what is left is
 // the rounding of a few sums.
 
-const names = Object.keys(integerFormats) as IntegerName[]
+const names = Object.keys(quantizedFormats) as QuantizedName[]
 
-/** A case with each integer format of its weights. */
+/** A case with each quantised format of its weights. */
 function quantized(base: OpCase, field: 'weight' | 'weights', shapes: object[]): OpCase {
   const each = <T>(value: T | T[], change: (one: T) => T) =>
     Array.isArray(value) ? value.map(change) : change(value)
@@ -29,14 +24,14 @@ function quantized(base: OpCase, field: 'weight' | 'weights', shapes: object[]):
       }
     },
     reference(inputs, shape) {
-      const { K, format } = shape as { K: number; format: IntegerName }
-      const layout = integerFormats[format]
+      const { K, format } = shape as { K: number; format: QuantizedName }
+      const { weight, rows } = quantizedFormats[format]
       const exact = {
         ...inputs,
-        x: { ...inputs.x, exact: quantizedRows(toF64(inputs.x), K, layout.group) },
+        x: { ...inputs.x, exact: rows(toF64(inputs.x), K) },
         [field]: each(inputs[field], (one: any) => ({
           ...one,
-          exact: quantizedWeight(toF64(one), K, layout),
+          exact: weight(toF64(one), K),
         })),
       }
       return base.reference(exact, shape)

@@ -12,6 +12,9 @@ type Row = {
   topP?: number
   minP?: number
   temperature?: number
+  /** Ids that are allowed. */
+  mask?: number[]
+  bias?: [id: number, bias: number][]
 }
 type Shape = {
   V: number
@@ -70,6 +73,61 @@ export const sample: OpCase<Shape> = {
       ],
     },
     { V: 9001, rows: [{}, {}, {}], damaged: 9001 + 8995, vocabulary: 8990, top: 1 },
+    // Masks and biases, beside rows without; in and beyond the first part of a row, and before penalties.
+    {
+      V: 9001,
+      rows: [
+        { mask: [33, 8989, 8995] },
+        {},
+        { mask: [7], topK: 1, temperature: 1 },
+        {
+          bias: [
+            [8000, 50],
+            [12, 49],
+          ],
+        },
+      ],
+      top: 2,
+      vocabulary: 8990,
+    },
+    {
+      V: 33,
+      rows: [
+        {
+          mask: [32, 4],
+          bias: [
+            [4, 20],
+            [5, 90],
+          ],
+        },
+        {
+          mask: [1, 2],
+          history: [1],
+          prompt: 0,
+          presence: 50,
+          bias: [
+            [1, 20],
+            [2, 1],
+          ],
+        },
+        {
+          bias: [
+            [3, 100],
+            [4, 90],
+          ],
+          history: [3],
+          prompt: 0,
+          presence: 30,
+        },
+        { mask: [] },
+        { mask: [], temperature: 1 },
+      ],
+    },
+    {
+      V: 4,
+      rows: [{ mask: [1, 3] }, {}],
+      values: [9, Number.NaN, 1, Number.NEGATIVE_INFINITY, 1, 2, 3, 4],
+    },
     { V: 4, rows: [] },
   ],
   inputs({ V, rows, top = 0, vocabulary = V, values, damaged }, random) {
@@ -87,7 +145,29 @@ export const sample: OpCase<Shape> = {
       r.frequency ?? 0,
     ])
     const counts = rows.flatMap((r) => [r.topK ?? 0, 1, 2, 3, r.prompt ?? 0])
+    const masked = rows.filter(({ mask }) => mask)
+    const words = masked.flatMap(({ mask }) => {
+      const all = new Int32Array(Math.ceil(V / 32))
+      for (const id of mask!) all[id >> 5]! |= 1 << (id % 32)
+      return [...all]
+    })
+    const biases = rows.flatMap(({ bias }) => bias ?? [])
+    const biasEnds = rows.reduce(
+      (all, { bias }) => [...all, all.at(-1)! + (bias?.length ?? 0)],
+      [0],
+    )
+    let maskRow = 0
+    const maskRows = rows.map(({ mask }) => (mask ? maskRow++ : -1))
     return {
+      ...(masked.length > 0 && {
+        masks: ints([masked.length, Math.ceil(V / 32)], (i) => words[i]!),
+        maskRows: ints([rows.length], (i) => maskRows[i]!),
+      }),
+      ...(biases.length > 0 && {
+        biasIds: ints([biases.length], (i) => biases[i]![0]),
+        biases: tensor([biases.length], 'f32', (i) => biases[i]![1]),
+        biasOffsets: ints([biasEnds.length], (i) => biasEnds[i]!),
+      }),
       logits,
       options: tensor([rows.length, 6], 'f32', (i) => options[i]!),
       counts: ints([rows.length, 5], (i) => counts[i]!),
@@ -122,6 +202,11 @@ export const sample: OpCase<Shape> = {
         topLogprobs.push(z[id]! - logTotal)
       }
       const changed = z.slice()
+      for (const [id, bias] of row.bias ?? []) changed[id]! += bias
+      if (row.mask)
+        for (const v of z.keys()) if (!row.mask.includes(v)) changed[v] = Number.NEGATIVE_INFINITY
+      const none =
+        row.mask && changed.slice(0, vocabulary).every((v) => v === Number.NEGATIVE_INFINITY)
       const history = row.history ?? []
       for (const id of new Set(history))
         if (row.repetition)
@@ -133,9 +218,9 @@ export const sample: OpCase<Shape> = {
           changed[id]! -
           (row.presence ?? 0) -
           (row.frequency ?? 0) * added.filter((a) => a === id).length
-      const id = order(changed)[0]!
+      const id = none ? -1 : order(changed)[0]!
       ids.push(id)
-      logprobs.push(given[s * V + id]! - logTotal)
+      logprobs.push(none ? Number.NEGATIVE_INFINITY : given[s * V + id]! - logTotal)
     }
     const numbers = (list: number[]) => ({
       value: Float64Array.from(list),
@@ -158,6 +243,49 @@ export const sample: OpCase<Shape> = {
       'ERR_MOE_SHAPE',
       'options',
       (i) => ({ ...i, options: tensor([i.options.shape[0], 2], 'f32', () => 0) }),
+    ],
+    [
+      'masks of another width',
+      'ERR_MOE_SHAPE',
+      'masks',
+      (i) => ({
+        ...i,
+        masks: ints([1, 9], () => 0),
+        maskRows: ints([i.options.shape[0]!], () => 0),
+      }),
+    ],
+    [
+      'masks without their rows',
+      'ERR_MOE_OPTION',
+      'maskRows',
+      (i) => ({ ...i, masks: ints([1, 2], () => 0) }),
+    ],
+    [
+      'rows of masks that are not there',
+      'ERR_MOE_OPTION',
+      'maskRows',
+      (i) => ({
+        ...i,
+        masks: ints([1, 2], () => 0),
+        maskRows: ints([i.options.shape[0]!], () => 1),
+      }),
+    ],
+    [
+      'biases without their ids',
+      'ERR_MOE_OPTION',
+      'biasIds',
+      (i) => ({ ...i, biases: tensor([1], 'f32', () => 0) }),
+    ],
+    [
+      'a bias beyond the vocabulary',
+      'ERR_MOE_OPTION',
+      'biasIds',
+      (i) => ({
+        ...i,
+        biasIds: ints([1], () => 1e6),
+        biases: tensor([1], 'f32', () => 0),
+        biasOffsets: ints([i.options.shape[0]! + 1], () => 0),
+      }),
     ],
     [
       'history beyond the vocabulary',

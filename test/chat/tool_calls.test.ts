@@ -1,25 +1,41 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { type CallForm, callFormOf, list, tags } from '../../lib/chat/call_forms.ts'
 import { ChatTemplate } from '../../lib/chat/template.ts'
-import { CallParser, type ParsedPiece } from '../../lib/chat/tool_calls.ts'
+import { parserOf } from '../../lib/chat/tool_calls.ts'
 import { fixture } from '../support/golden.ts'
 
-/** Reads a text that comes in these pieces. */
-function read(...pieces: string[]): ParsedPiece {
-  const parser = new CallParser()
-  const all = [...pieces.map((piece) => parser.push(piece)), parser.end()]
-  return {
-    content: all.map(({ content }) => content).join(''),
-    calls: all.flatMap(({ calls }) => calls),
-  }
+interface Read {
+  content: string
+  reasoning?: string
+  calls: { name: string; arguments: string }[]
 }
 
+/** Reads a text that comes in these pieces. */
+function readAs(form: CallForm, ...pieces: string[]): Read {
+  const parser = parserOf(form)
+  const all = [...pieces.map((piece) => parser.push(piece)), parser.end()]
+  const calls: Read['calls'] = []
+  for (const { index, name, arguments: given } of all.flatMap((piece) => piece.calls)) {
+    if (name !== undefined) calls.push({ name, arguments: '' })
+    expect(index).toBe(calls.length - 1)
+    calls[index]!.arguments += given
+  }
+  const reasoning = all.map((piece) => piece.reasoning ?? '').join('')
+  const content = all.map((piece) => piece.content).join('')
+  return { content, calls, ...(reasoning !== '' && { reasoning }) }
+}
+const read = (...pieces: string[]): Read => readAs(tags, ...pieces)
+
+/** The form of a template that shows a call like this. */
+const formOf = (shown: string): CallForm => callFormOf(shown)!
+
 const add = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": "</x>"}}\n</tool_call>'
-const call = { name: 'add', arguments: '{"a":1,"b":"</x>"}' }
+const call = { name: 'add', arguments: '{"a": 1, "b": "</x>"}' }
 
 describe('calls in an answer', () => {
-  it.each<[string, string, ParsedPiece]>([
+  it.each<[string, string, Read]>([
     ['none', 'a < b', { content: 'a < b', calls: [] }],
     ['one', add, { content: '', calls: [call] }],
     [
@@ -45,6 +61,21 @@ describe('calls in an answer', () => {
       'no arguments',
       '<tool_call>{"name": "f"}</tool_call>',
       { content: '', calls: [{ name: 'f', arguments: '{}' }] },
+    ],
+    [
+      'members in another order',
+      '<tool_call>{"arguments": {"a": [1]}, "name": "f"}</tool_call>',
+      { content: '', calls: [{ name: 'f', arguments: '{"a":[1]}' }] },
+    ],
+    [
+      'a tag in an argument',
+      '<tool_call>{"name": "f", "arguments": {"a": "</tool_call>\\"}"}}</tool_call>x',
+      { content: 'x', calls: [{ name: 'f', arguments: '{"a": "</tool_call>\\"}"}' }] },
+    ],
+    [
+      'arguments that are cut off',
+      '<tool_call>{"name": "f", "arguments": {"a": "b',
+      { content: '', calls: [{ name: 'f', arguments: '{"a": "b' }] },
     ],
     ['half a tag at the end', 'a <tool_', { content: 'a <tool_', calls: [] }],
   ])('%s', (_, text, parsed) => {
@@ -80,13 +111,74 @@ describe('calls in an answer', () => {
     )
   })
 
+  it('arguments come as they are written', () => {
+    const parser = parserOf(tags)
+    expect(parser.push('<tool_call>{"name": "f", "arguments": {"a"').calls).toEqual([
+      { index: 0, name: 'f', arguments: '' },
+      { index: 0, arguments: '{"a"' },
+    ])
+    expect(parser.push(': 1').calls).toEqual([{ index: 0, arguments: ': 1' }])
+    expect(parser.push('}}').calls).toEqual([{ index: 0, arguments: '}' }])
+  })
+
+  const one = { name: 'f', arguments: '{"a": {"b": "]"}}' }
+  const two = [one, { name: 'g.h', arguments: '{}' }]
+  const listed = '[{"name": "f", "arguments": {"a": {"b": "]"}}}, {"name": "g.h", "arguments": {}}]'
+  // By the text that a template shows of a call, and an answer.
+  it.each<[string, string, string, Read]>([
+    ['Mistral', '[TOOL_CALLS]', `[TOOL_CALLS]${listed}`, { content: '', calls: two }],
+    [
+      'Mistral, later',
+      '[TOOL_CALLS]',
+      'So:[TOOL_CALLS]f[ARGS]{"a": {"b": "]"}}[TOOL_CALLS]g.h{}',
+      { content: 'So:', calls: two },
+    ],
+    ['Granite', '<|tool_call|>', `<|tool_call|>${listed}\n`, { content: '', calls: two }],
+    [
+      'DeepSeek V3',
+      '<｜tool▁call▁begin｜><｜tool▁call▁end｜>',
+      'Hm.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{"a": {"b": "]"}}\n```<｜tool▁call▁end｜>\n' +
+        '<｜tool▁call▁begin｜>function<｜tool▁sep｜>g.h\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>',
+      { content: 'Hm.', calls: two },
+    ],
+    [
+      'DeepSeek V3.1',
+      '<｜tool▁call▁begin｜><｜tool▁call▁end｜>',
+      '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{"a": {"b": "]"}}<｜tool▁call▁end｜><｜tool▁calls▁end｜>',
+      { content: '', calls: [one] },
+    ],
+    [
+      'gpt-oss',
+      '<|channel|>',
+      '<|channel|>analysis<|message|>Well.<|end|><|start|>assistant<|channel|>commentary to=functions.f <|constrain|>json<|message|>{"a": {"b": "]"}}<|call|>' +
+        '<|start|>assistant to=functions.g.h<|channel|>commentary json<|message|>{}<|call|>',
+      { content: '', reasoning: 'Well.', calls: two },
+    ],
+    [
+      'gpt-oss, an answer',
+      '<|channel|>',
+      '<|channel|>analysis<|message|>a<|b<|end|><|start|>assistant<|channel|>final<|message|>Done <|x|>.',
+      { content: 'Done <|x|>.', reasoning: 'a<|b', calls: [] },
+    ],
+    ['gpt-oss without channels', '<|channel|>', 'Plain.', { content: 'Plain.', calls: [] }],
+    ['no call', '[TOOL_CALLS]', 'I [TOOL] x', { content: 'I [TOOL] x', calls: [] }],
+  ])('%s', (_, shown, text, parsed) => {
+    expect(readAs(formOf(shown), text)).toEqual(parsed)
+    expect(readAs(formOf(shown), ...text)).toEqual(parsed)
+  })
+
+  it('a list alone, as a constraint makes it', () => {
+    expect(readAs(list, listed)).toEqual({ content: '', calls: two })
+    expect(readAs(list, ...listed)).toEqual({ content: '', calls: two })
+  })
+
   it.each([
     ['turns', 'tags'],
     ['fences', undefined],
     ['brackets', undefined],
-    ['channels', undefined],
+    ['channels', 'channels'],
   ])('a template tells their form: %s, %s', (name, form) => {
     const text = readFileSync(fixture(`chat/${name}.jinja`), 'utf8')
-    expect(new ChatTemplate({ label: name, text }, { bos_token: '' }).callForm()).toBe(form)
+    expect(new ChatTemplate({ label: name, text }, { bos_token: '' }).callForm()?.name).toBe(form)
   })
 })

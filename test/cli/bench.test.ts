@@ -1,8 +1,9 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { describe, expect, it } from 'vitest'
 import { firstDifference } from '../../lib/bench/check.ts'
+import { gatherGemm, ropeAttention } from '../../lib/bench/kernels/decode.ts'
 import { normLinear, route } from '../../lib/bench/kernels/fused.ts'
-import { type BenchReport, benches } from '../../lib/bench/run.ts'
+import { type BenchHead, type BenchResult, benches } from '../../lib/bench/run.ts'
 import { chooseIds, modelShapes, placeSlots, routings } from '../../lib/bench/shapes.ts'
 import { Workbench } from '../../lib/bench/workbench.ts'
 import { type DeviceName, openDevice } from '../../lib/device.ts'
@@ -22,12 +23,16 @@ for (const [device, reason] of devices)
     it.each(['bf16', 'f32'])('checks and times every kernel, %s', (dtype) => {
       const args = ['bench', '-d', device, '--models', 'tiny', '--tokens', '1,9', '--dtype', dtype]
       const ways = ['--routings', routings.join(','), '--seconds', '0', '--json']
-      const { ceilings, results }: BenchReport = JSON.parse(
-        execFileSync(process.execPath, [cli, ...args, ...ways], {
-          encoding: 'utf8',
-          stdio: 'pipe',
-        }),
-      )
+      const lines = execFileSync(process.execPath, [cli, ...args, ...ways], {
+        encoding: 'utf8',
+        stdio: 'pipe',
+      })
+      const [head, ...rest] = lines
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line))
+      const { ceilings } = head as BenchHead
+      const results = rest as BenchResult[]
       for (const { op } of benches) {
         const own = results.filter((result) => result.op === op)
         expect(new Set(own.map(({ tokens }) => tokens)), op).toEqual(new Set([1, 9]))
@@ -44,11 +49,11 @@ for (const [device, reason] of devices)
     })
   })
 
-it.skipIf(missing).each([normLinear, route])(
+it.skipIf(missing).each([normLinear, route, ropeAttention, gatherGemm])(
   `what $op times is one op on a GPU ${missing}`,
   async (kernel) => {
     const bench = new Workbench(openDevice('cuda-sim:0'), 'bf16', true)
-    const request = { shape: modelShapes.tiny!, tokens: [1], routings: [] }
+    const request = { shape: modelShapes.tiny!, tokens: [1], routings: [routings[0]] }
     for await (const { op, record } of kernel.make(request, bench)) {
       const plan = new (native().Plan)(new (native().Arena)(bench.device.gpu))
       for (const one of record) one(plan)

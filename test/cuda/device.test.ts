@@ -33,11 +33,16 @@ describe.skipIf(!simulated)('a machine without a usable GPU (simulated)', () => 
     ['a driver that is too old', { MOE_SIM_DRIVER: '12040' }, 'CUDA 12.4, too old for CUDA 13'],
     ['no GPU', { MOE_SIM_GPUS: '0' }, 'no NVIDIA GPU'],
     ['a GPU that is too old', { MOE_SIM_MAJOR: '7' }, 'capability 8.0 or newer, got 7.0'],
+    [
+      'no kernels for the GPU',
+      { MOE_SIM_IMAGE: '0' },
+      /no kernel of this build runs on it \(.*no kernel image/,
+    ],
     ['the backend switched off', { MOE_CUDA: 'off' }, 'MOE_CUDA=off'],
   ])('%s: a typed error that says so', (_, env, text) => {
     const result = load('cuda-sim', env)
     expect(result.code).toBe('ERR_MOE_CUDA_UNAVAILABLE')
-    expect(result.message).toContain(text)
+    expect(result.message).toMatch(text)
   })
 
   it('one of several that does not answer hides no other', () => {

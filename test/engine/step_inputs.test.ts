@@ -99,8 +99,11 @@ it('a rule without an end of its own ends at the token', () => {
       return { name }
     },
   }
-  const shape = { tokens: 5, sequences: 2, tableWidth: 8, sampled: 1, logitRows: 3, adjusted: 0 }
-  const { visible, positions } = declareInputs(plan as unknown as Plan, shape, rules, 12, 64)
+  const shape = {
+    ...{ tokens: 5, sequences: 2, tableWidth: 8, sampled: 1, logitRows: 3 },
+    ...{ adjusted: 0, masked: 0, biased: 0 },
+  }
+  const { visible, positions } = declareInputs(plan as unknown as Plan, shape, rules, 12, 64, 100)
   expect(visible.full!.ends).toBe(positions)
   expect(visible.both!.ends).not.toBe(positions)
   const data = stepInputs([chunk([1, 2, 3, 4, 5], 0, 5)], rules, 8)

@@ -11,9 +11,10 @@
 #include "weights/copy.h"
 #include "weights/format.h"
 #include "weights/formats/dense.h"
-#include "weights/formats/fp8.h"
-#include "weights/formats/mxfp4.h"
+#include "weights/fp8_matrix.h"
+#include "weights/integer_matrix.h"
 #include "weights/mapped_file.h"
+#include "weights/mxfp4_matrix.h"
 #include "weights/pack.h"
 #include "weights/rope_table.h"
 #include "weights/transpose.h"
@@ -115,6 +116,15 @@ void pack_rows(Choices& c) {
   demand(got == expected || (std::isnan(got) && std::isnan(expected)), "the row's value, packed");
 }
 
+void pack_as_any(Choices& c, const std::shared_ptr<EncodedMatrix>& matrix) {
+  const bool gate_up = matrix->N % 2 == 0 && c.rarely(3);
+  const auto format =
+      static_cast<WeightFormat>(c.between(0, static_cast<int64_t>(WeightFormat::fp8_g128)));
+  RowRun run{{}, 0, matrix->N};
+  run.encoded = matrix;
+  pack(context(), make_weight(matrix->N, matrix->K, format, gate_up, nullptr), {run});
+}
+
 /// Integers of any layout, packed as any format. Words are what they are; shapes may be wrong.
 void pack_integers(Choices& c) {
   using Layout = IntegerMatrix::Layout;
@@ -141,33 +151,29 @@ void pack_integers(Choices& c) {
     for (size_t i = 0; i < m->order.bytes() / 4; ++i)
       m->order.as<int32_t>()[i] = static_cast<int32_t>(c.between(0, std::max<int64_t>(G - 1, 0)));
   m->zero_shift = c.rarely(2) ? 1 : 0;
-  const bool gate_up = m->N % 2 == 0 && c.rarely(3);
-  const Weight out =
-      make_weight(m->N, m->K, static_cast<WeightFormat>(c.between(0, 7)), gate_up, nullptr);
-  RowRun run{{}, 0, m->N};
-  run.integers = m;
-  pack(context(), out, {run});
+  pack_as_any(c, m);
 }
 
-void unpack_mxfp4(Choices& c) {
-  const int64_t N = c.between(0, 40), groups = c.between(0, 3), K = 32 * groups;
-  const int64_t off = c.rarely(16) ? c.between(-1, 1) : 0;
-  const Mxfp4 source{c.tensor({N, groups, std::max<int64_t>(16 + off, 0)}, DType::u8),
-                     c.tensor({N, groups}, c.rarely(16) ? DType::f32 : DType::u8)};
-  Tensor out = c.exact({N, std::max<int64_t>(K + off, 0)}, DType::bf16);
-  unpack(context(), source, out);
+void pack_mxfp4(Choices& c) {
+  auto m = std::make_shared<Mxfp4Matrix>();
+  const int64_t groups = c.between(0, 3), off = c.rarely(16) ? c.between(-1, 1) : 0;
+  m->N = c.between(0, 40), m->K = std::max<int64_t>(32 * groups + off, 0);
+  m->blocks = c.tensor({m->N, groups, std::max<int64_t>(16 + off, 0)}, DType::u8);
+  m->scales = c.tensor({m->N, groups}, c.rarely(16) ? DType::f32 : DType::u8);
+  pack_as_any(c, m);
 }
 
-void unpack_fp8(Choices& c) {
+void pack_fp8(Choices& c) {
   constexpr DType kScales[] = {DType::f32, DType::bf16, DType::f16, DType::u8, DType::i32};
-  const int64_t N = c.between(0, 140), K = c.between(0, 40);
-  const int64_t rows = c.between(c.rarely(16) ? -1 : 1, 150), columns = c.between(1, 50);
+  auto m = std::make_shared<Fp8Matrix>();
+  m->N = c.between(0, 140), m->K = c.between(0, c.rarely(4) ? 400 : 40);
+  m->block_rows = c.between(c.rarely(16) ? -1 : 1, 150);
+  m->block_columns = c.rarely(2) ? 128 : c.between(1, 50);
   const auto blocks = [](int64_t n, int64_t of) { return of > 0 ? (n + of - 1) / of : 1; };
-  const Fp8 source{c.tensor({N, K}, DType::u8),
-                   c.tensor({blocks(N, rows), blocks(K, columns)}, kScales[c.between(0, 4)]), rows,
-                   columns};
-  Tensor out = c.exact({N, K}, DType::bf16);
-  unpack(context(), source, out);
+  m->values = c.tensor({m->N, m->K}, DType::u8);
+  m->scales = c.tensor({blocks(m->N, m->block_rows), blocks(m->K, m->block_columns)},
+                       kScales[c.between(0, 4)]);
+  pack_as_any(c, m);
 }
 
 void turn(Choices& c) {
@@ -207,8 +213,8 @@ void make_table(Choices& c) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace moe::fuzz;
   if (size == 0) return 0;
-  constexpr void (*kTargets[])(Choices&) = {map_files,  pack_rows,    pack_integers, copy,
-                                            make_table, unpack_mxfp4, unpack_fp8,    turn};
+  constexpr void (*kTargets[])(Choices&) = {map_files,  pack_rows,  pack_integers, copy,
+                                            make_table, pack_mxfp4, pack_fp8,      turn};
   Choices choices(data + 1, size - 1);
   try {
     kTargets[data[0] % std::size(kTargets)](choices);

@@ -7,7 +7,7 @@ import { argmax, fixture, loss, root } from '../support/golden.ts'
 // int4 1 %, and the mean divergence from the unquantised model is at most 0.01.
 
 const window = 256
-const bounds = { int8: 0.005, int4: 0.01 }
+const bounds = { int8: 0.005, int4: 0.01, fp8: 0.005 }
 const formats = Object.keys(bounds) as (keyof typeof bounds)[]
 
 function logSoftmax(row: Float32Array): Float64Array {
@@ -61,12 +61,12 @@ describe.each(['yuan', 'moepp', 'mixtral'])('%s-tiny quantised at load', async (
 
   it.each(formats)('%s: says what it takes', async (weights) => {
     await using model = await loadModel(dir, { device: 'cpu', weights, maxTokens: 256 })
-    const experts = weights === 'int4' ? 'int4g32' : 'int8'
+    const others = weights === 'fp8' ? 'fp8' : 'int8'
     expect(formatsOf(model)).toEqual({
       ...formatsOf(plain),
-      experts: [experts],
-      attention: ['int8'],
-      head: ['int8'],
+      experts: [weights === 'int4' ? 'int4g32' : others],
+      attention: [others],
+      head: [others],
     })
     const share = bytesOf(model, 'experts') / bytesOf(plain, 'experts')
     expect(share).toBeLessThan(weights === 'int4' ? 0.5 : 0.75) // these are narrow: padding counts
@@ -98,7 +98,7 @@ describe('weights', () => {
     expect(deviation).toBeLessThan(2)
     await using again = await randomModel(config, { device: 'cpu', weights, seed: 3 })
     expect((await again.forward([1, 2, 3, 4], { logits: 'all' })).logits).toEqual(logits)
-    expect(model.weights.filter(({ format }) => format.startsWith('int')).length).toBe(3)
+    expect(model.weights.filter(({ format }) => /^(int|fp)/.test(format)).length).toBe(3)
   })
 
   it('may be converted from f32 to bf16 and back, but for the router', async () => {
@@ -110,9 +110,33 @@ describe('weights', () => {
     expect(formatsOf(full)).toMatchObject({ experts: ['f32'], router: ['bf16'] })
   })
 
+  it('have groups of 128 where those divide a row, else of 32', async () => {
+    const weights = { format: 'int4', group: 128 } as const
+    const of = async (intermediate_size: number) => {
+      const size = { ...config, hidden_size: 256, intermediate_size }
+      await using model = await randomModel(size, { device: 'cpu', weights })
+      return formatsOf(model).experts
+    }
+    expect(await of(384)).toEqual(['int4g128'])
+    expect(await of(200)).toEqual(['int4g128', 'int4g32'])
+    const load = loadModel(`${root}/demo/moepp-tiny`, { device: 'cpu', weights, maxTokens: 64 })
+    await using model = await load
+    expect(formatsOf(model)).toMatchObject({ experts: expect.arrayContaining(['int4g128']) })
+  })
+
+  it.each<[object, RegExp]>([
+    [{ format: 'int4', group: 64 }, /weights\.group must be 32 or 128, got 64/],
+    [{ format: 'int8', group: 128 }, /weights\.format must be 'int4', got "int8"/],
+    [{ format: 'int4', size: 32 }, /"size" must be absent/],
+  ])('of groups that are none are refused: %o', async (weights, message) => {
+    const load = loadModel(`${root}/demo/moepp-tiny`, { weights: weights as { format: 'int4' } })
+    await expect(load).rejects.toMatchObject({ code: 'ERR_MOE_OPTION' })
+    await expect(load).rejects.toThrow(message)
+  })
+
   it('of another name are refused', async () => {
     const weights = 'int3' as 'int4'
-    const message = /weights must be 'auto', 'f32', 'bf16', 'int8' or 'int4', got "int3"/
+    const message = /weights must be 'auto', 'f32', 'bf16', 'int8', 'int4' or 'fp8', got "int3"/
     for (const load of [
       () => loadModel(`${root}/demo/moepp-tiny`, { weights }),
       () => randomModel(config, { weights }),

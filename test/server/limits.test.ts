@@ -55,12 +55,55 @@ describe('requests that are wrong', () => {
     ],
     ['top_logprobs alone', { ...chat, top_logprobs: 2 }, 'top_logprobs', 'invalid_value'],
     [
-      'a schema',
-      { ...chat, response_format: { type: 'json_object' } },
-      'response_format',
+      'a format',
+      { ...chat, response_format: { type: 'xml' } },
+      'response_format.type',
+      'invalid_value',
+    ],
+    [
+      'a schema that is not enforced',
+      {
+        ...chat,
+        response_format: {
+          type: 'json_schema',
+          json_schema: { name: 'x', schema: { type: 'array', uniqueItems: true } },
+        },
+      },
+      'response_format.json_schema.schema.uniqueItems',
       'unsupported',
     ],
-    ['a bias', { ...chat, logit_bias: { 5: 1 } }, 'logit_bias', 'unsupported'],
+    [
+      'a schema that is none',
+      { ...chat, structured_outputs: { json: 7 } },
+      'structured_outputs.json',
+      'invalid_value',
+    ],
+    [
+      'an expression that is none',
+      { ...chat, guided_regex: '(' },
+      'structured_outputs.regex',
+      'invalid_value',
+    ],
+    [
+      'a grammar that is none',
+      { ...chat, structured_outputs: { grammar: 'root ::= [' } },
+      'structured_outputs.grammar',
+      'invalid_value',
+    ],
+    [
+      'two constraints',
+      { ...chat, guided_regex: 'a', structured_outputs: { choice: ['a'] } },
+      'structured_outputs',
+      'unsupported',
+    ],
+    ['a bias', { ...chat, logit_bias: { 5: 101 } }, 'logit_bias.5', 'invalid_value'],
+    ['a bias of no token', { ...chat, logit_bias: { x: 1 } }, 'logit_bias', 'invalid_value'],
+    [
+      'no tokens to choose from',
+      { ...chat, allowed_token_ids: [] },
+      'allowed_token_ids',
+      'invalid_value',
+    ],
     [
       'tools',
       { ...chat, tools: [{ type: 'function', function: { name: 'f' } }] },
@@ -108,6 +151,12 @@ describe('requests that are wrong', () => {
       'priority',
       'cache_salt',
       'chat_template_kwargs',
+      'response_format',
+      'structured_outputs',
+      'guided_json',
+      'logit_bias',
+      'tool_choice',
+      'allowed_token_ids',
     ]
     for (const path of paths)
       for (const name of names)

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import OpenAI from 'openai'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { tags } from '../../lib/chat/call_forms.ts'
 import { Generation } from '../../lib/engine/generation.ts'
 import { type ChatOptions, loadModel, type Model } from '../../lib/index.ts'
 import { type RunningServer, serve } from '../../lib/server/index.ts'
@@ -24,7 +25,7 @@ function scripted(model: Model, seen: ChatOptions[]): Model {
   }
   return new Proxy(model, {
     get(target, name) {
-      if (name === 'toolCallForm') return async () => 'tags'
+      if (name === 'toolCallForm') return async () => tags
       if (name === 'chat')
         return (messages: never, options: ChatOptions) => {
           seen.push(options)
@@ -37,6 +38,26 @@ function scripted(model: Model, seen: ChatOptions[]): Model {
       return typeof value === 'function' ? value.bind(target) : value
     },
   })
+}
+
+/** A model that writes calls in tags. */
+function withTools(model: Model): Model {
+  const chatTemplate = readFileSync(fixture('chat/turns.jinja'), 'utf8')
+  return new Proxy(model, {
+    get(target, name) {
+      if (name === 'toolCallForm') return async () => tags
+      if (name === 'chat')
+        return (messages: never, options: ChatOptions) =>
+          target.chat(messages, { ...options, chatTemplate })
+      const value = Reflect.get(target, name, target)
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+}
+
+interface ParsedFunction {
+  name: string
+  arguments: string
 }
 
 describe('tools', () => {
@@ -52,7 +73,7 @@ describe('tools', () => {
     await model.dispose()
   })
   const client = () => new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'none', maxRetries: 0 })
-  const call = { type: 'function', function: { name: 'add', arguments: '{"a":1}' } }
+  const call = { type: 'function', function: { name: 'add', arguments: '{"a": 1}' } }
 
   it('calls are told apart from text', async () => {
     const { choices } = await client().chat.completions.create(asked)
@@ -103,12 +124,85 @@ describe('tools', () => {
     }
   })
 
-  it('a call that must be made is refused', async () => {
-    const create = () => client().chat.completions.create({ ...asked, tool_choice: 'required' })
-    expect(await failure(create)).toMatchObject({
-      status: 400,
-      param: 'tool_choice',
-      code: 'unsupported',
-    })
+  it('arguments are streamed as they are written', async () => {
+    const stream = await client().chat.completions.create({ ...asked, stream: true })
+    const pieces: string[] = []
+    for await (const { choices } of stream)
+      pieces.push(...(choices[0]?.delta.tool_calls ?? []).map((one) => one.function!.arguments!))
+    expect(pieces.length).toBeGreaterThan(5)
+    expect(pieces.join('')).toBe('{"a": 1}')
+  })
+})
+
+describe('calls that must be made', () => {
+  let model: Model
+  let server: RunningServer
+  beforeAll(async () => {
+    model = await loadModel(`${root}/demo/moepp-tiny`, { device: 'cpu', maxTokens: 1024 })
+    server = await serve(withTools(model), { port: 0, name: 'demo' })
+  })
+  afterAll(async () => {
+    await server.close()
+    await model.dispose()
+  })
+  const client = () => new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'none', maxRetries: 0 })
+  const parameters = {
+    type: 'object',
+    properties: { a: { type: 'integer', minimum: 0, maximum: 99 }, b: { enum: ['x', 'y'] } },
+    required: ['a', 'b'],
+  }
+  const two = ['add', 'sub'].map((name) => ({
+    type: 'function' as const,
+    function: { name, parameters },
+  }))
+  const base = { ...asked, tools: two, max_tokens: 100, temperature: 1 }
+
+  it.each(['required', { type: 'function', function: { name: 'sub' } }] as const)(
+    'are made: %j',
+    async (tool_choice) => {
+      for (const seed of [1, 2, 3]) {
+        const more = { tool_choice, seed, parallel_tool_calls: false }
+        const { choices } = await client().chat.completions.create({ ...base, ...more })
+        const { message, finish_reason } = choices[0]!
+        expect([finish_reason, message.content, message.tool_calls!.length]).toEqual([
+          ...['tool_calls', null],
+          1,
+        ])
+        const called = (message.tool_calls![0] as { function: ParsedFunction }).function
+        const { a, b } = JSON.parse(called.arguments)
+        expect(two.map((tool) => tool.function.name)).toContain(called.name)
+        if (typeof tool_choice === 'object') expect(called.name).toBe('sub')
+        expect([Number.isInteger(a), a >= 0 && a <= 99, ['x', 'y'].includes(b)]).toEqual([
+          ...[true, true],
+          true,
+        ])
+        const stream = client().chat.completions.stream({ ...base, ...more })
+        const streamed = (await stream.finalChatCompletion()).choices[0]!.message
+        expect(streamed.tool_calls![0]).toMatchObject({ function: called })
+      }
+    },
+  )
+
+  it.each<[string, object, string]>([
+    ['no such tool', { tool_choice: { type: 'function', function: { name: 'x' } } }, 'tool_choice'],
+    ['a choice that is none', { tool_choice: 'perhaps' }, 'tool_choice'],
+    ['nothing to choose from', { tools: undefined, tool_choice: 'required' }, 'tool_choice'],
+    [
+      'arguments that cannot be enforced',
+      {
+        tool_choice: 'required',
+        tools: [
+          {
+            type: 'function',
+            function: { name: 'f', parameters: { type: 'object', minProperties: 1 } },
+          },
+        ],
+      },
+      'tools[0].function.parameters.minProperties',
+    ],
+    ['a format, too', { response_format: { type: 'json_object' } }, 'tools'],
+  ])('or it is said why not: %s', async (_, more, param) => {
+    const create = () => client().chat.completions.create({ ...base, ...more } as typeof base)
+    expect(await failure(create)).toMatchObject({ status: 400, param })
   })
 })

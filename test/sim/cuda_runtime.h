@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <string>
 #include <tuple>
 #include <utility>
 
@@ -104,6 +105,13 @@ inline unsigned __float_as_uint(float value) {
   std::memcpy(&bits, &value, sizeof bits);
   return bits;
 }
+inline unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
+  const uint64_t bytes = low | uint64_t{high} << 32;
+  unsigned result = 0;
+  for (unsigned i = 0; i < 4; ++i)
+    result |= static_cast<unsigned>(bytes >> 8 * (selector >> 4 * i & 7) & 0xff) << 8 * i;
+  return result;
+}
 inline float __expf(float x) { return std::exp(x); }
 inline float __fdividef(float x, float y) { return x / y; }
 inline float rsqrtf(float x) { return 1.f / std::sqrt(x); }
@@ -126,6 +134,7 @@ enum cudaError_t {
   cudaErrorInsufficientDriver = 35,
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
+  cudaErrorNoKernelImageForDevice = 209,
   cudaErrorStreamCaptureInvalidated = 901,
   cudaErrorLaunchFailure = 719,
 };
@@ -205,6 +214,39 @@ namespace moe::sim {
 cudaError_t launch(const cudaLaunchConfig_t& config, std::function<void()> thread);
 }
 
+namespace moe::sim {
+/// MOE_SIM_RECORD names a file: launches are written there, a line of JSON each, and not run. For
+/// bench/predict, at the sizes of real models: memory is then neither filled nor copied.
+bool recording();
+cudaError_t record(const cudaLaunchConfig_t& config, const std::string& arguments);
+
+/// What a kernel's arguments say of its work.
+template <class... Arguments>
+std::string described(const Arguments&... arguments) {
+  std::string text;
+  const auto add = [&](const char* name, int64_t value) {
+    text += std::string(",\"") + name + "\":" + std::to_string(value);
+  };
+  const auto one = [&](const auto& args) {
+    if constexpr (requires { args.groups, args.rows, args.K, args.panels; }) {
+      add("rows", args.rows);
+      add("groups", args.groups);
+      add("K", args.K);
+      add("outputs", 64 * args.panels);
+      add("grouped", args.offsets != nullptr);
+    } else if constexpr (requires { args.T, args.N, args.G, args.D, args.V, args.ranges; }) {
+      add("tokens", args.T);
+      add("heads", args.N);
+      add("keyHeads", args.G);
+      add("keyWidth", args.D);
+      add("valueWidth", args.V);
+    }
+  };
+  (one(arguments), ...);
+  return text;
+}
+}  // namespace moe::sim
+
 template <class Kernel>
 cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int) {
   return cudaSuccess;
@@ -213,6 +255,7 @@ cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int) {
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
+  if (moe::sim::recording()) return moe::sim::record(*config, moe::sim::described(arguments...));
   // Arguments are copied at the launch, as CUDA does.
   return moe::sim::launch(
       *config, [kernel, copies = std::tuple<Parameters...>(std::forward<Arguments>(arguments)...)] {

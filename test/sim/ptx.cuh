@@ -19,6 +19,35 @@ inline uint32_t narrow2(float low, float high) {
   return to_bf16(low).bits | uint32_t{to_bf16(high).bits} << 16;
 }
 
+/// Rounded to odd on its way to f32, so that the last rounding is the only one.
+inline uint32_t fma_bf16x2(uint32_t a, uint32_t b, uint32_t c) {
+  const auto one = [&](unsigned shift) {
+    const auto value = [&](uint32_t pair) {
+      return double{to_float(bf16{static_cast<uint16_t>(pair >> shift)})};
+    };
+    const double exact = value(a) * value(b) + value(c);
+    const auto nearest = static_cast<float>(exact);
+    const double error = exact - double{nearest};
+    uint32_t bits = __float_as_uint(nearest);
+    if (error != 0 && std::isfinite(nearest)) {
+      if (error<0 == exact> 0) --bits;  // towards zero
+      bits |= 1;
+    }
+    return uint32_t{to_bf16(__uint_as_float(bits)).bits} << shift;
+  };
+  return one(0) | one(16);
+}
+
+inline float2 widen2(uint32_t pair) {
+  return {to_float(f16{static_cast<uint16_t>(pair)}),
+          to_float(f16{static_cast<uint16_t>(pair >> 16)})};
+}
+
+template <class T>
+T load_again(const T* from) {
+  return *from;
+}
+
 template <class T>
 T load_stream(const T* from) {
   return *from;

@@ -78,13 +78,38 @@ cudaError_t submit(Stream& stream, std::function<void()> work) {
 // accesses behind it; the first bytes are NaN.
 constexpr size_t kHeader = 256;
 
+const char* record_file() {
+  static const char* file = std::getenv("MOE_SIM_RECORD");
+  return file;
+}
+
+void record_line(const std::string& line) {
+  const std::lock_guard lock(mutex);
+  if (std::FILE* file = std::fopen(record_file(), "a")) {
+    std::fprintf(file, "{%s}\n", line.c_str());
+    std::fclose(file);
+  }
+}
+
 }  // namespace
+
+bool recording() { return record_file(); }
+
+cudaError_t record(const cudaLaunchConfig_t& config, const std::string& arguments) {
+  const auto [x, y, z] = config.gridDim;
+  const dim3& block = config.blockDim;
+  record_line("\"grid\":[" + std::to_string(x) + "," + std::to_string(y) + "," + std::to_string(z) +
+              "],\"threads\":" + std::to_string(block.x * block.y * block.z) +
+              ",\"shared\":" + std::to_string(config.dynamicSmemBytes) + arguments);
+  return cudaSuccess;
+}
 
 cudaError_t launch(const cudaLaunchConfig_t& config, std::function<void()> thread) {
   Stream& stream = *config.stream;
   const dim3 grid = config.gridDim, block = config.blockDim;
   const size_t shared = config.dynamicSmemBytes;
   const unsigned threads = block.x * block.y * block.z;
+  if (setting("MOE_SIM_IMAGE", 1) == 0) return cudaErrorNoKernelImageForDevice;
   if (threads == 0 || threads > 1024 || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
       grid.y > 65535 || grid.z > 65535 || shared > kSharedPerBlock[stream.device >> 2])
     return cudaErrorInvalidValue;
@@ -114,7 +139,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
   const bool old = device & 4;
   switch (attribute) {
     case cudaDevAttrMultiProcessorCount:
-      *value = 4;
+      *value = static_cast<int>(moe::sim::setting("MOE_SIM_MULTIPROCESSORS", 4));
       return cudaSuccess;
     case cudaDevAttrComputeCapabilityMajor:
       *value = old ? 8 : 9;
@@ -159,6 +184,8 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "out of memory";
     case cudaErrorInvalidDevice:
       return "invalid device ordinal";
+    case cudaErrorNoKernelImageForDevice:
+      return "no kernel image is available for execution on the device";
     case cudaErrorLaunchFailure:
       return moe::sim::last_failure.c_str();
     default:
@@ -175,7 +202,7 @@ cudaError_t cudaMalloc(void** memory, size_t bytes) {
   auto* block = static_cast<char*>(std::aligned_alloc(256, (size + 255) / 256 * 256));
   if (!block) return cudaErrorMemoryAllocation;
   std::memcpy(block, &bytes, sizeof bytes);
-  std::memset(block + moe::sim::kHeader, 0xff, bytes);
+  if (!moe::sim::recording()) std::memset(block + moe::sim::kHeader, 0xff, bytes);
   moe::sim::used += bytes;
   *memory = block + moe::sim::kHeader;
   return cudaSuccess;
@@ -225,6 +252,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
 }
 
 cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t stream) {
+  if (moe::sim::recording()) return cudaSuccess;
   return moe::sim::submit(*stream, [=] { std::memset(memory, value, bytes); });
 }
 
@@ -239,6 +267,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (moe::sim::recording()) moe::sim::record_line("\"synchronized\":1");
   moe::sim::land(*stream);
   return cudaSuccess;
 }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { LoadModelOptions } from '../../lib/index.ts'
 import { fixture, golden, loss, maxDifference, range } from './golden.ts'
 import { useModel } from './use_model.ts'
 
@@ -6,11 +7,16 @@ import { useModel } from './use_model.ts'
  * Results of a family's published code in float64, in the folders of test/fixtures/golden/<family>: what its README
  * says of names and margins holds for all of them. Routing and greedy tokens are equal, numbers within `tolerance`.
  */
-export function goldenFamily(family: string, folders: readonly string[], tolerance = 2e-4): void {
+export function goldenFamily(
+  family: string,
+  folders: readonly string[],
+  tolerance = 2e-4,
+  options: Pick<LoadModelOptions, 'weights'> = {},
+): void {
   describe.each(folders)(`${family} golden data: %s`, (folder) => {
     const dir = fixture('golden', family, folder)
     const want = golden(`${dir}/golden.safetensors`)
-    const model = useModel(dir, { maxTokens: 512 })
+    const model = useModel(dir, { maxTokens: 512, ...options })
     const prompts = ['prefill', ...range(8).map((i) => `ragged.${i}`)].filter((name) =>
       want.has(`${name}.input_ids`),
     )

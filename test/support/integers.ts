@@ -37,7 +37,7 @@ function nearest(value: number): number {
 const clamp = (value: number, low: number, high: number) => Math.min(Math.max(value, low), high)
 
 /** Calls `each` with the groups of every row of [rows, K]. */
-function groups(
+export function groups(
   values: Float64Array,
   K: number,
   group: number,
@@ -48,7 +48,8 @@ function groups(
       each(values.subarray(row * K + k, row * K + Math.min(k + group, K)), row)
 }
 
-const largest = (part: Float64Array) => part.reduce((most, v) => Math.max(most, Math.abs(v)), 0)
+export const largest = (part: Float64Array) =>
+  part.reduce((most, v) => Math.max(most, Math.abs(v)), 0)
 
 /** What the weights [N, K] become: scale * (q - zero) of each. */
 export function quantizedWeight(

@@ -19,7 +19,15 @@ export function bf16Bits(value: number): number {
   return sign | Math.min(bits, 0x7f80)
 }
 
-/** The values of a packed matrix [N, K], row by row: its product with K unit vectors. They must be finite. */
+/** OCP 8-bit floating point, E4M3. */
+export function e4m3(code: number): number {
+  const [exponent, fraction] = [(code >> 3) & 15, code & 7]
+  const magnitude = exponent === 0 ? fraction * 2 ** -9 : (1 + fraction / 8) * 2 ** (exponent - 7)
+  return (code & 127) === 127 ? Number.NaN : code < 128 ? magnitude : -magnitude
+}
+
+/** The values of a packed matrix [N, K], row by row: its product with K unit vectors.
+ * A value that is not finite makes the others of its row NaN. */
 export async function identityProduct(weight: Weight): Promise<number[]> {
   const { Plan, Arena, tensorFrom } = native()
   const [N, K] = weight.shape as [number, number]

@@ -1,65 +1,89 @@
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { native, type Tensor } from '../../lib/native.ts'
+import { type EncodedMatrix, native, type Tensor, type WeightFormat } from '../../lib/native.ts'
 import { openCheckpoint } from '../../lib/weights/checkpoint.ts'
 import { CheckpointWeights } from '../../lib/weights/checkpoint_weights.ts'
 import { rowsOf } from '../../lib/weights/weights.ts'
 import { fixture, range, readGolden } from '../support/golden.ts'
-import { bf16Bits, identityProduct } from '../support/weights.ts'
+import { bf16Bits, e4m3, identityProduct } from '../support/weights.ts'
 
-const { tensor, tensorFrom, unpackFp8, unpackMxfp4, Plan, Arena } = native()
+const { Weight, tensorFrom, pack } = native()
 
-async function bits(out: Tensor): Promise<Uint16Array> {
-  const plan = new Plan(new Arena())
-  plan.output('out', out)
-  return (await plan.run({}, 1)).out as Uint16Array
+/** The values of a matrix packed as `format`; the ones that are not finite may spoil the others of their rows. */
+async function unpacked(matrix: EncodedMatrix, format: WeightFormat): Promise<number[]> {
+  const weight = new Weight([...matrix.shape], format)
+  await pack(weight, [[matrix, 0, matrix.shape[0]!]])
+  return identityProduct(weight)
 }
-
-/** NaN has many bits, of which any will do. */
-const canonical = (values: Iterable<number>) =>
-  Array.from(values, (v) => ((v & 0x7fff) > 0x7f80 ? 'NaN' : v))
 
 describe('MXFP4', () => {
   const magnitudes = [0, 0.5, 1, 1.5, 2, 3, 4, 6]
   const value = (code: number, scale: number) =>
     scale === 255 ? Number.NaN : (code < 8 ? 1 : -1) * magnitudes[code % 8]! * 2 ** (scale - 127)
 
+  // A row for each code under each scale, all others of the row zero.
+  const [N, K] = [256 * 16, 32]
+  const at = (n: number) => (n * 7 + (n >> 4)) % K
+  const blocks = new Uint8Array((N * K) / 2)
+  for (const n of range(N)) blocks[(n * K + at(n)) >> 1] = (n % 16) << (4 * (at(n) % 2))
+  const matrix: EncodedMatrix = {
+    ...{ layout: 'mxfp4', shape: [N, K], name: 'all' },
+    values: tensorFrom(blocks, [N, 1, 16], 'u8'),
+    scales: tensorFrom(
+      Uint8Array.from({ length: N }, (_, n) => n >> 4),
+      [N, 1],
+      'u8',
+    ),
+  }
+  const own = (all: number[]) => range(N).map((n) => all[n * K + at(n)]!)
+  const want = range(N).map((n) => value(n % 16, n >> 4))
+  const same = (got: number[], wanted: number[]) =>
+    expect(got.map((v) => v + 0)).toEqual(wanted.map((v) => v + 0)) // one zero
+
   it('unpacks every code under every scale exactly, low half of a byte first', async () => {
-    const [N, K] = [256, 64] // a row for each scale; the second group has the scales backwards
-    const codes = range(N * K).map((i) => (i * 7 + (i >> 5)) % 16)
-    const blocks = Uint8Array.from(
-      { length: (N * K) / 2 },
-      (_, b) => codes[2 * b]! | (codes[2 * b + 1]! << 4),
-    )
-    const scales = Uint8Array.from({ length: 2 * N }, (_, i) =>
-      i % 2 === 0 ? i >> 1 : 255 - (i >> 1),
-    )
-    const out = tensor([N, K], 'bf16')
-    await unpackMxfp4(tensorFrom(blocks, [N, 2, 16], 'u8'), tensorFrom(scales, [N, 2], 'u8'), out)
-    const want = codes.map((code, i) => value(code, scales[i >> 5]!))
-    expect(canonical(await bits(out))).toEqual(canonical(want.map(bf16Bits)))
-    const tooLarge = want.filter((v) => Math.abs(v) > 3.39e38).length
-    const rounded = want.filter((v) => Math.abs(v) < 3.39e38 && fromBits(bf16Bits(v)) !== v)
-    expect([tooLarge > 0, rounded]).toEqual([true, []]) // exact, but for what bf16 has no room for
+    const rounded = want.map((v) => fromBits(bf16Bits(v)))
+    same(own(await unpacked(matrix, 'bf16')), rounded)
+    const apart = rounded.filter((v, n) => Number.isFinite(v) && v !== want[n])
+    expect([rounded.includes(Number.POSITIVE_INFINITY), apart]).toEqual([true, []])
+  })
+
+  it('multiplies with every code under every scale as it is', async () => {
+    // A unit is 127 times the f32 nearest to 1 / 127, and products below the normal numbers are rounded.
+    const got = own(await unpacked(matrix, 'mxfp4'))
+    for (const [n, v] of got.entries()) {
+      const exact =
+        Math.abs(want[n]!) > 3.4e38 ? Math.sign(want[n]!) * Number.POSITIVE_INFINITY : want[n]!
+      if (!Number.isFinite(exact)) expect(v).toBe(exact)
+      else
+        expect(Math.abs(v - exact)).toBeLessThanOrEqual(
+          Math.abs(exact) * 2 ** -22 + 2 ** -149 * 12 * 127,
+        )
+    }
   })
 })
 
 const fromBits = (bits: number): number => new Float32Array(Uint32Array.of(bits << 16).buffer)[0]!
-
-/** OCP 8-bit floating point, E4M3. */
-function e4m3(code: number): number {
-  const [exponent, fraction] = [(code >> 3) & 15, code & 7]
-  const magnitude = exponent === 0 ? fraction * 2 ** -9 : (1 + fraction / 8) * 2 ** (exponent - 7)
-  return (code & 127) === 127 ? Number.NaN : code < 128 ? magnitude : -magnitude
-}
 
 describe('FP8', () => {
   it('knows the range', () => {
     expect([e4m3(0x7e), e4m3(0x08), e4m3(0x01), e4m3(0xfe)]).toEqual([448, 2 ** -6, 2 ** -9, -448])
   })
 
+  const fp8 = (
+    values: Uint8Array,
+    shape: [number, number],
+    scales: Tensor,
+    block: [number, number],
+  ): EncodedMatrix => ({
+    ...{ layout: 'fp8', shape, block, scales, name: 'layer.7' },
+    values: tensorFrom(values, shape, 'u8'),
+  })
+  const f32 = (values: number[], shape: number[]) =>
+    tensorFrom(Float32Array.from(values), shape, 'f32')
+
+  // Every code in a row of its own, so that none spoils another.
   const codes = Uint8Array.from({ length: 256 }, (_, code) => code)
-  it.each<[string, number]>([
+  const scales: [string, number][] = [
     ['1', 1],
     ['a power of two', 2 ** -13],
     ['any', Math.fround(0.0123456789)],
@@ -72,17 +96,45 @@ describe('FP8', () => {
     ['one whose products are below the normal numbers', 2 ** -124 * 1.25],
     ['one that is hardly a number', 2 ** -149],
     ['negative', -3],
-    ['infinite', Number.POSITIVE_INFINITY],
-  ])('unpacks all 256 codes, rounded once, under a scale that is %s', async (_, scale) => {
-    const out = tensor([1, 256], 'bf16')
-    const scales = tensorFrom(Float32Array.of(scale), [1, 1], 'f32')
-    await unpackFp8(tensorFrom(codes, [1, 256], 'u8'), scales, 1, 256, out)
-    const want = range(256).map((code) => bf16Bits(e4m3(code) * scale))
-    expect(canonical(await bits(out))).toEqual(canonical(want))
+  ]
+  const canonical = (values: number[]) => values.map((v) => (v === 0 ? 0 : v))
+  it.each(scales)(
+    'unpacks all 256 codes, rounded once, under a scale that is %s',
+    async (_, scale) => {
+      const matrix = fp8(codes, [256, 1], f32([scale], [1, 1]), [256, 1])
+      const want = range(256).map((code) => fromBits(bf16Bits(e4m3(code) * scale)))
+      expect(canonical(await unpacked(matrix, 'bf16'))).toEqual(canonical(want))
+    },
+  )
+
+  it.each(scales.filter(([, scale]) => !(Math.abs(scale) >= 256 && scale < 2 ** 128)))(
+    'multiplies with all 256 codes as they are, rounded to f32, under a scale that is %s',
+    async (_, scale) => {
+      const matrix = fp8(codes, [256, 1], f32([scale], [1, 1]), [256, 1])
+      const want = range(256).map((code) => Math.fround(e4m3(code) * scale))
+      for (const format of ['fp8', 'fp8g128'] as const)
+        expect(canonical(await unpacked(matrix, format))).toEqual(canonical(want))
+    },
+  )
+
+  it.each([Number.POSITIVE_INFINITY, Number.NaN])('refuses a scale of %f', async (scale) => {
+    const matrix = fp8(codes, [256, 1], f32([scale], [1, 1]), [256, 1])
+    await expect(unpacked(matrix, 'bf16')).rejects.toMatchObject({
+      code: 'ERR_MOE_CHECKPOINT',
+      message: expect.stringMatching(/layer\.7: scales must be finite/),
+    })
+  })
+
+  it('says which matrix has scales that are too large to be kept', async () => {
+    const matrix = fp8(codes, [256, 1], f32([256], [1, 1]), [256, 1])
+    await expect(unpacked(matrix, 'fp8')).rejects.toMatchObject({
+      code: 'ERR_MOE_CHECKPOINT',
+      message: expect.stringMatching(/layer\.7: scales must be below 256 .* got 256/),
+    })
   })
 
   it.each<[string, (v: number[]) => Tensor]>([
-    ['f32', (v) => tensorFrom(Float32Array.from(v), [3, 3], 'f32')],
+    ['f32', (v) => f32(v, [3, 3])],
     ['bf16', (v) => tensorFrom(Uint16Array.from(v, bf16Bits), [3, 3], 'bf16')],
     [
       'powers of two',
@@ -94,26 +146,30 @@ describe('FP8', () => {
         ),
     ],
   ])('takes a scale for each block, with blocks cut at the ends; scales in %s', async (_, make) => {
-    const [N, K, rows, columns] = [70, 37, 32, 16]
-    const scales = range(9).map((i) => 2 ** (i - 4))
-    const values = Uint8Array.from({ length: N * K }, (_, i) => (i * 31) % 127)
-    const out = tensor([N, K], 'bf16')
-    await unpackFp8(tensorFrom(values, [N, K], 'u8'), make(scales), rows, columns, out)
-    const block = (i: number) => 3 * Math.floor(i / K / rows) + Math.floor((i % K) / columns)
-    const want = Array.from(values, (code, i) => bf16Bits(e4m3(code) * scales[block(i)]!))
-    expect(Array.from(await bits(out))).toEqual(want)
+    const factors = range(9).map((i) => 2 ** (i - 4))
+    for (const [K, rows, columns, format] of [
+      [37, 32, 16, 'bf16'],
+      [290, 32, 128, 'fp8g128'],
+    ] as const) {
+      const N = 70
+      const values = Uint8Array.from({ length: N * K }, (_, i) => (i * 31) % 127)
+      const block = (i: number) => 3 * Math.floor(i / K / rows) + Math.floor((i % K) / columns)
+      const want = Array.from(values, (code, i) => e4m3(code) * factors[block(i)]!) // bf16 has them
+      const matrix = fp8(values, [N, K], make(factors), [rows, columns])
+      expect(await unpacked(matrix, format)).toEqual(want)
+    }
   })
-})
 
-it('takes many small blocks of FP8', async () => {
-  const [N, K] = [3, 300]
-  const values = Uint8Array.from({ length: N * K }, (_, i) => 0x38 + (i % 8))
-  const scales = Float32Array.from({ length: N * 150 }, (_, i) => 2 ** ((i % 9) - 4))
-  const out = tensor([N, K], 'bf16')
-  const parts = [tensorFrom(values, [N, K], 'u8'), tensorFrom(scales, [N, 150], 'f32')] as const
-  await unpackFp8(...parts, 1, 2, out)
-  const want = Array.from(values, (code, i) => bf16Bits(e4m3(code) * scales[i >> 1]!))
-  expect(Array.from(await bits(out))).toEqual(want)
+  it('takes many small blocks, and quantises them where their columns are kept in 128', async () => {
+    const [N, K] = [3, 300]
+    const values = Uint8Array.from({ length: N * K }, (_, i) => 0x38 + (i % 8))
+    const factors = range(N * 150).map((i) => 2 ** ((i % 9) - 4))
+    const want = Array.from(values, (code, i) => e4m3(code) * factors[i >> 1]!)
+    const matrix = fp8(values, [N, K], f32(factors, [N, 150]), [1, 2])
+    expect(await unpacked(matrix, 'bf16')).toEqual(want)
+    for (const [i, v] of (await unpacked(matrix, 'fp8g128')).entries())
+      expect(Math.abs(v - want[i]!)).toBeLessThanOrEqual(want[i]! / 16)
+  })
 })
 
 describe('GPTQ', () => {

@@ -1,7 +1,13 @@
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { native, type Tensor } from '../../lib/native.ts'
+import {
+  type EncodedMatrix,
+  type Fp8Matrix,
+  type Mxfp4Matrix,
+  native,
+  type Tensor,
+} from '../../lib/native.ts'
 import { openCheckpoint } from '../../lib/weights/checkpoint.ts'
 import { CheckpointWeights } from '../../lib/weights/checkpoint_weights.ts'
 import type { Json } from '../../lib/weights/json.ts'
@@ -163,7 +169,7 @@ describe('a file in MXFP4', () => {
       false,
     ])
     const [first, second] = [weights.matrix(rows(0)), weights.matrix(rows(1))]
-    expect(first.format).toBe('bf16')
+    expect(first.format).toBe('mxfp4')
     const bytesOf: number[] = []
     await weights.load({ onProgress: ({ totalBytes }) => bytesOf.push(totalBytes) })
     weights.checkNames()
@@ -273,7 +279,7 @@ describe('a file in FP8', () => {
       good,
       undefined,
       'ERR_MOE_CHECKPOINT',
-      /quantization_config of config.json must have quant_method "fp8" for w/,
+      /quantization_config of config.json must have quant_method "fp8" or "compressed-tensors" for w/,
     ],
     [
       'blocks of no size',
@@ -326,6 +332,11 @@ describe('native code refuses', () => {
   const f32 = (...shape: number[]) => tensor(shape, 'f32')
   const u8 = (...shape: number[]) =>
     tensorFrom(new Uint8Array(shape.reduce((a, b) => a * b)), shape, 'u8')
+  const fp8Of = (n: number) => ({ layout: 'fp8', shape: [n, 2], values: u8(n, 2) }) as const
+  const packed = (matrix: Omit<Mxfp4Matrix, 'name'> | Omit<Fp8Matrix, 'name'>) =>
+    pack(new Weight([...matrix.shape], 'bf16'), [
+      [{ ...matrix, name: 'w' } as EncodedMatrix, 0, matrix.shape[0]!],
+    ])
   it.each<[string, () => Promise<unknown>, RegExp]>([
     [
       'rows behind the end',
@@ -364,22 +375,22 @@ describe('native code refuses', () => {
     ],
     [
       'scales of too few groups',
-      () => native().unpackMxfp4(u8(2, 2, 16), u8(2, 1), tensor([2, 64], 'bf16')),
+      () => packed({ layout: 'mxfp4', shape: [2, 64], values: u8(2, 2, 16), scales: u8(2, 1) }),
       /scales must be \[2, 2\]/,
     ],
     [
       'rows of half a group',
-      () => native().unpackMxfp4(u8(2, 1, 16), u8(2, 1), tensor([2, 48], 'bf16')),
-      /out must be of rows of whole groups of 32/,
+      () => packed({ layout: 'mxfp4', shape: [2, 48], values: u8(2, 1, 16), scales: u8(2, 1) }),
+      /shape must be of rows of whole groups of 32/,
     ],
     [
       'blocks without rows',
-      () => native().unpackFp8(u8(2, 2), f32(2, 2), 0, 1, tensor([2, 2], 'bf16')),
+      () => packed({ ...fp8Of(2), block: [0, 1], scales: f32(2, 2) }),
       /blockRows must be at least 1/,
     ],
     [
       'too few scales',
-      () => native().unpackFp8(u8(3, 2), f32(1, 1), 2, 2, tensor([3, 2], 'bf16')),
+      () => packed({ ...fp8Of(3), block: [2, 2], scales: f32(1, 1) }),
       /scales must be \[2, 1\]/,
     ],
   ])('%s', async (_, call, message) => {

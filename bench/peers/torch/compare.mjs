@@ -1,14 +1,19 @@
 // Ours against theirs, side by side: times of the same products at the same shapes and routings, and their ratios.
-//   node bench/peers/torch/compare.mjs OURS.json THEIRS.json
+//   node bench/peers/torch/compare.mjs OURS.jsonl THEIRS.json
 // OURS: moe-native bench groupedGemm --json. THEIRS: run.py --json.
 import { readFileSync } from 'node:fs'
 
-const [ours, theirs] = process.argv.slice(2).map((file) => JSON.parse(readFileSync(file, 'utf8')))
-if (!theirs) {
-  console.error('usage: node bench/peers/torch/compare.mjs OURS.json THEIRS.json')
+const [oursFile, theirsFile] = process.argv.slice(2)
+if (!theirsFile) {
+  console.error('usage: node bench/peers/torch/compare.mjs OURS.jsonl THEIRS.json')
   process.exit(2)
 }
-const products = ours.results.filter(({ op }) => op === 'groupedGemm')
+const [ours, ...results] = readFileSync(oursFile, 'utf8')
+  .trim()
+  .split('\n')
+  .map((line) => JSON.parse(line))
+const theirs = JSON.parse(readFileSync(theirsFile, 'utf8'))
+const products = results.filter(({ op }) => op === 'groupedGemm')
 const of = (name, { model, tokens, routing }) =>
   products.find(
     (r) =>

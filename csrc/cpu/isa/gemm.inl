@@ -25,53 +25,87 @@ constexpr int64_t kTiledRows = 13;
 #else
 constexpr int64_t kTiledRows = 24;
 #endif
+constexpr int64_t kTiledRowsFp8 = 9;  // decoding costs more than widening does
 constexpr int kTileColumns = kTileVectors * kLanes;
 constexpr int kSlices = kPanelColumns / kTileColumns;
 constexpr int64_t kBlock =
     256;  // k values of one widened block: 64 KiB, of which one slice is in use
 
-/// Vectors of w for even (0) or odd (1) k of a line of pairs.
-INLINE Vf widen_pairs(const uint32_t* line, int odd) {
-  const Vu pairs = load(line);
-  return odd ? (Vf)(pairs & 0xffff0000u) : (Vf)(pairs << 16);
+using moe::Stored;
+
+/// Values of k in a line.
+constexpr int line_values(Stored stored) {
+  return stored == Stored::f32 ? 1 : stored == Stored::bf16 ? 2 : 4;
+}
+constexpr bool has_scales(Stored stored) {
+  return stored == Stored::fp8 || stored == Stored::fp8_g128;
+}
+constexpr int64_t kScaleLines = 32;  // of FP8: lines of one scale
+
+/// Where line `line` of a panel is.
+template <Stored S>
+INLINE const char* line_at(const void* panel, int64_t line) {
+  const int64_t scales = S == Stored::fp8_g128 ? line / kScaleLines : 0;
+  return (const char*)panel + (line + scales) * 256;
+}
+/// The scales of the group that begins with line `line`.
+template <Stored S>
+INLINE const float* scales_of(const void* panel, int64_t line, int64_t lines) {
+  return (const float*)(S == Stored::fp8_g128 ? line_at<S>(panel, line) + kScaleLines * 256
+                                              : (const char*)panel + lines * 256);
+}
+
+/// The weights of value `part` of a line. A code of FP8 becomes the f32 of its sign, exponent and
+/// fraction, which the scale makes as large as it is meant to be.
+template <Stored S>
+INLINE Vf weights_of(Vu line, int part, Vf scale) {
+  if (S == Stored::f32) return (Vf)line;
+  if (S == Stored::bf16) return part ? (Vf)(line & 0xffff0000u) : (Vf)(line << 16);
+  return (Vf)((Vi)(line << (24 - 8 * part)) >> 4 & (int32_t)0x87f00000) * scale;
 }
 
 /// M rows times one panel, k ascending. Their sums may not leave room for all 64 columns; then
 /// several passes go over a block of lines that fits the first-level cache, and each brings its
 /// share of the next block.
-template <int M, bool Bf16>
+template <int M, Stored S>
 INLINE void few_rows(const float* const* x, const void* panel, int64_t lines, float* out) {
-  constexpr int kFit = kTileVectors == 4 ? 4 : M == 1 ? 8 : M == 2 ? 4 : 2;
+  constexpr int kValues = line_values(S);
+  constexpr int kFit = kTileVectors == 4 ? 4
+                       : M == 1          ? (has_scales(S) ? 4 : 8)
+                       : M == 2          ? (has_scales(S) ? 2 : 4)
+                                         : 2;
   constexpr int V = kPanelColumns / kLanes < kFit ? kPanelColumns / kLanes : kFit;
   constexpr int kPasses = kPanelColumns / (V * kLanes);
   constexpr int64_t kLineBytes = 256, kShare = kLineBytes / kPasses;
-  constexpr int64_t kBlockLines = kPasses == 1 ? INT64_MAX / 2 : 64;
+  constexpr int64_t kBlockLines = has_scales(S) ? kScaleLines : kPasses == 1 ? INT64_MAX / 2 : 64;
   for (int64_t begin = 0; begin < lines; begin += kBlockLines) {
     const int64_t end = lines - begin < kBlockLines ? lines : begin + kBlockLines;
-    const char* next = (const char*)panel + end * kLineBytes;
+    const char* next = line_at<S>(panel, end);
     for (int c = 0; c < kPanelColumns; c += V * kLanes) {
-      Vf acc[M][V];
+      Vf acc[M][V], scale[V];
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v)
+        scale[v] = has_scales(S) ? load(scales_of<S>(panel, begin, lines) + c + v * kLanes) : Vf{};
 #pragma GCC unroll 4
       for (int m = 0; m < M; ++m)
 #pragma GCC unroll 8
         for (int v = 0; v < V; ++v)
           acc[m][v] = begin == 0 ? Vf{} : load(out + m * kPanelColumns + c + v * kLanes);
-      for (int64_t k = begin; k < end; ++k) {
+      const char* line = line_at<S>(panel, begin) + 4 * c;
+      for (int64_t k = begin; k < end; ++k, line += kLineBytes) {
         if (kPasses > 1) {
 #pragma GCC unroll 4
           for (int64_t i = 0; i < kShare; i += 64) __builtin_prefetch(next + i);
           next += kShare;
         }
-#pragma GCC unroll 2
-        for (int odd = 0; odd < (Bf16 ? 2 : 1); ++odd) {
+#pragma GCC unroll 4
+        for (int part = 0; part < kValues; ++part) {
           Vf a[M];
 #pragma GCC unroll 4
-          for (int m = 0; m < M; ++m) a[m] = splat(x[m][Bf16 ? 2 * k + odd : k]);
+          for (int m = 0; m < M; ++m) a[m] = splat(x[m][kValues * k + part]);
 #pragma GCC unroll 8
           for (int v = 0; v < V; ++v) {
-            const int64_t at = k * kPanelColumns + c + v * kLanes;
-            const Vf w = Bf16 ? widen_pairs((const uint32_t*)panel + at, odd)
-                              : load((const float*)panel + at);
+            const Vf w = weights_of<S>(load((const uint32_t*)line + v * kLanes), part, scale[v]);
 #pragma GCC unroll 4
             for (int m = 0; m < M; ++m) acc[m][v] += w * a[m];
           }
@@ -85,50 +119,73 @@ INLINE void few_rows(const float* const* x, const void* panel, int64_t lines, fl
   }
 }
 
-template <bool Bf16>
+template <Stored S>
 INLINE void few(const float* const* x, int m, const void* panel, int64_t lines, float* out) {
   switch (m) {
     case 1:
-      return few_rows<1, Bf16>(x, panel, lines, out);
+      return few_rows<1, S>(x, panel, lines, out);
     case 2:
-      return few_rows<2, Bf16>(x, panel, lines, out);
+      return few_rows<2, S>(x, panel, lines, out);
     case 3:
-      return few_rows<3, Bf16>(x, panel, lines, out);
+      return few_rows<3, S>(x, panel, lines, out);
     default:
-      return few_rows<4, Bf16>(x, panel, lines, out);
+      return few_rows<4, S>(x, panel, lines, out);
   }
 }
 
-void gemm_few(const float* const* x, int m, const void* panel, int64_t lines, bool bf16,
+void gemm_few(const float* const* x, int m, const void* panel, int64_t lines, Stored stored,
               float* out) {
-  bf16 ? few<true>(x, m, panel, lines, out) : few<false>(x, m, panel, lines, out);
+  switch (stored) {
+    case Stored::f32:
+      return few<Stored::f32>(x, m, panel, lines, out);
+    case Stored::bf16:
+      return few<Stored::bf16>(x, m, panel, lines, out);
+    case Stored::fp8:
+      return few<Stored::fp8>(x, m, panel, lines, out);
+    case Stored::fp8_g128:
+      return few<Stored::fp8_g128>(x, m, panel, lines, out);
+  }
 }
 
-/// Widens n k-values of a panel, from line `line` on, into slices [kSlices][n][kTileColumns].
-INLINE void widen_block(const void* panel, int64_t line, int64_t n, bool bf16, float* block) {
-  // The next block comes from memory while this one is used. (The last asks for what is behind the
-  // panel, usually the next panel.)
-  const char* next = (const char*)panel + (line + (bf16 ? n / 2 : n)) * 256;
-  for (int64_t i = 0; i < (bf16 ? n / 2 : n) * 256; i += 64) __builtin_prefetch(next + i, 0, 2);
+/// Widens `count` lines of a panel, from `begin` on and of one scale, into slices [kSlices][k
+/// values][kTileColumns] of which each has room for `n` values of k.
+template <Stored S>
+INLINE void widen_lines(const void* panel, int64_t begin, int64_t count, int64_t lines, int64_t n,
+                        float* block) {
+  constexpr int kValues = line_values(S);
   for (int s = 0; s < kSlices; ++s) {
     float* to = block + s * n * kTileColumns;
-    if (!bf16) {
-      const float* from = (const float*)panel + line * kPanelColumns + s * kTileColumns;
-      for (int64_t k = 0; k < n; ++k)
+    const char* line = line_at<S>(panel, begin) + 4 * s * kTileColumns;
+    Vf scale[kTileVectors];
 #pragma GCC unroll 4
-        for (int v = 0; v < kTileVectors; ++v)
-          store(to + k * kTileColumns + v * kLanes, load(from + k * kPanelColumns + v * kLanes));
-      continue;
-    }
-    const uint32_t* from = (const uint32_t*)panel + line * kPanelColumns + s * kTileColumns;
-    for (int64_t k = 0; k < n / 2; ++k)
+    for (int v = 0; v < kTileVectors; ++v)
+      scale[v] = has_scales(S)
+                     ? load(scales_of<S>(panel, begin, lines) + s * kTileColumns + v * kLanes)
+                     : Vf{};
+    for (int64_t l = 0; l < count; ++l, line += 256, to += kValues * kTileColumns)
 #pragma GCC unroll 4
       for (int v = 0; v < kTileVectors; ++v) {
-        const Vu pair = load(from + k * kPanelColumns + v * kLanes);
-        store(to + 2 * k * kTileColumns + v * kLanes, (Vf)(pair << 16));
-        store(to + (2 * k + 1) * kTileColumns + v * kLanes, (Vf)(pair & 0xffff0000u));
+        const Vu words = load((const uint32_t*)line + v * kLanes);
+#pragma GCC unroll 4
+        for (int part = 0; part < kValues; ++part)
+          store(to + part * kTileColumns + v * kLanes, weights_of<S>(words, part, scale[v]));
       }
   }
+}
+
+/// Widens n values of k of a panel, from k on.
+template <Stored S>
+void widen_block(const void* panel, int64_t k, int64_t n, int64_t lines, float* block) {
+  constexpr int kValues = line_values(S);
+  const int64_t begin = k / kValues, count = n / kValues;
+  // The next block comes from memory while this one is used. (The last asks for what is behind the
+  // panel, usually the next panel.)
+  const char* next = line_at<S>(panel, begin + count);
+  for (int64_t i = 0; i < count * 256; i += 64) __builtin_prefetch(next + i, 0, 2);
+  constexpr int64_t kStep = has_scales(S) ? kScaleLines : kBlock;
+  for (int64_t l = 0; l < count; l += kStep)
+    widen_lines<S>(panel, begin + l, count - l < kStep ? count - l : kStep, lines, n,
+                   block + l * kValues * kTileColumns);
 }
 
 /// One register tile: out[m, 0..] (rows 64 apart) gets n more products. a [n, height], b [n,
@@ -179,18 +236,33 @@ void tile_rows(int rows, const float* a, int64_t height, const float* b, int64_t
   }
 }
 
-void gemm_tiles(const float* a, int64_t rows, int64_t height, const void* panel, int64_t lines,
-                bool bf16, float* out) {
+template <Stored S>
+INLINE void all_tiles(const float* a, int64_t rows, int64_t height, const void* panel,
+                      int64_t lines, float* out) {
   alignas(64) float block[kBlock * kPanelColumns];
-  const int64_t k_total = bf16 ? 2 * lines : lines;
+  const int64_t k_total = line_values(S) * lines;
   for (int64_t k = 0; k < k_total; k += kBlock) {
     const int64_t n = k_total - k < kBlock ? k_total - k : kBlock;
-    widen_block(panel, bf16 ? k / 2 : k, n, bf16, block);
+    widen_block<S>(panel, k, n, lines, block);
     for (int s = 0; s < kSlices; ++s)
       for (int64_t row = 0; row < rows; row += height)
         tile_rows((int)(rows - row < height ? rows - row : height), a + row * k_total + k * height,
                   height, block + s * n * kTileColumns, n, k == 0,
                   out + row * kPanelColumns + s * kTileColumns);
+  }
+}
+
+void gemm_tiles(const float* a, int64_t rows, int64_t height, const void* panel, int64_t lines,
+                Stored stored, float* out) {
+  switch (stored) {
+    case Stored::f32:
+      return all_tiles<Stored::f32>(a, rows, height, panel, lines, out);
+    case Stored::bf16:
+      return all_tiles<Stored::bf16>(a, rows, height, panel, lines, out);
+    case Stored::fp8:
+      return all_tiles<Stored::fp8>(a, rows, height, panel, lines, out);
+    case Stored::fp8_g128:
+      return all_tiles<Stored::fp8_g128>(a, rows, height, panel, lines, out);
   }
 }
 

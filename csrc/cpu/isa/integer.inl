@@ -6,6 +6,10 @@
 
 namespace {
 
+/// How a format stores a value.
+enum class Code { int8, int4, mxfp4 };
+constexpr bool is_nibble(Code code) { return code != Code::int8; }
+
 // What multiplies. Each takes lines as they lie, splits them into parts of one value a byte (or two
 // bytes) and has its own form of rows, of which a part takes 4 bytes.
 #if defined(__AVX512VNNI__) || defined(__AVXVNNI__) || defined(__ARM_FEATURE_DOTPROD)
@@ -19,12 +23,13 @@ constexpr bool kPairBytes = !kDotBytes;  // two by two into int16: rows of int8,
 constexpr bool kPairBytes = false;
 #endif
 
-template <int kBits>
+template <Code C>
 struct Method {
-  static constexpr bool kNarrowSums = kBits == 4 && kPairBytes;  // int16, for 32 k at most
+  static constexpr bool kNarrowSums = is_nibble(C) && kPairBytes;  // int16, see kFoldLines
   static constexpr bool kWideRows = !kDotBytes && !kNarrowSums;  // of int16, two by two into int32
-  static constexpr int kParts = (kWideRows ? 2 : 1) * (kBits == 4 ? 2 : 1);
-  static constexpr int kFoldLines = kBits == 4 ? 4 : 32;  // lines between folds
+  static constexpr int kParts = (kWideRows ? 2 : 1) * (is_nibble(C) ? 2 : 1);
+  // Lines between folds. 16 products of 15 * 127 fit int16, of 24 * 127 only 8.
+  static constexpr int kFoldLines = !is_nibble(C) ? 32 : C == Code::mxfp4 && kNarrowSums ? 2 : 4;
 };
 
 // Rows of a tile and vectors of its columns: what the registers have room for.
@@ -47,35 +52,60 @@ INLINE Vi splat4(const char* p) {
   return v - Vi{};
 }
 
-/// Part p of a line: values of one byte, or of two for wide rows. `low` has the bits of one value
-/// set.
-template <int kBits>
-INLINE Vi part_of(Vi line, int p, Vi low) {
+/// e2m1 codes as twice their values, plus offset_of where that makes bytes unsigned. `codes`: one a
+/// byte, or for wide rows one in two bytes, which stay signed.
+INLINE Vi e2m1_values(Vi codes) {
 #if defined(__ARM_FEATURE_DOTPROD)
-  if (kBits == 8) return line ^ low;  // sdot wants them signed
+  const int8x16_t table = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+  return (Vi)vqtbl1q_s8(table, (uint8x16_t)codes);
+#elif defined(__AVX2__)
+  const __m128i table = _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
+#if defined(__AVX512F__)
+  return (Vi)_mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), (__m512i)codes);
+#else
+  return (Vi)_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), (__m256i)codes);
 #endif
-  if (kBits == 8 && kDotBytes) return line;
-  if (kBits == 8) return p == 0 ? line & low : (Vi)((Vu)line >> 8) & low;
-  const int shift = Method<4>::kWideRows ? (p == 0 ? 0 : p == 1 ? 8 : p == 2 ? 4 : 12) : 4 * p;
-  return (Vi)((Vu)line >> shift) & low;
+#else
+  typedef int16_t Vw __attribute__((vector_size(kLanes * 4)));
+  const Vw size = (Vw)codes & 7, sign = -((Vw)codes >> 3);
+  const Vw value = size - (size > 4) - (size > 5) - 3 * (size > 6);
+  return (Vi)((value ^ sign) - sign);
+#endif
 }
 
-template <int kBits>
+/// Part p of a line: values of one byte, or of two for wide rows. `low` has the bits of one value
+/// set.
+template <Code C>
+INLINE Vi part_of(Vi line, int p, Vi low) {
+#if defined(__ARM_FEATURE_DOTPROD)
+  if (C == Code::int8) return line ^ low;  // sdot wants them signed
+#endif
+  if (C == Code::int8 && kDotBytes) return line;
+  if (C == Code::int8) return p == 0 ? line & low : (Vi)((Vu)line >> 8) & low;
+  const int shift = Method<C>::kWideRows ? (p == 0 ? 0 : p == 1 ? 8 : p == 2 ? 4 : 12) : 4 * p;
+  const Vi codes = (Vi)((Vu)line >> shift) & low;
+  return C == Code::mxfp4 ? e2m1_values(codes) : codes;
+}
+
+template <Code C>
 INLINE Vi low_bits() {
 #if defined(__ARM_FEATURE_DOTPROD)
-  if (kBits == 8) return Vi{} + (int32_t)0x80808080;
+  if (C == Code::int8) return Vi{} + (int32_t)0x80808080;
 #endif
-  const int32_t wide = kBits == 8 ? 0x00ff00ff : 0x000f000f;
-  return Vi{} + (Method<kBits>::kWideRows ? wide : 0x0f0f0f0f);
+  const int32_t wide = C == Code::int8 ? 0x00ff00ff : 0x000f000f;
+  return Vi{} + (Method<C>::kWideRows ? wide : 0x0f0f0f0f);
 }
 
 /// What is added to a stored value: part_of gives value + offset.
-template <int kBits>
+template <Code C>
 constexpr int offset_of() {
+  if (C == Code::int4) return 8;
 #if defined(__ARM_FEATURE_DOTPROD)
-  if (kBits == 8) return 0;
+  return 0;
+#else
+  if (C == Code::int8) return 128;
+  return Method<C>::kWideRows ? 0 : 12;
 #endif
-  return kBits == 8 ? 128 : 8;
 }
 
 INLINE Vi madd16(Vi a, Vi b) {
@@ -92,7 +122,7 @@ INLINE Vi madd16(Vi a, Vi b) {
 
 /// acc += part * row; 32-bit sums, or 16-bit ones where sums are narrow. The compiler adds products
 /// to each other first unless it is kept from it, and then has too few registers.
-template <int kBits>
+template <Code C>
 INLINE void add_product(Vi& acc, Vi part, Vi row) {
 #if defined(__AVX512VNNI__)
   asm("vpdpbusd %2, %1, %0"
@@ -103,7 +133,7 @@ INLINE void add_product(Vi& acc, Vi part, Vi row) {
 #elif defined(__ARM_FEATURE_DOTPROD)
   acc = (Vi)vdotq_s32((int32x4_t)acc, (int8x16_t)part, (int8x16_t)row);
 #else
-  if constexpr (Method<kBits>::kNarrowSums) {
+  if constexpr (Method<C>::kNarrowSums) {
 #if defined(__AVX512F__)
     acc = (Vi)_mm512_add_epi16((__m512i)acc, _mm512_maddubs_epi16((__m512i)part, (__m512i)row));
 #elif defined(__AVX2__)
@@ -117,9 +147,9 @@ INLINE void add_product(Vi& acc, Vi part, Vi row) {
 }
 
 /// Sums of a fold as 32-bit ones.
-template <int kBits>
+template <Code C>
 INLINE Vi folded(Vi acc) {
-  return Method<kBits>::kNarrowSums ? madd16(acc, Vi{} + 0x00010001) : acc;
+  return Method<C>::kNarrowSums ? madd16(acc, Vi{} + 0x00010001) : acc;
 }
 
 INLINE Vf load_f16(const char* p) {
@@ -144,22 +174,33 @@ INLINE Vf load_u8(const char* p) {
   return __builtin_convertvector(bytes, Vf);
 }
 
+/// 2^(byte - 128), which is subnormal below 2; 255 is NaN.
+INLINE Vf load_powers(const char* p) {
+  typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
+  Bytes bytes;
+  memcpy(&bytes, p, sizeof bytes);
+  const Vi exponent = __builtin_convertvector(bytes, Vi);
+  const Vi small = exponent < 2, none = exponent == 255;
+  const Vi normal = (exponent - 1) << 23, subnormal = (exponent + 1) << 21;
+  return (Vf)((small & subnormal) | (~small & normal) | (none & 0x7fc00000));
+}
+
 /// A panel's constants. A group has `folds` times Method::kFoldLines lines.
 struct Block {
   int folds;
-  int scales;  // byte behind the lines: 64 f16; 0: no scales here
+  int scales;  // byte behind the lines: 64 f16, of mxfp4 64 exponents; 0: no scales here
   int zeros;   // byte behind the scales: 64 u8; 0: none
   int64_t bytes;
 };
 
 /// Adds group g to out[m, 0..] of M rows, from column c
 /// on. `next`: what to bring meanwhile.
-template <int kBits, int kFolds, int M, int V>
+template <Code C, int kFolds, int M, int V>
 INLINE void integer_tile(const moe::IntegerRow* x, const Block& block, const char* data, int64_t g,
                          int c, const char* next, float* out) {
-  using Way = Method<kBits>;
+  using Way = Method<C>;
   constexpr int kLine = 256, kShare = kLine * V * kLanes / 64;
-  const Vi low = low_bits<kBits>();
+  const Vi low = low_bits<C>();
   const char* line = data + 4 * c;
   const char* q[M];
   const int folds = kFolds ? kFolds : block.folds;
@@ -193,9 +234,9 @@ INLINE void integer_tile(const moe::IntegerRow* x, const Block& block, const cha
 #pragma GCC unroll 4
           for (int p = 0; p < Way::kParts; ++p) {
             if constexpr (Way::kNarrowSums)
-              add_product<kBits>(narrow[0][v], part_of<kBits>(w, p, low), a[p]);
+              add_product<C>(narrow[0][v], part_of<C>(w, p, low), a[p]);
             else
-              add_product<kBits>(sum[0][v], part_of<kBits>(w, p, low), a[p]);
+              add_product<C>(sum[0][v], part_of<C>(w, p, low), a[p]);
           }
         }
       } else {
@@ -206,16 +247,16 @@ INLINE void integer_tile(const moe::IntegerRow* x, const Block& block, const cha
         for (int p = 0; p < Way::kParts; ++p) {
           Vi part[V];
 #pragma GCC unroll 16
-          for (int v = 0; v < V; ++v) part[v] = part_of<kBits>(w[v], p, low);
+          for (int v = 0; v < V; ++v) part[v] = part_of<C>(w[v], p, low);
 #pragma GCC unroll 8
           for (int m = 0; m < M; ++m) {
             const Vi a = splat4(q[m] + 4 * p);
 #pragma GCC unroll 16
             for (int v = 0; v < V; ++v) {
               if constexpr (Way::kNarrowSums)
-                add_product<kBits>(narrow[m][v], part[v], a);
+                add_product<C>(narrow[m][v], part[v], a);
               else
-                add_product<kBits>(sum[m][v], part[v], a);
+                add_product<C>(sum[m][v], part[v], a);
             }
           }
         }
@@ -228,14 +269,16 @@ INLINE void integer_tile(const moe::IntegerRow* x, const Block& block, const cha
       for (int m = 0; m < M; ++m)
 #pragma GCC unroll 16
         for (int v = 0; v < V; ++v)
-          sum[m][v] = (kFolds == 1 ? Vi{} : sum[m][v]) + folded<kBits>(narrow[m][v]);
+          sum[m][v] = (kFolds == 1 ? Vi{} : sum[m][v]) + folded<C>(narrow[m][v]);
   }
 #pragma GCC unroll 16
   for (int v = 0; v < V; ++v) {
     const int column = c + v * kLanes;
-    const Vf scale = block.scales ? load_f16(data + block.scales + 2 * column) : splat(1.f);
+    const Vf scale = C == Code::mxfp4 ? load_powers(data + block.scales + column)
+                     : block.scales   ? load_f16(data + block.scales + 2 * column)
+                                      : splat(1.f);
     const Vf zero =
-        block.zeros ? load_u8(data + block.zeros + column) : splat((float)offset_of<kBits>());
+        block.zeros ? load_u8(data + block.zeros + column) : splat((float)offset_of<C>());
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
       // Integers below 2^24: exact, fused or not.
@@ -247,23 +290,23 @@ INLINE void integer_tile(const moe::IntegerRow* x, const Block& block, const cha
   }
 }
 
-template <int kBits, int kFolds>
+template <Code C, int kFolds>
 INLINE void integer_rows(int m, const moe::IntegerRow* x, const Block& block, const char* data,
                          int64_t g, int c, const char* next, float* out) {
   constexpr int V = kIntegerVectors;
   switch (m) {
     case 1:
-      return integer_tile<kBits, kFolds, 1, V>(x, block, data, g, c, next, out);
+      return integer_tile<C, kFolds, 1, V>(x, block, data, g, c, next, out);
     case 2:
-      return integer_tile<kBits, kFolds, 2, V>(x, block, data, g, c, next, out);
+      return integer_tile<C, kFolds, 2, V>(x, block, data, g, c, next, out);
     case 3:
-      return integer_tile<kBits, kFolds, 3, V>(x, block, data, g, c, next, out);
+      return integer_tile<C, kFolds, 3, V>(x, block, data, g, c, next, out);
     default:
-      return integer_tile<kBits, kFolds, 4, V>(x, block, data, g, c, next, out);
+      return integer_tile<C, kFolds, 4, V>(x, block, data, g, c, next, out);
   }
 }
 
-template <int kBits, int kFolds>
+template <Code C, int kFolds>
 INLINE void integer_panel(const moe::IntegerRow* x, int rows, const Block& block, const char* panel,
                           int64_t groups, float* out) {
   constexpr int kColumns = kIntegerVectors * kLanes, kStream = kStreamVectors * kLanes;
@@ -272,16 +315,16 @@ INLINE void integer_panel(const moe::IntegerRow* x, int rows, const Block& block
   for (int64_t g = 0; g < groups; ++g, panel += block.bytes) {
     if (rows == 1) {
       for (int c = 0; c < 64; c += kStream)
-        integer_tile<kBits, kFolds, 1, kStreamVectors>(x, block, panel, g, c,
-                                                       panel + block.bytes + 4 * c, out);
+        integer_tile<C, kFolds, 1, kStreamVectors>(x, block, panel, g, c,
+                                                   panel + block.bytes + 4 * c, out);
       continue;
     }
     for (int c = 0; c < 64; c += kColumns) {
       // The first tile brings its share of the next group; the others touch what is there.
       const char* next = panel + block.bytes + block.bytes * c / 64;
       for (int r = 0; r < rows; r += height, next = panel)
-        integer_rows<kBits, kFolds>(rows - r < height ? rows - r : height, x + r, block, panel, g,
-                                    c, next, out + r * 64);
+        integer_rows<C, kFolds>(rows - r < height ? rows - r : height, x + r, block, panel, g, c,
+                                next, out + r * 64);
     }
   }
 }
@@ -290,7 +333,7 @@ void gemm_int8(const moe::IntegerRow* x, int rows, const void* panel, int64_t gr
                float* out) {
   constexpr int kLines = 32 * 256;
   const Block block{1, by_group ? kLines : 0, 0, kLines + (by_group ? 128 : 0)};
-  integer_panel<8, 0>(x, rows, block, (const char*)panel, groups, out);
+  integer_panel<Code::int8, 0>(x, rows, block, (const char*)panel, groups, out);
   if (by_group) return;
   const float* scales = (const float*)((const char*)panel + groups * kLines);
   for (int r = 0; r < rows; ++r)
@@ -304,10 +347,16 @@ void gemm_int4(const moe::IntegerRow* x, int rows, const void* panel, int64_t gr
   const Block block{group / 32, lines, zeros ? lines + 128 : 0, lines + 128 + (zeros ? 64 : 0)};
   // One fold leaves registers to 16-bit sums; where there are none, a loop that is not unrolled
   // spills less.
-  if (Method<4>::kNarrowSums && group == 32)
-    integer_panel<4, 1>(x, rows, block, (const char*)panel, groups, out);
+  if (Method<Code::int4>::kNarrowSums && group == 32)
+    integer_panel<Code::int4, 1>(x, rows, block, (const char*)panel, groups, out);
   else
-    integer_panel<4, 0>(x, rows, block, (const char*)panel, groups, out);
+    integer_panel<Code::int4, 0>(x, rows, block, (const char*)panel, groups, out);
+}
+
+void gemm_mxfp4(const moe::IntegerRow* x, int rows, const void* panel, int64_t groups, float* out) {
+  constexpr int kLines = 4 * 256, kFolds = 4 / Method<Code::mxfp4>::kFoldLines;
+  integer_panel<Code::mxfp4, kFolds>(x, rows, {kFolds, kLines, 0, kLines + 64}, (const char*)panel,
+                                     groups, out);
 }
 
 typedef int8_t Vb __attribute__((vector_size(kLanes)));

@@ -10,6 +10,14 @@
 
 namespace moe {
 
+/// What the lines of a panel hold, and how many k a line has: weights/formats/dense.h and fp8.h.
+enum class Stored : uint8_t {
+  f32,       // 1
+  bf16,      // 2
+  fp8,       // 4; a scale for each output behind the last line
+  fp8_g128,  // 4; scales behind each 32 lines
+};
+
 /// One row of activations for integer weights.
 struct IntegerRow {
   const void* q;       // integers, in the form that wide_rows8 and wide_rows4 name
@@ -20,17 +28,17 @@ struct IntegerRow {
 struct Kernels {
   const char* name;
 
-  /// out[m, 64] = m <= 4 rows times one packed panel of `lines` lines. `bf16`: bf16 weights, and a
-  /// row holds 2 * lines values; else f32 and as many values as lines. Each output is one chain of
-  /// f32 multiply-adds with k ascending, here and in gemm_tiles, so its bits do not depend on m.
-  void (*gemm_few)(const float* const* x, int m, const void* panel, int64_t lines, bool bf16,
+  /// out[m, 64] = m <= 4 rows times one packed panel of `lines` lines; a row holds as many values
+  /// as they. Weights of FP8 are code * scale, rounded to f32. Each output is one chain of f32
+  /// multiply-adds with k ascending, here and in gemm_tiles, so its bits do not depend on m.
+  void (*gemm_few)(const float* const* x, int m, const void* panel, int64_t lines, Stored stored,
                    float* out);
   /// The same for many rows: out[rows, 64]; a holds them in tiles of `height` <= 6,
   /// [tile][k][height].
   /// Filling the tiles and widening the panel pay from `tiled_rows` rows of a group on.
-  int64_t tiled_rows;
+  int64_t tiled_rows, tiled_rows_fp8;
   void (*gemm_tiles)(const float* a, int64_t rows, int64_t height, const void* panel, int64_t lines,
-                     bool bf16, float* out);
+                     Stored stored, float* out);
   /// bf16 rows, m <= 6 of them, with the dot-product instructions; null where there are none.
   void (*gemm_dot)(const uint16_t* const* x, int m, const void* panel, int64_t lines, float* out);
 
@@ -44,6 +52,8 @@ struct Kernels {
                     float* out);
   void (*gemm_int4)(const IntegerRow* x, int rows, const void* panel, int64_t groups, int group,
                     bool zeros, float* out);
+  /// The same of weights/formats/mxfp4.h, in groups of 32; rows are those of int4.
+  void (*gemm_mxfp4)(const IntegerRow* x, int rows, const void* panel, int64_t groups, float* out);
   /// n values, whole groups of 32 or 128: scale = max |x| / 127 of the group, q = x / scale to
   /// nearest even, sum = sum of q. A group of zeros, or of less than 2^-100, is 0; one with a value
   /// that is not finite has scale NaN. q is int8 in order; `wide`: int16, each four as 0 2 1 3.

@@ -1,9 +1,8 @@
-#include "weights/formats/integer.h"
-
 #include <algorithm>
 #include <cmath>
 
 #include "core/splitmix64.h"
+#include "weights/formats/integer_panels.h"
 #include "weights/integer_matrix.h"
 
 namespace moe {
@@ -15,11 +14,6 @@ void widen(const SourceRow& row, int64_t begin, int64_t n, int64_t k, float* to)
   if (real > 0) row.read(begin, real, to);
   std::fill(to + std::max<int64_t>(real, 0), to + n, 0.f);
 }
-
-/// How the values of one group are stored: q = x / scale + zero, to nearest even.
-struct Rule {
-  float scale, zero;
-};
 
 /// max |x|; NaN if there is one.
 template <int64_t N>
@@ -68,29 +62,10 @@ void quantize(const float* x, Rule rule, uint8_t* q) {
   }
 }
 
-/// Puts the stored values of one place and group where they belong.
-template <const IntegerLayout& L>
-void place_group(const uint8_t* q, int64_t place, std::byte* lines) {
-  auto* to = reinterpret_cast<uint8_t*>(lines) + 4 * place;
-  if (L.bits == 8) {
-    for (int64_t i = 0; i < L.group; i += 4, to += 256) std::memcpy(to, q + i, 4);
-  } else {
-    for (int64_t i = 0; i < L.group; i += 8, to += 256)
-      for (int64_t j = 0; j < 4; ++j) to[j] = static_cast<uint8_t>(q[i + j] | q[i + j + 4] << 4);
-  }
-}
-
-template <const IntegerLayout& L>
-void place_rule(Rule rule, int64_t place, std::byte* group) {
-  const f16 scale = to_f16(rule.scale);
-  std::memcpy(group + L.line_bytes() + 2 * place, &scale, sizeof scale);
-  if (L.zeros) group[L.line_bytes() + 128 + place] = static_cast<std::byte>(rule.zero);
-}
-
 /// The format stores what the row's matrix does, as it is.
 template <const IntegerLayout& L>
 bool holds(const SourceRow& row) {
-  const IntegerMatrix* m = row.integers;
+  const auto* m = dynamic_cast<const IntegerMatrix*>(row.encoded);
   if (!m || m->order || m->bits != L.bits || (!L.zeros && !m->symmetric)) return false;
   return L.by_group ? m->group % L.group == 0 || m->group >= m->K : m->group >= m->K;
 }
@@ -105,7 +80,7 @@ bool holds(const SourceRow* rows) {
 /// A group's integers of a matrix that the format holds.
 template <const IntegerLayout& L>
 Rule copy_group(const SourceRow& row, int64_t begin, int64_t k, uint8_t* q) {
-  const IntegerMatrix& m = *row.integers;
+  const auto& m = static_cast<const IntegerMatrix&>(*row.encoded);
   const int64_t g = m.group_of(begin);
   const Rule rule{m.scale(row.row, g), static_cast<float>(m.zero(row.row, g))};
   for (int64_t i = 0; i < L.group; ++i)
@@ -116,7 +91,7 @@ Rule copy_group(const SourceRow& row, int64_t begin, int64_t k, uint8_t* q) {
 template <const IntegerLayout& L>
 float channel_scale(const SourceRow& row, int64_t k, bool held) {
   if (row.none()) return 0.f;
-  if (held) return row.integers->scale(row.row, 0);
+  if (held) return static_cast<const IntegerMatrix&>(*row.encoded).scale(row.row, 0);
   float x[L.group], most = 0.f;
   for (int64_t begin = 0; begin < k && !std::isnan(most); begin += L.group) {
     widen(row, begin, L.group, k, x);
@@ -126,16 +101,20 @@ float channel_scale(const SourceRow& row, int64_t k, bool held) {
   return most / 127.f;
 }
 
-template <const IntegerLayout& L>
-void pack_panel(const SourceRow* rows, int64_t k, std::byte* panel) {
+template <const IntegerLayout& L, class Panel>
+void pack_panel(const SourceRow* rows, int64_t k, std::byte* to) {
+  const Panel panel{to, k};
   const bool held = holds<L>(rows);
   float x[L.group], scales[kPanel] = {};
   uint8_t q[L.group];
   if (!L.by_group)
-    for (int64_t place = 0; place < kPanel; ++place)
-      scales[place] = channel_scale<L>(rows[place], k, held);
-  for (int64_t begin = 0; begin < k; begin += L.group, panel += L.group_bytes())
     for (int64_t place = 0; place < kPanel; ++place) {
+      scales[place] = channel_scale<L>(rows[place], k, held);
+      panel.put(0, place, Rule{scales[place], 128.f});
+    }
+  for (int64_t g = 0; g < L.groups(k); ++g)
+    for (int64_t place = 0; place < kPanel; ++place) {
+      const int64_t begin = g * L.group;
       Rule rule;
       if (held && !rows[place].none()) {
         rule = copy_group<L>(rows[place], begin, k, q);
@@ -146,44 +125,38 @@ void pack_panel(const SourceRow* rows, int64_t k, std::byte* panel) {
                            : symmetric<L>(x);
         quantize<L>(x, rule, q);
       }
-      place_group<L>(q, place, panel);
-      if (L.by_group) place_rule<L>(rule, place, panel);
+      panel.put(g, place, q);
+      if (L.by_group) panel.put(g, place, rule);
     }
-  if (!L.by_group) std::memcpy(panel, scales, sizeof scales);
 }
 
 /// Evenly spread integers, as far above zero as below.
-template <const IntegerLayout& L>
-void random_panel(int64_t k, float deviation, uint64_t seed, std::byte* panel) {
+template <const IntegerLayout& L, class Panel>
+void random_panel(int64_t k, float deviation, uint64_t seed, std::byte* to) {
   constexpr float kHalf = L.bits == 8 ? 127.f : 7.f;
-  const Rule rule{deviation * 1.7320508f / kHalf, L.bits == 8 ? 128.f : 8.f};
+  const Panel panel{to, k};
   uint64_t i = 0;
-  for (int64_t g = 0; g < L.groups(k); ++g, panel += L.group_bytes()) {
-    for (int64_t at = 0; at < L.line_bytes(); at += 8) {
+  for (int64_t g = 0; g < L.groups(k); ++g)
+    for (int64_t at = 0; at < panel.number_bytes(g); at += 8) {
       uint64_t bits = splitmix64(seed, i++);
       // A stored 0 has no value of its size above zero: it becomes zero itself, the highest bit.
       constexpr uint64_t kHigh = L.bits == 8 ? 0x8080808080808080u : 0x8888888888888888u;
       bits |= ~(((bits & ~kHigh) + ~kHigh) | bits) & kHigh;
-      std::memcpy(panel + at, &bits, sizeof bits);
+      std::memcpy(panel.numbers(g) + at, &bits, sizeof bits);
     }
-    if (L.by_group)
-      for (int64_t place = 0; place < kPanel; ++place) place_rule<L>(rule, place, panel);
-  }
-  if (!L.by_group) std::fill_n(reinterpret_cast<float*>(panel), kPanel, rule.scale);
+  const Rule rule{deviation * 1.7320508f / kHalf, L.bits == 8 ? 128.f : 8.f};
+  for (int64_t g = 0; g < (L.by_group ? L.groups(k) : 1); ++g)
+    for (int64_t place = 0; place < kPanel; ++place) panel.put(g, place, rule);
 }
 
-template <const IntegerLayout& L>
-size_t panel_bytes(int64_t k) {
-  return static_cast<size_t>(L.panel_bytes(k));
+template <const IntegerLayout& L, class Panel>
+constexpr Packing packing() {
+  return {Panel::kTile, Panel::bytes, pack_panel<L, Panel>, random_panel<L, Panel>};
 }
 
 template <const IntegerLayout& L>
 constexpr Format integer() {
-  return {L.id,
-          L.name,
-          std::nullopt,
-          {kPanel, panel_bytes<L>, pack_panel<L>, random_panel<L>},
-          std::nullopt};
+  return {L.id, L.name, std::nullopt, packing<L, HostPanel<L>>(), packing<L, GpuPanel<L>>()};
 }
 
 }  // namespace

@@ -1,58 +1,92 @@
 #include "weights/formats/mxfp4.h"
 
-#include <array>
+#include <algorithm>
 #include <cmath>
 
-#include "core/check.h"
+#include "core/splitmix64.h"
+#include "weights/mxfp4_matrix.h"
 
 namespace moe {
 namespace {
 
-using Codes = std::array<bf16, 16>;
+constexpr int64_t kGroup = Mxfp4Layout::kGroup;
 
-/// What the codes stand for, by the scale of their group.
-const std::array<Codes, 256>& values() {
-  static const auto all = [] {
-    constexpr float kMagnitudes[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
-    std::array<Codes, 256> table;
-    for (int scale = 0; scale < 256; ++scale)
-      for (int code = 0; code < 16; ++code) {
-        const float value = scale == 255 ? NAN : std::ldexp(kMagnitudes[code % 8], scale - 127);
-        table[scale][code] = to_bf16(code < 8 ? value : -value);
-      }
-    return table;
-  }();
-  return all;
+/// The nearest code, ties to the even one; what is larger than 6 becomes 6.
+uint8_t nearest_code(double value) {
+  const double size = std::abs(value);
+  const int code = (size > .25) + (size >= .75) + (size > 1.25) + (size >= 1.75) + (size > 2.5) +
+                   (size >= 3.5) + (size > 5);
+  return static_cast<uint8_t>(code | (value < 0 ? 8 : 0));
+}
+
+/// Section 6.3 of the specification: the scale is the power of two below the largest value over
+/// that below 6. Returns the scale's byte.
+uint8_t quantize(const float* x, uint8_t* codes) {
+  float most = 0.f;
+  for (int64_t i = 0; i < kGroup; ++i) most = std::abs(x[i]) <= most ? most : std::abs(x[i]);
+  std::fill_n(codes, kGroup, 0);
+  if (!std::isfinite(most)) return 255;
+  if (most == 0.f) return 0;
+  const int exponent = std::max(std::ilogb(most) - 2, -127);
+  const double inverse = std::ldexp(1.0, -exponent);
+  for (int64_t i = 0; i < kGroup; ++i) codes[i] = nearest_code(x[i] * inverse);
+  return static_cast<uint8_t>(exponent + 127);
+}
+
+/// The codes and the scale of 32 k of a row.
+uint8_t group_of(const SourceRow& row, int64_t begin, int64_t k, uint8_t* codes) {
+  if (const auto* matrix = dynamic_cast<const Mxfp4Matrix*>(row.encoded)) {
+    for (int64_t i = 0; i < kGroup; ++i) codes[i] = matrix->code(row.row, begin + i);
+    return matrix->scale(row.row, begin / kGroup);
+  }
+  float x[kGroup] = {};
+  if (!row.none()) row.read(begin, std::min(kGroup, k - begin), x);
+  return quantize(x, codes);
+}
+
+void pack_panel(const SourceRow* rows, int64_t k, std::byte* panel) {
+  uint8_t codes[kGroup];
+  for (int64_t begin = 0; begin < k; begin += kGroup, panel += Mxfp4Layout::kGroupBytes)
+    for (int64_t place = 0; place < kPanel; ++place) {
+      const uint8_t scale = group_of(rows[place], begin, k, codes);
+      auto* to = reinterpret_cast<uint8_t*>(panel) + 4 * place;
+      for (int64_t i = 0; i < kGroup; i += 8, to += 256)
+        for (int64_t j = 0; j < 4; ++j)
+          to[j] = static_cast<uint8_t>(codes[i + j] | codes[i + j + 4] << 4);
+      panel[Mxfp4Layout::kLineBytes + place] = static_cast<std::byte>(scale);
+    }
+}
+
+/// Any codes; scales of the two powers of two whose mix has the deviation.
+void random_panel(int64_t k, float deviation, uint64_t seed, std::byte* panel) {
+  constexpr float kMeanSquare = 68.5f / 8;  // of codes
+  const float unit = deviation / std::sqrt(kMeanSquare);
+  const int exponent = unit > 0.f ? std::clamp(std::ilogb(unit), -127, 126) : -127;
+  const float over = unit / std::ldexp(1.f, exponent);                     // 1 to 2
+  const auto larger = static_cast<uint64_t>((over * over - 1) / 3 * 256);  // of 256 scales
+  uint64_t i = 0;
+  for (int64_t g = 0; g < Mxfp4Layout::groups(k); ++g) {
+    for (int64_t at = 0; at < Mxfp4Layout::kLineBytes; at += 8, panel += 8) {
+      const uint64_t bits = splitmix64(seed, i++);
+      std::memcpy(panel, &bits, sizeof bits);
+    }
+    for (int64_t place = 0; place < kPanel; ++place) {
+      const bool up = unit > 0.f && splitmix64(seed, i++) % 256 < larger;
+      *panel++ = static_cast<std::byte>(exponent + 127 + (up ? 1 : 0));
+    }
+  }
+}
+
+size_t panel_bytes(int64_t k) {
+  return static_cast<size_t>(Mxfp4Layout::groups(k) * Mxfp4Layout::kGroupBytes);
 }
 
 }  // namespace
 
-void unpack(const CpuContext& cpu, const Mxfp4& source, Tensor& out) {
-  const Check check("mxfp4");
-  check.rank("out", out, 2);
-  check.dtype("out", out, {DType::bf16});
-  check.contiguous("out", out);
-  const int64_t N = out.dim(0), K = out.dim(1), groups = K / Mxfp4::kGroup;
-  check.that(K % Mxfp4::kGroup == 0, "out", "of rows of whole groups of 32", out.shape.text());
-  check.shape("blocks", source.blocks, {N, groups, Mxfp4::kGroup / 2});
-  check.shape("scales", source.scales, {N, groups});
-  for (const auto& [name, tensor] :
-       {std::pair{"blocks", &source.blocks}, {"scales", &source.scales}}) {
-    check.dtype(name, *tensor, {DType::u8});
-    check.contiguous(name, *tensor);
-  }
-  cpu.parallel(N, 16, [&](int64_t begin, int64_t end) {
-    const uint8_t* scale = source.scales.as<uint8_t>() + begin * groups;
-    const uint8_t* byte = source.blocks.as<uint8_t>() + begin * K / 2;
-    bf16* to = out.row<bf16>(begin);
-    for (int64_t g = 0; g < (end - begin) * groups; ++g) {
-      const Codes& codes = values()[scale[g]];
-      for (int64_t b = 0; b < Mxfp4::kGroup / 2; ++b, ++byte) {
-        *to++ = codes[*byte & 15];
-        *to++ = codes[*byte >> 4];
-      }
-    }
-  });
-}
+constexpr Format kMxfp4Format = {WeightFormat::mxfp4,
+                                 "mxfp4",
+                                 std::nullopt,
+                                 {kPanel, panel_bytes, pack_panel, random_panel},
+                                 std::nullopt};
 
 }  // namespace moe

@@ -1,19 +1,27 @@
 #pragma once
 
-#include "core/context.h"
-#include "core/tensor.h"
+#include "weights/format.h"
 
 namespace moe {
 
-/// A matrix [N, K] in MXFP4 (OCP Microscaling Formats v1.0), laid out as gpt-oss publishes it.
-struct Mxfp4 {
-  static constexpr int64_t kGroup = 32;  // values of a row that share a scale
-
-  Tensor blocks;  // [N, K / 32, 16] u8: value 2b in the low half of byte b, 2b + 1 in the high one
-  Tensor scales;  // [N, K / 32] u8: powers of two, biased by 127; 255 is NaN
+/// MXFP4 (OCP Microscaling Formats v1.0) as files have it: w = e2m1(code) * 2^(scale - 127).
+///
+/// A panel on the host, the same bytes for every instruction set:
+///
+///   [K / 32 groups, rounded up][4 lines of 256 bytes][64 u8 scales]
+///
+/// Lines are those of int4 (weights/formats/integer.h): 8 k of 64 outputs, [64][4] bytes, k 0 to 3
+/// in the low nibbles and k 4 to 7 in the high ones; a nibble is the e2m1 code, its sign the
+/// highest bit. k is padded with zeros, code 0; rows past N have scale 0 and codes 0. Scales are
+/// the file's bytes. A scale of 255 is NaN.
+///
+/// Products take a code as twice its value, an integer from -12 to 12, and the scale as
+/// 2^(scale - 128).
+struct Mxfp4Layout {
+  static constexpr int64_t kGroup = 32, kLineBytes = 4 * 256, kGroupBytes = kLineBytes + 64;
+  static constexpr int64_t groups(int64_t k) { return (k + kGroup - 1) / kGroup; }
 };
 
-/// out [N, K] bf16: e2m1(code) * 2^(scale - 127), exact but for what is too large: infinite.
-void unpack(const CpuContext& cpu, const Mxfp4& source, Tensor& out);
+extern const Format kMxfp4Format;
 
 }  // namespace moe

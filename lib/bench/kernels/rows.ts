@@ -134,7 +134,7 @@ export const sampling: KernelBench = {
   async check({ vocab: V }, bench) {
     const logits = randomArray([2, V], 'f32', 1)
     const { ids } = await kernels.sample(
-      { logits, vocabulary: V, ...greedy(2) },
+      { logits, vocabulary: V, ...drawing(2, {}) },
       { device: bench.name },
     )
     for (const t of [0, 1]) {
@@ -147,28 +147,39 @@ export const sampling: KernelBench = {
 
   async *make({ shape: { vocab: V }, tokens }, bench) {
     for (const S of tokens.filter((t) => t <= 64)) {
-      const { options, counts, history, historyOffsets } = greedy(S)
       const of = ({ data, shape }: { data: Int32Array | Float32Array; shape: number[] }) =>
         bench.numbers(data, shape)
-      const inputs = {
-        ...{ options: of(options), counts: of(counts), vocabulary: V },
-        ...{ history: of(history), historyOffsets: of(historyOffsets) },
-      }
       const bytes = S * V * 4
       const rows = await bench.rotating(bytes, () => bench.random([S, V], 'f32'))
-      yield {
-        ...{ op: this.op, shape: `[S, ${V}] greedy`, tokens: S, bytes, flops: 0 },
-        record: rows.map((logits) => (plan) => ops.sample(plan, { logits, ...inputs })),
+      // The simulated GPU takes seconds for a draw.
+      const ways = Object.entries(draws).slice(bench.small ? -2 : 0)
+      for (const [name, values] of ways) {
+        const { options, counts, history, historyOffsets } = drawing(S, values)
+        const inputs = {
+          ...{ options: of(options), counts: of(counts), vocabulary: V },
+          ...{ history: of(history), historyOffsets: of(historyOffsets) },
+        }
+        yield {
+          ...{ op: this.op, shape: `[S, ${V}] ${name}`, tokens: S, bytes, flops: 0 },
+          record: rows.map((logits) => (plan) => ops.sample(plan, { logits, ...inputs })),
+        }
       }
       bench.release()
     }
   },
 }
 
-/** Inputs of `sample` that take the best token. */
-function greedy(S: number) {
-  const defaults: Record<string, number> = { topP: 1, repetition: 1 }
-  const options = ops.sampleOptionNames.map((name) => defaults[name] ?? 0)
+const draws: Record<string, Partial<Record<ops.SampleOption | ops.SampleCount, number>>> = {
+  temperature: { temperature: 1 },
+  'top-p 0.9': { temperature: 1, topP: 0.9 },
+  greedy: {},
+  'top-k 40, top-p 0.9': { temperature: 1, topP: 0.9, topK: 40 },
+}
+
+/** Inputs of `sample` for S rows that are all drawn in this way. */
+function drawing(S: number, values: (typeof draws)[string]) {
+  const given = { topP: 1, repetition: 1, ...values }
+  const options = ops.sampleOptionNames.map((name) => given[name] ?? 0)
   return {
     options: {
       data: Float32Array.from(
@@ -178,7 +189,10 @@ function greedy(S: number) {
       shape: [S, options.length],
     },
     counts: {
-      data: new Int32Array(S * ops.sampleCountNames.length),
+      data: Int32Array.from(
+        { length: S * ops.sampleCountNames.length },
+        (_, i) => given[ops.sampleCountNames[i % ops.sampleCountNames.length]!] ?? 0,
+      ),
       shape: [S, ops.sampleCountNames.length],
     },
     history: { data: new Int32Array(1), shape: [1] },

@@ -1,0 +1,59 @@
+import { copyJson } from '../chat/messages.ts'
+import { badOption } from '../errors.ts'
+import { automaton, textRegex } from './automaton.ts'
+import { type Regex, readRegex } from './regex.ts'
+import { Rules } from './rules.ts'
+import { schemaGrammar } from './schema.ts'
+
+/** What a text must be, from its first character to its last: one of these. */
+export interface Constraint {
+  /** A JSON schema; the text is such a value without spaces. `{ type: 'object' }`: any object. */
+  json?: object | undefined
+  /** A regular expression of ECMAScript without assertions and references; the whole text matches. */
+  regex?: string | undefined
+  /** One of these texts. */
+  choice?: readonly string[] | undefined
+  /** A grammar in GBNF, the notation of llama.cpp and XGrammar; its first rule is `root`. */
+  grammar?: string | undefined
+}
+
+const kinds = ['json', 'regex', 'choice', 'grammar'] as const
+
+function plainGrammar(path: string, regex: Regex): string {
+  const rules = new Rules()
+  return rules.text(automaton(rules, path, [{ regex, tail: '""' }]))
+}
+
+/** The grammar of all texts that match from end to end. */
+export const regexGrammar = (path: string, text: string): string =>
+  plainGrammar(path, readRegex(path, text, false))
+
+/**
+ * The grammar of a constraint.
+ *
+ * @throws {MoeError} ERR_MOE_OPTION; ERR_MOE_UNSUPPORTED with the path of what a schema asks for and is not enforced
+ */
+export function constraintGrammar(where: string, constraint: unknown): string {
+  if (typeof constraint !== 'object' || constraint === null)
+    return badOption(where, 'constraint', `an object with one of ${kinds.join(', ')}`, constraint)
+  const given = Object.entries(constraint).filter(([, value]) => value !== undefined)
+  const [kind, value] = given[0] ?? []
+  if (given.length !== 1 || !kinds.some((one) => one === kind))
+    badOption(where, 'constraint', `an object with one of ${kinds.join(', ')}`, constraint)
+  const name = `constraint.${kind}`
+  if (kind === 'json') {
+    if (typeof value !== 'object' || value === null) badOption(where, name, 'a JSON schema', value)
+    return schemaGrammar(name, copyJson(where, name, value))
+  }
+  if (kind === 'choice') {
+    if (
+      !Array.isArray(value) ||
+      value.length === 0 ||
+      !value.every((one) => typeof one === 'string')
+    )
+      return badOption(where, name, 'a list of texts', value)
+    return plainGrammar(name, { of: 'choice', items: value.map(textRegex) })
+  }
+  if (typeof value !== 'string' || value === '') return badOption(where, name, 'a text', value)
+  return kind === 'regex' ? regexGrammar(name, value) : value
+}
