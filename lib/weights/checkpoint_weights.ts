@@ -25,7 +25,7 @@ import { fp8 } from './fp8.ts'
 import { gptq } from './gptq.ts'
 import { mxfp4 } from './mxfp4.ts'
 import { parseQuantization } from './quantization.ts'
-import { type Entry, entryDType } from './safetensors.ts'
+import { type Entry, entryDType, floats } from './safetensors.ts'
 import { count, type Rows, type Share, sourceShape, WeightList } from './weights.ts'
 
 /** How far loading has come, over all files. */
@@ -106,7 +106,7 @@ export class CheckpointWeights extends WeightList {
 
   table(name: string, shape: number[], share: Share = 'embedding'): Tensor {
     this.parameters[share] += count(shape)
-    const source = this.#tensor(name, shape)
+    const source = this.#tensor(name, shape, { dtypes: floats })
     if (!this.gpu) {
       this.tensors.push(source)
       this.count('embedding', source.dtype, source.bytes)
@@ -193,7 +193,7 @@ export class CheckpointWeights extends WeightList {
   #dense(run: Rows): Tensor {
     const { name, shape, slab, transposed } = run
     const [N, K] = sourceShape(run)
-    return this.#tensor(name, shape, { view: transposed ? [K, N] : [N, K], slab })
+    return this.#tensor(name, shape, { view: transposed ? [K, N] : [N, K], slab, dtypes: floats })
   }
 
   #entry(name: string): Entry {

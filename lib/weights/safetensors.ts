@@ -21,7 +21,8 @@ export const elementBytes: Record<string, number> = {
   I64: 8,
   F64: 8,
 }
-const floats: Record<string, DType> = { F32: 'f32', F16: 'f16', BF16: 'bf16' }
+/** What a graph's tensors may be stored in. */
+export const floats: Record<string, DType> = { F32: 'f32', F16: 'f16', BF16: 'bf16' }
 const dtypes: Record<string, DType> = { ...floats, I32: 'i32' } // GPTQ's parts
 
 /** The format's own limit. */

@@ -253,12 +253,20 @@ function tokenizerJson(random) {
 
 const configs = `../demo/mixtral-tiny ../demo/moepp-tiny ../demo/yuan-tiny
   fixtures/golden/yuan/tiny-d-variant fixtures/golden/moepp/twolayer-gqa-f32
-  fixtures/golden/mixtral/window-f32`
+  fixtures/golden/mixtral/window-f32 fixtures/golden/qwen3_moe/step-yarn-f32
+  fixtures/golden/qwen2_moe/base-f32 fixtures/golden/olmoe/base-f32 fixtures/golden/deepseek/base-f32
+  fixtures/golden/deepseek_v2/groups-qlora-f32 fixtures/golden/deepseek_v3/base-f32
+  fixtures/golden/gpt_oss/base-f32 fixtures/golden/longcat_flash/base-f32
+  fixtures/golden/llama_moe/sizes-bf16 fixtures/golden/granitemoe/shared-f32
+  fixtures/golden/phimoe/longrope-bf16`
   .split(/\s+/)
   .map((dir) => json(`${dir}/config.json`))
 const configWords =
   `linear dynamic llama3 yarn default rope_scaling rope_parameters type factor silu
-  float32 bfloat16 mixtral yuan MoE++ MixtralForCausalLM sliding_window full_attention`.split(/\s+/)
+  float32 bfloat16 mixtral yuan MoE++ MixtralForCausalLM sliding_window full_attention
+  longrope greedy group_limited_greedy sigmoid noaux_tc linear mlp num_experts first_k_dense_replace`.split(
+    /\s+/,
+  )
 
 function config(random) {
   const changed = mutateJson(random, random.of(configs), configWords)

@@ -170,6 +170,14 @@ describe('tensors that are not what the model needs', () => {
       rewrite((t) => t.set(norm, { dtype: 'I64', shape: [64], data: new Uint8Array(512) })),
       /model\.norm\.weight must be F32, F16 or BF16, got I64/,
     ],
+    ...[norm, 'model.embed_tokens.weight', 'model.layers.0.self_attn.q_proj.weight'].map(
+      (name): [string, string, (dir: string) => void, RegExp] => [
+        `of whole numbers: ${name}`,
+        'ERR_MOE_DTYPE',
+        rewrite((t) => t.set(name, { ...t.get(name)!, dtype: 'I32' })),
+        new RegExp(`${name.replaceAll('.', '\\.')} must be F32, F16 or BF16, got I32`),
+      ],
+    ),
     [
       'unexpected',
       'ERR_MOE_CHECKPOINT',
