@@ -60,7 +60,7 @@ export class JsonGrammar {
     return this.rules.once('number', () => this.#plain(path, readRegex(path, numberText, false)))
   }
 
-  integer(path: string, min?: number, max?: number): string {
+  integer(path: string, min: number, max: number): string {
     return this.rules.once(`integer ${min} ${max}`, () => {
       const ways = [...negatives(min, max), ...nonNegatives(min, max)]
       if (ways.length === 0) notEnforced(path, 'bounds with a number in between', [min, max])
@@ -135,9 +135,9 @@ export class JsonGrammar {
 /** Larger integers are not all told apart. */
 export const largest = 999_999_999_999_999
 
-const negatives = (min = -largest, max = largest): string[] =>
+const negatives = (min: number, max: number): string[] =>
   min >= 0 ? [] : digitsBetween(Math.max(1, -max), -min).map((ways) => `-${ways}`)
-const nonNegatives = (min = -largest, max = largest): string[] =>
+const nonNegatives = (min: number, max: number): string[] =>
   max < 0 ? [] : digitsBetween(Math.max(0, min), max)
 
 /** Decimal numbers from `low` to `high`, both not negative: for each length, common digits and then ranges. */

@@ -225,18 +225,14 @@ class SchemaReader {
     const bound = (key: string): number | undefined => {
       const { [key]: value } = schema
       if (value === undefined) return undefined
-      const ok = typeof value === 'number' && Math.abs(value) <= largest
-      return ok ? value : notEnforced(`${path}.${key}`, 'a number of at most 15 digits', value)
+      return typeof value === 'number' ? value : notEnforced(`${path}.${key}`, 'a number', value)
     }
     const low = [bound('minimum'), above(bound('exclusiveMinimum'))]
     const high = [bound('maximum'), below(bound('exclusiveMaximum'))]
     const min = low.filter((n) => n !== undefined).map(Math.ceil)
     const max = high.filter((n) => n !== undefined).map(Math.floor)
-    return this.#json.integer(
-      path,
-      min.length > 0 ? Math.max(...min) : undefined,
-      max.length > 0 ? Math.min(...max) : undefined,
-    )
+    const [lowest, highest] = [Math.max(...min, -largest), Math.min(...max, largest)]
+    return this.#json.integer(path, lowest, highest)
   }
 }
 

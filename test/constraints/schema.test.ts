@@ -95,6 +95,14 @@ describe('values of a schema', () => {
     ],
     ['bounds', { type: 'integer', minimum: -12, exclusiveMaximum: 1034 }],
     ['bounds below nothing', { type: 'integer', minimum: -2300, maximum: -77 }],
+    [
+      'bounds of safe integers',
+      {
+        type: 'integer',
+        minimum: Number.MIN_SAFE_INTEGER,
+        maximum: Number.MAX_SAFE_INTEGER,
+      },
+    ],
     ['one number', { type: 'integer', exclusiveMinimum: 9.5, maximum: 10.5 }],
     ['numbers', { type: 'number' }],
     ['several types', { type: ['string', 'null', 'integer'], maxLength: 2, maximum: 5 }],
@@ -202,6 +210,8 @@ describe('what is not enforced is refused by its path', () => {
     [{ type: 'string', pattern: 'a', maxLength: 3 }, 'json'],
     [{ type: 'string', maxLength: 5000 }, 'json.maxLength'],
     [{ type: 'integer', minimum: 3, maximum: 2 }, 'json'],
+    [{ type: 'integer', minimum: 1e16 }, 'json'],
+    [{ type: 'integer', minimum: '3' }, 'json.minimum'],
     [{ type: 'text' }, 'json.type'],
     [
       { properties: { a: { items: { type: 'string', format: 'x' } } } },
