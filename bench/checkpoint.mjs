@@ -77,8 +77,41 @@ const uniform = () => {
 for (let i = 0; i < poolSize; i++)
   pool[i] = Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform())
 
+/** Bits of the nearest f16 of a number in its range. */
+function toF16(value) {
+  const [bits] = new Uint32Array(Float32Array.of(value).buffer)
+  const size = Math.abs(value)
+  if (size < 2 ** -14) return ((bits >>> 16) & 0x8000) | Math.round(size * 2 ** 24)
+  const rounded = bits + 0xfff + ((bits >>> 13) & 1)
+  return (
+    ((bits >>> 16) & 0x8000) | ((((rounded >>> 23) & 255) - 112) << 10) | ((rounded >>> 13) & 1023)
+  )
+}
+
+/**
+ * GGUF's blocks of 32 values (ggml's q8_0 and q4_0): an f16 scale, then bytes, or nibbles of value + 8 with the first half
+ * of the block in the low ones.
+ */
+function encodeBlocks(values, dtype) {
+  const blockBytes = 32 * bytesOf[dtype]
+  const out = Buffer.alloc((values.length / 32) * blockBytes)
+  for (let b = 0, at = 0; b < values.length; b += 32, at += blockBytes) {
+    const block = values.subarray(b, b + 32)
+    const extreme = block.reduce((most, v) => (Math.abs(v) > Math.abs(most) ? v : most), 0)
+    const scale = dtype === 'q8_0' ? Math.abs(extreme) / 127 : extreme / -8
+    const q = (i) => (scale === 0 ? 0 : Math.round(block[i] / scale))
+    out.writeUInt16LE(scale === 0 ? 0 : toF16(scale), at)
+    if (dtype === 'q8_0') for (let i = 0; i < 32; i++) out.writeInt8(q(i), at + 2 + i)
+    else
+      for (let i = 0; i < 16; i++)
+        out[at + 2 + i] = Math.min(q(i) + 8, 15) | (Math.min(q(i + 16) + 8, 15) << 4)
+  }
+  return out
+}
+
 function encode(scale, dtype) {
   const scaled = pool.map((v) => v * scale)
+  if (dtype.startsWith('q')) return encodeBlocks(scaled, dtype)
   if (dtype === 'f32') return Buffer.from(scaled.buffer)
   const bits = new Uint32Array(scaled.buffer)
   return Buffer.from(Uint16Array.from(bits, (b) => (b + 0x7fff + ((b >>> 16) & 1)) >>> 16).buffer)
@@ -129,7 +162,17 @@ function tensors(c, dtype) {
 }
 
 const count = (shape) => shape.reduce((n, dim) => n * dim, 1)
-const bytesOf = { f32: 4, bf16: 2 }
+const bytesOf = { f32: 4, bf16: 2, q8_0: 34 / 32, q4_0: 18 / 32 }
+
+/** With the matrices that `weights` quantises as the blocks that the peer has for them: the same parts in as many bits. */
+function blocks(list, weights) {
+  if (!weights) return list
+  const typeOf = ({ gguf, dims, dtype }) => {
+    if (gguf === 'token_embd.weight' || dims.length === 1 || gguf.includes('gate_inp')) return dtype
+    return weights === 'int4' && dims.length === 3 ? 'q4_0' : 'q8_0'
+  }
+  return list.map((tensor) => ({ ...tensor, dtype: typeOf(tensor) }))
+}
 
 /** Writes one tensor's numbers: a stretch of the pool, another one for each tensor. */
 function writeNumbers(fd, encoded, { dtype, scale, dims }, index) {
@@ -240,7 +283,7 @@ function ggufMetadata(c, dtype) {
   const entries = [
     ['general.architecture', STR, str('llama')],
     ['general.name', STR, str('random-moe')],
-    ['general.file_type', U32, u32(dtype === 'bf16' ? 32 : 0)],
+    ['general.file_type', U32, u32({ f32: 0, bf16: 32, int8: 7, int4: 2 }[dtype])],
     ...Object.entries(llama).map(([key, value]) => [`llama.${key}`, U32, u32(value)]),
     ['llama.rope.freq_base', F32, f32(1e6)],
     ['llama.attention.layer_norm_rms_epsilon', F32, f32(1e-5)],
@@ -274,7 +317,7 @@ function ggufMetadata(c, dtype) {
 
 function writeGguf(file, c, list, dtype) {
   const align = (n) => Math.ceil(n / 32) * 32
-  const types = { f32: 0, bf16: 30 }
+  const types = { f32: 0, bf16: 30, q8_0: 8, q4_0: 2 }
   let offset = 0
   const infos = list.map(({ gguf, dims, dtype: type }) => {
     const info = [str(gguf), u32(dims.length), ...dims.map(u64), u32(types[type]), u64(offset)]
@@ -312,10 +355,10 @@ export function tokenFlops({ hidden: H, ffn: F, kv, heads, experts: E, topK, lay
   }
 }
 
-/** Bytes of weights that a step of `batch` tokens reads. */
-export function activeBytes(c, dtype, batch = 1) {
+/** Bytes of weights that a step of `batch` tokens reads; of quantised ones, those of the peer's blocks. */
+export function activeBytes(c, dtype, batch = 1, weights = undefined) {
   const share = distinctExperts(c, batch) / c.experts
-  return tensors(c, dtype)
+  return blocks(tensors(c, dtype), weights)
     .filter(({ gguf }) => gguf !== 'token_embd.weight')
     .reduce(
       (n, { dims, dtype: type, parts }) =>
@@ -324,9 +367,9 @@ export function activeBytes(c, dtype, batch = 1) {
     )
 }
 
-/** Writes the folder `dir/hf`, and `dir/model.gguf` for the peer. */
-export function writeCheckpoint(dir, c, dtype, { gguf = false } = {}) {
+/** Writes the folder `dir/hf`, and `dir/model.gguf` for the peer, of blocks for `weights` int8 or int4. */
+export function writeCheckpoint(dir, c, dtype, { gguf = false, weights = undefined } = {}) {
   const list = tensors(c, dtype)
   writeSafetensors(path.join(dir, 'hf'), c, list, dtype)
-  if (gguf) writeGguf(path.join(dir, 'model.gguf'), c, list, dtype)
+  if (gguf) writeGguf(path.join(dir, 'model.gguf'), c, blocks(list, weights), weights ?? dtype)
 }

@@ -1,71 +1,70 @@
 // What quantised weights cost: loss and choices of the demo models on held-out tokens, against their files' bf16.
-//   node bench/quality.mjs [--weights int8,int4] [--json]
-import { readFileSync } from 'node:fs'
+//   node bench/quality.mjs [--out FILE] [--table FILE]
+// --out writes the results as JSON, --table prints the table of the docs from such a file.
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
 import { parseArgs } from 'node:util'
-import { loadModel } from '../dist/index.js'
+import { evaluate, loadModel, quantizeCheckpoint } from '../dist/index.js'
 
-const { values } = parseArgs({
-  options: { weights: { type: 'string', default: 'int8,int4' }, json: { type: 'boolean' } },
-})
-const window = 256
+const { values } = parseArgs({ options: { out: { type: 'string' }, table: { type: 'string' } } })
+/** What `moe-native quantize` takes, and what a load makes itself. */
+const formats = {
+  int8: { format: 'int8' },
+  int4: { format: 'int4' },
+  'int4, group 128': { format: 'int4', group: 128 },
+  'int4, attention too': { format: 'int4', attention: 'int4' },
+  'int4, head too': { format: 'int4', head: 'int4' },
+  fp8: undefined,
+}
+const [window, most] = [256, 4096]
 const root = new URL('..', import.meta.url).pathname
+const names = ['mixtral', 'moepp', 'yuan']
 
-function logSoftmax(row) {
-  const top = row.reduce((a, b) => Math.max(a, b))
-  const sum = row.reduce((total, z) => total + Math.exp(z - top), 0)
-  return Float64Array.from(row, (z) => z - top - Math.log(sum))
-}
-const best = (row) => row.reduce((top, z, i) => (z > row[top] ? i : top), 0)
-
-/** Logarithms of the probabilities at each place of each text. */
-async function choices(name, texts, weights) {
-  const model = await loadModel(`${root}/demo/${name}-tiny`, {
-    device: 'cpu',
-    weights,
-    maxTokens: 4096,
-  })
-  const V = model.config.vocabSize
-  const all = await model.forward(texts, { logits: 'all' })
-  await model.dispose()
-  return all.map(({ logits }) =>
-    Array.from({ length: window }, (_, t) => logSoftmax(logits.subarray(t * V, (t + 1) * V))),
-  )
-}
-
-/** Mean cross entropy of each next token. */
-const lossOf = (texts, rows) =>
-  rows.reduce(
-    (sum, text, i) => sum + text.slice(0, -1).reduce((s, row, t) => s - row[texts[i][t + 1]], 0),
-    0,
-  ) /
-  (rows.length * (window - 1))
-
-const results = []
-for (const name of ['mixtral', 'moepp', 'yuan']) {
-  const ids = JSON.parse(
-    readFileSync(`${root}/test/fixtures/models/${name}-tiny/val_ids.json`, 'utf8'),
-  )
-  const count = Math.min(16, Math.floor(ids.length / window))
-  const texts = Array.from({ length: count }, (_, i) => ids.slice(i * window, (i + 1) * window))
-  const want = await choices(name, texts, 'auto')
-  for (const weights of values.weights.split(',')) {
-    const got = await choices(name, texts, weights)
-    const pairs = want.flatMap((text, i) => text.map((row, t) => [row, got[i][t]]))
-    const divergence = ([p, q]) => p.reduce((sum, l, v) => sum + Math.exp(l) * (l - q[v]), 0)
-    results.push({
-      model: `${name}-tiny`,
-      weights,
-      tokens: pairs.length,
-      loss: lossOf(texts, got) / lossOf(texts, want) - 1,
-      divergence: pairs.reduce((sum, pair) => sum + divergence(pair), 0) / pairs.length,
-      same: pairs.filter(([p, q]) => best(p) === best(q)).length / pairs.length,
-    })
+async function measure(name) {
+  const held = `${root}/test/fixtures/models/${name}-tiny/val_ids.json`
+  const ids = JSON.parse(readFileSync(held, 'utf8')).slice(0, most)
+  const load = (dir, weights) => loadModel(dir, { device: 'cpu', maxTokens: window, weights })
+  const dir = `${root}/demo/${name}-tiny`
+  const plain = await load(dir)
+  const results = []
+  for (const [weights, options] of Object.entries(formats)) {
+    const folder = mkdtempSync(path.join(os.tmpdir(), 'moe-native-quality-'))
+    try {
+      if (options) await quantizeCheckpoint(dir, folder, options)
+      const model = await (options ? load(folder) : load(dir, weights))
+      const result = await evaluate(model, ids, { against: plain, window })
+      results.push({ model: `${name}-tiny`, weights, ...result })
+      await model.dispose()
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
   }
+  await plain.dispose()
+  return results
 }
-if (values.json) console.log(JSON.stringify(results))
-else
-  for (const { model, weights, tokens, loss, divergence, same } of results)
-    console.log(
-      `${model} ${weights}, ${tokens} tokens: loss ${loss < 0 ? '' : '+'}${(100 * loss).toFixed(2)} %, ` +
-        `divergence ${(1000 * divergence).toFixed(1)} thousandths, same first choice ${(100 * same).toFixed(1)} %`,
-    )
+
+function row({ model, weights, loss, against }) {
+  const change = 100 * (loss / against.loss - 1)
+  const cells = [
+    model,
+    weights,
+    against.loss.toFixed(3),
+    `${change < 0 ? '−' : '+'}${Math.abs(change).toFixed(2)} %`,
+    (1000 * against.divergence).toFixed(1),
+    `${(100 * against.agreement).toFixed(1)} %`,
+  ]
+  return `| ${cells.join(' | ')} |`
+}
+
+const results = values.table
+  ? JSON.parse(readFileSync(values.table, 'utf8'))
+  : (await Promise.all(names.map(measure))).flat()
+if (values.out) writeFileSync(values.out, `${JSON.stringify(results, null, 2)}\n`)
+console.log(
+  [
+    '| model | weights | loss in bf16 | change | divergence, thousandths | same first choice |',
+    '| --- | --- | --- | --- | --- | --- |',
+    ...results.map(row),
+  ].join('\n'),
+)

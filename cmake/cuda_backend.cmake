@@ -28,7 +28,7 @@ enable_language(CUDA)
 set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20") # which CMake 3.25 does not know of nvcc 13
 
 file(GLOB MOE_CUDA_SOURCES CONFIGURE_DEPENDS cuda/*.cu cuda/*/*.cu)
-add_library(moe_cuda SHARED ${MOE_CUDA_SOURCES} csrc/core/arc4random.cc)
+add_library(moe_cuda SHARED ${MOE_CUDA_SOURCES} csrc/core/os_arc4random.cc)
 target_include_directories(moe_cuda PRIVATE cuda/device cuda csrc)
 # The launcher keeps what ptxas says beside each object, for test/support/cuda_gates.ts. 20012: defaulted
 # functions of host types need no __device__.

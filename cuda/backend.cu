@@ -13,6 +13,7 @@
 #include "fused/norm_linear.h"
 #include "fused/rope_attention.h"
 #include "fused/route.h"
+#include "gemm/gemm.h"
 #include "ops/all.h"
 #include "weights/random.h"
 
@@ -126,6 +127,7 @@ const MoeFailure* open(int index, MoeGpu** gpu) {
     } catch (const Error& error) {
       fail(Code::cuda_unavailable, "no kernel of this build runs on it (", error.what(), ")");
     }
+    context.warpgroups = has_warpgroups(context);
     *gpu = opened.release();
   });
 }

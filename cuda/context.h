@@ -17,6 +17,7 @@ struct CudaContext {
   bool overlap = false;  // a kernel may start before the one before it has ended
   int multiprocessors = 0;
   size_t shared_bytes = 0;  // at most this much a block
+  bool warpgroups = false;  // the image has wgmma; see has_warpgroups()
   static constexpr int kCounters = GpuLimits::kSampleRows;
   unsigned* counters = nullptr;  // zero between kernels; of the last-block-done pattern
 
@@ -30,6 +31,9 @@ struct CudaContext {
   void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
               Arguments&&... arguments) const {
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+    if (shared > shared_bytes)
+      fail(Code::unsupported, "cuda: a kernel needs ", shared, " bytes of shared memory, got ",
+           shared_bytes, " on this GPU");
     if (shared > size_t{48} << 10)
       check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  static_cast<int>(shared)));

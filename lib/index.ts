@@ -2,6 +2,11 @@ export type { ChatPrompt, TemplateOptions } from './chat/chat_format.ts'
 export type { ChatMessage, ChatTool, TextPart, ToolCall } from './chat/messages.ts'
 export type { Constraint } from './constraints/constraint.ts'
 export { type ConvertOptions, type ConvertProgress, convertCheckpoint } from './convert/convert.ts'
+export {
+  type QuantizeOptions,
+  type QuantizeProgress,
+  quantizeCheckpoint,
+} from './convert/quantize.ts'
 export { demoModel } from './demo.ts'
 export { type DeviceInfo, type DeviceName, devices } from './device.ts'
 export type { BlockCounts } from './engine/blocks.ts'
@@ -24,6 +29,12 @@ export type { ModelStats } from './engine/scheduler.ts'
 export type { Sequence } from './engine/sequence.ts'
 export type { LayerRouting } from './engine/trace.ts'
 export { MoeError, type MoeErrorCode } from './errors.ts'
+export {
+  type EvaluateOptions,
+  type EvaluateProgress,
+  type Evaluation,
+  evaluate,
+} from './evaluate.ts'
 export { loadModel, type RandomModelOptions, randomModel } from './load.ts'
 export type { LoadModelOptions } from './load_options.ts'
 export type { ChatOptions, Model } from './model.ts'
@@ -32,6 +43,7 @@ export type { ActivationDType, DType, NumberArray, WeightFormat } from './native
 export type * from './ops/types.ts'
 export type { TokenIds } from './options.ts'
 export type { Parameters } from './parameters.ts'
+export { type ExpertPlacement, placeExperts } from './place_experts.ts'
 export {
   type Alone,
   type Arrays,
@@ -50,6 +62,17 @@ export type {
   TextStream,
   Tokenizer,
 } from './tokenizer/index.ts'
+export type { Capacity, VisionConfig, VisionRouter } from './vision/config.ts'
+export type { ImageData, ImageInput } from './vision/images.ts'
+export type {
+  Classification,
+  ClassifyOptions,
+  Embedding,
+  SoftVisionRouting,
+  VisionModel,
+  VisionRouting,
+  VisionTrace,
+} from './vision/vision_model.ts'
 export type { LoadProgress } from './weights/checkpoint_weights.ts'
 export type { Part, WeightsInfo, WeightsName, WeightsOption } from './weights/formats.ts'
 export type { RopeKind, RopeSpec } from './weights/rope.ts'

@@ -18,6 +18,9 @@ import type { OptionNames } from './option_names.ts'
 import { numberOption } from './options.ts'
 import { countParameters } from './parameters.ts'
 import { openTokenizer, type Tokenizer } from './tokenizer/index.ts'
+import { readVisionConfig } from './vision/config.ts'
+import { VisionModel } from './vision/vision_model.ts'
+import { isVision, VisionTransformer } from './vision/vision_transformer.ts'
 import { type Checkpoint, openCheckpoint } from './weights/checkpoint.ts'
 import { CheckpointWeights } from './weights/checkpoint_weights.ts'
 import {
@@ -30,6 +33,8 @@ import {
 } from './weights/formats.ts'
 import type { Json } from './weights/json.ts'
 import { checkpointFolder } from './weights/mistakes.ts'
+import { PackedWeights } from './weights/packed_weights.ts'
+import { panelsOf } from './weights/panels.ts'
 import { RandomWeights } from './weights/random_weights.ts'
 import type { Share, WeightList } from './weights/weights.ts'
 
@@ -51,7 +56,10 @@ export function buildModel(
   gpu?: Gpu,
 ): Built<CheckpointWeights> {
   const { build } = describeModel(checkpoint.config)
-  const weights = new CheckpointWeights(checkpoint, dtype, gpu, options.weights)
+  const panels = panelsOf(checkpoint.entries)
+  const weights = panels
+    ? new PackedWeights(checkpoint, panels, gpu, options.weights)
+    : new CheckpointWeights(checkpoint, dtype, gpu, options.weights)
   const graph = build(weights, options)
   weights.checkNames()
   return { graph, weights }
@@ -136,13 +144,20 @@ async function assemble<W extends WeightList>(
 
 /**
  * Loads a checkpoint folder in the published Hugging Face layout: config.json, safetensors weights, and where
- * there is one a tokenizer.
+ * there is one a tokenizer. A folder of `vmoe` or `soft_moe` gives a `VisionModel`: `loadModel<VisionModel>(dir)`.
  *
  * @param dir the folder: a path or a `file:` URL
  * @throws {MoeError} ERR_MOE_CHECKPOINT, ERR_MOE_UNSUPPORTED, ERR_MOE_OPTION, ERR_MOE_DTYPE,
  *   ERR_MOE_OUT_OF_MEMORY, ERR_MOE_CUDA_UNAVAILABLE, ERR_MOE_NATIVE_LOAD
  */
-export async function loadModel(dir: string | URL, options: LoadModelOptions = {}): Promise<Model> {
+export async function loadModel<Kind extends Model | VisionModel = Model>(
+  dir: string | URL,
+  options: LoadModelOptions = {},
+): Promise<Kind> {
+  return (await load(dir, options)) as Kind // which of the two it is stands in the folder
+}
+
+async function load(dir: string | URL, options: LoadModelOptions): Promise<Model | VisionModel> {
   const request = resolveLoadOptions('loadModel', options, loadOptionNames)
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)
@@ -150,6 +165,7 @@ export async function loadModel(dir: string | URL, options: LoadModelOptions = {
   const dtype = activationDType(request, device)
   const folder = checkpointFolder('loadModel', dir)
   const checkpoint = openCheckpoint(folder)
+  if (isVision(checkpoint.config)) return loadVision(checkpoint, device, dtype, request)
   const { config } = describeModel(checkpoint.config)
   const build: Build<CheckpointWeights> = (maxTokens, gpu) =>
     buildModel(checkpoint, dtype, { ...request, maxTokens }, gpu)
@@ -163,6 +179,30 @@ export async function loadModel(dir: string | URL, options: LoadModelOptions = {
     stopIds: stopIds(checkpoint, config, tokenizer),
     checkpointDefaults: defaults,
   })
+}
+
+/** A vision transformer's folder: the same files without a tokenizer. */
+async function loadVision(
+  checkpoint: Checkpoint,
+  device: Device,
+  dtype: ActivationDType,
+  request: LoadRequest,
+): Promise<VisionModel> {
+  const config = readVisionConfig(checkpoint.config)
+  const weights = new CheckpointWeights(checkpoint, dtype, device.gpu, request.weights)
+  try {
+    const graph = new VisionTransformer(config, weights)
+    weights.checkNames()
+    await weights.load(request)
+    return new VisionModel({
+      ...{ graph, device, dtype, tensors: weights.tensors, weights: weights.info },
+      threads: Math.min(request.threads ?? device.threads, device.threads),
+      parameters: countParameters(graph.layers, weights),
+    })
+  } catch (error) {
+    release(weights)
+    throw error
+  }
 }
 
 /** The ids that end a text: of generation_config.json, else of config.json, else of the tokenizer's files. */

@@ -42,6 +42,10 @@ export interface Weight {
   readonly format: WeightFormat
   /** What it takes in memory. */
   readonly bytes: number
+  /** A copy of packed bytes, of a weight on the host that has been filled. */
+  read(offset: number, length: number): Uint8Array
+  /** Instead of filling it: the packed bytes are those of the file from `offset` on, a multiple of 64. */
+  map(file: MappedFile, offset: number): void
   /** Frees the memory now. */
   release(): void
 }
@@ -193,6 +197,12 @@ export interface Native {
   /** Copies a row-major tensor, for instance from a mapped file to a GPU. */
   copy(out: Tensor, source: Tensor, cancel?: CancelToken): Promise<void>
   pack(out: Weight, rows: RowRun[], cancel?: CancelToken): Promise<void>
+  /** Rows of floats [N, K] as bytes of compressed-tensors' layout: csrc/weights/quantize.h. */
+  quantize(
+    source: Tensor,
+    format: WeightFormat,
+    name: string,
+  ): Promise<{ values: Uint8Array; scales: Uint8Array }>
   /** The rows, one behind the other, widened and multiplied by `scale`. */
   copyToF32(out: Tensor, rows: RowRun[], scale: number): Promise<void>
   /** source [K, N] -> out [N, K] */
@@ -204,6 +214,12 @@ export interface Native {
     kind: 'read' | 'fresh' | 'f32' | 'bf16_dot',
     threads: number,
   ): Promise<{ work: number; seconds: number }>
+  /** Sums over the rows [T, V] of two models' logits: csrc/cpu/score_logits.h. */
+  scoreLogits(
+    logits: Tensor,
+    targets: Tensor,
+    other?: Tensor,
+  ): Promise<{ loss: number; otherLoss: number; divergence: number; agreed: number }>
   /** What lib/ops is made of. */
   describeOps(): unknown
   ropeTable(

@@ -1,12 +1,19 @@
 #!/usr/bin/env bash
-# Runs a compiler command and keeps what it says beside its object, as <object>.log.
+# Runs nvcc and keeps what ptxas says beside its object, as <object>.log, and the PTX in <object>.ptx.
+kept=$(mktemp -d)
+trap 'rm -rf "$kept"' EXIT
 for ((i = 1; i <= $#; i++)); do
   if [ "${!i}" = -o ]; then
     next=$((i + 1))
-    log="${!next}.log"
+    object="${!next}"
   fi
 done
-"$@" >"${log:-/dev/null}" 2>&1
+"$@" --keep --keep-dir "$kept" >"${object:-/dev/null}${object:+.log}" 2>&1
 status=$?
-if [ $status -ne 0 ]; then cat "$log" >&2; fi
+if [ $status -ne 0 ]; then cat "${object:+$object.log}" >&2; fi
+if [ -n "${object:-}" ]; then
+  rm -rf "$object.ptx"
+  mkdir -p "$object.ptx"
+  find "$kept" -name '*.ptx' -exec mv {} "$object.ptx/" \;
+fi
 exit $status

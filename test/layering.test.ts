@@ -23,18 +23,8 @@ const rooms = ['core', 'weights', 'ops', 'fused', 'cpu', 'binding']
 
 /** The folders of lib, likewise. */
 const libRooms = [
-  ...[
-    'ops',
-    'weights',
-    'routers',
-    'layers',
-    'models',
-    'tokenizer',
-    'chat',
-    'constraints',
-    'engine',
-  ],
-  ...['standalone', 'convert', 'bench', 'server', 'cli'],
+  ...['ops', 'weights', 'routers', 'layers', 'models', 'tokenizer', 'chat', 'constraints'],
+  ...['engine', 'vision', 'standalone', 'convert', 'bench', 'server', 'cli'],
 ]
 
 /** Files under `folder` that refer to something that `matches`. */

@@ -7,6 +7,7 @@
 #include "core/os.h"
 #include "cpu/isa/select.h"
 #include "cpu/machine.h"
+#include "cpu/score_logits.h"
 
 namespace moe {
 namespace {
@@ -91,6 +92,28 @@ Napi::Value run_probe(const Napi::CallbackInfo& info) {
   });
 }
 
+/// scoreLogits(logits [T, V], targets [T], other [T, V] | undefined): sums over the rows
+Napi::Value score(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Tensor logits = read_tensor(info[0]), targets = read_tensor(info[1]);
+    const Tensor other = read_tensor(info[2]);
+    if (!logits || !targets)
+      fail(Code::option, "scoreLogits: logits and targets must be tensors, got nothing");
+    return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() -> Channel::Result {
+      const CpuContext cpu{kernels(), Pool::get(), Pool::get().size()};
+      const LogitScores sums = score_logits(cpu, logits, targets, other);
+      return [sums](Napi::Env env) {
+        const auto result = Napi::Object::New(env);
+        result.Set("loss", sums.loss);
+        result.Set("otherLoss", sums.other_loss);
+        result.Set("divergence", sums.divergence);
+        result.Set("agreed", static_cast<double>(sums.agreed));
+        return result;
+      };
+    });
+  });
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   Channel::install(env);
   const auto tensor_class = TensorHandle::define(env);
@@ -111,6 +134,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("tensor", tensor);
   add("tensorFrom", copy_array);
   add("probe", run_probe);
+  add("scoreLogits", score);
   add("describeOps", describe_ops);
   define_weights(env, exports);
   return exports;

@@ -65,6 +65,8 @@ class FileHandle : public Napi::ObjectWrap<FileHandle> {
   static Napi::Function define(Napi::Env env);
   explicit FileHandle(const Napi::CallbackInfo& info);
 
+  const std::shared_ptr<MappedFile>& file() const { return file_; }
+
  private:
   Napi::Value bytes(const Napi::CallbackInfo& info);
   Napi::Value make_tensor(const Napi::CallbackInfo& info);

@@ -1,5 +1,7 @@
 #include "binding/weights.h"
 
+#include <cstring>
+
 #include "core/context.h"
 #include "cpu/isa/select.h"
 #include "weights/copy.h"
@@ -8,6 +10,7 @@
 #include "weights/integer_matrix.h"
 #include "weights/mxfp4_matrix.h"
 #include "weights/pack.h"
+#include "weights/quantize.h"
 #include "weights/random.h"
 #include "weights/rope_table.h"
 #include "weights/transpose.h"
@@ -15,11 +18,13 @@
 namespace moe {
 
 Napi::Function WeightHandle::define(Napi::Env env) {
-  return DefineClass(env, "Weight",
-                     {InstanceAccessor<&WeightHandle::shape>("shape"),
-                      InstanceAccessor<&WeightHandle::format>("format"),
-                      InstanceAccessor<&WeightHandle::bytes>("bytes"),
-                      InstanceMethod<&WeightHandle::release>("release")});
+  return DefineClass(
+      env, "Weight",
+      {InstanceAccessor<&WeightHandle::shape>("shape"),
+       InstanceAccessor<&WeightHandle::format>("format"),
+       InstanceAccessor<&WeightHandle::bytes>("bytes"), InstanceMethod<&WeightHandle::read>("read"),
+       InstanceMethod<&WeightHandle::map>("map"),
+       InstanceMethod<&WeightHandle::release>("release")});
 }
 
 /// Weight([N, K], format, gateUp, device): gets its memory when it is filled.
@@ -49,8 +54,36 @@ Napi::Value WeightHandle::bytes(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(weight.bytes()));
 }
 
+/// read(offset, length): a copy of the packed bytes of a weight on the host that has been filled.
+Napi::Value WeightHandle::read(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const auto offset = info[0].ToNumber().Int64Value(), length = info[1].ToNumber().Int64Value();
+    const auto bytes = static_cast<int64_t>(weight.bytes());
+    if (weight.slot->device() || !weight.data())
+      fail(Code::device, "weight: memory must be filled and on the host to be read");
+    if (offset < 0 || length < 0 || offset > bytes || length > bytes - offset)
+      fail(Code::option, "weight: range must end before byte ", bytes, ", got ", length, " from ",
+           offset, " on");
+    auto memory = Napi::ArrayBuffer::New(info.Env(), static_cast<size_t>(length));
+    if (length) std::memcpy(memory.Data(), weight.data() + offset, static_cast<size_t>(length));
+    return Napi::Uint8Array::New(info.Env(), static_cast<size_t>(length), memory, 0);
+  });
+}
+
+/// map(file, offset): the packed bytes are those of the file, where they are.
+void WeightHandle::map(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    const auto offset = info[1].ToNumber().Int64Value();
+    map_weight(weight, unwrap<FileHandle>(info[0], "file")->file(), offset);
+  });
+}
+
 /// Frees the memory now. Only after the last run that uses it.
-void WeightHandle::release(const Napi::CallbackInfo&) { weight.slot->buffer->release(); }
+void WeightHandle::release(const Napi::CallbackInfo&) {
+  weight.slot->buffer->release();
+  weight.slot->external = nullptr;
+  weight.slot->owner = nullptr;
+}
 
 Weight read_weight(const Napi::Value& value) {
   if (value.IsUndefined() || value.IsNull()) return {};
@@ -152,6 +185,29 @@ Napi::Value pack_weight(const Napi::CallbackInfo& info) {
   });
 }
 
+/// quantize(source [N, K], format, name): { values, scales }, bytes of both
+Napi::Value quantize_matrix(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Tensor source = read_tensor(info[0]);
+    if (!source || source.shape.rank() != 2)
+      fail(Code::shape, "quantize: source must be a matrix, got ",
+           source ? source.shape.text() : "nothing");
+    const WeightFormat format = read_format(info[1].ToString().Utf8Value());
+    const std::string name = info[2].ToString().Utf8Value();
+    return Channel::of(info.Env()).run(info.Env(), nullptr, [=]() -> Channel::Result {
+      const RowRun all{source, 0, source.shape[0]};
+      const Quantized rows = quantize(load_context(), all, format, name);
+      release_pages(source);
+      return [rows](Napi::Env env) {
+        const auto result = Napi::Object::New(env);
+        result.Set("values", to_typed_array(env, rows.values, rows.value_bytes, DType::u8));
+        result.Set("scales", to_typed_array(env, rows.scales, rows.scale_bytes, DType::u8));
+        return result;
+      };
+    });
+  });
+}
+
 /// copy(out, source, cancel)
 Napi::Value copy_tensor(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
@@ -240,6 +296,7 @@ void define_weights(Napi::Env env, Napi::Object exports) {
     exports.Set(name, Napi::Function::New(env, function, name));
   };
   add("pack", pack_weight);
+  add("quantize", quantize_matrix);
   add("copy", copy_tensor);
   add("copyToF32", copy_vector);
   add("transpose", transpose_matrix);

@@ -17,6 +17,8 @@ class WeightHandle : public Napi::ObjectWrap<WeightHandle> {
   Napi::Value shape(const Napi::CallbackInfo& info);
   Napi::Value format(const Napi::CallbackInfo& info);
   Napi::Value bytes(const Napi::CallbackInfo& info);
+  Napi::Value read(const Napi::CallbackInfo& info);
+  void map(const Napi::CallbackInfo& info);
   void release(const Napi::CallbackInfo& info);
 };
 

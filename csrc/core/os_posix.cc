@@ -21,6 +21,7 @@
 
 #include "core/os.h"
 #include "core/os_page_guard.h"
+#include "core/os_read_ahead.h"
 
 namespace moe::os {
 namespace {
@@ -140,6 +141,26 @@ void release_mapped(const std::byte* memory, size_t bytes) {
   const uintptr_t page = page_bytes(), begin = reinterpret_cast<uintptr_t>(memory);
   const uintptr_t first = round_up(begin, page), last = (begin + bytes) / page * page;
   if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
+void read_ahead(const std::byte* memory, size_t bytes) {
+  constexpr size_t kLooks = 8;
+  const uintptr_t page = page_bytes(), begin = reinterpret_cast<uintptr_t>(memory) / page * page;
+  const uintptr_t end = round_up(reinterpret_cast<uintptr_t>(memory) + bytes, page);
+  if (bytes == 0) return;
+  const size_t pages = (end - begin) / page;
+  bool missing = false;
+  for (size_t look = 0; look < std::min(kLooks, pages) && !missing; ++look) {
+    const size_t at = look * (pages - 1) / std::max<size_t>(std::min(kLooks, pages) - 1, 1);
+#ifdef __APPLE__
+    char there = 0;
+#else
+    unsigned char there = 0;
+#endif
+    if (mincore(reinterpret_cast<void*>(begin + at * page), page, &there) != 0) return;
+    missing = !(there & 1);
+  }
+  if (missing) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_WILLNEED);
 }
 
 std::string own_folder() {

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "core/os.h"
+#include "core/os_read_ahead.h"
 
 namespace moe::os {
 namespace {
@@ -113,6 +114,8 @@ void release_mapped(const std::byte* memory, size_t bytes) {
   // Unlocking what is not locked takes it out of the working set.
   VirtualUnlock(const_cast<std::byte*>(memory), bytes);
 }
+
+void read_ahead(const std::byte*, size_t) {}  // nothing says what is in memory
 
 std::string own_folder() {
   std::wstring path(MAX_PATH, L'\0');

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "cpu/context.h"
+#include "cpu/place_rows.h"
 
 namespace moe {
 namespace {
@@ -163,22 +164,6 @@ class Chooser {
   float top_ = 0;
 };
 
-/// Counting sort of the slots by FFN expert; `offset[g + 1]` counts, then becomes the end of g.
-void place_rows(const TopK& op) {
-  const int64_t slots = op.ids.shape.count(), G = op.offsets.dim(0) - 1;
-  const auto* id = op.ids.as<int32_t>();
-  auto* row = op.rows.as<int32_t>();
-  auto* offset = op.offsets.as<int32_t>();
-  std::fill_n(offset, G + 1, 0);
-  for (int64_t s = 0; s < slots; ++s)
-    if (op.ffn_of[id[s]] >= 0) ++offset[op.ffn_of[id[s]] + 1];
-  for (int64_t g = 0; g < G; ++g) offset[g + 1] += offset[g];
-  for (int64_t s = 0; s < slots; ++s)
-    row[s] = op.ffn_of[id[s]] < 0 ? -1 : offset[op.ffn_of[id[s]]]++;
-  for (int64_t g = G; g > 0; --g) offset[g] = offset[g - 1];
-  offset[0] = 0;
-}
-
 void count_choices(const TopK& op) {
   auto* counts = op.counts.as<uint64_t>();
   const auto* id = op.ids.as<int32_t>();
@@ -192,7 +177,10 @@ void TopK::run_cpu(const CpuContext& cpu) const {
     Chooser chooser(*this);
     for (int64_t t = begin; t < end; ++t) chooser.choose(t);
   });
-  place_rows(*this);
+  const auto* id = ids.as<int32_t>();
+  place_rows(
+      ids.shape.count(), offsets.dim(0) - 1, [&](int64_t s) { return ffn_of[id[s]]; },
+      rows.as<int32_t>(), offsets.as<int32_t>());
   if (counts) count_choices(*this);
 }
 

@@ -6,18 +6,27 @@
 #include "ops/clamp.h"
 #include "ops/combine.h"
 #include "ops/embedding.h"
+#include "ops/expert_choice.h"
 #include "ops/gather_rows.h"
 #include "ops/grouped_gemm.h"
 #include "ops/head_linear.h"
+#include "ops/image_tokens.h"
 #include "ops/latent_attention.h"
 #include "ops/latent_cache.h"
 #include "ops/layer_norm.h"
+#include "ops/limit_capacity.h"
 #include "ops/linear.h"
+#include "ops/patches.h"
 #include "ops/permute.h"
 #include "ops/probe.h"
 #include "ops/rms_norm.h"
 #include "ops/rope_cache.h"
 #include "ops/sample.h"
+#include "ops/segment_mean.h"
+#include "ops/soft_combine.h"
+#include "ops/soft_dispatch.h"
+#include "ops/soft_logits.h"
+#include "ops/soft_weights.h"
 #include "ops/top_k.h"
 
 namespace moe {
@@ -32,8 +41,10 @@ struct OpList {
 };
 
 /// Every op there is. The recorder, the GPU backend and lib/ops are made of this list.
-using AllOps = OpList<Attention, AttentionRouter, CausalPair, Clamp, Combine, Embedding, GatherRows,
-                      GroupedGemm, HeadLinear, LatentAttention, LatentCache, LayerNorm, Linear,
-                      Permute, Probe, RmsNorm, RopeCache, Sample, TopK>;
+using AllOps =
+    OpList<Attention, AttentionRouter, CausalPair, Clamp, Combine, Embedding, ExpertChoice,
+           GatherRows, GroupedGemm, HeadLinear, ImageTokens, LatentAttention, LatentCache,
+           LayerNorm, LimitCapacity, Linear, Patches, Permute, Probe, RmsNorm, RopeCache, Sample,
+           SegmentMean, SoftCombine, SoftDispatch, SoftLogits, SoftWeights, TopK>;
 
 }  // namespace moe

@@ -1,6 +1,8 @@
 #include "weights/weight.h"
 
+#include "core/os.h"
 #include "weights/format.h"
+#include "weights/mapped_file.h"
 
 namespace moe {
 
@@ -12,6 +14,20 @@ Weight make_weight(int64_t n, int64_t k, WeightFormat format, bool gate_up,
                        static_cast<size_t>(PanelGrid(n, gate_up).panels);
   weight.slot->buffer = std::make_shared<Buffer>(0, std::move(device));
   return weight;
+}
+
+void map_weight(const Weight& weight, std::shared_ptr<MappedFile> file, int64_t offset) {
+  Slot& slot = *weight.slot;
+  if (slot.device() || slot.data())
+    fail(Code::device, "weight: must be on the host and empty to be mapped");
+  if (offset < 0 || offset % static_cast<int64_t>(os::kAlign))
+    fail(Code::checkpoint, "weight: bytes must begin at a multiple of ", os::kAlign, ", got ",
+         offset);
+  const Tensor bytes =
+      file->tensor(static_cast<size_t>(offset), {static_cast<int64_t>(slot.bytes)}, DType::u8);
+  slot.external = bytes.slot->external;
+  slot.in_file = bytes.slot->in_file;
+  slot.owner = bytes.slot->owner;
 }
 
 void add_access(std::vector<Access>& accesses, const Weight& weight, bool) {

@@ -39,6 +39,11 @@ struct Weight {
 Weight make_weight(int64_t n, int64_t k, WeightFormat format, bool gate_up,
                    std::shared_ptr<Device> device);
 
+class MappedFile;
+/// Lets the weight, on the host and not filled, have the file's bytes from `offset` on as its own.
+/// Throws Error{checkpoint} where they end behind the file or do not begin at a multiple of 64.
+void map_weight(const Weight& weight, std::shared_ptr<MappedFile> file, int64_t offset);
+
 /// For a plan: an op reads a weight where it is.
 void add_access(std::vector<Access>& accesses, const Weight& weight, bool writes);
 void add_access(std::vector<Access>& accesses, const std::vector<Weight>& weights, bool writes);

@@ -73,7 +73,8 @@ __device__ __forceinline__ Run next_run(const AttentionArgs& args, int t, int en
   return {end, end, 0, 0};
 }
 
-/// Grid: tiles of 64 tokens, query heads.
+/// Grid: tiles of 64 tokens, the last ones first, which see most: a long tile that starts last
+/// keeps the GPU waiting. Then query heads.
 template <int DT>
 __global__ void __launch_bounds__(kThreads)
     attend_prefill(const AttentionArgs args, Rows<const bf16> q, const bf16* keys,
@@ -86,7 +87,8 @@ __global__ void __launch_bounds__(kThreads)
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
   const int g = lane / 4, t = lane % 4, D = args.D, n = static_cast<int>(blockIdx.y);
   const int head = n / (args.N / args.G);
-  const int first = static_cast<int>(blockIdx.x) * kQueries, end = min(first + kQueries, args.T);
+  const int first = static_cast<int>(gridDim.x - 1 - blockIdx.x) * kQueries,
+            end = min(first + kQueries, args.T);
   for (int i = thread; i < kQueries * 2 * DT; i += kThreads) {
     const int row = i / (2 * DT), c = i % (2 * DT);
     const bool there = first + row < end && 8 * c < D;

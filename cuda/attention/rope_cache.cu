@@ -4,6 +4,7 @@ namespace moe {
 namespace {
 
 constexpr int kTokens = static_cast<int>(kBlockTokens), kFewTokens = 8, kWarps = 8;
+constexpr int kPiece = 256;  // dimensions of a key at a time
 
 template <class T>
 __device__ void rotate_query(const RopeArgs<T>& args, int t, int n, int thread, int threads) {
@@ -23,8 +24,13 @@ __global__ void rope_few(const RopeArgs<T> args) {
   for (int j = thread; j < args.V; j += threads) args.store_value(t, g, j);
 }
 
-/// Many tokens: one block for a head of 32 tokens. Keys lie side by side by token, so lanes have
-/// tokens there; elsewhere they have columns.
+/// Values of a key's dimension in shared memory, of 32 tokens: an odd number of words, so that
+/// neither rows nor columns meet in a bank.
+template <class T>
+constexpr int kPitch = kTokens + 4 / static_cast<int>(sizeof(T));
+
+/// Many tokens: one block for a head of 32 tokens. Lanes have columns where they read; in the cache
+/// keys lie side by side by token, so there they have tokens.
 template <class T>
 __global__ void __launch_bounds__(32 * kWarps) rope_many(const RopeArgs<T> args, int tokens) {
   wait_prior_grid();
@@ -32,13 +38,22 @@ __global__ void __launch_bounds__(32 * kWarps) rope_many(const RopeArgs<T> args,
   const int first = static_cast<int>(blockIdx.x) * kTokens, head = static_cast<int>(blockIdx.y);
   const int warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32);
   const int g = head - args.N;
-  for (int t = first + warp; t < min(first + kTokens, tokens); t += kWarps) {
+  auto* turned = reinterpret_cast<T*>(shared_memory());  // [kPiece, pitch], of keys
+  const int last = min(first + kTokens, tokens);
+  for (int t = first + warp; t < last; t += kWarps) {
     if (g < 0) rotate_query(args, t, head, lane, 32);
     for (int j = lane; g >= 0 && j < args.V; j += 32) args.store_value(t, g, j);
   }
-  if (g >= 0 && first + lane < tokens)
-    for (int j = warp; j < args.D; j += kWarps)
-      args.store_key(args.k[first + lane] + g * args.D, first + lane, g, j);
+  for (int begin = 0; g >= 0 && begin < args.D; begin += kPiece) {
+    const int end = min(begin + kPiece, args.D);
+    for (int t = first + warp; t < last; t += kWarps)
+      for (int j = begin + lane; j < end; j += 32)
+        turned[(j - begin) * kPitch<T> + t - first] = args.rotated(args.k[t] + g * args.D, t, j);
+    __syncthreads();
+    for (int j = begin + warp; first + lane < tokens && j < end; j += kWarps)
+      args.put_key(turned[(j - begin) * kPitch<T> + lane], first + lane, g, j);
+    __syncthreads();  // before the next piece
+  }
 }
 
 }  // namespace
@@ -51,7 +66,8 @@ void RopeCache::run_cuda(const CudaContext& cuda) const {
     const auto tokens = static_cast<int>(q.dim(0));
     if (tokens <= kFewTokens)
       return cuda.launch(rope_few<Value>, {blocks_for(tokens, 1), heads}, 64, 0, args);
-    cuda.launch(rope_many<Value>, {blocks_for(tokens, kTokens), heads}, 32 * kWarps, 0, args,
+    const size_t shared = sizeof(Value) * std::min(args.D, kPiece) * kPitch<Value>;
+    cuda.launch(rope_many<Value>, {blocks_for(tokens, kTokens), heads}, 32 * kWarps, shared, args,
                 tokens);
   });
 }

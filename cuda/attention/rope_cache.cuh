@@ -46,7 +46,10 @@ struct RopeArgs {
   /// Writes value j of token t's key or value head g to the cache; `head` is the key before its
   /// rotation.
   __device__ void store_key(const T* head, int t, int g, int j) const {
-    keys[row_of(t, g) * D + j * kBlockTokens + column_of(t)] = rotated(head, t, j);
+    put_key(rotated(head, t, j), t, g, j);
+  }
+  __device__ void put_key(T value, int t, int g, int j) const {
+    keys[row_of(t, g) * D + j * kBlockTokens + column_of(t)] = value;
   }
   __device__ void store_value(int t, int g, int j) const {
     values[(row_of(t, g) + column_of(t)) * V + j] = v[t][g * V + j];

@@ -233,6 +233,15 @@ __device__ __forceinline__ void tensor_copy(void* to, const CUtensorMap* map, in
 
 #endif
 
+/// Whether this image has wgmma: one for sm_90a has, one for sm_90, or of PTX for it, has not.
+__device__ constexpr bool has_wgmma() {
+#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  return true;
+#else
+  return false;
+#endif
+}
+
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
 /// B [N, 64] bf16 in rows of 128 bytes with 128-byte swizzle; 8 rows are 1024 bytes.

@@ -120,18 +120,22 @@ __device__ T block_sum(T value, T* scratch) {
 }
 
 /// True in every thread of the one block that comes to the counter last of `blocks`, which then
-/// sees what all of them have written and leaves the counter at 0 for the next kernel.
+/// sees what all of them have written and leaves the counter at 0 for the next kernel. The fences
+/// are of the thread that counts, between barriers: in PTX's memory model that orders what all
+/// threads of a block wrote, while a fence of each thread before the barrier orders nothing.
 __device__ inline bool is_last(unsigned* counter, unsigned blocks, int* shared) {
-  __threadfence();
   __syncthreads();
   if (threadIdx.x == 0) {
-    *shared = atomicAdd(counter, 1u) == blocks - 1;
-    if (*shared) *counter = 0;
+    __threadfence();
+    const bool last = atomicAdd(counter, 1u) == blocks - 1;
+    if (last) {
+      __threadfence();
+      *counter = 0;
+    }
+    *shared = last;
   }
   __syncthreads();
-  const bool last = *shared != 0;
-  if (last) __threadfence();
-  return last;
+  return *shared != 0;
 }
 
 __device__ inline float block_max(float value, float* scratch) {

@@ -66,7 +66,7 @@ void gemm_cuda(const CudaContext& cuda, const GemmOp& op) {
   const WeightFormat weight = op.weights[0].format;
   if (streams_weights(op.x.dtype, weight, args.rows, args.groups, op.deterministic))
     return gemm_few(cuda, args, op.x.dtype, weight);
-  if (cuda.capability / 10 == 9 && !args.head_rows && gemm_warpgroup(cuda, args, weight)) return;
+  if (cuda.warpgroups && !args.head_rows && gemm_warpgroup(cuda, args, weight)) return;
   gemm_tiles(cuda, args, weight);
 }
 

@@ -69,5 +69,8 @@ GemmArgs gemm_args(const GemmOp& op);
 void gemm_few(const CudaContext& cuda, const GemmArgs& args, DType x, WeightFormat weight);
 void gemm_tiles(const CudaContext& cuda, const GemmArgs& args, WeightFormat weight);
 bool gemm_warpgroup(const CudaContext& cuda, const GemmArgs& args, WeightFormat weight);
+/// Whether gemm_warpgroup runs here: asked of the GPU itself, once, since a build for `90` or
+/// `native`, or PTX that the driver compiles, has no wgmma.
+bool has_warpgroups(const CudaContext& cuda);
 
 }  // namespace moe

@@ -200,10 +200,30 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (kPacked || threadIdx.x % 128 == 0)
       produce<kPacked>(args, Walk{kWidest<kFinish>}, &map, counters, format);
   }
+#else
+  __trap();  // rather than outputs that nobody has written
 #endif
 }
 
+/// 0: the image that the driver has chosen for this GPU has the kernels above.
+__global__ void image_lacks_wgmma(unsigned* answer) {
+  wait_prior_grid();
+  launch_dependents();
+  *answer = !has_wgmma();
+}
+
 }  // namespace
+
+bool has_warpgroups(const CudaContext& cuda) {
+  if (cuda.capability / 10 != 9) return false;
+  unsigned lacks = 0;
+  cuda.launch(image_lacks_wgmma, 1, 1, 0, cuda.counters);
+  CudaContext::check(
+      cudaMemcpyAsync(&lacks, cuda.counters, sizeof lacks, cudaMemcpyDeviceToHost, cuda.stream));
+  CudaContext::check(cudaMemsetAsync(cuda.counters, 0, sizeof lacks, cuda.stream));
+  CudaContext::check(cudaStreamSynchronize(cuda.stream));
+  return lacks == 0;
+}
 
 /// False where a tensor copy cannot reach x, K is not whole slabs, or gated outputs are no bf16 or
 /// have factors or a residual.

@@ -1,9 +1,9 @@
 #pragma once
-// What the routing kernels share: the choice of one token by one warp, the placing of all slots by
-// one block.
+// What the routing kernels share: the choice of one token by one warp.
 
 #include "device/rows.cuh"
 #include "ops/top_k.h"
+#include "routing/place.cuh"
 
 namespace moe {
 
@@ -214,80 +214,14 @@ __device__ void choose(const TopKArgs& args, int t, const float* row) {
     for (int k = lane; k < args.K; k += 32) weights[k] = weights[k] / total * args.factor;
 }
 
-/// Counts of a block's warps, as many warps as they have room for.
-constexpr int kMostCounts = 8192;
-inline size_t place_bytes(const TopKArgs& args, int warps) {
-  return sizeof(int) * static_cast<size_t>(std::min(warps * std::max(args.G, 1), kMostCounts));
-}
+inline size_t place_bytes(const TopKArgs& args, int warps) { return place_bytes(args.G, warps); }
 
-/// Counting sort of all slots by group, in slot order inside a group, by one block: warp w has a
-/// range of slots to itself. No atomics, so a slot's row is the same in every run.
+/// The rows of all slots, by one block.
 __device__ inline void place(const TopKArgs& args, int* counts) {
-  const int G = args.G, slots = args.T * args.K;
-  const int warps = min(static_cast<int>(blockDim.x / 32), max(kMostCounts / max(G, 1), 1));
-  const int warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32);
-  const int per_warp = ((slots + warps - 1) / warps + 31) / 32 * 32;
-  const int begin = min(warp * per_warp, slots);
-  const int end = warp < warps ? min(begin + per_warp, slots) : begin;
-  int* own = counts + min(warp, warps - 1) * G;  // counts, then the next row of each group
-  // `visit(slot, group, peers, rank)`: the lanes with the same group, and how many come before.
-  const auto for_each = [&](auto&& visit) {
-    constexpr int kAhead = 8;  // ids on their way at a time
-    for (int s = begin; s < end; s += 32 * kAhead) {
-      int groups[kAhead];
-#pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        const int slot = s + 32 * i + lane;
-        groups[i] = slot < end ? args.ffn_of[args.ids[slot / args.K][slot % args.K]] : -1;
-      }
-#pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        if (s + 32 * i >= end) break;
-        const uint32_t peers = __match_any_sync(~0u, static_cast<uint32_t>(groups[i]));
-        const int rank = __popc(peers & ((1u << lane) - 1));
-        visit(s + 32 * i + lane, groups[i], __popc(peers), rank);
-        __syncwarp();
-      }
-    }
-  };
-
-  if (warp < warps)
-    for (int g = lane; g < G; g += 32) own[g] = 0;
-  __syncwarp();
-  for_each([&](int, int group, int peers, int rank) {
-    if (group >= 0 && rank == 0) own[group] += peers;
-  });
-  __syncthreads();
-  // Where each warp's rows of a group begin, still without the groups before.
-  for (int g = static_cast<int>(threadIdx.x); g < G; g += static_cast<int>(blockDim.x)) {
-    int total = 0;
-    for (int w = 0; w < warps; ++w) {
-      const int count = counts[w * G + g];
-      counts[w * G + g] = total;
-      total += count;
-    }
-    args.offsets[g + 1] = total;
-  }
-  __syncthreads();
-  if (warp == 0) {
-    int before = 0;
-    for (int g = 0; g < G; g += 32) {
-      const int sum = warp_prefix(g + lane < G ? args.offsets[g + lane + 1] : 0);
-      if (g + lane < G) args.offsets[g + lane + 1] = before + sum;
-      before += __shfl_sync(~0u, sum, 31);
-    }
-    if (lane == 0) args.offsets[0] = 0;
-  }
-  __syncthreads();
-  if (warp < warps)
-    for (int g = lane; g < G; g += 32) own[g] += args.offsets[g];
-  __syncwarp();
-  for_each([&](int slot, int group, int peers, int rank) {
-    const int row = group < 0 ? -1 : own[group] + rank;
-    __syncwarp();
-    if (group >= 0 && rank == 0) own[group] += peers;
-    if (slot < end) args.rows[slot / args.K][slot % args.K] = row;
-  });
+  place(
+      args.T, args.K, args.G,
+      [&](int slot) { return args.ffn_of[args.ids[slot / args.K][slot % args.K]]; }, args.rows,
+      args.offsets, counts);
 }
 
 /// Router logits of one token by attention of the experts over each other, by one warp; a lane has

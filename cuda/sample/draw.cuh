@@ -21,22 +21,50 @@ struct Candidates {
   int equals;
 };
 
-/// Sum of measure(mass) over z whose key is above `key`.
-template <class Measure>
-__device__ double sum_above(const float* z, int n, uint32_t key, double* scratch,
-                            const Measure& measure) {
-  double sum = 0;
+constexpr int kCuts = 3;
+
+/// Sums of measure(mass) over z whose key is above each of `keys`.
+template <int N, class Measure>
+__device__ void sums_above(const float* z, int n, const uint32_t (&keys)[N], double (&sums)[N],
+                           double* scratch, const Measure& measure) {
+  const unsigned warp = threadIdx.x / 32;
+  for (double& sum : sums) sum = 0;
   const bool whole = reinterpret_cast<uintptr_t>(z) % 16 == 0 && n % 4 == 0;
   for_quads(n, [&](int v) {
     const Quad quad = load_quad(z, v, n, whole);
-    for (int i = 0; i < 4; ++i)
-      if (v + i < n && order_key(quad.v[i]) > key) sum += measure(quad.v[i]);
+    for (int i = 0; i < 4; ++i) {
+      if (v + i >= n) break;
+      const uint32_t key = order_key(quad.v[i]);
+      const double own = measure(quad.v[i]);
+#pragma unroll
+      for (int c = 0; c < N; ++c)
+        if (key > keys[c]) sums[c] += own;
+    }
   });
-  return block_sum(sum, scratch);
+  __syncthreads();  // whoever still reads the scratch of the sums before
+#pragma unroll
+  for (int c = 0; c < N; ++c) {
+    const double sum = warp_sum(sums[c]);
+    if (threadIdx.x % 32 == 0) scratch[c * 32 + warp] = sum;
+    sums[c] = 0;
+  }
+  __syncthreads();
+  for (unsigned w = 0; w < kThreads / 32; ++w)
+#pragma unroll
+    for (int c = 0; c < N; ++c) sums[c] += scratch[c * 32 + w];
+}
+
+template <class Measure>
+__device__ double sum_above(const float* z, int n, uint32_t key, double* scratch,
+                            const Measure& measure) {
+  double sum[1];
+  sums_above(z, n, {key}, sum, scratch, measure);
+  return sum[0];
 }
 
 /// The smallest set of best ids whose measure reaches `wanted`, inside `all`. A set is found by
-/// bisection of its lowest key, so that nothing is sorted and no order of additions is left open.
+/// narrowing down its lowest key, a quarter at a time, so that nothing is sorted and no order of
+/// additions is left open.
 template <class Measure>
 __device__ Candidates smallest_set(const float* z, int n, Candidates all, double wanted,
                                    double* scratch, const Measure& measure) {
@@ -46,11 +74,17 @@ __device__ Candidates smallest_set(const float* z, int n, Candidates all, double
     high = all.key;
   } else {
     while (high - low > 1) {
-      const uint32_t middle = low + (high - low) / 2;
-      if (sum_above(z, n, middle, scratch, measure) >= wanted)
-        low = middle;
-      else
-        high = middle;
+      const uint32_t quarter = max((high - low) / (kCuts + 1), 1u);
+      uint32_t cuts[kCuts];
+      for (uint32_t c = 0; c < kCuts; ++c) cuts[c] = min(low + (c + 1) * quarter, high);
+      double sums[kCuts];
+      sums_above(z, n, cuts, sums, scratch, measure);
+      // Sums fall from cut to cut; at `high` they are known to be too small.
+      for (uint32_t c = 0; c < kCuts; ++c)
+        if (cuts[c] < high && sums[c] >= wanted)
+          low = cuts[c];
+        else if (cuts[c] < high)
+          high = cuts[c];
     }
   }
   // `high` is the key of the last ids needed; all of them have one measure.
@@ -62,7 +96,28 @@ __device__ Candidates smallest_set(const float* z, int n, Candidates all, double
   return {high, static_cast<int>(fmin(fmax(missing, 0), static_cast<double>(most)))};
 }
 
-/// Walks the candidates by id, in 1024 ranges: first ranges' masses, then inside the one drawn.
+/// The sum over this thread and those before it; `all`: over the block. In a fixed order.
+template <class T>
+__device__ T block_prefix(T value, T* scratch, T& all) {
+  const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  for (unsigned distance = 1; distance < 32; distance *= 2) {
+    const T before = __shfl_up_sync(~0u, value, distance);
+    if (lane >= distance) value += before;
+  }
+  __syncthreads();
+  if (lane == 31) scratch[warp] = value;
+  __syncthreads();
+  T before = 0;
+  all = 0;
+  for (unsigned w = 0; w < kThreads / 32; ++w) {
+    if (w == warp) before = all;
+    all += scratch[w];
+  }
+  return before + value;
+}
+
+/// Walks the candidates by id, in 1024 ranges: first ranges' masses, then inside the one drawn. A
+/// warp reads 32 ranges one after the other; each of its lanes keeps the sums of one.
 __device__ int draw(const Inputs& in, int s, float* z, const Best& best, unsigned char* shared) {
   auto* sums = reinterpret_cast<double*>(shared);          // [kThreads]
   auto* equals = reinterpret_cast<int*>(sums + kThreads);  // [kThreads]
@@ -88,33 +143,43 @@ __device__ int draw(const Inputs& in, int s, float* z, const Best& best, unsigne
   if (const float p = at(options, SampleOption::min_p); p > 0.f && order_key(p) > set.key)
     set = {order_key(p) - 1, 0};
 
-  // Each thread has a range of ids; how many of the equals come before it decides which are in.
-  const int per_thread = (n + static_cast<int>(kThreads) - 1) / static_cast<int>(kThreads);
-  const int begin = min(thread * per_thread, n), end = min(begin + per_thread, n);
+  // How many of the equals come before a range decides which of its own are in.
+  const int lane = thread % 32, per_range = (n + int{kThreads} - 1) / int{kThreads};
+  const auto begin_of = [&](int range) { return min((thread - lane + range) * per_range, n); };
   int own_equals = 0;
-  for (int v = begin; v < end; ++v) own_equals += order_key(z[v]) == set.key;
-  __syncthreads();
-  equals[thread] = own_equals;
-  __syncthreads();
-  int before = 0;
-  for (int i = 0; i < thread; ++i) before += equals[i];
-  const auto for_each = [&](auto&& visit) {
-    int place = before;
-    for (int v = begin; v < end; ++v) {
-      const uint32_t key = order_key(z[v]);
-      if (key > set.key || (key == set.key && place++ < set.equals)) visit(v);
+  for (int range = 0; range < 32; ++range) {
+    int count = 0;
+    for (int v = begin_of(range) + lane; v < begin_of(range + 1); v += 32)
+      count += order_key(z[v]) == set.key;
+    count = warp_sum(count);
+    if (range == lane) own_equals = count;
+  }
+  int all_equals = 0;
+  const int equals_before = block_prefix(own_equals, equals, all_equals) - own_equals;
+  // Calls visit(v, mass) for 32 ids of a range at a time; outside of the set masses are 0.
+  const auto for_each = [&](int range, auto&& visit) {
+    int place = __shfl_sync(~0u, equals_before, range);
+    for (int base = begin_of(range); base < begin_of(range + 1); base += 32) {
+      const int v = base + lane;
+      const bool there = v < begin_of(range + 1);
+      const float value = there ? z[v] : 0.f;
+      const uint32_t key = order_key(value);
+      const uint32_t same = __ballot_sync(~0u, there && key == set.key);
+      const bool equal_in = place + __popc(same & ((1u << lane) - 1)) < set.equals;
+      place += __popc(same);
+      const bool in_set = there && (key > set.key || (key == set.key && equal_in));
+      visit(v, in_set ? static_cast<double>(value) : 0.);
     }
   };
   double own = 0;
-  for_each([&](int v) { own += z[v]; });
-  __syncthreads();
-  sums[thread] = own;
-  __syncthreads();
-  double total = 0, until = 0;
-  for (int i = 0; i < static_cast<int>(kThreads); ++i) {
-    if (i == thread) until = total;
-    total += sums[i];
+  for (int range = 0; range < 32; ++range) {
+    double sum = 0;
+    for_each(range, [&](int, double value) { sum += value; });
+    sum = warp_sum(sum);
+    if (range == lane) own = sum;
   }
+  double total = 0;
+  const double until = block_prefix(own, sums, total);
   const auto seed = static_cast<uint64_t>(static_cast<uint32_t>(at(counts, SampleCount::seed_high)))
                         << 32 |
                     static_cast<uint32_t>(at(counts, SampleCount::seed_low));
@@ -123,11 +188,17 @@ __device__ int draw(const Inputs& in, int s, float* z, const Best& best, unsigne
                           11) *
       0x1p-53 * total;
   Best drawn{0.f, n};  // the first id whose running sum passes the target
-  if (until + own > target) {
-    double sum = until;
-    for_each([&](int v) {
-      sum += z[v];
-      if (sum > target && drawn.id == n) drawn.id = v;
+  if (const uint32_t passed = __ballot_sync(~0u, until > target)) {
+    const int range = __ffs(static_cast<int>(passed)) - 1;
+    double sum = __shfl_sync(~0u, until - own, range);
+    for_each(range, [&](int v, double value) {
+      double running = value;
+      for (unsigned distance = 1; distance < 32; distance *= 2) {
+        const double before = __shfl_up_sync(~0u, running, distance);
+        if (lane >= static_cast<int>(distance)) running += before;
+      }
+      if (value > 0 && sum + running > target && drawn.id == n) drawn.id = v;
+      sum += __shfl_sync(~0u, running, 31);
     });
   }
   const Best first = block_best(drawn, reinterpret_cast<Best*>(equals));

@@ -1,5 +1,5 @@
+import { type AnswerParser, type CallDelta, heldBack, type ParsedPiece } from './answer_parser.ts'
 import { harmonyMarkers as markers } from './call_forms.ts'
-import { type AnswerParser, type CallDelta, heldBack, type ParsedPiece } from './tool_calls.ts'
 
 /**
  * gpt-oss' messages: `<|channel|>analysis<|message|>…<|end|>` are thoughts,

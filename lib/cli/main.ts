@@ -12,6 +12,8 @@ const commands = {
   forward: () => import('./forward.ts'),
   info: () => import('./info.ts'),
   convert: () => import('./convert.ts'),
+  quantize: () => import('./quantize.ts'),
+  eval: () => import('./eval.ts'),
   bench: () => import('./bench.ts'),
 }
 
@@ -24,6 +26,8 @@ const help = `moe-native: Mixture-of-Experts language models from TypeScript
   moe-native forward  [--model DIR] --ids 1,2,3     logits of token ids
   moe-native info     [--model DIR]                 what a checkpoint is and needs
   moe-native convert  DIR OUT                       PyTorch files to safetensors
+  moe-native quantize DIR OUT --format int4         a smaller checkpoint
+  moe-native eval     [--model DIR] --text FILE     loss of a text, beside another model
   moe-native bench    [op…]                         kernels at the sizes of real models
   moe-native help     COMMAND                       what a command takes
   moe-native --version

@@ -76,7 +76,7 @@ const flags = new Set([
   ...['--prompt', '--ids', '--max-new-tokens', '--stop', '--stop-ids', '--temperature', '--top-k'],
   ...['--top-p', '--min-p', '--repetition-penalty', '--presence-penalty', '--frequency-penalty'],
   ...['--host', '--port', '--name', '--api-key', '--max-waiting', '--drain-seconds'],
-  ...['--seed', '--logprobs', ...Object.values(otherFlags)],
+  ...['--window', '--against', '--text', '--seed', '--logprobs', ...Object.values(otherFlags)],
 ])
 
 /** What the library refuses of a command line, in the words of the command line; anything else as it is. */

@@ -17,6 +17,7 @@ export function progressBar(
   label: string,
   quiet: boolean,
   stream: Pick<NodeJS.WriteStream, 'isTTY' | 'write'> = process.stderr,
+  amount: (n: number) => string = size,
 ): ProgressBar {
   if (quiet || !stream.isTTY) return { update() {}, [Symbol.dispose]() {} }
   let drawnAt = Number.NEGATIVE_INFINITY
@@ -26,7 +27,7 @@ export function progressBar(
       drawnAt = performance.now()
       const filled = Math.round((width * done) / Math.max(total, 1))
       const bar = '█'.repeat(filled) + '░'.repeat(width - filled)
-      stream.write(`\r${label} ${bar} ${size(done)} of ${size(total)}\x1b[K`)
+      stream.write(`\r${label} ${bar} ${amount(done)} of ${amount(total)}\x1b[K`)
     },
     [Symbol.dispose]() {
       if (drawnAt > 0) stream.write('\r\x1b[K')

@@ -1,5 +1,6 @@
 import { copyJson } from '../chat/messages.ts'
 import { badOption } from '../errors.ts'
+import { readList } from '../options.ts'
 import { automaton, textRegex } from './automaton.ts'
 import { type Regex, readRegex } from './regex.ts'
 import { Rules } from './rules.ts'
@@ -46,13 +47,10 @@ export function constraintGrammar(where: string, constraint: unknown): string {
     return schemaGrammar(name, copyJson(where, name, value))
   }
   if (kind === 'choice') {
-    if (
-      !Array.isArray(value) ||
-      value.length === 0 ||
-      !value.every((one) => typeof one === 'string')
-    )
-      return badOption(where, name, 'a list of texts', value)
-    return plainGrammar(name, { of: 'choice', items: value.map(textRegex) })
+    const bad = (): never => badOption(where, name, 'a list of texts', value)
+    const texts = readList(value, (one) => (typeof one === 'string' ? one : bad()), bad)
+    if (texts.length === 0) bad()
+    return plainGrammar(name, { of: 'choice', items: texts.map(textRegex) })
   }
   if (typeof value !== 'string' || value === '') return badOption(where, name, 'a text', value)
   return kind === 'regex' ? regexGrammar(name, value) : value

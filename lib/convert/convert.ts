@@ -1,10 +1,12 @@
-import { access, constants, open, readdir, stat } from 'node:fs/promises'
+import { open } from 'node:fs/promises'
 import path from 'node:path'
 import { badOption, MoeError } from '../errors.ts'
 import { checkOptions, signalOption } from '../options.ts'
 import { checkpointFolder } from '../weights/mistakes.ts'
+import { checkPath, isWeights, listFiles, unreadable } from './folders.ts'
 import { Output } from './output.ts'
 import { readPyTorch, type Source } from './pytorch.ts'
+import { safetensorsHeader } from './safetensors_header.ts'
 import { readAt } from './zip.ts'
 
 /** How far a conversion has come: bytes of tensors, over all files. */
@@ -22,46 +24,7 @@ export interface ConvertOptions {
   signal?: AbortSignal | undefined
 }
 
-/** What is converted, or must not be copied beside the result. */
-const weightFile = /\.(bin|safetensors|pt|pth|gguf)$|\.index\.json$|^\./
-
-function safetensorsHeader(sources: Source[]): Uint8Array {
-  let at = 0
-  const entries = sources.map(({ name, dtype, shape, bytes }) => {
-    const begin = at
-    at += bytes
-    return [name, { dtype, shape, data_offsets: [begin, at] }] as const
-  })
-  const json = JSON.stringify({ __metadata__: { format: 'pt' }, ...Object.fromEntries(entries) })
-  const text = new TextEncoder().encode(
-    json + ' '.repeat((8 - (new TextEncoder().encode(json).length % 8)) % 8),
-  )
-  const header = new Uint8Array(8 + text.length)
-  new DataView(header.buffer).setBigUint64(0, BigInt(text.length), true)
-  header.set(text, 8)
-  return header
-}
-
 const pieceBytes = 8 << 20
-
-const unreadable =
-  (what: string) =>
-  (cause: NodeJS.ErrnoException): never => {
-    const message = `${what} must be readable, got ${cause.code}`
-    throw new MoeError('ERR_MOE_CHECKPOINT', message, { cause })
-  }
-
-/** The files of a folder, links to files included: a download's cache is made of those. */
-async function listFiles(dir: string): Promise<string[]> {
-  const names = await readdir(dir).catch(unreadable(`${dir}: folder`))
-  const isFile = (name: string) =>
-    stat(path.join(dir, name)).then(
-      (info) => info.isFile(),
-      () => false,
-    )
-  const files = await Promise.all(names.map(isFile))
-  return names.filter((_, i) => files[i])
-}
 
 async function listSources(dir: string): Promise<{ weights: string[]; others: string[] }> {
   const names = await listFiles(dir)
@@ -71,7 +34,7 @@ async function listSources(dir: string): Promise<{ weights: string[]; others: st
       'ERR_MOE_CHECKPOINT',
       `${dir}: folder must hold pytorch_model*.bin, got none`,
     )
-  return { weights, others: names.filter((name) => !weightFile.test(name)) }
+  return { weights, others: names.filter((name) => !isWeights(name)) }
 }
 
 /** A PyTorch file and the safetensors file that it becomes. */
@@ -135,19 +98,6 @@ async function writePart(
   }
 }
 
-async function writeIndex(parts: Part[], out: Output, totalBytes: number): Promise<void> {
-  const entries = parts.flatMap(({ file, sources }) => sources.map(({ name }) => [name, file]))
-  const index = { metadata: { total_size: totalBytes }, weight_map: Object.fromEntries(entries) }
-  await out.file('model.safetensors.index.json', (append) =>
-    append(Buffer.from(`${JSON.stringify(index, null, 2)}\n`)),
-  )
-}
-
-function checkPath(name: string, value: unknown): void {
-  if (typeof value !== 'string' || value === '' || value.includes('\0'))
-    badOption('convertCheckpoint', name, 'a path of a folder', value)
-}
-
 /**
  * Turns a PyTorch checkpoint (`pytorch_model*.bin`) into safetensors, tensor by tensor, without executing
  * anything of the pickle. Configuration and tokenizer files are copied.
@@ -163,7 +113,7 @@ export async function convertCheckpoint(
   options: ConvertOptions = {},
 ): Promise<void> {
   const dir = checkpointFolder('convertCheckpoint', from)
-  checkPath('out', out)
+  checkPath('convertCheckpoint', 'out', out)
   checkOptions('convertCheckpoint', options, { onProgress: true, signal: true })
   const { onProgress, signal: given } = options
   const signal = signalOption('convertCheckpoint', given)
@@ -174,7 +124,7 @@ export async function convertCheckpoint(
   const parts = await readParts(dir, weights)
   const totalBytes = parts.flatMap(({ sources }) => sources).reduce((n, s) => n + s.bytes, 0)
   let convertedBytes = 0
-  const output = new Output(out)
+  const output = new Output('convertCheckpoint', out)
   await output.open()
   try {
     for (const part of parts) {
@@ -184,11 +134,9 @@ export async function convertCheckpoint(
       }
       await writePart(part, output, onBytes, signal)
     }
-    if (parts.length > 1) await writeIndex(parts, output, totalBytes)
+    if (parts.length > 1) await output.index(parts, totalBytes)
     for (const name of others) {
-      const from = path.join(dir, name)
-      await access(from, constants.R_OK).catch(unreadable(`${from}: file`))
-      await output.copy(from, name)
+      await output.copy(path.join(dir, name), name)
     }
     signal?.throwIfAborted()
     await output.finish()

@@ -16,6 +16,11 @@ export class PlanCache<T> {
     return entry
   }
 
+  /** What is kept. */
+  values(): Iterable<T> {
+    return this.#entries.values()
+  }
+
   clear(): void {
     this.#entries.clear()
   }

@@ -1,3 +1,4 @@
+import { MoeError } from '../errors.ts'
 import type { Tensor } from '../native.ts'
 import type { Routing } from '../routers/router.ts'
 import type { Vocabulary } from './head.ts'
@@ -18,6 +19,12 @@ export class Decoder<Config> {
     this.config = config
     this.visibility = parts.visibility
     this.layers = parts.layers
+    for (const [l, { experts }] of parts.layers.entries())
+      if (experts?.scope && experts.scope !== 'token')
+        throw new MoeError(
+          'ERR_MOE_UNSUPPORTED',
+          `decoder: the router of layer ${l} must route each token alone, got one that looks at its ${experts.scope}`,
+        )
     this.#vocabulary = parts.vocabulary
   }
 

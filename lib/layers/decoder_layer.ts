@@ -1,7 +1,15 @@
 import type { Tensor } from '../native.ts'
 import type { Routing } from '../routers/router.ts'
 import type { Norm } from './norm.ts'
-import type { CacheSpecs, ExpertInfo, Layer, LayerCache, LayerOutput, Step } from './step.ts'
+import type {
+  CacheSpecs,
+  ExpertInfo,
+  Layer,
+  LayerCache,
+  LayerOutput,
+  Recording,
+  Step,
+} from './step.ts'
 
 export interface Attention {
   readonly caches: CacheSpecs
@@ -14,7 +22,7 @@ export interface FeedForward {
   /** Undefined: dense. */
   readonly info?: ExpertInfo
   /** x [T, H], normed; residual [T, H] f32 -> residual + block(x) [T, H] */
-  forward(step: Step, x: Tensor, residual: Tensor, previous?: Routing): LayerOutput
+  forward(step: Recording, x: Tensor, residual: Tensor, previous?: Routing): LayerOutput
 }
 
 export interface DecoderParts {

@@ -2,7 +2,7 @@ import type { Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
 import type { FeedForward } from './decoder_layer.ts'
-import type { Step } from './step.ts'
+import type { Recording } from './step.ts'
 
 export interface DenseOptions {
   hidden: number
@@ -41,7 +41,7 @@ export class DenseLayer implements FeedForward {
       this.#gate = weights.matrix([rowsOf(`${gate}.weight`, [1, H])], { part: 'router' })
   }
 
-  forward({ plan, dtype }: Step, x: Tensor, residual: Tensor): { out: Tensor } {
+  forward({ plan, dtype }: Recording, x: Tensor, residual: Tensor): { out: Tensor } {
     const up = { x, weight: this.#gateUp, activation: 'swiglu', dtype } as const
     const hidden = ops.linear(plan, up).out // [T, I]
     const gate = this.#gate && ops.linear(plan, { x, weight: this.#gate, activation: 'sigmoid' })

@@ -3,7 +3,7 @@ import * as ops from '../ops/index.ts'
 import type { Router, Routing } from '../routers/router.ts'
 import { type Rows, rowsOf, slabOf, type Weights } from '../weights/weights.ts'
 import type { FeedForward } from './decoder_layer.ts'
-import type { ExpertInfo, Step } from './step.ts'
+import type { ExpertInfo, Recording } from './step.ts'
 
 /** The experts of one layer, in the order of their ids. */
 export interface Experts {
@@ -105,7 +105,8 @@ export class MoeLayer implements FeedForward {
     const parts = [...gateUp, ...down, ...(biases ? [biases.gateUp, biases.down] : [])]
     const sizes = parts.map(({ shape }) => shape.reduce((n, dim) => n * dim, 1))
     const { parameters = sizes.reduce((n, size) => n + size, 0) } = experts
-    this.info = { kinds, topK, groups: router.groups, shared: shared !== undefined, parameters }
+    const { groups, scope } = router
+    this.info = { kinds, topK, groups, scope, shared: shared !== undefined, parameters }
   }
 
   /**
@@ -113,7 +114,7 @@ export class MoeLayer implements FeedForward {
    * `previous` is the routing of the layer below, for routers that read it.
    */
   forward(
-    step: Step,
+    step: Recording,
     x: Tensor,
     residual: Tensor,
     previous?: Routing,
@@ -121,7 +122,7 @@ export class MoeLayer implements FeedForward {
     const { plan, dtype } = step
     const { kinds, gateUp, down, biases, activation, limit, constants } = this.#experts
     const { inputScale: scale = 1, outputScale: factor } = this.#experts
-    const routing = this.#router.route(plan, x, previous, step.choice)
+    const routing = this.#router.route(plan, x, { ...step, previous })
     const sum = this.#shared?.forward(step, x, residual).out ?? residual
     const { ids, weights, offsets, rows } = routing
     const permuted = ops.permute(plan, { x, rows, scale }).out //                          [T * K, H]

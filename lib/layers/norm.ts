@@ -1,11 +1,11 @@
 import type { Tensor } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import type { Weights } from '../weights/weights.ts'
-import type { Step } from './step.ts'
+import type { Recording } from './step.ts'
 
 /** x [T, H] f32 -> [T, H] in the activations' dtype */
 export interface Norm {
-  forward(step: Step, x: Tensor): Tensor
+  forward(step: Recording, x: Tensor): Tensor
 }
 
 /** Layer norm with a learned weight and bias (arXiv:1607.06450). */
@@ -13,15 +13,19 @@ export class LayerNorm implements Norm {
   readonly #affine: { weight: Tensor; bias: Tensor }
   readonly #eps: number
 
-  constructor(weights: Weights, name: string, size: number, eps: number) {
-    const [weight, bias] = ['weight', 'bias'].map((part) =>
-      weights.vector(`${name}.${part}`, [size]),
-    )
+  constructor(
+    weights: Weights,
+    name: string,
+    size: number,
+    eps: number,
+    parts: readonly [weight: string, bias: string] = ['.weight', '.bias'],
+  ) {
+    const [weight, bias] = parts.map((part) => weights.vector(`${name}${part}`, [size]))
     this.#affine = { weight: weight!, bias: bias! }
     this.#eps = eps
   }
 
-  forward({ plan, dtype }: Step, x: Tensor): Tensor {
+  forward({ plan, dtype }: Recording, x: Tensor): Tensor {
     return ops.layerNorm(plan, { x, ...this.#affine, eps: this.#eps, dtype }).out
   }
 }
@@ -36,7 +40,7 @@ export class RmsNorm implements Norm {
     this.#eps = eps
   }
 
-  forward({ plan, dtype }: Step, x: Tensor): Tensor {
+  forward({ plan, dtype }: Recording, x: Tensor): Tensor {
     return ops.rmsNorm(plan, { x, weight: this.#weight, eps: this.#eps, dtype }).out
   }
 }

@@ -1,6 +1,6 @@
 import type { ActivationDType, Plan, Tensor } from '../native.ts'
 import type { ExpertKind } from '../ops/index.ts'
-import type { ChoiceInputs, ExpertGroups, Routing } from '../routers/router.ts'
+import type { ChoiceInputs, ExpertGroups, Routing, Scope, Segments } from '../routers/router.ts'
 
 /** One tensor that a layer keeps between steps. */
 export type CacheSpec =
@@ -28,14 +28,22 @@ export interface Trace {
   routing: (Routing | undefined)[]
 }
 
+/** Where a layer is recorded. */
+export interface Recording {
+  plan: Plan
+  /** Activations other than the residual stream, router logits and logits, which are f32. */
+  dtype: ActivationDType
+  /** Of the layer that it is handed to. */
+  choice?: ChoiceInputs | undefined
+  /** Tokens that routers may look at together. */
+  segments?: Segments | undefined
+}
+
 /**
  * The inputs of one forward pass: T tokens of B sequences, one after the other, prefill chunks and decode
  * tokens mixed, without padding.
  */
-export interface Step {
-  plan: Plan
-  /** Activations other than the residual stream, router logits and logits, which are f32. */
-  dtype: ActivationDType
+export interface Step extends Recording {
   /** [T] i32 */
   ids: Tensor
   /** [T] i32 */
@@ -54,8 +62,6 @@ export interface Step {
   caches: LayerCache[]
   /** One a layer, for its `experts`. */
   choices?: readonly (ChoiceInputs | undefined)[]
-  /** Of the layer that a step is handed to. */
-  choice?: ChoiceInputs | undefined
   trace: Trace
 }
 
@@ -67,6 +73,8 @@ export interface ExpertInfo {
   topK: number
   /** Absent: a token may choose any of them. */
   groups?: ExpertGroups | undefined
+  /** Of their router; absent: `token`. */
+  scope?: Scope
   /** Beside them is a block that every token passes. */
   shared?: boolean | undefined
   /** Weights of all of them. */

@@ -6,18 +6,27 @@ import { causalPair } from './causal_pair.ts'
 import { clamp } from './clamp.ts'
 import { combine } from './combine.ts'
 import { embedding } from './embedding.ts'
+import { expertChoice } from './expert_choice.ts'
 import { gatherRows } from './gather_rows.ts'
 import { groupedGemm } from './grouped_gemm.ts'
 import { headLinear } from './head_linear.ts'
+import { imageTokens } from './image_tokens.ts'
 import { latentAttention } from './latent_attention.ts'
 import { latentCache } from './latent_cache.ts'
 import { layerNorm } from './layer_norm.ts'
+import { limitCapacity } from './limit_capacity.ts'
 import { linear } from './linear.ts'
+import { patches } from './patches.ts'
 import { permute } from './permute.ts'
 import { probe } from './probe.ts'
 import { rmsNorm } from './rms_norm.ts'
 import { ropeCache } from './rope_cache.ts'
 import { sample } from './sample.ts'
+import { segmentMean } from './segment_mean.ts'
+import { softCombine } from './soft_combine.ts'
+import { softDispatch } from './soft_dispatch.ts'
+import { softLogits } from './soft_logits.ts'
+import { softWeights } from './soft_weights.ts'
 import { topK } from './top_k.ts'
 
 export * from './attention.ts'
@@ -26,18 +35,27 @@ export * from './causal_pair.ts'
 export * from './clamp.ts'
 export * from './combine.ts'
 export * from './embedding.ts'
+export * from './expert_choice.ts'
 export * from './gather_rows.ts'
 export * from './grouped_gemm.ts'
 export * from './head_linear.ts'
+export * from './image_tokens.ts'
 export * from './latent_attention.ts'
 export * from './latent_cache.ts'
 export * from './layer_norm.ts'
+export * from './limit_capacity.ts'
 export * from './linear.ts'
+export * from './patches.ts'
 export * from './permute.ts'
 export * from './probe.ts'
 export * from './rms_norm.ts'
 export * from './rope_cache.ts'
 export * from './sample.ts'
+export * from './segment_mean.ts'
+export * from './soft_combine.ts'
+export * from './soft_dispatch.ts'
+export * from './soft_logits.ts'
+export * from './soft_weights.ts'
 export * from './top_k.ts'
 export * from './names.ts'
 
@@ -48,18 +66,27 @@ export const all = {
   clamp,
   combine,
   embedding,
+  expertChoice,
   gatherRows,
   groupedGemm,
   headLinear,
+  imageTokens,
   latentAttention,
   latentCache,
   layerNorm,
+  limitCapacity,
   linear,
+  patches,
   permute,
   probe,
   rmsNorm,
   ropeCache,
   sample,
+  segmentMean,
+  softCombine,
+  softDispatch,
+  softLogits,
+  softWeights,
   topK,
 }
 

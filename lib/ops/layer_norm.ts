@@ -5,10 +5,10 @@ import type { DType, Plan, Tensor } from '../native.ts'
 export interface LayerNormInputs {
   /** [T, H] f32 | bf16, may be a column slice */
   x: Tensor
-  /** [H] f32 */
+  /** [D] f32, H a multiple of D */
   weight: Tensor
-  /** [H] f32 */
-  bias: Tensor
+  /** [D] f32 */
+  bias?: Tensor | undefined
   eps: number
   /** f32 | bf16 */
   dtype?: DType | undefined
@@ -24,7 +24,8 @@ export interface LayerNormOutputs {
  *
  *   out[t, h] = (x[t, h] - mean) / sqrt(variance + eps) * weight[h] + bias[h]
  *
- * The variance is the mean of the squared differences (divided by H, not H - 1). Statistics and
+ * The variance is the mean of the squared differences (divided by H, not H - 1). A weight of D < H
+ * values norms each run of D values of a row by itself, as a norm of heads does. Statistics and
  * product in f32; rounded once, to `dtype`.
  */
 export function layerNorm(plan: Plan, inputs: LayerNormInputs): LayerNormOutputs {

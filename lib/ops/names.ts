@@ -15,6 +15,9 @@ export const expertKindNames: readonly ExpertKind[] = ['ffn', 'zero', 'copy', 'c
 export type Activation = 'none' | 'sigmoid' | 'tanh' | 'relu' | 'silu' | 'geluTanh' | 'swiglu' | 'swigluClamped' | 'gegluTanh'
 export const activationNames: readonly Activation[] = ['none', 'sigmoid', 'tanh', 'relu', 'silu', 'geluTanh', 'swiglu', 'swigluClamped', 'gegluTanh']
 
+export type CapacityOrder = 'token' | 'choice' | 'priority'
+export const capacityOrderNames: readonly CapacityOrder[] = ['token', 'choice', 'priority']
+
 export type ProbeKind = 'read' | 'copy' | 'empty'
 export const probeKindNames: readonly ProbeKind[] = ['read', 'copy', 'empty']
 

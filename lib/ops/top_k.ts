@@ -55,8 +55,9 @@ export interface TopKOutputs {
  *
  * That is Mixtral's and Qwen's router (softmax), DeepSeek-V2's (softmax, groups by `max`),
  * DeepSeek-V3's (arXiv:2412.19437, equations 12 to 16: sigmoid, bias, groups by `top2`; its code
- * adds 1e-20 to the sum), LongCat-Flash's (softmax, bias) and LLaMA-MoE's without scores (one). Without a bias and with groups by
- * `max`, c is the logit, which orders experts as their scores do, without rounding.
+ * adds 1e-20 to the sum), LongCat-Flash's (softmax, bias) and LLaMA-MoE's without scores (one).
+ * Without a bias and with groups by `max`, c is the logit, which orders experts as their scores
+ * do, without rounding.
  *
  * Groups are E / groups experts in a row. `sparsemixer` is PhiMoE's (arXiv:2409.12136, the
  * published code): the best logit z_a weighs what softmax gives it among the experts i with

@@ -1,7 +1,7 @@
 import type { Plan, Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
-import type { ChoiceInputs, Router, Routing } from './router.ts'
+import type { ChoiceInputs, RouteContext, Router, Routing } from './router.ts'
 
 export interface ResidualRouterOptions {
   kinds: readonly ops.ExpertKind[]
@@ -23,6 +23,7 @@ export interface ResidualRouterOptions {
  * expert keep its share; the published code, which the released model runs, does and does not. We follow the code.
  */
 export class ResidualRouter implements Router {
+  readonly scope = 'token'
   readonly #layers: Weight[]
   readonly #gateMap: Weight
   readonly #choice: Omit<ops.TopKInputs, 'logits' | keyof ChoiceInputs>
@@ -44,7 +45,7 @@ export class ResidualRouter implements Router {
     this.#choice = { kinds, topK, weights: 'renormalized', normStd, givesShare }
   }
 
-  route(plan: Plan, x: Tensor, previous?: Routing, choice?: ChoiceInputs): Routing {
+  route(plan: Plan, x: Tensor, { previous, choice }: RouteContext = {}): Routing {
     const [first, second] = this.#layers
     const carried = previous && ops.linear(plan, { x: previous.logits, weight: this.#gateMap }).out // [T, E]
     const hidden = second && ops.linear(plan, { x, weight: first!, activation: 'tanh' }).out // [T, 8E]

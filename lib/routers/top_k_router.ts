@@ -1,7 +1,7 @@
 import type { Plan, Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
-import { rowsOf, type Weights } from '../weights/weights.ts'
-import type { ChoiceInputs, ExpertGroups, Router, Routing } from './router.ts'
+import { type Rows, rowsOf, type Weights } from '../weights/weights.ts'
+import type { ChoiceInputs, ExpertGroups, RouteContext, Router, Routing } from './router.ts'
 
 export interface TopKRouterOptions
   extends Pick<ops.TopKInputs, 'kinds' | 'topK' | 'score' | 'weights' | 'factor' | 'jitter'> {
@@ -21,23 +21,26 @@ export interface TopKRouterOptions
  * (arXiv:2401.04088, section 2.1) is `weights: 'renormalized'` and nothing else.
  */
 export class TopKRouter implements Router {
+  readonly scope = 'token'
   readonly groups: ExpertGroups | undefined
   readonly #tanh: Weight | undefined
   readonly #weight: Weight
   readonly #bias: Tensor | undefined
   readonly #choice: Omit<ops.TopKInputs, 'logits' | keyof ChoiceInputs>
 
-  /** @param name of the projection [E, H] */
+  /** @param projection the name of the projection [E, H], or its rows where a file has it otherwise */
   constructor(
     weights: Weights,
-    name: string,
+    projection: string | Rows,
     { hidden, tanh, bias, choiceBias, groups, ...options }: TopKRouterOptions,
   ) {
     const E = options.kinds.length
     this.groups = groups
     this.#tanh =
       tanh && weights.matrix([rowsOf(tanh.name, [tanh.size, hidden])], { part: 'router' })
-    this.#weight = weights.matrix([rowsOf(name, [E, tanh?.size ?? hidden])], { part: 'router' })
+    const rows =
+      typeof projection === 'string' ? rowsOf(projection, [E, tanh?.size ?? hidden]) : projection
+    this.#weight = weights.matrix([rows], { part: 'router' })
     this.#bias = bias === undefined ? undefined : weights.vector(bias, [E])
     this.#choice = {
       ...options,
@@ -46,7 +49,7 @@ export class TopKRouter implements Router {
     }
   }
 
-  route(plan: Plan, x: Tensor, _previous?: Routing, choice?: ChoiceInputs): Routing {
+  route(plan: Plan, x: Tensor, { choice }: RouteContext = {}): Routing {
     const inner = this.#tanh && ops.linear(plan, { x, weight: this.#tanh, activation: 'tanh' }).out
     const last = { x: inner ?? x, weight: this.#weight, bias: this.#bias }
     const logits = ops.linear(plan, last).out // [T, E]

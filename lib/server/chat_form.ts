@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
+import type { AnswerParser, ParsedPiece } from '../chat/answer_parser.ts'
 import { type CallForm, markersOf } from '../chat/call_forms.ts'
-import { type AnswerParser, type ParsedPiece, parserOf } from '../chat/tool_calls.ts'
+import { parserOf } from '../chat/tool_calls.ts'
 import type { GenerateChunk, GenerateResult } from '../engine/completion.ts'
 import type { Choice, Form } from './answer.ts'
 import type { Asked } from './asked.ts'

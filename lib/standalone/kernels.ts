@@ -211,6 +211,39 @@ export const kernels = {
     updated: ['counts'],
   }),
 
+  /** The choices of `topK` where an expert takes only so many tokens of a segment; the others get row -1. */
+  limitCapacity: alone(ops.limitCapacity, {
+    check(op, i) {
+      op.indices('ids', i.ids, i.experts)
+      op.segments(i.segments, i.ids.shape[0])
+    },
+  }),
+
+  /** The tokens of each segment that each expert chooses. */
+  expertChoice: alone(ops.expertChoice, {
+    check: (op, i) => op.segments(i.segments, i.logits.shape[0]),
+  }),
+
+  /** The mean of each segment's rows. */
+  segmentMean: alone(ops.segmentMean, {
+    check: (op, i) => op.segments(i.segments, i.x.shape[0]),
+  }),
+
+  /** The two softmaxes of Soft MoE. */
+  softWeights: alone(ops.softWeights, {
+    check: (op, i) => op.segments(i.segments, i.logits.shape[0]),
+  }),
+
+  /** The rows that Soft MoE's experts see: mixes of all tokens of a segment. */
+  softDispatch: alone(ops.softDispatch, {
+    check: (op, i) => op.segments(i.segments, i.x.shape[0]),
+  }),
+
+  /** What Soft MoE's experts return, mixed for each token, on top of the residual. */
+  softCombine: alone(ops.softCombine, {
+    check: (op, i) => op.segments(i.segments, i.residual.shape[0]),
+  }),
+
   /** Token rows grouped by expert: `out[rows[t, k]] = scale * x[t]`. */
   permute: alone(ops.permute, {
     check: (op, i) => op.indices('rows', i.rows, i.rows.data.length, -1),

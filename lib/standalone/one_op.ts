@@ -138,6 +138,14 @@ export class OneOp {
         badOption(this.#where, `${name}[${i}]`, 'ascending from 0', value)
   }
 
+  /** Offsets that cut `tokens` tokens into segments. */
+  segments(array: ArrayTensor, tokens = 0): void {
+    this.offsets('segments', array, tokens)
+    const end = array.data[array.data.length - 1]
+    if (end !== tokens)
+      badOption(this.#where, `segments[${array.data.length - 1}]`, `${tokens}, the tokens`, end)
+  }
+
   /** A weight [N, K], packed as the GEMM reads it. */
   async weight(name: string, array: ArrayTensor, gateUp = false): Promise<Weight> {
     if (array.shape.length !== 2)

@@ -14,7 +14,13 @@ import {
 import type { Checkpoint } from './checkpoint.ts'
 import { compressedTensors } from './compressed_tensors.ts'
 import type { MatrixEncoding, TensorSource } from './encoding.ts'
-import { commonFormat, isQuantized, type Part, type WeightsChoice } from './formats.ts'
+import {
+  commonFormat,
+  type FormatRule,
+  isQuantized,
+  type Part,
+  type WeightsChoice,
+} from './formats.ts'
 import { fp8 } from './fp8.ts'
 import { gptq } from './gptq.ts'
 import { mxfp4 } from './mxfp4.ts'
@@ -68,7 +74,12 @@ export class CheckpointWeights extends WeightList {
   readonly #tasks: Task[] = []
 
   /** @param dtype of activations, which integers take, too, where no other format is asked for */
-  constructor(checkpoint: Checkpoint, dtype: ActivationDType, gpu?: Gpu, weights?: WeightsChoice) {
+  constructor(
+    checkpoint: Checkpoint,
+    dtype: ActivationDType,
+    gpu?: Gpu,
+    weights?: WeightsChoice | FormatRule,
+  ) {
     super(gpu, weights)
     this.#checkpoint = checkpoint
     const { dir, entries } = checkpoint
@@ -192,8 +203,13 @@ export class CheckpointWeights extends WeightList {
         'ERR_MOE_CHECKPOINT',
         `${this.#checkpoint.dir}: tensor ${name} must be there, got nothing`,
       )
-    this.#used.add(name)
+    this.use(name)
     return entry
+  }
+
+  /** Somebody asked for the tensor. */
+  protected use(name: string): void {
+    this.#used.add(name)
   }
 
   /** Of several slabs, only that one: its pages are let go when it has been read. */

@@ -1,5 +1,6 @@
 import { MoeError } from '../errors.ts'
-import type { IntegerMatrix } from '../native.ts'
+import type { DType, IntegerMatrix } from '../native.ts'
+import { partShape } from './encoding.ts'
 import { absent, integerEncoding } from './integers.ts'
 import type { Json } from './json.ts'
 import type { Quantization, Refuse } from './quantization.ts'
@@ -39,7 +40,8 @@ const layerOf = (name: string): string => name.replace(/\.weight$/, '')
 
 /**
  * Integers packed along inputs, `weight_packed`, or one a byte, `weight` in I8, with `weight_scale` [outputs, groups] and
- * perhaps `weight_zero_point` packed along outputs and `weight_g_idx`, the group of each input.
+ * perhaps `weight_zero_point` packed along outputs and `weight_g_idx`, the group of each input. Of stacked matrices the
+ * parts are stacked, too.
  */
 export const compressedTensors = integerEncoding(
   (name, entries) => {
@@ -59,7 +61,8 @@ export const compressedTensors = integerEncoding(
     const shape = sourceShape(rows)
     const [N, K] = shape
     const scale = part('scale') ?? absent(dir, name, 'weight_scale')
-    const groups = scale.shape[1] ?? 1
+    const ofRow = scale.shape.length === 1
+    const groups = ofRow ? 1 : scale.shape.at(-1)!
     const group = groups === 1 ? 0 : K / groups
     const packed = part('packed')
     const zeros = part('zero_point')
@@ -69,16 +72,20 @@ export const compressedTensors = integerEncoding(
         `${scale.label}: ${name} must have ${zeros ? 'no zero points of bytes' : 'groups of one size'}, got ` +
           `${zeros ? 'some' : `${groups} of ${K} inputs`}`,
       )
-    const bits = packed && packed.shape[1] === Math.ceil(K / 8) ? 4 : 8
-    const scales = open(scale.name, scale.shape.length === 1 ? [N] : [N, groups])
+    const bits = packed && packed.shape.at(-1) === Math.ceil(K / 8) ? 4 : 8
+    const openPart = (of: string, matrix: number[], dtypes?: Readonly<Record<string, DType>>) => {
+      const { shape: all, ...which } = partShape(rows, matrix)
+      return open(of, all, { ...which, ...(dtypes && { dtypes }) })
+    }
+    const scales = ofRow ? open(scale.name, [N]) : openPart(scale.name, [N, groups])
     const matrix: IntegerMatrix = {
       layout: packed ? 'packed' : 'bytes',
       ...{ bits, group, shape, zeroShift: false, name },
       values: packed
-        ? open(packed.name, [N, Math.ceil((K * bits) / 32)])
-        : open(rows.name, [N, K], { dtypes: bytes }),
+        ? openPart(packed.name, [N, Math.ceil((K * bits) / 32)])
+        : openPart(rows.name, [N, K], bytes),
       zeros: zeros && open(zeros.name, [Math.ceil((N * bits) / 32), groups]),
-      scales: scale.shape.length === 1 ? scales.view(0, [N, 1], entryDType(scale)) : scales,
+      scales: ofRow ? scales.view(0, [N, 1], entryDType(scale)) : scales,
       order: part('g_idx') && open(`${name}.weight_g_idx`, [K]),
     }
     return { matrix, symmetric: !zeros, ordered: !matrix.order }

@@ -46,7 +46,7 @@ const parts = (experts: WeightFormat, others: WeightFormat): Parts => ({
  * than all experts together. fp8 takes a scale for each output, the fewest bytes: smaller groups hardly lower its error.
  * Routers, convolutions and latent projections stay as they are: routing decides, and they are few bytes.
  */
-const quantized: Record<Exclude<WeightsChoice, 'auto' | 'f32' | 'bf16'>, Parts> = {
+export const quantized: Record<Exclude<WeightsChoice, 'auto' | 'f32' | 'bf16'>, Parts> = {
   int8: parts('int8', 'int8'),
   int4: parts('int4g32', 'int8'),
   int4g128: parts('int4g128', 'int8'),
@@ -65,7 +65,7 @@ export function commonFormat(formats: WeightFormat[]): WeightFormat {
   return formats.includes('f32') ? 'f32' : 'bf16'
 }
 
-const bitsOf = (format: WeightFormat): number =>
+export const bitsOf = (format: WeightFormat): number =>
   Number(/^(?:int|mxfp|fp)(\d+)/.exec(format)?.[1] ?? 16)
 
 /**
@@ -85,6 +85,14 @@ export function chosenFormat(
   const other = stored.startsWith('fp8') && !asked.startsWith('fp8')
   return fewer > 0 || (fewer === 0 && other) ? asked : stored
 }
+
+/** What a matrix with rows of K is to be stored as, by what it is for and what its file has. */
+export type FormatRule = (matrix: { part: Part; stored: WeightFormat; K: number }) => WeightFormat
+
+export const formatRule =
+  (weights: WeightsChoice): FormatRule =>
+  (matrix) =>
+    chosenFormat(weights, matrix)
 
 /** @throws {MoeError} ERR_MOE_UNSUPPORTED for formats that a GPU does not multiply with */
 export function checkWeights(where: string, weights: WeightsChoice, gpu: Gpu | undefined): void {

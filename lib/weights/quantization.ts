@@ -4,6 +4,7 @@ import { type Fp8Config, parseFp8 } from './fp8.ts'
 import { parseAwq, parseGptq } from './gptq.ts'
 import type { IntegerConfig } from './integers.ts'
 import type { Json } from './json.ts'
+import { panelsFormat } from './panels.ts'
 
 /** What a checkpoint says about how its matrices are stored; nothing where it says nothing. */
 export interface Quantization {
@@ -20,6 +21,7 @@ const methods: Record<string, (json: Json, refuse: Refuse) => Quantization> = {
   awq: (json, refuse) => ({ integers: parseAwq(json, refuse) }),
   'compressed-tensors': parseCompressed,
   mxfp4: () => ({}), // its tensors say everything
+  [panelsFormat]: () => ({}), // its files do
 }
 
 /**

@@ -1,5 +1,6 @@
 import { MoeError, shown } from '../errors.ts'
 import { type DType, type MappedFile, native } from '../native.ts'
+import type { Json } from './json.ts'
 
 /** Bytes of the safetensors element types; of these only those in `dtypes` can be computed with. */
 export const elementBytes: Record<string, number> = {
@@ -35,6 +36,8 @@ export interface Entry {
   shape: number[]
   offset: number
   bytes: number
+  /** What its file says of itself. */
+  metadata: Readonly<Json>
 }
 
 function damaged(label: string, what: string, expected: string, got: unknown): never {
@@ -120,6 +123,7 @@ function parseEntry(
   dataStart: number,
   name: string,
   value: unknown,
+  metadata: Json,
 ): Entry {
   const at = `tensor ${short(name)}`
   if (typeof value !== 'object' || value === null) damaged(label, at, 'an object', typeof value)
@@ -149,6 +153,7 @@ function parseEntry(
     shape: shape as number[],
     offset: dataStart + begin,
     bytes,
+    metadata,
   }
 }
 
@@ -168,9 +173,11 @@ export function openSafetensors(parts: string[]): Map<string, Entry> {
   if (headerBytes > maxHeaderBytes || headerBytes > file.bytes - 8)
     damaged(label, 'header', `inside the file of ${file.bytes} bytes`, `a length of ${headerBytes}`)
   const header = parseHeader(label, file.read(8, headerBytes))
+  const said = header.__metadata__
+  const metadata = typeof said === 'object' && said !== null ? (said as Json) : {}
   const entries = Object.entries(header)
     .filter(([name]) => name !== '__metadata__')
-    .map(([name, value]) => parseEntry(label, file, 8 + headerBytes, name, value))
+    .map(([name, value]) => parseEntry(label, file, 8 + headerBytes, name, value, metadata))
   const byOffset = entries.filter((e) => e.bytes > 0).sort((a, b) => a.offset - b.offset)
   for (const [i, entry] of byOffset.entries()) {
     const before = byOffset[i - 1]

@@ -7,7 +7,13 @@ import {
   type Weight,
   type WeightFormat,
 } from '../native.ts'
-import { chosenFormat, type Part, type WeightsChoice, type WeightsInfo } from './formats.ts'
+import {
+  type FormatRule,
+  formatRule,
+  type Part,
+  type WeightsChoice,
+  type WeightsInfo,
+} from './formats.ts'
 import { type RopeSpec, ropeAngles } from './rope.ts'
 
 /** `count` rows from `start` on of a checkpoint tensor of `shape`; its last dimensions are one row. */
@@ -22,6 +28,8 @@ export interface Rows {
   step?: number
   /** The file has the matrix as [K, N]: its columns are the rows meant here. */
   transposed?: boolean
+  /** Dimensions of `shape` that are K, where transposed; default 1. */
+  inner?: number
   /** The rows are alone, and the matrix meant is their transpose. */
   turned?: boolean
   /** Rows and width that they are filled up to with zeros. */
@@ -45,10 +53,26 @@ export const slabOf = (name: string, shape: number[], slab: number): Rows => ({
   count: shape[1]!,
 })
 
+/** A matrix that a file has as [K, N]: all of its N columns, or those of one slab. */
+export function columnsOf(
+  name: string,
+  shape: number[],
+  part: { slab?: number; inner?: number } = {},
+): Rows {
+  const all = { name, shape, start: 0, transposed: true, ...part }
+  return { ...all, count: sourceShape({ ...all, count: 0 })[0] }
+}
+
 /** Shape of the matrix that rows are taken from, with everything behind its rows as one width. */
-export function sourceShape({ shape, slab, transposed }: Rows): [rows: number, width: number] {
-  const [first, ...rest] = slab === undefined ? shape : shape.slice(1)
-  return transposed ? [count(rest), first!] : [first!, count(rest)]
+export function sourceShape({
+  shape,
+  slab,
+  transposed,
+  inner = 1,
+}: Rows): [rows: number, width: number] {
+  const own = slab === undefined ? shape : shape.slice(1)
+  if (transposed) return [count(own.slice(inner)), count(own.slice(0, inner))]
+  return [own[0] ?? 1, count(own.slice(1))]
 }
 
 /**
@@ -80,6 +104,8 @@ export interface Weights {
   table(name: string, shape: number[], share?: Share): Tensor
   /** A rotary table [positions, rotaryDim] f32, cosines then sines. */
   ropeTable(positions: number, rotaryDim: number, rope: RopeSpec, options?: RopeOptions): Tensor
+  /** A table that the architecture computes. */
+  constant(values: Float32Array, shape: number[]): Tensor
   /** Names that may be there and are not needed. */
   ignore(pattern: RegExp): void
 }
@@ -107,15 +133,15 @@ export abstract class WeightList implements Weights {
   bytes = 0
   readonly #tables = new Map<string, Tensor>()
   readonly #tally = new Map<string, WeightsInfo>()
-  readonly #weights: WeightsChoice
+  readonly #format: FormatRule
   protected readonly gpu: Gpu | undefined
 
   /**
    * @param gpu where the weights go; undefined: host memory
    * @param weights how matrices are stored
    */
-  constructor(gpu?: Gpu, weights: WeightsChoice = 'auto') {
-    this.#weights = weights
+  constructor(gpu?: Gpu, weights: WeightsChoice | FormatRule = 'auto') {
+    this.#format = typeof weights === 'string' ? formatRule(weights) : weights
     this.gpu = gpu
   }
 
@@ -181,15 +207,23 @@ export abstract class WeightList implements Weights {
     const all = each.map((rows) => {
       const [N, K] = matrixShape(rows)
       this.parameters[share] += rows.reduce((n, run) => n + run.count * sourceShape(run)[1], 0)
-      const format = chosenFormat(this.#weights, {
-        ...{ part, K, stored: this.matrixFormat(rows, part) },
-      })
-      const out = this.own(new (native().Weight)([N, K], format, gateUp, this.gpu))
-      this.count(part, format, out.bytes)
+      const out = this.own(this.makeWeight(rows, [N, K], part, gateUp))
+      this.count(part, out.format, out.bytes)
       return { rows, out }
     })
     this.loadMatrices(all)
     return all.map(({ out }) => out)
+  }
+
+  protected makeWeight(
+    rows: Rows[],
+    shape: [N: number, K: number],
+    part: Part,
+    gateUp: boolean,
+  ): Weight {
+    const stored = this.matrixFormat(rows, part)
+    const format = this.#format({ part, stored, K: shape[1] })
+    return new (native().Weight)(shape, format, gateUp, this.gpu)
   }
 
   ropeTable(
@@ -206,6 +240,13 @@ export abstract class WeightList implements Weights {
     const out = this.rows([positions, rotaryDim], 'f32')
     this.later(() => native().ropeTable(out, frequencies, positionScale, factor, rounding))
     this.#tables.set(key, out)
+    return out
+  }
+
+  constant(values: Float32Array, shape: number[]): Tensor {
+    const out = this.rows(shape, 'f32')
+    const source = native().tensorFrom(values, shape, 'f32')
+    this.later(() => native().copyToF32(out, [[source, 0, shape[0]!]], 1))
     return out
   }
 

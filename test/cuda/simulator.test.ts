@@ -17,7 +17,8 @@ describe.skipIf(!simulated)('the simulator (x86-64 Linux)', () => {
   const lines = existsSync(program) ? results() : []
   const names = [...new Set(lines.map(([name]) => name!))]
 
-  it('has its program', () => expect(names.length).toBeGreaterThan(10))
+  // Under a sanitizer the compiler does not tell the simulator of loads and stores.
+  it('has its program', () => expect(names.length).toBeGreaterThan(25))
 
   it.each(names)('catches: %s', (name) => {
     const of = (kind: string) =>

@@ -38,7 +38,7 @@ async function route(
   const rows = (data: Float32Array): Tensor =>
     native().tensorFrom(data, [data.length / hidden, hidden], 'f32')
   const previous = below && router.route(plan, rows(below))
-  const { ids, weights, logits } = router.route(plan, rows(x), previous)
+  const { ids, weights, logits } = router.route(plan, rows(x), { previous })
   for (const [name, tensor] of Object.entries({ ids, weights, logits })) plan.output(name, tensor)
   return (await plan.run({}, 2)) as unknown as Read
 }

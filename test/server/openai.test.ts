@@ -195,6 +195,60 @@ describe('text completions', () => {
   })
 })
 
+describe('answers of a form', () => {
+  const schema = {
+    ...{ type: 'object', additionalProperties: false, required: ['city', 'degrees'] },
+    properties: { city: { enum: ['Rome', 'Verona'] }, degrees: { type: 'integer', maximum: 60 } },
+  }
+  const json_schema = { name: 'weather', schema, strict: true }
+  const response_format = { type: 'json_schema' as const, json_schema }
+
+  it('a schema, whole and streamed', async () => {
+    const asked = { ...chat, max_tokens: 60, response_format }
+    const { choices } = await client().chat.completions.parse(asked)
+    const { city, degrees } = choices[0]!.message.parsed as never
+    expect([['Rome', 'Verona'].includes(city), Number.isInteger(degrees)]).toEqual([true, true])
+    const stream = client().chat.completions.stream(asked)
+    expect((await stream.finalChatCompletion()).choices[0]!.message.content).toBe(
+      choices[0]!.message.content,
+    )
+  })
+
+  it('any object', async () => {
+    const asked = { ...chat, max_tokens: 400, response_format: { type: 'json_object' as const } }
+    for (const seed of [1, 2, 3, 4]) {
+      const more = { ...asked, seed, temperature: 1 }
+      const { choices } = await client().chat.completions.create(more)
+      if (choices[0]!.finish_reason === 'stop')
+        expect(JSON.parse(choices[0]!.message.content!)).toEqual(expect.any(Object))
+      expect(choices[0]!.message.content).toMatch(/^\{/)
+    }
+  })
+
+  it.each<[object, RegExp]>([
+    [{ structured_outputs: { regex: '[ab]{3}' } }, /^[ab]{3}$/],
+    [{ structured_outputs: { choice: ['yes', 'no'] } }, /^(yes|no)$/],
+    [{ guided_json: JSON.stringify({ type: 'boolean' }) }, /^(true|false)$/],
+    [{ guided_grammar: 'root ::= "x" [0-9]' }, /^x[0-9]$/],
+  ])('as vLLM has it: %j', async (extra, whole) => {
+    for (const url_ of ['chat/completions', 'completions']) {
+      const body = url_ === 'completions' ? { ...text, ...extra } : { ...chat, ...extra }
+      const { json } = await post(`${url()}/v1/${url_}`, body)
+      expect(json.choices[0].text ?? json.choices[0].message.content).toMatch(whole)
+    }
+  })
+
+  it('biases and allowed tokens', async () => {
+    const [id] = model().tokenizer!.encode('the', { addSpecialTokens: false })
+    const one = { ...text, max_tokens: 3, logit_bias: { [id!]: 100 } }
+    const { json } = await post(`${url()}/v1/completions`, { ...one, return_token_ids: true })
+    expect(json.choices[0].token_ids).toEqual([id, id, id])
+    const few = { ...text, max_tokens: 3, allowed_token_ids: [id], return_token_ids: true }
+    const allowed = await post(`${url()}/v1/completions`, few)
+    expect(allowed.json.choices[0].token_ids).toEqual([id, id, id])
+  })
+})
+
 describe('models and errors', () => {
   it('lists the one it has', async () => {
     const { data } = await client().models.list()

@@ -1,7 +1,10 @@
 #include "block.h"
 
 #include <cstdlib>
+#include <mutex>
 #include <stdexcept>
+
+#include "memory.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -40,6 +43,7 @@ namespace moe::sim {
 namespace {
 
 constexpr size_t kStack = size_t{64} << 10;
+constexpr uint64_t kPauses = 5;       // of a block that stands still, where it may do so
 constexpr int kUninitialised = 0xff;  // NaN as f32 and bf16, -1 as integer
 
 char* aligned(size_t bytes) {
@@ -48,10 +52,7 @@ char* aligned(size_t bytes) {
 
 }  // namespace
 
-Block& Block::current() {
-  static Block block;
-  return block;
-}
+Block* Block::running_ = nullptr;
 
 bool Block::runnable(unsigned i) const {
   const Thread& thread = threads_[i];
@@ -71,6 +72,7 @@ unsigned Block::next() {
       }
     }
     if (pending_.empty()) return count;  // none
+    pause();                             // as late as legal: others first
     const auto work =
         schedule_.descending ? std::move(pending_.back()) : std::move(pending_.front());
     schedule_.descending ? pending_.pop_back() : pending_.pop_front();
@@ -78,20 +80,46 @@ unsigned Block::next() {
   }
 }
 
+/// Sets what the running thread sees of itself.
+void Block::show() const {
+  threadIdx = {index_ % blockDim.x, index_ / blockDim.x % blockDim.y,
+               index_ / (blockDim.x * blockDim.y)};
+  blockIdx = {number_ % gridDim.x, number_ / gridDim.x % gridDim.y,
+              number_ / (gridDim.x * gridDim.y)};
+}
+
 void Block::switch_to(unsigned to) {
   void** save = &threads_[index_].stack_pointer;
   index_ = to;
-  threadIdx = {to % blockDim.x, to / blockDim.x % blockDim.y, to / (blockDim.x * blockDim.y)};
+  show();
   moe_sim_switch(save, threads_[to].stack_pointer);
 }
 
-/// Leaves the block for good: the other threads are not run again.
-void Block::fail(const std::string& what) {
-  failure_ = what + " (block " + std::to_string(blockIdx.x) + ", " + std::to_string(blockIdx.y) +
-             ", " + std::to_string(blockIdx.z) + ", thread " + std::to_string(index_) + ")";
+/// Leaves the block for good: its running thread is not run again.
+void Block::leave() {
   void* dropped;
   moe_sim_switch(&dropped, main_stack_pointer_);
   std::abort();
+}
+
+void Block::fail(const std::string& what) {
+  show();
+  failure_ = what + " (block " + std::to_string(blockIdx.x) + ", " + std::to_string(blockIdx.y) +
+             ", " + std::to_string(blockIdx.z) + ", thread " + std::to_string(index_) + ")";
+  leave();
+  std::abort();
+}
+
+void Block::pause() {
+  ++pauses_;
+  if (pause_at_ && pauses_ != pause_at_) return;
+  moe_sim_switch(&threads_[index_].stack_pointer, main_stack_pointer_);
+}
+
+void Block::wait_for_grid() {
+  self().waited = true;
+  if (std::exchange(waited_, true)) return;
+  pause();
 }
 
 void Block::wait(const uint64_t& word, uint64_t seen) {
@@ -133,6 +161,9 @@ void Block::barrier(unsigned id, unsigned threads) {
   if (++barrier.arrived == threads) {
     barrier.arrived = 0;
     ++barrier.generation;
+    if (id != 0) return;
+    ++epoch_;
+    pause();
   } else {
     wait(barrier.generation, round);
   }
@@ -154,33 +185,37 @@ void Block::enter() {
   // An ended thread no longer counts at the block's barrier, nor in its warp's collectives.
   if (warp.arrived && warp.arrived == (warp.mask & warp.alive))
     block.fail("a lane ended while its warp waits for it");
-  void* dropped;
-  if (--block.alive_ == 0) moe_sim_switch(&dropped, block.main_stack_pointer_);
+  if (--block.alive_ == 0) block.leave();
   const unsigned to = block.next();
   if (to == block.threads_.size()) block.fail("deadlock: a thread ended and every other waits");
   block.switch_to(to);
   std::abort();
 }
 
-void Block::run(const std::function<void()>& thread) {
+void Block::start(unsigned number, const Schedule& schedule, size_t shared_bytes,
+                  const std::function<void()>& thread) {
+  const unsigned count = blockDim.x * blockDim.y * blockDim.z;
+  schedule_ = schedule;
+  while (stacks_.size() < count) stacks_.emplace_back(aligned(kStack), &std::free);
+  threads_.assign(count, {});
+  warps_.assign((count + 31) / 32, {});
   body_ = &thread;
   failure_.clear();
   pending_.clear();
   mbarriers_.clear();
-  waited_for_grid = false;
-  std::memset(shared_, kUninitialised, shared_bytes_);
+  known_.clear();
+  number_ = number;
+  waited_ = false;
+  epoch_ = 1;
+  pauses_ = pause_at_ = 0;
+  shared_ = {reinterpret_cast<unsigned char*>(aligned(shared_bytes ? shared_bytes : 1)),
+             &std::free};
+  shared_bytes_ = shared_bytes;
+  std::memset(shared(), kUninitialised, shared_bytes_);
   for (Barrier& barrier : barriers_) barrier = {};
-  const auto count = static_cast<unsigned>(threads_.size());
-  for (Warp& warp : warps_) {
-    warp.arrived = warp.alive = 0;
-    warp.generation = 0;
-    warp.matrix_groups.clear();
-  }
   for (unsigned i = 0; i < count; ++i) {
     Thread& t = threads_[i];
-    t.done = false;
-    t.watch = nullptr;
-    t.copies.clear();
+    t.stack = stacks_[i].get();
     warps_[i / 32].alive |= 1u << (i % 32);
 #if defined(__SANITIZE_ADDRESS__)
     ASAN_UNPOISON_MEMORY_REGION(t.stack, kStack);
@@ -193,35 +228,56 @@ void Block::run(const std::function<void()>& thread) {
   }
   alive_ = count;
   index_ = schedule_.descending ? (count - 1) / 32 * 32 : 0;
-  threadIdx = {index_ % blockDim.x, index_ / blockDim.x % blockDim.y,
-               index_ / (blockDim.x * blockDim.y)};
+}
+
+void Block::resume() {
+  running_ = this;
+  show();
   moe_sim_switch(&main_stack_pointer_, threads_[index_].stack_pointer);
+  running_ = nullptr;
   if (!failure_.empty()) throw std::runtime_error(failure_);
+  if (!ended()) return;
   if (!pending_.empty()) throw std::runtime_error("the block ended before its copies landed");
-  if (!waited_for_grid) throw std::runtime_error("the kernel does not wait for the one before it");
+  if (!waited_) throw std::runtime_error("the kernel does not wait for the one before it");
 }
 
 void run_grid(dim3 grid, dim3 block_size, size_t shared_bytes, const Schedule& schedule,
-              const std::function<void()>& thread) {
-  Block& block = Block::current();
-  const unsigned count = block_size.x * block_size.y * block_size.z;
+              const std::function<void()>& thread, uint64_t settled) {
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
+  static Block slots[2];  // they keep their stacks
   gridDim = grid;
   blockDim = block_size;
-  block.schedule_ = schedule;
-  while (block.stacks_.size() < count) block.stacks_.emplace_back(aligned(kStack), &std::free);
-  block.threads_.resize(count);
-  block.warps_.resize((count + 31) / 32);
-  for (unsigned i = 0; i < count; ++i) block.threads_[i].stack = block.stacks_[i].get();
-  const std::unique_ptr<char, void (*)(void*)> shared(aligned(shared_bytes ? shared_bytes : 1),
-                                                      &std::free);
-  block.shared_ = reinterpret_cast<unsigned char*>(shared.get());
-  block.shared_bytes_ = shared_bytes;
   const unsigned blocks = grid.x * grid.y * grid.z;
-  for (unsigned n = 0; n < blocks; ++n) {
-    const unsigned i = schedule.descending ? blocks - 1 - n : n;
-    blockIdx = {i % grid.x, i / grid.x % grid.y, i / (grid.x * grid.y)};
-    block.run(thread);
+  const uint64_t serial = next_serial();
+  begin_launch({serial, settled}, blocks);
+  unsigned started = 0;
+  const auto start = [&](Block& block) {
+    if (started == blocks) return false;
+    const unsigned number = schedule.descending ? blocks - 1 - started : started;
+    ++started;
+    block.start(number, schedule, shared_bytes, thread);
+    return true;
+  };
+  if (schedule.descending) {
+    start(slots[0]);
+    // Where it stands still differs from launch to launch.
+    slots[0].pause_at_ = 1 + static_cast<unsigned>(serial % kPauses);
+    slots[0].resume();
+    while (start(slots[1])) {
+      slots[1].pause_at_ = ~0u;
+      slots[1].resume();
+    }
+    if (!slots[0].ended()) slots[0].resume();
+  } else {
+    bool busy[] = {start(slots[0]), start(slots[1])};
+    for (unsigned turn = 0; busy[0] || busy[1]; turn ^= 1) {
+      if (!busy[turn]) continue;
+      slots[turn].resume();
+      if (slots[turn].ended()) busy[turn] = start(slots[turn]);
+    }
   }
+  end_launch();
 }
 
 unsigned lane() { return Block::current().index() % 32; }

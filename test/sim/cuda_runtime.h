@@ -13,6 +13,8 @@
 #include <tuple>
 #include <utility>
 
+#include "memory.h"
+
 #define __global__
 #define __device__
 #define __host__
@@ -90,11 +92,15 @@ inline int __ffs(int x) { return __builtin_ffs(x); }
 inline int __clz(int x) { return x ? __builtin_clz(static_cast<unsigned>(x)) : 32; }
 template <class T>
 T atomicAdd(T* at, T value) {
-  const T old = *at;
-  *at += value;
+  T old;
+  moe::sim::before_atomic(at, sizeof old);
+  moe::sim::copy_bytes(&old, at, sizeof old);
+  value += old;
+  moe::sim::copy_bytes(at, &value, sizeof value);
+  moe::sim::after_atomic(at);
   return old;
 }
-inline void __threadfence() {}
+inline void __threadfence() { moe::sim::fence(); }
 inline float __uint_as_float(unsigned bits) {
   float value;
   std::memcpy(&value, &bits, sizeof value);
@@ -211,8 +217,10 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 
 namespace moe::sim {
-cudaError_t launch(const cudaLaunchConfig_t& config, std::function<void()> thread);
-}
+cudaError_t launch(const void* kernel, const cudaLaunchConfig_t& config,
+                   std::function<void()> thread);
+cudaError_t allow_shared(const void* kernel, int bytes);
+}  // namespace moe::sim
 
 namespace moe::sim {
 /// MOE_SIM_RECORD names a file: launches are written there, a line of JSON each, and not run. For
@@ -248,8 +256,8 @@ std::string described(const Arguments&... arguments) {
 }  // namespace moe::sim
 
 template <class Kernel>
-cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int) {
-  return cudaSuccess;
+cudaError_t cudaFuncSetAttribute(Kernel* kernel, cudaFuncAttribute, int bytes) {
+  return moe::sim::allow_shared(reinterpret_cast<const void*>(kernel), bytes);
 }
 
 template <class... Parameters, class... Arguments>
@@ -258,7 +266,8 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   if (moe::sim::recording()) return moe::sim::record(*config, moe::sim::described(arguments...));
   // Arguments are copied at the launch, as CUDA does.
   return moe::sim::launch(
-      *config, [kernel, copies = std::tuple<Parameters...>(std::forward<Arguments>(arguments)...)] {
+      reinterpret_cast<const void*>(kernel), *config,
+      [kernel, copies = std::tuple<Parameters...>(std::forward<Arguments>(arguments)...)] {
         std::apply(kernel, copies);
       });
 }

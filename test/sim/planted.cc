@@ -2,27 +2,18 @@
 // Prints `case, planted, schedule, result` with tabs between: ok, wrong, or what the simulator
 // says.
 
+#include "planted.h"
+
 #include <cstdio>
-#include <ptx.cuh>
 #include <stdexcept>
 #include <string>
-#include <vector>
 
 namespace {
 
 using moe::bf16;
 using moe::to_bf16;
-using moe::sim::run_grid;
-using moe::sim::Schedule;
-
-struct Launch {
-  bool planted;
-  Schedule schedule;
-
-  void operator()(unsigned threads, size_t shared, const std::function<void()>& thread) const {
-    run_grid({1}, {threads}, shared, schedule, thread);
-  }
-};
+using moe::sim::Case;
+using moe::sim::Launch;
 
 const unsigned& id = threadIdx.x;
 
@@ -204,12 +195,7 @@ bool slab(const Launch& launch, Slab bug) {
   return true;
 }
 
-struct Case {
-  const char* name;
-  bool (*run)(const Launch&);
-};
-
-constexpr Case kCases[] = {
+const std::vector<Case> kCases = {
     {"no barrier after the wait for a copy", [](auto& l) { return ring<1>(l, !l.planted, true); }},
     {"no barrier before a stage is used again",
      [](auto& l) { return ring<1>(l, true, !l.planted); }},
@@ -230,21 +216,26 @@ constexpr Case kCases[] = {
     {"sums read before their wgmma", [](auto& l) { return slab(l, Slab::early_read); }},
 };
 
+/// Under every schedule, right and planted.
+void run_all(const Case& one) {
+  for (const bool planted : {false, true})
+    for (const bool descending : {false, true})
+      for (const bool late : {false, true}) {
+        std::string result;
+        try {
+          result = one.run({planted, {descending, late}}) ? "ok" : "wrong";
+        } catch (const std::runtime_error& failure) {
+          result = failure.what();
+        }
+        std::printf("%s\t%s\t%s %s\t%s\n", one.name, planted ? "planted" : "right",
+                    descending ? "descending" : "ascending", late ? "late" : "early",
+                    result.c_str());
+      }
+}
+
 }  // namespace
 
 int main() {
-  for (const auto& [name, run] : kCases)
-    for (const bool planted : {false, true})
-      for (const bool descending : {false, true})
-        for (const bool late : {false, true}) {
-          std::string result;
-          try {
-            result = run({planted, {descending, late}}) ? "ok" : "wrong";
-          } catch (const std::runtime_error& failure) {
-            result = failure.what();
-          }
-          std::printf("%s\t%s\t%s %s\t%s\n", name, planted ? "planted" : "right",
-                      descending ? "descending" : "ascending", late ? "late" : "early",
-                      result.c_str());
-        }
+  for (const Case& one : kCases) run_all(one);
+  for (const Case& one : moe::sim::kMemoryCases) run_all(one);
 }

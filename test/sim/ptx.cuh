@@ -5,14 +5,18 @@
 #include <cuda_runtime.h>
 
 #include "block.h"
+#include "copies.h"
 #include "core/dtype.h"
 
 namespace moe {
 
 inline unsigned char* shared_memory() { return sim::Block::current().shared(); }
 
-inline void wait_prior_grid() { sim::Block::current().waited_for_grid = true; }
+inline void wait_prior_grid() { sim::Block::current().wait_for_grid(); }
 inline void launch_dependents() {}
+
+/// MOE_SIM_WGMMA=0: as if the image were for sm_90, without wgmma.
+inline bool has_wgmma() { return sim::setting("MOE_SIM_WGMMA", 1) != 0; }
 
 inline bf16 narrow(float value) { return to_bf16(value); }
 inline uint32_t narrow2(float low, float high) {
@@ -45,18 +49,22 @@ inline float2 widen2(uint32_t pair) {
 
 template <class T>
 T load_again(const T* from) {
-  return *from;
+  T value;
+  sim::load(&value, from, sizeof value, sim::Access::constant);
+  return value;
 }
 
 template <class T>
 T load_stream(const T* from) {
-  return *from;
+  T value;
+  sim::load(&value, from, sizeof value, sim::Access::constant);
+  return value;
 }
 
 inline uint4 load_once(const uint4* from) {
-  if (!sim::Block::current().waited_for_grid)
-    sim::Block::current().fail("read before the kernel before has ended");
-  return *from;
+  uint4 value;
+  sim::load(&value, from, sizeof value, sim::Access::read);
+  return value;
 }
 
 template <class T>
@@ -67,32 +75,12 @@ T load_coherent(const T* from) {
 // ---- cp.async
 
 inline void cp_async16(void* to, const void* from, unsigned bytes) {
-  sim::Block& block = sim::Block::current();
-  if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 16)
-    block.fail("cp.async needs 16-byte alignment");
-  auto& copies = block.self().copies;
-  if (copies.empty()) copies.emplace_back();
-  if (block.schedule().late) return copies.back().push_back({to, from, bytes});
-  std::memset(to, 0, 16);
-  std::memcpy(to, from, bytes);
+  sim::start_copy(to, from, bytes);
 }
-
-inline void cp_async_commit() {
-  auto& copies = sim::Block::current().self().copies;
-  if (copies.empty()) copies.emplace_back();
-  copies.emplace_back();
-}
-
+inline void cp_async_commit() { sim::commit_copies(); }
 template <int N>
 void cp_async_wait() {
-  auto& copies = sim::Block::current().self().copies;
-  while (static_cast<int>(copies.size()) - 1 > N) {
-    for (const sim::Copy& copy : copies.front()) {
-      std::memset(copy.to, 0, 16);
-      std::memcpy(copy.to, copy.from, copy.bytes);
-    }
-    copies.pop_front();
-  }
+  sim::wait_for_copies(N);
 }
 
 // ---- matrices of a warp
@@ -229,48 +217,18 @@ inline void mbarrier_wait(uint64_t* bar, unsigned parity) {
 }
 
 inline void bulk_copy(void* to, const void* from, unsigned bytes, uint64_t* bar) {
-  sim::Block& block = sim::Block::current();
-  if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from) | bytes) % 16)
-    block.fail("a bulk copy needs 16-byte alignment");
-  block.later([=, state = &block.mbarrier(bar)] {
-    std::memcpy(to, from, bytes);
-    state->bytes -= bytes;
-    state->settle();
-  });
+  sim::bulk_copy(to, from, bytes, bar);
 }
 
-/// A [rows, columns] bf16 matrix whose boxes of [box_rows, 64] a tensor copy brings to shared
-/// memory.
-struct TensorMap {
-  const std::byte* base;
-  int64_t rows, columns, stride_bytes;
-  int box_rows;
-};
+using sim::TensorMap;
 
 inline TensorMap make_tensor_map(const void* base, int64_t rows, int64_t columns,
                                  int64_t stride_bytes, int box_rows) {
-  return {static_cast<const std::byte*>(base), rows, columns, stride_bytes, box_rows};
+  return sim::encode_tensor_map(base, rows, columns, stride_bytes, box_rows);
 }
 
-/// Rows of 128 bytes, 128-byte swizzle; what lies outside the matrix is zero.
-inline void tensor_copy(void* to, const TensorMap* at, int column, int row, uint64_t* bar) {
-  sim::Block& block = sim::Block::current();
-  if (reinterpret_cast<uintptr_t>(to) % 1024)
-    block.fail("a swizzled tensor copy needs 1024-byte alignment");
-  // The map is the kernel's argument, which here ends with its thread.
-  block.later([=, map = *at, state = &block.mbarrier(bar)] {
-    for (int r = 0; r < map.box_rows; ++r) {
-      for (int c = 0; c < 64; ++c) {
-        uint16_t value = 0;
-        if (row + r < map.rows && column + c < map.columns)
-          std::memcpy(&value, map.base + (row + r) * map.stride_bytes + 2 * (column + c), 2);
-        auto* line = static_cast<std::byte*>(to) + 128 * r;
-        std::memcpy(line + ((c / 8) ^ (r & 7)) * 16 + 2 * (c % 8), &value, 2);
-      }
-    }
-    state->bytes -= int64_t{128} * map.box_rows;
-    state->settle();
-  });
+inline void tensor_copy(void* to, const TensorMap* map, int column, int row, uint64_t* bar) {
+  sim::tensor_copy(to, *map, column, row, bar);
 }
 
 }  // namespace moe

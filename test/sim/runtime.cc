@@ -1,7 +1,7 @@
 // The CUDA runtime's functions on the host. Eight GPUs, so that a test picks a schedule and a
 // generation by the device's index:
-//   bit 0: warps in descending order   bit 1: asynchronous work lands late   bit 2: sm_80, not
-//   sm_90
+//   bit 0: warps and blocks in descending order   bit 1: asynchronous work lands late
+//   0 to 3: sm_90   4, 5: sm_80   6, 7: sm_120, with the shared memory that sm_86 and sm_89 have
 
 #include <cstdio>
 #include <cstdlib>
@@ -21,26 +21,32 @@ struct Graph {
 
 struct Stream {
   int device;
-  std::vector<std::function<void()>> pending;  // uploads from pinned memory that have not happened
+  std::vector<std::function<void()>> pending{};  // copies of pinned memory that have not happened
   Graph* capturing = nullptr;
+  uint64_t settled = 0;  // the last launch that the host has waited for
 };
 
 namespace {
 
 constexpr int kDevices = 8, kRuntime = 13000;
-constexpr size_t kSharedPerBlock[] = {227 << 10, 163 << 10};  // sm_90, sm_80
+constexpr size_t kUsualShared = 48 << 10;  // without asking for more
+
+struct Generation {
+  int major;
+  size_t shared;  // bytes that a block may have
+};
+Generation generation_of(int device) {
+  if (device < 4) return {9, 227 << 10};
+  return device < 6 ? Generation{8, 163 << 10} : Generation{12, 99 << 10};
+}
 
 thread_local int current_device = 0;
 std::string last_failure;
 std::mutex mutex;
 size_t used = 0;
-std::map<const char*, size_t> pinned;  // host memory that copies may read later
+std::map<const char*, size_t> pinned;  // host memory that copies may read or write later
+std::map<std::pair<int, const void*>, int> allowed_shared;  // by device and kernel
 
-/// What tests change of the simulated machine.
-size_t setting(const char* name, size_t usual) {
-  const char* value = std::getenv(name);
-  return value ? std::strtoull(value, nullptr, 10) : usual;
-}
 size_t capacity() { return setting("MOE_SIM_MEMORY", size_t{4} << 30); }
 int driver() { return static_cast<int>(setting("MOE_SIM_DRIVER", kRuntime)); }
 
@@ -74,10 +80,6 @@ cudaError_t submit(Stream& stream, std::function<void()> work) {
   return cudaSuccess;
 }
 
-// Every allocation is one of the host's own, with its size in front, so that AddressSanitizer sees
-// accesses behind it; the first bytes are NaN.
-constexpr size_t kHeader = 256;
-
 const char* record_file() {
   static const char* file = std::getenv("MOE_SIM_RECORD");
   return file;
@@ -104,17 +106,38 @@ cudaError_t record(const cudaLaunchConfig_t& config, const std::string& argument
   return cudaSuccess;
 }
 
-cudaError_t launch(const cudaLaunchConfig_t& config, std::function<void()> thread) {
+size_t setting(const char* name, size_t usual) {
+  const char* value = std::getenv(name);
+  return value ? std::strtoull(value, nullptr, 10) : usual;
+}
+
+cudaError_t allow_shared(const void* kernel, int bytes) {
+  const std::lock_guard lock(mutex);
+  if (static_cast<size_t>(bytes) > generation_of(current_device).shared)
+    return cudaErrorInvalidValue;
+  allowed_shared[{current_device, kernel}] = bytes;
+  return cudaSuccess;
+}
+
+cudaError_t launch(const void* kernel, const cudaLaunchConfig_t& config,
+                   std::function<void()> thread) {
   Stream& stream = *config.stream;
   const dim3 grid = config.gridDim, block = config.blockDim;
   const size_t shared = config.dynamicSmemBytes;
   const unsigned threads = block.x * block.y * block.z;
   if (setting("MOE_SIM_IMAGE", 1) == 0) return cudaErrorNoKernelImageForDevice;
   if (threads == 0 || threads > 1024 || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
-      grid.y > 65535 || grid.z > 65535 || shared > kSharedPerBlock[stream.device >> 2])
+      grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535 ||
+      shared > generation_of(stream.device).shared)
     return cudaErrorInvalidValue;
-  return submit(stream, [=, schedule = schedule_of(stream.device), thread = std::move(thread)] {
-    run_grid(grid, block, shared, schedule, thread);
+  if (shared > kUsualShared) {
+    const std::lock_guard lock(mutex);
+    const auto allowed = allowed_shared.find({stream.device, kernel});
+    if (allowed == allowed_shared.end() || shared > static_cast<size_t>(allowed->second))
+      return cudaErrorInvalidValue;
+  }
+  return submit(stream, [=, &stream, thread = std::move(thread)] {
+    run_grid(grid, block, shared, schedule_of(stream.device), thread, stream.settled);
   });
 }
 
@@ -136,19 +159,19 @@ cudaError_t cudaSetDevice(int device) {
 }
 
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
-  const bool old = device & 4;
+  const auto generation = moe::sim::generation_of(device);
   switch (attribute) {
     case cudaDevAttrMultiProcessorCount:
       *value = static_cast<int>(moe::sim::setting("MOE_SIM_MULTIPROCESSORS", 4));
       return cudaSuccess;
     case cudaDevAttrComputeCapabilityMajor:
-      *value = old ? 8 : 9;
+      *value = generation.major;
       return cudaSuccess;
     case cudaDevAttrComputeCapabilityMinor:
       *value = 0;
       return cudaSuccess;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-      *value = static_cast<int>(moe::sim::kSharedPerBlock[old]);
+      *value = static_cast<int>(generation.shared);
       return cudaSuccess;
   }
   return cudaErrorInvalidValue;
@@ -158,11 +181,12 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   if (device == static_cast<int>(moe::sim::setting("MOE_SIM_BROKEN", moe::sim::kDevices)))
     return cudaErrorInvalidDevice;
   const auto schedule = moe::sim::schedule_of(device);
-  std::snprintf(properties->name, sizeof properties->name, "simulated sm_%d, %s, %s",
-                device & 4 ? 80 : 90, schedule.descending ? "descending" : "ascending",
-                schedule.late ? "late" : "early");
+  const int major = moe::sim::generation_of(device).major;
+  std::snprintf(properties->name, sizeof properties->name, "simulated sm_%d, %s, %s", 10 * major,
+                schedule.descending ? "descending" : "ascending", schedule.late ? "late" : "early");
   properties->totalGlobalMem = moe::sim::capacity();
-  properties->major = static_cast<int>(moe::sim::setting("MOE_SIM_MAJOR", device & 4 ? 8 : 9));
+  properties->major =
+      static_cast<int>(moe::sim::setting("MOE_SIM_MAJOR", static_cast<size_t>(major)));
   properties->minor = 0;
   return cudaSuccess;
 }
@@ -198,24 +222,20 @@ cudaError_t cudaGetLastError() { return cudaSuccess; }
 cudaError_t cudaMalloc(void** memory, size_t bytes) {
   const std::lock_guard lock(moe::sim::mutex);
   if (moe::sim::used + bytes > moe::sim::capacity()) return cudaErrorMemoryAllocation;
-  const size_t size = moe::sim::kHeader + (bytes + 15) / 16 * 16;
-  auto* block = static_cast<char*>(std::aligned_alloc(256, (size + 255) / 256 * 256));
-  if (!block) return cudaErrorMemoryAllocation;
-  std::memcpy(block, &bytes, sizeof bytes);
-  if (!moe::sim::recording()) std::memset(block + moe::sim::kHeader, 0xff, bytes);
+  // Nothing is ever written to what a recording allocates, which may be more than memory.
+  *memory = moe::sim::recording() ? std::aligned_alloc(256, (bytes + 255) / 256 * 256)
+                                  : moe::sim::device_allocate(bytes);
+  if (!*memory) return cudaErrorMemoryAllocation;
+  if (moe::sim::recording() && bytes <= 4096) std::memset(*memory, 0, bytes);
   moe::sim::used += bytes;
-  *memory = block + moe::sim::kHeader;
   return cudaSuccess;
 }
 
 cudaError_t cudaFree(void* memory) {
-  if (!memory) return cudaSuccess;
+  if (!memory || moe::sim::recording()) return cudaSuccess;
+  const size_t bytes = moe::sim::device_free(memory);
   const std::lock_guard lock(moe::sim::mutex);
-  char* block = static_cast<char*>(memory) - moe::sim::kHeader;
-  size_t bytes;
-  std::memcpy(&bytes, block, sizeof bytes);
   moe::sim::used -= bytes;
-  std::free(block);
   return cudaSuccess;
 }
 
@@ -243,9 +263,13 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
-  auto copy = [=] { std::memcpy(to, from, bytes); };
-  if (kind == cudaMemcpyDeviceToHost || stream->capturing ||
-      !moe::sim::schedule_of(stream->device).late || !moe::sim::is_pinned(from))
+  auto copy = [=] {
+    std::memcpy(to, from, bytes);
+    if (kind != cudaMemcpyDeviceToHost) moe::sim::forget_writes(to, bytes);
+  };
+  const void* host = kind == cudaMemcpyDeviceToHost ? to : from;
+  if (stream->capturing || !moe::sim::schedule_of(stream->device).late ||
+      !moe::sim::is_pinned(host))
     return moe::sim::submit(*stream, copy);
   stream->pending.push_back(copy);  // it may happen any time before the stream's next work
   return cudaSuccess;
@@ -253,11 +277,14 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
 
 cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t stream) {
   if (moe::sim::recording()) return cudaSuccess;
-  return moe::sim::submit(*stream, [=] { std::memset(memory, value, bytes); });
+  return moe::sim::submit(*stream, [=] {
+    std::memset(memory, value, bytes);
+    moe::sim::forget_writes(memory, bytes);
+  });
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  *stream = new Stream{moe::sim::current_device, {}, nullptr};
+  *stream = new Stream{moe::sim::current_device};
   return cudaSuccess;
 }
 
@@ -269,6 +296,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (moe::sim::recording()) moe::sim::record_line("\"synchronized\":1");
   moe::sim::land(*stream);
+  stream->settled = moe::sim::next_serial();
   return cudaSuccess;
 }
 

@@ -15,6 +15,7 @@ inline void wgmma_fence() {}
 
 template <int N>
 void wgmma(float (&acc)[N / 2], const uint32_t (&a)[4], uint64_t descriptor) {
+  if (!has_wgmma()) sim::Block::current().fail("a kernel for sm_90a in an image for sm_90");
   sim::WarpSlot* slots =
       sim::hand_over(reinterpret_cast<uint64_t>(a), reinterpret_cast<uint64_t>(acc));
   sim::Block& block = sim::Block::current();

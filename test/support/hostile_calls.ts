@@ -73,6 +73,12 @@ const valid: Record<string, () => unknown[]> = {
     `${setting.folder}/${process.pid}-${folders++}`,
     { onProgress() {}, signal },
   ],
+  quantizeCheckpoint: () => [
+    setting.checkpoint,
+    `${setting.folder}/${process.pid}-${folders++}`,
+    { format: 'int4', group: 32, attention: 'int8', head: 'int8', onProgress() {}, signal },
+  ],
+  evaluate: () => [model, [1, 2, 3], { window: 4, onProgress() {}, signal }],
   'model.forward': () => [[1, 2, 3], { ...forward, experts: experts() }],
   'model.generate': generation,
   'sequence.generate': generation,

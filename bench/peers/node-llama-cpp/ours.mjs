@@ -1,10 +1,11 @@
 // moe-native on the same weights; driven by run.mjs over IPC.
 import { loadModel } from '../../../dist/index.js'
 
-const [dir, threads, dtype] = process.argv.slice(2)
+const [dir, threads, dtype, weights] = process.argv.slice(2)
 const model = await loadModel(dir, {
   device: 'cpu',
   dtype,
+  weights,
   threads: Number(threads),
   maxTokens: 4096,
 })

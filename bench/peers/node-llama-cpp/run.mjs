@@ -1,6 +1,7 @@
 // moe-native against node-llama-cpp: the same random weights, interleaved rounds, ratios with their spread.
 //   node bench/peers/node-llama-cpp/run.mjs [--shape A|B|olmoe|qwen3] [--dtype bf16|f32] [--rounds 5] [--block]
-//     [--isa avx2|avx512|avx512bf16] [--json]
+//     [--isa avx2|avx512|avx512bf16] [--weights int8|int4] [--json]
+// `--weights` quantises both sides: int8 beside q8_0; int4 beside q4_0 experts, with the other matrices in 8 bits on both.
 // `--isa` holds both sides to one instruction set. Shares are of what the machine reads and multiplies in the same minutes.
 // The first run installs the peer beside this file (about 725 MB) and writes the weights to a temporary folder.
 import { execFileSync, fork } from 'node:child_process'
@@ -22,6 +23,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '5' },
     threads: { type: 'string', default: String(os.availableParallelism()) },
     isa: { type: 'string' },
+    weights: { type: 'string' },
     block: { type: 'boolean' }, // the MoE blocks alone, by difference of two models
     json: { type: 'boolean' },
   },
@@ -58,14 +60,17 @@ if (values.isa !== undefined && !(values.isa in peerLibraries))
   throw new Error(
     `--isa must be one of ${Object.keys(peerLibraries).join(', ')}, got ${values.isa}`,
   )
+if (values.weights !== undefined && !['int8', 'int4'].includes(values.weights))
+  throw new Error(`--weights must be int8 or int4, got ${values.weights}`)
 if (values.isa) process.env.MOE_CPU_ISA = values.isa // of this process and of ours.mjs
 const peerScript = path.join(values.isa ? peerFolder(values.isa) : here, 'peer.mjs')
 
 /** Folder of a shape's weights in both formats. */
 function folderOf(name, c) {
-  const folder = path.join(os.tmpdir(), `moe-native-bench-${name}-${values.dtype}`)
+  const kind = values.weights ?? values.dtype
+  const folder = path.join(os.tmpdir(), `moe-native-bench-${name}-${kind}`)
   if (!existsSync(path.join(folder, 'model.gguf')))
-    writeCheckpoint(folder, c, values.dtype, { gguf: true })
+    writeCheckpoint(folder, c, values.dtype, { gguf: true, weights: values.weights })
   return folder
 }
 
@@ -97,6 +102,7 @@ async function pair(folder) {
       path.join(folder, 'hf'),
       values.threads,
       activations,
+      values.weights ?? 'auto',
     ),
   }
 }
@@ -150,8 +156,8 @@ const flops = tokenFlops(shape)
 /** A token's share of a rate: what it multiplies, or what its step reads. */
 const limits = {
   'prefill 512, tokens/s': ['matrix', flops.experts + flops.dense],
-  'decode batch 1, tokens/s': ['read', activeBytes(shape, values.dtype)],
-  'decode batch 8, tokens/s': ['read', activeBytes(shape, values.dtype, 8) / 8],
+  'decode batch 1, tokens/s': ['read', activeBytes(shape, values.dtype, 1, values.weights)],
+  'decode batch 8, tokens/s': ['read', activeBytes(shape, values.dtype, 8, values.weights) / 8],
 }
 
 const results = Object.fromEntries(
@@ -180,11 +186,16 @@ const report = {
   shape: values.shape,
   ...{
     dtype: values.dtype,
+    weights: values.weights,
     activations,
     threads,
     rounds: Number(values.rounds),
   },
-  ...{ cpu: cpu.name, isa: cpu.isa, activeWeightBytes: activeBytes(shape, values.dtype) },
+  ...{
+    cpu: cpu.name,
+    isa: cpu.isa,
+    activeWeightBytes: activeBytes(shape, values.dtype, 1, values.weights),
+  },
   machine: { readGBps: median(rates.read) / 1e9, matrixGflops: median(rates.matrix) / 1e9 },
   results: Object.fromEntries(
     Object.entries(results).map(([name, sides]) => {
@@ -209,7 +220,7 @@ const report = {
 if (values.json) console.log(JSON.stringify(report, null, 2))
 else {
   console.log(
-    `shape ${report.shape}, ${report.dtype} weights, ${activations} activations, ${report.threads} threads, ${report.cpu} (${report.isa})`,
+    `shape ${report.shape}, ${report.weights ?? report.dtype} weights, ${activations} activations, ${report.threads} threads, ${report.cpu} (${report.isa})`,
   )
   const { readGBps, matrixGflops } = report.machine
   console.log(

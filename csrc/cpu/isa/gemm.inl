@@ -73,7 +73,7 @@ INLINE void few_rows(const float* const* x, const void* panel, int64_t lines, fl
   constexpr int kFit = kTileVectors == 4 ? 4
                        : M == 1          ? (has_scales(S) ? 4 : 8)
                        : M == 2          ? (has_scales(S) ? 2 : 4)
-                                         : 2;
+                                         : (has_scales(S) && M == 4 ? 1 : 2);
   constexpr int V = kPanelColumns / kLanes < kFit ? kPanelColumns / kLanes : kFit;
   constexpr int kPasses = kPanelColumns / (V * kLanes);
   constexpr int64_t kLineBytes = 256, kShare = kLineBytes / kPasses;

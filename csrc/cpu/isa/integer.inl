@@ -174,15 +174,13 @@ INLINE Vf load_u8(const char* p) {
   return __builtin_convertvector(bytes, Vf);
 }
 
-/// 2^(byte - 128), which is subnormal below 2; 255 is NaN.
+/// 2^(byte - 128), bytes from 2 on; 255 is NaN.
 INLINE Vf load_powers(const char* p) {
   typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
   Bytes bytes;
   memcpy(&bytes, p, sizeof bytes);
   const Vi exponent = __builtin_convertvector(bytes, Vi);
-  const Vi small = exponent < 2, none = exponent == 255;
-  const Vi normal = (exponent - 1) << 23, subnormal = (exponent + 1) << 21;
-  return (Vf)((small & subnormal) | (~small & normal) | (none & 0x7fc00000));
+  return (Vf)(((exponent - 1) << 23) | ((exponent == 255) & 0x7fc00000));
 }
 
 /// A panel's constants. A group has `folds` times Method::kFoldLines lines.
@@ -196,8 +194,8 @@ struct Block {
 /// Adds group g to out[m, 0..] of M rows, from column c
 /// on. `next`: what to bring meanwhile.
 template <Code C, int kFolds, int M, int V>
-INLINE void integer_tile(const moe::IntegerRow* x, const Block& block, const char* data, int64_t g,
-                         int c, const char* next, float* out) {
+INLINE void add_group(const moe::IntegerRow* x, const Block& block, const char* data, int64_t g,
+                      int c, const char* next, float* out) {
   using Way = Method<C>;
   constexpr int kLine = 256, kShare = kLine * V * kLanes / 64;
   const Vi low = low_bits<C>();
@@ -290,19 +288,26 @@ INLINE void integer_tile(const moe::IntegerRow* x, const Block& block, const cha
   }
 }
 
+/// The same as a function: inside the loops of a panel its sums would compete with their pointers.
+template <Code C, int kFolds, int M>
+__attribute__((noinline)) void integer_tile(const moe::IntegerRow* x, const Block& block,
+                                            const char* data, int64_t g, int c, const char* next,
+                                            float* out) {
+  add_group<C, kFolds, M, kIntegerVectors>(x, block, data, g, c, next, out);
+}
+
 template <Code C, int kFolds>
 INLINE void integer_rows(int m, const moe::IntegerRow* x, const Block& block, const char* data,
                          int64_t g, int c, const char* next, float* out) {
-  constexpr int V = kIntegerVectors;
   switch (m) {
     case 1:
-      return integer_tile<C, kFolds, 1, V>(x, block, data, g, c, next, out);
+      return integer_tile<C, kFolds, 1>(x, block, data, g, c, next, out);
     case 2:
-      return integer_tile<C, kFolds, 2, V>(x, block, data, g, c, next, out);
+      return integer_tile<C, kFolds, 2>(x, block, data, g, c, next, out);
     case 3:
-      return integer_tile<C, kFolds, 3, V>(x, block, data, g, c, next, out);
+      return integer_tile<C, kFolds, 3>(x, block, data, g, c, next, out);
     default:
-      return integer_tile<C, kFolds, 4, V>(x, block, data, g, c, next, out);
+      return integer_tile<C, kFolds, 4>(x, block, data, g, c, next, out);
   }
 }
 
@@ -315,8 +320,8 @@ INLINE void integer_panel(const moe::IntegerRow* x, int rows, const Block& block
   for (int64_t g = 0; g < groups; ++g, panel += block.bytes) {
     if (rows == 1) {
       for (int c = 0; c < 64; c += kStream)
-        integer_tile<C, kFolds, 1, kStreamVectors>(x, block, panel, g, c,
-                                                   panel + block.bytes + 4 * c, out);
+        add_group<C, kFolds, 1, kStreamVectors>(x, block, panel, g, c, panel + block.bytes + 4 * c,
+                                                out);
       continue;
     }
     for (int c = 0; c < 64; c += kColumns) {

@@ -149,6 +149,29 @@ void random_panel(int64_t k, float deviation, uint64_t seed, std::byte* to) {
     for (int64_t place = 0; place < kPanel; ++place) panel.put(g, place, rule);
 }
 
+template <const IntegerLayout& L>
+void file_row(const SourceRow& row, int64_t k, std::byte* values, std::byte* scales) {
+  float x[L.group];
+  uint8_t q[L.group];
+  const float channel = L.by_group ? 0.f : channel_scale<L>(row, k, false);
+  if (!L.by_group) std::memcpy(scales, &channel, sizeof channel);
+  for (int64_t begin = 0; begin < k; begin += L.group) {
+    widen(row, begin, L.group, k, x);
+    const Rule rule = L.by_group ? symmetric<L>(x) : Rule{channel, 128.f};
+    quantize<L>(x, rule, q);
+    if (L.bits == 8) {
+      for (int64_t i = 0; i < std::min(L.group, k - begin); ++i)
+        *values++ = static_cast<std::byte>(q[i] - 128);
+      continue;
+    }
+    for (int64_t i = 0; i < L.group; i += 2)
+      *values++ = static_cast<std::byte>(q[i] | q[i + 1] << 4);
+    const f16 scale = to_f16(rule.scale);
+    std::memcpy(scales, &scale, sizeof scale);
+    scales += sizeof scale;
+  }
+}
+
 template <const IntegerLayout& L, class Panel>
 constexpr Packing packing() {
   return {Panel::kTile, Panel::bytes, pack_panel<L, Panel>, random_panel<L, Panel>};
@@ -160,6 +183,14 @@ constexpr Format integer() {
 }
 
 }  // namespace
+
+void quantize_row(const IntegerLayout& layout, const SourceRow& row, int64_t k, std::byte* values,
+                  std::byte* scales) {
+  const auto write = layout.bits == 8      ? file_row<kInt8>
+                     : layout.group == 128 ? file_row<kInt4G128>
+                                           : file_row<kInt4G32>;
+  write(row, k, values, scales);
+}
 
 constexpr Format kInt8Format = integer<kInt8>(), kInt8G128Format = integer<kInt8G128>(),
                  kInt4G32Format = integer<kInt4G32>(), kInt4G128Format = integer<kInt4G128>(),

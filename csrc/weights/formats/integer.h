@@ -49,6 +49,12 @@ inline constexpr IntegerLayout kInt8{WeightFormat::int8, "int8", 8, 128, false, 
     kInt4G32Z{WeightFormat::int4_g32z, "int4g32z", 4, 32, true, true},
     kInt4G128Z{WeightFormat::int4_g128z, "int4g128z", 4, 128, true, true};
 
+/// A row of k values in the layout of compressed-tensors' files: int8 as signed bytes with one f32
+/// scale, int4 as nibbles q, the lowest first, with an f16 scale a group. What the format's panels
+/// have, to the bit; k is a whole number of int4's groups.
+void quantize_row(const IntegerLayout& layout, const SourceRow& row, int64_t k, std::byte* values,
+                  std::byte* scales);
+
 /// Null for formats that are none of these.
 constexpr const IntegerLayout* integer_layout(WeightFormat id) {
   for (const IntegerLayout* layout :

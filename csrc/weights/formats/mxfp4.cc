@@ -10,6 +10,7 @@ namespace moe {
 namespace {
 
 constexpr int64_t kGroup = Mxfp4Layout::kGroup;
+constexpr uint8_t kLeastScale = 2;
 
 /// The nearest code, ties to the even one; what is larger than 6 becomes 6.
 uint8_t nearest_code(double value) {
@@ -26,8 +27,8 @@ uint8_t quantize(const float* x, uint8_t* codes) {
   for (int64_t i = 0; i < kGroup; ++i) most = std::abs(x[i]) <= most ? most : std::abs(x[i]);
   std::fill_n(codes, kGroup, 0);
   if (!std::isfinite(most)) return 255;
-  if (most == 0.f) return 0;
-  const int exponent = std::max(std::ilogb(most) - 2, -127);
+  if (most == 0.f) return kLeastScale;
+  const int exponent = std::max(std::ilogb(most) - 2, kLeastScale - 127);
   const double inverse = std::ldexp(1.0, -exponent);
   for (int64_t i = 0; i < kGroup; ++i) codes[i] = nearest_code(x[i] * inverse);
   return static_cast<uint8_t>(exponent + 127);
@@ -36,8 +37,10 @@ uint8_t quantize(const float* x, uint8_t* codes) {
 /// The codes and the scale of 32 k of a row.
 uint8_t group_of(const SourceRow& row, int64_t begin, int64_t k, uint8_t* codes) {
   if (const auto* matrix = dynamic_cast<const Mxfp4Matrix*>(row.encoded)) {
-    for (int64_t i = 0; i < kGroup; ++i) codes[i] = matrix->code(row.row, begin + i);
-    return matrix->scale(row.row, begin / kGroup);
+    const uint8_t scale = matrix->scale(row.row, begin / kGroup);
+    const bool none = scale < kLeastScale;
+    for (int64_t i = 0; i < kGroup; ++i) codes[i] = none ? 0 : matrix->code(row.row, begin + i);
+    return none ? kLeastScale : scale;
   }
   float x[kGroup] = {};
   if (!row.none()) row.read(begin, std::min(kGroup, k - begin), x);
@@ -61,7 +64,8 @@ void pack_panel(const SourceRow* rows, int64_t k, std::byte* panel) {
 void random_panel(int64_t k, float deviation, uint64_t seed, std::byte* panel) {
   constexpr float kMeanSquare = 68.5f / 8;  // of codes
   const float unit = deviation / std::sqrt(kMeanSquare);
-  const int exponent = unit > 0.f ? std::clamp(std::ilogb(unit), -127, 126) : -127;
+  const int exponent =
+      unit > 0.f ? std::clamp(std::ilogb(unit), kLeastScale - 127, 126) : kLeastScale - 127;
   const float over = unit / std::ldexp(1.f, exponent);                     // 1 to 2
   const auto larger = static_cast<uint64_t>((over * over - 1) / 3 * 256);  // of 256 scales
   uint64_t i = 0;

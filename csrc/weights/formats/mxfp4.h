@@ -12,8 +12,9 @@ namespace moe {
 ///
 /// Lines are those of int4 (weights/formats/integer.h): 8 k of 64 outputs, [64][4] bytes, k 0 to 3
 /// in the low nibbles and k 4 to 7 in the high ones; a nibble is the e2m1 code, its sign the
-/// highest bit. k is padded with zeros, code 0; rows past N have scale 0 and codes 0. Scales are
-/// the file's bytes. A scale of 255 is NaN.
+/// highest bit. k is padded with zeros, code 0; rows past N have codes 0. Scales are the file's
+/// bytes, from 2 on: a group with less, of weights below 2^-123, becomes zeros. A scale of 255 is
+/// NaN.
 ///
 /// Products take a code as twice its value, an integer from -12 to 12, and the scale as
 /// 2^(scale - 128).

@@ -1,0 +1,295 @@
+// PREDICTED times of decode and prefill on an H100 and an H200: a model, no measurement. It takes launches.json, what the
+// host's code launches at the sizes of real models, and says for each launch what it waits for: bytes, operations, waves
+// of blocks, and a chain of dependent loads and barriers. Written down so that a measurement has something to disagree with.
+//   node bench/predict/predict.mjs [--detail "Yuan 2.0-M32"] [--out DIR]
+// Writes predicted.json and the tables of docs/predicted.md; with --out both there.
+import { readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+
+/** Bytes a second that a kernel can read, dense bf16 operations a second, memory in bytes; read rates are 0.9 of the data sheet's. */
+const gpus = {
+  H100: { read: 3.0e12, matrix: 7.9e14, memory: 83.7e9 },
+  H200: { read: 4.3e12, matrix: 7.9e14, memory: 149e9 },
+}
+const multiprocessors = 132
+const us = 1e-6
+const node = 1.0 * us // from the end of a kernel to work in the next one, overlapped launch
+const dram = 0.7 * us // a load that misses
+const host = 30 * us // between two steps of one text
+const gridBarrier = 1.2 * us // of a persistent kernel: an atomic, a fence, polling
+/** Of gemm_few and norm_linear: blocks on a multiprocessor, bytes that a block asks for at a time. */
+const few = { resident: 2, ahead: 32 << 10 }
+/** Share of the matrix rate that useful rows get: tiles of a schedule by bench/estimates/tiles.mjs, and shared memory. */
+const useful = { grouped: 0.68, dense: 0.8, tiles: 0.45, attention: 0.27 }
+
+/**
+ * What separate kernels can still gain, to compare a persistent one with: routing that stays in shared memory, three
+ * blocks a multiprocessor, and dense weights that are on their way to the second-level cache while others wait.
+ */
+const planned = { route: 2.9, resident: 3, cacheRate: 8e12 }
+
+/** What is not bytes: dependent loads, block reductions and merges behind each other, seconds. */
+const chains = {
+  ...{ normLinear: 1.2, linear: 0.5, gatherGemm: 1.9, groupedGemm: 1.2, headLinear: 0.8 },
+  ...{ route: 5.4, topK: 2.5, attentionRouter: 1.5, ropeAttention: 1.7, latentAttention: 3.0 },
+  ...{ rmsNorm: 1.5, layerNorm: 1.5, latentCache: 1.5, combine: 1.2, causalPair: 1.2 },
+  ...{ permute: 0.8, gatherRows: 0.8, embedding: 0.8, ropeCache: 0.8, attention: 1.7 },
+}
+const attentionRounds = 5 // loads behind each other in a cache block
+
+/** Of gemm_few, which reads each weight once for its few rows; else of a kernel for matrix units. */
+const streams = ({ K, threads, rows }) => K !== undefined && threads === 256 && rows <= 512
+
+/** What a launch reads and computes in a step of `texts` texts of `tokens` tokens that see `context`. */
+function work(op, launch, step, config) {
+  const { texts, tokens, context } = step
+  const T = texts * tokens
+  const product = launch.K !== undefined
+  if (product) {
+    const slots = launch.rows / T
+    const rows = launch.grouped ? launch.rows * config.ffnShare : launch.rows
+    const share = (slots * config.ffnShare) / launch.groups
+    const distinct = launch.grouped ? launch.groups * (1 - (1 - share) ** T) : launch.groups
+    // A block of gemm_few has 16 rows of weights; panels of 64 are padded.
+    const outputs = streams(launch) ? 16 * launch.grid[0] : launch.outputs
+    const matrix = outputs * launch.K
+    return { bytes: 2 * matrix * distinct, flops: 2 * matrix * rows, distinct }
+  }
+  if (launch.heads !== undefined) {
+    const { heads, keyHeads, keyWidth, valueWidth } = launch
+    const pairs = tokens > 1 ? (T * (T + 1)) / 2 : T * context
+    return {
+      bytes: 2 * texts * context * keyHeads * (keyWidth + valueWidth),
+      flops: 2 * pairs * heads * (keyWidth + valueWidth),
+    }
+  }
+  if (op === 'latentAttention') {
+    const width = config.latent + config.rope
+    const pairs = tokens > 1 ? (T * (T + 1)) / 2 : T * context
+    return {
+      bytes: 2 * texts * context * width,
+      flops: 2 * pairs * config.heads * (width + config.latent),
+    }
+  }
+  // Rows of the residual stream or of experts, read and written.
+  const values = { permute: 4 * config.topK, combine: 8 + 2 * config.topK, ropeCache: 12 }[op] ?? 6
+  return { bytes: T * config.hidden * values, flops: 0 }
+}
+
+/** Seconds of one launch behind the one before it. */
+function seconds(op, launch, step, config, gpu, plan) {
+  const { bytes, flops, distinct } = work(op, launch, step, config)
+  const chain = (plan?.[op] ?? chains[op] ?? 1) * us
+  const blocks = launch.grid[0] * launch.grid[1] * launch.grid[2]
+  const rate = (n) => Math.min(gpu.read, (n * few.ahead) / dram)
+  if (streams(launch)) {
+    // Streams its weights; blocks of groups without rows end at once.
+    const working = launch.grouped ? launch.grid[0] * distinct : launch.grid[0]
+    const slots = (plan?.resident ?? few.resident) * multiprocessors
+    const perBlock = bytes / working
+    const waves = Math.floor(working / slots)
+    const rest = working - waves * slots
+    const streaming =
+      (waves * slots * perBlock) / rate(slots) + (rest * perBlock) / rate(Math.max(rest, 1))
+    // What is asked for before the kernel before has ended: half of it, since that one reads, too.
+    const early = launch.grouped
+      ? 0
+      : (0.5 * Math.min(bytes, Math.min(working, slots) * few.ahead)) / gpu.read
+    return Math.max(streaming - early, flops / gpu.matrix) + chain + node
+  }
+  if (launch.K !== undefined) {
+    const dense = launch.threads === 384 ? useful.dense : useful.tiles
+    const share = launch.grouped ? useful.grouped : dense
+    const filled = Math.min(1, blocks / multiprocessors)
+    return Math.max(flops / (gpu.matrix * share * filled), bytes / gpu.read) + node
+  }
+  if (op === 'ropeAttention' || op === 'latentAttention' || op === 'attention') {
+    if (step.tokens > 1)
+      return Math.max(flops / (gpu.matrix * useful.attention), bytes / gpu.read) + node
+    const ranges = Math.ceil(step.context / 64) // two cache blocks each, one a warp
+    const heads = launch.heads ?? Math.ceil(config.heads / 16)
+    const waves = Math.ceil((step.texts * ranges * heads) / (8 * multiprocessors))
+    return Math.max(bytes / gpu.read, waves * attentionRounds * dram) + chain + node
+  }
+  return bytes / (0.85 * gpu.read) + chain + node
+}
+
+/** A layer of separate kernels with what is planned: a dense kernel's bytes come while the one before it waits. */
+function plannedLayer(layer, step, config, gpu) {
+  let [total, waited] = [0, 0]
+  for (const { op, launches: some } of layer)
+    for (const launch of some) {
+      const all = seconds(op, launch, step, config, gpu, planned)
+      const reading = work(op, launch, step, config).bytes
+      const dense = launch.K !== undefined && !launch.grouped
+      const ahead = dense ? Math.min(reading, waited * gpu.read) : 0
+      total += all - ahead / gpu.read + ahead / planned.cacheRate
+      waited = Math.max(0, all - reading / gpu.read)
+    }
+  return total
+}
+
+/**
+ * The same layer as one kernel that stays: no launches, barriers of the grid instead, and loads of dense weights go on
+ * through chains and barriers, as far as shared memory holds them. Experts are known behind the router only.
+ */
+function persistentLayer(layer, step, config, gpu) {
+  const parts = { dense: { bytes: 0, chain: 0 }, experts: { bytes: 0, chain: 0 } }
+  for (const { op, launches } of layer)
+    for (const launch of launches) {
+      const part = launch.grouped ? parts.experts : parts.dense
+      const { bytes } = work(op, launch, step, config)
+      part.bytes += bytes
+      const waiting =
+        op === 'ropeAttention' || op === 'latentAttention' ? attentionRounds * dram : 0
+      part.chain += (planned[op] ?? chains[op] ?? 1) * us + waiting + gridBarrier
+    }
+  const held = multiprocessors * 200e3 // dense weights that wait in shared memory
+  const { dense, experts } = parts
+  const readFirst = Math.min(dense.bytes, held)
+  const afterwards = (dense.bytes - readFirst) / gpu.read
+  return (
+    Math.max(dense.bytes / gpu.read, dense.chain + 0.5 * afterwards) +
+    experts.bytes / gpu.read +
+    dram +
+    2 * gridBarrier
+  )
+}
+
+const here = (file) => fileURLToPath(new URL(file, import.meta.url))
+const launches = JSON.parse(readFileSync(here('launches.json'), 'utf8'))
+const models = JSON.parse(readFileSync(here('models.json'), 'utf8'))
+const steps = {
+  'batch 1': { texts: 1, tokens: 1, context: 512 },
+  'batch 8': { texts: 8, tokens: 1, context: 512 },
+  'prompt of 4096': { texts: 1, tokens: 4096, context: 4096 },
+}
+
+/** What the launches do not say. */
+function sizes(config) {
+  const plusPlus = config.model_type === 'MoE++' // 4 of its 20 experts have no weights
+  const topK = config.num_experts_per_tok ?? config.moe_config?.moe_top_k ?? config.num_selects ?? 2
+  return {
+    ...{ hidden: config.hidden_size, heads: config.num_attention_heads, topK },
+    ...{ latent: config.kv_lora_rank ?? 0, rope: config.qk_rope_head_dim ?? 0 },
+    ffnShare: plusPlus ? 0.8 : 1,
+  }
+}
+
+const sum = (ops, of) =>
+  ops.reduce(
+    (all, { op, launches: own }) => all + own.reduce((a, launch) => a + of(op, launch), 0),
+    0,
+  )
+const { values } = parseArgs({ options: { detail: { type: 'string' }, out: { type: 'string' } } })
+
+const predicted = {}
+for (const [name, recorded] of Object.entries(launches)) {
+  const config = sizes(models[name])
+  const layers = models[name].num_hidden_layers
+  const ends = 4 * models[name].vocab_size * config.hidden
+  const weights =
+    ends +
+    2 *
+      layers *
+      sum(recorded['batch 1'].layer, (_, { K, outputs, groups }) => (K ? K * outputs * groups : 0))
+  predicted[name] = { layers, weightBytes: Math.round(weights) }
+  for (const [gpuName, gpu] of Object.entries(gpus)) {
+    const own = {}
+    predicted[name][gpuName] = own
+    for (const [stepName, step] of Object.entries(steps)) {
+      const { layer, once } = recorded[stepName]
+      const of = (op, launch) => seconds(op, launch, step, config, gpu)
+      const perLayer = sum(layer, of)
+      const draw = step.tokens > 1 ? 0 : 4 * us + host
+      const total = layers * perLayer + sum(once, of) + draw
+      const floor = (ops) =>
+        sum(ops, (op, launch) => {
+          const { bytes, flops } = work(op, launch, step, config)
+          return launch.K || launch.heads ? Math.max(bytes / gpu.read, flops / gpu.matrix) : 0
+        })
+      const least = layers * floor(layer) + floor(once)
+      own[stepName] = {
+        microsecondsPerLayer: Math.round(1e7 * perLayer) / 10,
+        launchesPerLayer: layer.reduce((n, { launches: some }) => n + some.length, 0),
+        tokensPerSecond: Math.round((step.texts * step.tokens) / total),
+        shareOfFloor: Math.round((100 * least) / total) / 100,
+      }
+      if (step.tokens === 1) {
+        const rest = sum(once, of) + draw
+        const better = layers * plannedLayer(layer, step, config, gpu) + rest
+        const persistent = layers * persistentLayer(layer, step, config, gpu) + rest
+        own[stepName].plannedTokensPerSecond = Math.round(step.texts / better)
+        own[stepName].persistentGain = Math.round(100 * (better / persistent - 1)) / 100
+      }
+      if (name === values.detail && gpuName === 'H200') {
+        console.log(`${name}, ${stepName}, ${gpuName}: microseconds of a layer`)
+        for (const { op, launches: some } of layer)
+          for (const launch of some)
+            console.log(
+              `  ${op.padEnd(16)} ${(1e6 * of(op, launch)).toFixed(1)}  ${launch.grid.join('x')}`,
+            )
+      }
+    }
+  }
+}
+writeFileSync(
+  values.out ? path.join(values.out, 'predicted.json') : here('predicted.json'),
+  `${JSON.stringify(predicted, null, 2)}\n`,
+)
+
+/** Markdown of one GPU. A model fits when 3 % are left for its cache. */
+function table(gpuName) {
+  const rows = Object.entries(predicted).map(([name, { weightBytes, [gpuName]: own }]) => {
+    if (weightBytes > 0.97 * gpus[gpuName].memory) return `| ${name} | does not fit | | | | | | |`
+    const [one, eight, prompt] = Object.keys(steps).map((step) => own[step])
+    return `| ${[
+      ...[
+        name,
+        one.launchesPerLayer,
+        one.microsecondsPerLayer,
+        one.tokensPerSecond,
+        `${Math.round(100 * one.shareOfFloor)} %`,
+      ],
+      ...[
+        eight.tokensPerSecond,
+        `${Math.round(100 * eight.shareOfFloor)} %`,
+        prompt.tokensPerSecond,
+      ],
+    ].join(' | ')} |`
+  })
+  return [
+    `## ${gpuName}`,
+    '',
+    '| model | launches a layer | µs a layer | tokens/s, batch 1 | of the floor | tokens/s, batch 8 | of the floor | prompt of 4096, tokens/s |',
+    '| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |',
+    ...rows,
+  ].join('\n')
+}
+/** What is planned, and what a persistent layer would add to that, on an H200. */
+function persistentTable() {
+  const percent = (gain) => `+${Math.round(100 * gain)} %`
+  const rows = Object.entries(predicted).map(([name, { H200 }]) => {
+    const cells = ['batch 1', 'batch 8'].flatMap((step) => {
+      const { tokensPerSecond, plannedTokensPerSecond, persistentGain } = H200[step]
+      return [tokensPerSecond, plannedTokensPerSecond, percent(persistentGain)]
+    })
+    return `| ${[name, ...cells].join(' | ')} |`
+  })
+  return [
+    '## H200: separate kernels as planned, and a persistent layer over them',
+    '',
+    '| model | batch 1, tokens/s | planned | persistent | batch 8, tokens/s | planned | persistent |',
+    '| --- | ---: | ---: | ---: | ---: | ---: | ---: |',
+    ...rows,
+  ].join('\n')
+}
+const page = here('../../docs/predicted.md')
+const text = readFileSync(page, 'utf8')
+const begin = '<!-- bench/predict/predict.mjs -->'
+writeFileSync(
+  values.out ? path.join(values.out, 'predicted.md') : page,
+  `${text.slice(0, text.indexOf(begin) + begin.length)}\n\n${[...Object.keys(gpus).map(table), persistentTable()].join('\n\n')}\n`,
+)

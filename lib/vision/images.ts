@@ -1,0 +1,100 @@
+import { badOption, MoeError, shown } from '../errors.ts'
+import type { VisionConfig } from './config.ts'
+
+/** An image of the model's size: rows of pixels, a pixel's channels side by side. */
+export interface ImageData {
+  /** [height, width, channels]: values from -1 to 1, or bytes from 0 to 255. */
+  data: Float32Array | Uint8Array | Uint8ClampedArray
+  width: number
+  height: number
+}
+
+/** An image, or the path of a file, which `sharp` then reads and resizes; it is installed apart. */
+export type ImageInput = ImageData | string
+
+type Size = Pick<VisionConfig, 'imageWidth' | 'imageHeight' | 'channels'>
+
+/** The images one behind the other, all as bytes or all as numbers. */
+export function joinImages(images: readonly ImageData[]): Float32Array | Uint8Array {
+  const bytes = images.every(({ data }) => !(data instanceof Float32Array))
+  const length = images.reduce((n, { data }) => n + data.length, 0)
+  const all = bytes ? new Uint8Array(length) : new Float32Array(length)
+  let at = 0
+  for (const { data } of images) {
+    const same = bytes || data instanceof Float32Array
+    all.set(same ? data : Float32Array.from(data, (v) => v / 127.5 - 1), at)
+    at += data.length
+  }
+  return all
+}
+
+/** A caller's images, copied and checked; files are read. */
+export async function readImages(
+  where: string,
+  inputs: readonly ImageInput[],
+  size: Size,
+): Promise<ImageData[]> {
+  return Promise.all(
+    inputs.map((input, i) =>
+      typeof input === 'string'
+        ? readFile(where, input, size)
+        : checkImage(where, `images[${i}]`, input, size),
+    ),
+  )
+}
+
+function checkImage(where: string, name: string, input: unknown, size: Size): ImageData {
+  const { data, width, height } = (input ?? {}) as Partial<ImageData>
+  const numbers = data instanceof Float32Array
+  if (!numbers && !(data instanceof Uint8Array) && !(data instanceof Uint8ClampedArray))
+    badOption(where, name, '{ data: Float32Array or Uint8Array, width, height } or a path', input)
+  const { imageWidth, imageHeight, channels } = size
+  if (width !== imageWidth || height !== imageHeight)
+    throw new MoeError(
+      'ERR_MOE_SHAPE',
+      `${where}: ${name} must be ${imageWidth} x ${imageHeight} (width x height), got ${shown(width)} x ${shown(height)}`,
+    )
+  const length = imageWidth * imageHeight * channels
+  if (data.length !== length)
+    throw new MoeError(
+      'ERR_MOE_SHAPE',
+      `${where}: ${name}.data must have ${length} values, ${channels} a pixel, got ${data.length}`,
+    )
+  return { data: numbers ? new Float32Array(data) : new Uint8Array(data), width, height }
+}
+
+interface Sharp {
+  (file: string): Sharp
+  resize(width: number, height: number, options: { fit: 'fill' }): Sharp
+  removeAlpha(): Sharp
+  toColourspace(space: 'srgb' | 'b-w'): Sharp
+  raw(): Sharp
+  toBuffer(): Promise<Uint8Array>
+}
+
+async function readFile(where: string, file: string, size: Size): Promise<ImageData> {
+  const name = 'sharp' // not resolved by compilers and bundlers: it is optional
+  const sharp: Sharp = await import(name).then(
+    (module) => module.default,
+    () => {
+      throw new MoeError(
+        'ERR_MOE_UNSUPPORTED',
+        `${where}: images must be { data, width, height } where sharp is not installed (npm install sharp reads files), got ${shown(file)}`,
+      )
+    },
+  )
+  const { imageWidth: width, imageHeight: height, channels } = size
+  try {
+    const pixels = sharp(file).resize(width, height, { fit: 'fill' }).removeAlpha()
+    const data = await pixels
+      .toColourspace(channels === 1 ? 'b-w' : 'srgb')
+      .raw()
+      .toBuffer()
+    return checkImage(where, file, { data: new Uint8Array(data), width, height }, size)
+  } catch (error) {
+    if (error instanceof MoeError) throw error
+    throw new MoeError('ERR_MOE_OPTION', `${where}: ${file} must be an image that sharp reads`, {
+      cause: error,
+    })
+  }
+}

@@ -1,0 +1,174 @@
+import { readdirSync } from 'node:fs'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import {
+  loadModel,
+  type SoftVisionRouting,
+  type VisionModel,
+  type VisionRouting,
+} from '../../lib/index.ts'
+import { fixture, type Golden, golden, maxDifference, readGolden } from '../support/golden.ts'
+import { gpus } from '../support/gpus.ts'
+
+const tolerance = 5e-5 // GELU by erf instead of tanh moves logits by more than 2e-4
+const folders = readdirSync(fixture('golden/vision'))
+const devices = ['cpu', gpus[0]!.device] as const // the ops' cases run on all of them
+
+/** The images of a golden file, as callers give them. */
+function imagesOf(data: Golden, { imageWidth: width, imageHeight: height }: VisionModel['config']) {
+  return data.rows('images').map((pixels) => ({ data: Float32Array.from(pixels), width, height }))
+}
+
+describe.each(devices)('vision transformers on %s', (device) => {
+  describe.each(device === 'cpu' ? folders : folders.filter((f) => !/eval|gap-f32$/.test(f)))(
+    '%s',
+    (folder) => {
+      const file = fixture('golden/vision', folder, 'golden.safetensors')
+      const data = golden(file)
+      let model: VisionModel
+      beforeAll(async () => {
+        model = await loadModel<VisionModel>(fixture('golden/vision', folder), {
+          ...{ device, dtype: 'f32' },
+        })
+      })
+      afterAll(() => model.dispose())
+
+      it('logits, hidden states and routing are the published code’s', async () => {
+        const images = imagesOf(data, model.config)
+        const results = await model.classify(images, { routing: true, groups: 'published' })
+        const joined = (of: (i: (typeof results)[number]) => ArrayLike<number>) =>
+          results.flatMap((result) => Array.from(of(result)))
+        expect(
+          maxDifference(
+            joined((r) => r.logits),
+            data.get('logits'),
+          ),
+        ).toBeLessThan(tolerance)
+        for (let l = 0; l < model.config.numLayers; l++) {
+          const hidden = joined((r) => r.hiddenStates![l]!)
+          expect(maxDifference(hidden, data.get(`layer${l}.out`))).toBeLessThan(tolerance)
+          if (!data.has(`layer${l}.router_logits`)) {
+            expect(results[0]!.routing![l]).toBeUndefined()
+            continue
+          }
+          const logits = joined((r) => r.routing![l]!.routerLogits)
+          expect(maxDifference(logits, data.get(`layer${l}.router_logits`))).toBeLessThan(tolerance)
+          const sparse = (key: keyof VisionRouting) =>
+            joined((r) => (r.routing![l] as VisionRouting)[key])
+          if (data.has(`layer${l}.overflow`)) {
+            expect(sparse('expertIds')).toEqual(data.ids(`layer${l}.expert_index`))
+            expect(sparse('dropped')).toEqual(data.ids(`layer${l}.overflow`))
+            const weights = data.get(`layer${l}.combine_weight`)
+            expect(maxDifference(sparse('expertWeights'), weights)).toBeLessThan(tolerance)
+          } else if (data.has(`layer${l}.item_index`)) {
+            expect(sparse('dropped')).toEqual(notChosen(file, l))
+          } else
+            for (const key of ['dispatch', 'combine'] as const) {
+              const got = joined((r) => (r.routing![l] as SoftVisionRouting)[key])
+              expect(maxDifference(got, data.get(`layer${l}.${key}`))).toBeLessThan(tolerance)
+            }
+        }
+      })
+
+      // Bits of few rows and many differ on a GPU.
+      if (device !== 'cpu') return
+      it('one image gives what it gives among others, and embed what the head reads', async () => {
+        const images = imagesOf(data, model.config)
+        const together = await model.classify(images)
+        const alone = await Promise.all(images.map((image) => model.classify(image)))
+        expect(alone).toEqual(together)
+        const vectors = await model.embed(images, { groups: 'published' })
+        const all = vectors.flatMap(({ embedding }) => Array.from(embedding))
+        expect(maxDifference(all, data.get('pooled'))).toBeLessThan(tolerance)
+      })
+    },
+  )
+})
+
+describe('images and options', () => {
+  const size = { width: 24, height: 24 }
+  const pixels = new Float32Array(24 * 24 * 3)
+  let model: VisionModel
+  beforeAll(async () => {
+    model = await loadModel<VisionModel>(fixture('golden/vision/top2-token-f32'))
+  })
+  afterAll(() => model.dispose())
+
+  const refused = (work: Promise<unknown>, code: string, text: RegExp) =>
+    expect(work).rejects.toMatchObject({
+      ...{ name: 'MoeError', code, message: expect.stringMatching(text) },
+    })
+
+  it('bytes are the numbers from -1 to 1 that they stand for', async () => {
+    const bytes = Uint8Array.from(pixels, (_, i) => (i * 37) % 256)
+    const numbers = Float32Array.from(bytes, (v) => v / 127.5 - 1)
+    const [first, second] = await Promise.all(
+      [bytes, numbers].map((data) => model.classify({ data, ...size })),
+    )
+    expect(maxDifference(first!.logits, second!.logits)).toBeLessThan(1e-5)
+    const mixed = await model.classify([
+      { data: bytes, ...size },
+      { data: numbers, ...size },
+    ])
+    expect(mixed[0]!.logits).toEqual(mixed[1]!.logits)
+    expect(first!.classId).toBe(second!.logits.indexOf(Math.max(...second!.logits)))
+  })
+
+  it('many images go in several batches', async () => {
+    const images = Array.from({ length: 130 }, (_, i) => ({
+      data: Float32Array.from(pixels, (_, j) => Math.sin(i + j)),
+      ...size,
+    }))
+    const all = await model.classify(images)
+    expect(all).toHaveLength(130)
+    expect(await model.classify(images[129]!)).toEqual(all[129])
+  })
+
+  it.each([
+    [
+      'another width',
+      { data: pixels, width: 25, height: 24 },
+      ...(['ERR_MOE_SHAPE', /images\[0\] must be 24 x 24/] as const),
+    ],
+    [
+      'too few values',
+      { data: pixels.slice(1), ...size },
+      ...(['ERR_MOE_SHAPE', /images\[0\]\.data must have 1728/] as const),
+    ],
+    ['no image', 7, 'ERR_MOE_OPTION', /images\[0\]/],
+    ['nothing', undefined, 'ERR_MOE_OPTION', /images\[0\]/],
+    ['a file without sharp', 'cat.png', 'ERR_MOE_UNSUPPORTED', /npm install sharp/],
+    ['no images', [], 'ERR_MOE_OPTION', /at least one image/],
+  ] as const)('refuses %s', (_, image, code, text) =>
+    refused(model.classify(image as never), code, text),
+  )
+
+  it('refuses unknown options and images that fill no published group', async () => {
+    const image = { data: pixels, ...size }
+    await refused(model.classify(image, { group: 'image' } as never), 'ERR_MOE_OPTION', /groups/)
+    await refused(model.classify(image, { groups: 'all' as never }), 'ERR_MOE_OPTION', /groups/)
+    const work = model.classify(image, { groups: 'published' })
+    await refused(work, 'ERR_MOE_OPTION', /multiple of 2 images/)
+  })
+
+  it('refuses calls behind dispose, which waits for those before it', async () => {
+    const other = await loadModel<VisionModel>(fixture('golden/vision/top2-token-f32'))
+    const work = other.classify({ data: pixels, ...size })
+    await other.dispose()
+    expect((await work).logits).toHaveLength(10)
+    await refused(other.embed({ data: pixels, ...size }), 'ERR_MOE_DISPOSED', /model/)
+  })
+})
+
+/** [T, E]: 0 where the expert took the token; item_index is [groups, E, C], router_logits [groups, S, E]. */
+function notChosen(file: string, l: number): number[] {
+  const tensors = readGolden(file)
+  const { data: items, shape } = tensors.get(`layer${l}.item_index`)!
+  const [groups, E, C] = shape as [number, number, number]
+  const S = tensors.get(`layer${l}.router_logits`)!.shape[1]!
+  const out = new Array<number>(groups * S * E).fill(1)
+  for (const [i, item] of items.entries()) {
+    const [g, e] = [Math.floor(i / (E * C)), Math.floor(i / C) % E]
+    out[(g * S + item) * E + e] = 0
+  }
+  return out
+}
