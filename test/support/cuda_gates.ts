@@ -82,11 +82,11 @@ export function complaints(): string[] {
 export function keptPtx(): { file: string; architecture: string; text: string }[] {
   return (readdirSync(logs, { recursive: true }) as string[])
     .filter((file) => file.endsWith('.ptx') && file.includes('.cu.o.ptx/'))
-    .map((file) => ({
-      file: file.replace(/\.o\.ptx\/.*$/, ''),
-      architecture: `sm_${/\.compute_(\w+)\.ptx$/.exec(file)![1]}`,
-      text: readFileSync(path.join(logs, file), 'utf8'),
-    }))
+    .map((file) => {
+      const text = readFileSync(path.join(logs, file), 'utf8')
+      const architecture = /^\.target\s+(\w+)/m.exec(text)![1]!
+      return { file: file.replace(/\.o\.ptx\/.*$/, ''), architecture, text }
+    })
 }
 
 /** Instructions that are missing where they must be. */
