@@ -168,8 +168,10 @@ struct cudaLaunchAttribute {
 namespace moe::sim {
 struct Stream;
 struct Graph;
+struct Event;
 }  // namespace moe::sim
 using cudaStream_t = moe::sim::Stream*;
+using cudaEvent_t = moe::sim::Event*;
 using cudaGraph_t = moe::sim::Graph*;
 using cudaGraphNode_t = void*;
 using cudaGraphExec_t = moe::sim::Graph*;
@@ -201,6 +203,9 @@ cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaEventCreate(cudaEvent_t* event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to);
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* count);
