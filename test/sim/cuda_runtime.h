@@ -233,11 +233,11 @@ std::string described(const Arguments&... arguments) {
     text += std::string(",\"") + name + "\":" + std::to_string(value);
   };
   const auto one = [&](const auto& args) {
-    if constexpr (requires { args.groups, args.rows, args.K, args.panels; }) {
+    if constexpr (requires { args.groups, args.rows, args.K, args.grid.panels; }) {
       add("rows", args.rows);
       add("groups", args.groups);
       add("K", args.K);
-      add("outputs", 64 * args.panels);
+      add("outputs", 64 * args.grid.panels);
       add("grouped", args.offsets != nullptr);
     } else if constexpr (requires { args.T, args.N, args.G, args.D, args.V, args.ranges; }) {
       add("tokens", args.T);
