@@ -22,6 +22,7 @@ struct MoeGpu {
   moe::CudaContext context;
   cudaStream_t setup;  // for what is not in order with the steps
   std::mutex setup_mutex;
+  cudaEvent_t notes[2];  // of note_time
 };
 
 struct MoeGraph {
@@ -116,6 +117,7 @@ const MoeFailure* open(int index, MoeGpu** gpu) {
     context.shared_bytes = static_cast<size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
     check(cudaStreamCreateWithFlags(&context.stream, cudaStreamNonBlocking));
     check(cudaStreamCreateWithFlags(&opened->setup, cudaStreamNonBlocking));
+    for (cudaEvent_t& note : opened->notes) check(cudaEventCreate(&note));
     void* counters = nullptr;
     constexpr size_t kBytes = CudaContext::kCounters * sizeof(unsigned);
     check(cudaMalloc(&counters, kBytes));
@@ -185,6 +187,18 @@ const MoeFailure* synchronize(MoeGpu* gpu) {
   return on(gpu->index, [&] { check(cudaStreamSynchronize(gpu->context.stream)); });
 }
 
+const MoeFailure* note_time(MoeGpu* gpu, bool end) {
+  return on(gpu->index, [&] { check(cudaEventRecord(gpu->notes[end], gpu->context.stream)); });
+}
+
+const MoeFailure* noted_seconds(MoeGpu* gpu, double* seconds) {
+  return on(gpu->index, [&] {
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, gpu->notes[0], gpu->notes[1]));
+    *seconds = milliseconds / 1000.0;
+  });
+}
+
 const MoeFailure* begin_capture(MoeGpu* gpu) {
   return on(gpu->index, [&] {
     check(cudaStreamBeginCapture(gpu->context.stream, cudaStreamCaptureModeThreadLocal));
@@ -250,6 +264,8 @@ constexpr MoeBackend kBackend{
     .upload = upload,
     .download = download,
     .synchronize = synchronize,
+    .note_time = note_time,
+    .noted_seconds = noted_seconds,
     .kernel = kernel,
     .begin_capture = begin_capture,
     .end_capture = end_capture,

@@ -76,6 +76,8 @@ if (name) {
       env: { ...process.env, ...env },
     })
     const steps = JSON.parse(readFileSync(to, 'utf8'))
+    if (!JSON.stringify(steps).includes('"K":'))
+      throw new Error('no product says its sizes: `described` in test/sim/cuda_runtime.h')
     out[model] = Object.fromEntries(
       Object.entries(steps).map(([step, runs]) => [step, perLayer(runs)]),
     )

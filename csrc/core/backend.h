@@ -49,6 +49,10 @@ struct MoeBackend {
   const MoeFailure* (*upload)(MoeGpu* gpu, void* to, const void* from, size_t bytes);
   const MoeFailure* (*download)(MoeGpu* gpu, void* to, const void* from, size_t bytes);
   const MoeFailure* (*synchronize)(MoeGpu* gpu);
+  // The GPU's own clock: notes when it comes to here, then seconds between two notes that it has
+  // passed.
+  const MoeFailure* (*note_time)(MoeGpu* gpu, bool end);
+  const MoeFailure* (*noted_seconds)(MoeGpu* gpu, double* seconds);
 
   MoeKernel (*kernel)(const char* op);  // null: unknown op
 

@@ -147,6 +147,16 @@ void Device::download(const std::vector<Download>& copies) {
   }
 }
 
+double Device::time(const std::function<void()>& body) {
+  check(backend_.note_time(gpu_, false));
+  body();
+  check(backend_.note_time(gpu_, true));
+  synchronize();
+  double seconds = 0;
+  check(backend_.noted_seconds(gpu_, &seconds));
+  return seconds;
+}
+
 void Device::stream(void* to, size_t bytes, size_t unit,
                     const std::function<void(std::byte*, size_t, size_t)>& fill) {
   const size_t piece = std::max(kPiece / unit, size_t{1}) * unit;

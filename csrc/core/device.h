@@ -48,6 +48,8 @@ class Device {
   /// each copy to other memory would be a wait of its own.
   void download(const std::vector<Download>& copies);
   void synchronize() { check(backend_.synchronize(gpu_)); }
+  /// Seconds that the GPU takes for what `body` puts on the stream, without the host's part.
+  double time(const std::function<void()>& body);
 
   /// Streams `bytes` to the device through pinned memory: `fill(buffer, begin, end)` makes one
   /// piece while the one before it travels, the last one of the call before included. Pieces begin

@@ -174,8 +174,10 @@ struct cudaLaunchAttribute {
 namespace moe::sim {
 struct Stream;
 struct Graph;
+struct Event;
 }  // namespace moe::sim
 using cudaStream_t = moe::sim::Stream*;
+using cudaEvent_t = moe::sim::Event*;
 using cudaGraph_t = moe::sim::Graph*;
 using cudaGraphNode_t = void*;
 using cudaGraphExec_t = moe::sim::Graph*;
@@ -207,6 +209,9 @@ cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaEventCreate(cudaEvent_t* event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to);
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* count);
@@ -236,11 +241,11 @@ std::string described(const Arguments&... arguments) {
     text += std::string(",\"") + name + "\":" + std::to_string(value);
   };
   const auto one = [&](const auto& args) {
-    if constexpr (requires { args.groups, args.rows, args.K, args.panels; }) {
+    if constexpr (requires { args.groups, args.rows, args.K, args.grid.panels; }) {
       add("rows", args.rows);
       add("groups", args.groups);
       add("K", args.K);
-      add("outputs", 64 * args.panels);
+      add("outputs", 64 * args.grid.panels);
       add("grouped", args.offsets != nullptr);
     } else if constexpr (requires { args.T, args.N, args.G, args.D, args.V, args.ranges; }) {
       add("tokens", args.T);

@@ -3,6 +3,7 @@
 //   bit 0: warps and blocks in descending order   bit 1: asynchronous work lands late
 //   0 to 3: sm_90   4, 5: sm_80   6, 7: sm_120, with the shared memory that sm_86 and sm_89 have
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -17,6 +18,10 @@ namespace moe::sim {
 
 struct Graph {
   std::vector<std::function<void()>> nodes;
+};
+
+struct Event {
+  std::chrono::steady_clock::time_point at;
 };
 
 struct Stream {
@@ -297,6 +302,20 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (moe::sim::recording()) moe::sim::record_line("\"synchronized\":1");
   moe::sim::land(*stream);
   stream->settled = moe::sim::next_serial();
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventCreate(cudaEvent_t* event) {
+  *event = new moe::sim::Event{};
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  return moe::sim::submit(*stream, [=] { event->at = std::chrono::steady_clock::now(); });
+}
+
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
+  *milliseconds = std::chrono::duration<float, std::milli>(to->at - from->at).count();
   return cudaSuccess;
 }
 
