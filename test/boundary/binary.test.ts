@@ -3,7 +3,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { root } from '../support/golden.ts'
-import { innerLoops } from '../support/spills.ts'
+import { innerLoops, products } from '../support/spills.ts'
 
 const addon = `${root}/build/Release/moe_native.node`
 /** What this checkout has built: the addon, the CUDA backend, the simulator, and those of the package. */
@@ -45,15 +45,29 @@ describe.skipIf(process.platform !== 'linux' || !existsSync(addon))(
       for (const object of objects) expect(nm('--defined-only', object)).not.toMatch(/ [WVu] /)
     })
 
-    it('keeps the sums of GEMM loops in registers', () => {
-      // Those of integer weights multiply by their scales once a group, in loops around the ones that count.
-      const loops = ['avx2', 'avx512', 'avx512bf16'].flatMap((isa) =>
+    const loopsOf = (isas: string[], functions: RegExp, kind: keyof typeof products) =>
+      isas.flatMap((isa) =>
         objects()
           .filter((file) => file.includes(`moe_kernels_${isa}.dir`))
-          .flatMap((file) => innerLoops(file, /gemm_(?!int)/, 8)),
+          .flatMap((file) => innerLoops(file, functions, products[kind], 8)),
       )
-      if (process.arch === 'x64') expect(loops.length).toBeGreaterThan(10)
-      expect(loops.filter((loop: { stack: number }) => loop.stack > 0)).toEqual([])
+
+    it('keeps the sums of GEMM loops in registers', () => {
+      const floats = loopsOf(['avx2', 'avx512', 'avx512bf16'], /gemm_(?!int|mxfp4)/, 'floats')
+      const integers = loopsOf(['avx2vnni', 'avx512vnni', 'avx512bf16'], /integer_tile/, 'integers')
+      if (process.arch === 'x64')
+        expect(Math.min(floats.length, integers.length)).toBeGreaterThan(10)
+      expect([...floats, ...integers].filter(({ stack }) => stack > 0)).toEqual([])
+    })
+
+    it('moves sums of integer tiles to the stack only where 16-bit ones stand beside them', () => {
+      // Without VNNI a tile has both, and a few more than there are registers: once a fold.
+      for (const { name, stack, multiplyAdds } of loopsOf(
+        ['avx2', 'avx512'],
+        /integer_tile/,
+        'integers',
+      ))
+        expect(stack, name).toBeLessThan(0.4 * multiplyAdds)
     })
 
     // Ubuntu 22.04 has glibc 2.35, RHEL 9 2.34.

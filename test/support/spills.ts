@@ -10,11 +10,17 @@ export interface InnerLoop {
   stack: number
 }
 
-const isMultiplyAdd = (line: string) => /vfmadd|vdpbf16ps|vfnmadd/.test(line)
+/** Of floats, and of integers. */
+export const products = { floats: /vfmadd|vdpbf16ps|vfnmadd/, integers: /vpdpbusd|vpmadd/ }
 const isStack = (line: string) => /\(%r[sb]p/.test(line)
 
-/** Innermost loops with at least `minimum` multiply-adds of the functions whose name matches. */
-export function innerLoops(object: string, functions = /gemm_/, minimum = 6): InnerLoop[] {
+/** Innermost loops with at least `minimum` of these instructions of the functions whose name matches. */
+export function innerLoops(
+  object: string,
+  functions: RegExp,
+  instructions: RegExp,
+  minimum: number,
+): InnerLoop[] {
   const text = execFileSync('objdump', ['-d', '--no-show-raw-insn', object], {
     encoding: 'utf8',
     maxBuffer: 1 << 28,
@@ -32,7 +38,7 @@ export function innerLoops(object: string, functions = /gemm_/, minimum = 6): In
     )
     return inner.flatMap(({ from, to }) => {
       const body = lines.filter(({ at }) => at >= from && at <= to).map(({ line }) => line)
-      const multiplyAdds = body.filter(isMultiplyAdd).length
+      const multiplyAdds = body.filter((line) => instructions.test(line)).length
       return multiplyAdds < minimum
         ? []
         : [{ name, at: from.toString(16), multiplyAdds, stack: body.filter(isStack).length }]

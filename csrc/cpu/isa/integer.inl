@@ -167,19 +167,25 @@ INLINE Vf load_f16(const char* p) {
 #endif
 }
 
-INLINE Vf load_u8(const char* p) {
+/// Bytes as integers. (GCC converts them to floats one by one.)
+INLINE Vi load_bytes(const char* p) {
+#if defined(__AVX512F__)
+  return (Vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p));
+#elif defined(__AVX2__)
+  return (Vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p));
+#else
   typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
   Bytes bytes;
   memcpy(&bytes, p, sizeof bytes);
-  return __builtin_convertvector(bytes, Vf);
+  return __builtin_convertvector(bytes, Vi);
+#endif
 }
+
+INLINE Vf load_u8(const char* p) { return __builtin_convertvector(load_bytes(p), Vf); }
 
 /// 2^(byte - 128), bytes from 2 on; 255 is NaN.
 INLINE Vf load_powers(const char* p) {
-  typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
-  Bytes bytes;
-  memcpy(&bytes, p, sizeof bytes);
-  const Vi exponent = __builtin_convertvector(bytes, Vi);
+  const Vi exponent = load_bytes(p);
   return (Vf)(((exponent - 1) << 23) | ((exponent == 255) & 0x7fc00000));
 }
 
@@ -362,59 +368,6 @@ void gemm_mxfp4(const moe::IntegerRow* x, int rows, const void* panel, int64_t g
   constexpr int kLines = 4 * 256, kFolds = 4 / Method<Code::mxfp4>::kFoldLines;
   integer_panel<Code::mxfp4, kFolds>(x, rows, {kFolds, kLines, 0, kLines + 64}, (const char*)panel,
                                      groups, out);
-}
-
-typedef int8_t Vb __attribute__((vector_size(kLanes)));
-typedef int16_t Vs __attribute__((vector_size(kLanes * 2)));
-
-/// Lanes 0 2 1 3 of each four: the order in which int16 rows lie.
-INLINE Vs interleaved(Vs v) {
-#if defined(__AVX512F__)
-  return __builtin_shufflevector(v, v, 0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
-#elif defined(__AVX2__)
-  return __builtin_shufflevector(v, v, 0, 2, 1, 3, 4, 6, 5, 7);
-#else
-  return __builtin_shufflevector(v, v, 0, 2, 1, 3);
-#endif
-}
-
-void quantize_row(const float* x, int64_t n, int64_t group, bool wide, void* q, float* scale,
-                  int32_t* sum) {
-  constexpr int32_t kInfinity = 0x7f800000;
-  constexpr float kMagic = 12582912.f;  // adding 1.5 * 2^23 rounds to an integer, ties to even
-  char* to = (char*)q;
-  for (int64_t begin = 0; begin < n; begin += group, ++scale, ++sum) {
-    Vi top = {};  // largest bits of |x|: ordered as the numbers are, infinity and NaN above all
-    for (int64_t i = 0; i < group; i += kLanes) {
-      const Vi bits = (Vi)load(x + begin + i) & 0x7fffffff;
-      const Vi more = bits > top;
-      top = (bits & more) | (top & ~more);
-    }
-    int32_t most_bits = 0;
-    for (int l = 0; l < kLanes; ++l) most_bits = top[l] > most_bits ? top[l] : most_bits;
-    float most;
-    memcpy(&most, &most_bits, sizeof most);
-    const bool finite = most_bits < kInfinity, zero = most < 0x1p-100f;
-    *scale = !finite ? __builtin_nanf("") : zero ? 0.f : most / 127.f;
-    const Vf inverse = splat(!finite || zero ? 0.f : 127.f / most);
-    Vi total = {};
-    for (int64_t i = 0; i < group; i += kLanes) {
-      const Vf v = finite ? load(x + begin + i) : Vf{};
-      const Vi whole = (Vi)(rounded(v * inverse) + kMagic) - (Vi)splat(kMagic);
-      total += whole;
-      if (wide) {
-        const Vs shorts = interleaved(__builtin_convertvector(whole, Vs));
-        memcpy(to, &shorts, sizeof shorts);
-        to += sizeof shorts;
-      } else {
-        const Vb bytes = __builtin_convertvector(whole, Vb);
-        memcpy(to, &bytes, sizeof bytes);
-        to += sizeof bytes;
-      }
-    }
-    *sum = 0;
-    for (int l = 0; l < kLanes; ++l) *sum += total[l];
-  }
 }
 
 }  // namespace

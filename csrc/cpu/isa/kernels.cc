@@ -14,6 +14,7 @@
 #include "cpu/isa/gemm.inl"
 #include "cpu/isa/integer.inl"
 #include "cpu/isa/probe.inl"
+#include "cpu/isa/quantize.inl"
 #include "cpu/isa/rows.inl"
 // clang-format on
 
