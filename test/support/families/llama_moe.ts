@@ -10,7 +10,12 @@ export const llamaMoe: FamilySamples = {
   base: { ...bounds, model_type: 'llama_moe', intermediate_size: 96, num_experts: 8 },
   used: {
     ...{ ...decoderUsed, intermediate_size: 64, num_experts: 6, num_selects: 3 },
-    ...{ gate_network: 'linear', gate_use_softmax: false, multiply_gate_scores: false, score_scale_factor: [2, 3] },
+    ...{
+      gate_network: 'linear',
+      gate_use_softmax: false,
+      multiply_gate_scores: false,
+      score_scale_factor: [2, 3],
+    },
     size_experts: [Array(8).fill(12), [...Array(7).fill(12), 8]],
   },
   published: [
