@@ -1,6 +1,6 @@
-// Products with weights of floats: f32, bf16 and FP8. A few rows of a group are multiplied as they
-// are, or widened; many are put in register tiles. bf16 by bf16 takes the dot-product instructions
-// where there are any.
+// Products with weights of floats: f32, bf16, FP8, and MXFP4 with rows of f32. A few rows of a
+// group are multiplied as they are, or widened; many are put in register tiles. bf16 by bf16 takes
+// the dot-product instructions where there are any.
 
 #include "cpu/gemm_dense.h"
 
@@ -9,6 +9,7 @@
 
 #include "weights/formats/dense.h"
 #include "weights/formats/fp8.h"
+#include "weights/formats/mxfp4.h"
 
 namespace moe {
 namespace {
@@ -23,14 +24,15 @@ struct Panel {
 
   int64_t padded(int64_t k) const { return (k + unit - 1) / unit * unit; }
   int64_t lines(int64_t k) const {
-    const int64_t values = stored == Stored::f32 ? 1 : stored == Stored::bf16 ? 2 : 4;
-    return padded(k) / values;
+    constexpr int64_t kValues[] = {1, 2, 4, 4, 8};  // of Stored
+    return padded(k) / kValues[static_cast<int>(stored)];
   }
 };
 
 Panel panel_of(WeightFormat format) {
   if (format == WeightFormat::fp8) return {Stored::fp8, Fp8Layout::kGroup};
   if (format == WeightFormat::fp8_g128) return {Stored::fp8_g128, Fp8Layout::kGroup};
+  if (format == WeightFormat::mxfp4) return {Stored::mxfp4, Mxfp4Layout::kGroup};
   return dense_dtype(format) == DType::bf16 ? Panel{Stored::bf16, 2} : Panel{Stored::f32, 1};
 }
 
@@ -52,7 +54,7 @@ class DenseRows final : public GemmRows {
     dot_ = stored_ == Stored::bf16 && bf16_rows && kernels.gemm_dot;
     k_ = panel.padded(x.last());
     lines_ = panel.lines(x.last());
-    const bool decoded = stored_ == Stored::fp8 || stored_ == Stored::fp8_g128;
+    const bool decoded = stored_ != Stored::f32 && stored_ != Stored::bf16;
     tiled_rows_ = decoded ? kernels.tiled_rows_fp8 : kernels.tiled_rows;
     if (dot_ && k_ != x.last()) form_ = RowForm::dot_pairs;
     if (!dot_ && (bf16_rows || k_ != x.last())) form_ = RowForm::widened;
@@ -179,6 +181,7 @@ constexpr GemmFormat dense() {
 
 constexpr GemmFormat kGemmF32 = dense<WeightFormat::f32>(), kGemmBf16 = dense<WeightFormat::bf16>(),
                      kGemmFp8 = dense<WeightFormat::fp8>(),
-                     kGemmFp8G128 = dense<WeightFormat::fp8_g128>();
+                     kGemmFp8G128 = dense<WeightFormat::fp8_g128>(),
+                     kGemmMxfp4Floats = dense<WeightFormat::mxfp4>();
 
 }  // namespace moe

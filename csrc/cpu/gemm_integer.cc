@@ -129,7 +129,7 @@ constexpr GemmFormat kGemmInt8 = integer<codes(kInt8)>(),
                      kGemmInt4G128 = integer<codes(kInt4G128)>(),
                      kGemmInt4G32Z = integer<codes(kInt4G32Z)>(),
                      kGemmInt4G128Z = integer<codes(kInt4G128Z)>();
-constexpr GemmFormat kGemmMxfp4 =
+constexpr GemmFormat kGemmMxfp4Integers =
     integer<Codes{WeightFormat::mxfp4, 4, Mxfp4Layout::kGroup, true, false}>();
 
 }  // namespace moe

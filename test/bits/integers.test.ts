@@ -4,7 +4,7 @@ import { kernels } from '../../lib/standalone/kernels.ts'
 import { Random } from '../cases/case.ts'
 import { type IntegerName, integerFormats } from '../support/integers.ts'
 
-// With integer and MXFP4 weights a row's outputs depend on the row and the weight alone: not on the rows beside it, on threads,
+// With integer weights, and with MXFP4 weights and bf16 rows, a row's outputs depend on the row and the weight alone: not on the rows beside it, on threads,
 // nor on the instruction set.
 
 const { isas, isa: best } = native().cpu()
@@ -14,7 +14,7 @@ const formats = [...(Object.keys(integerFormats) as IntegerName[]), 'mxfp4'] as 
 describe.each(formats)('products with %s weights have the same bits', (format) => {
   const random = new Random(3)
   const weight = { ...random.tensor([N, K]), format }
-  const x = random.tensor([most, K]).data as Float32Array
+  const x = random.tensor([most, K], format === 'mxfp4' ? 'bf16' : 'f32').data
   afterAll(() => native().selectIsa(best))
 
   const run = async (first: number, rows: number, threads?: number): Promise<Uint32Array> => {

@@ -1,3 +1,4 @@
+import type { DType } from '../../lib/native.ts'
 import {
   groups,
   type IntegerName,
@@ -50,7 +51,7 @@ export interface QuantizedFormat {
   /** What weights [N, K] become. */
   weight(values: Float64Array, K: number): Float64Array
   /** What rows [T, K] become as activations. */
-  rows(values: Float64Array, K: number): Float64Array
+  rows(values: Float64Array, K: number, dtype: DType): Float64Array
 }
 
 const integers = Object.entries(integerFormats).map(([name, layout]): [string, QuantizedFormat] => [
@@ -66,7 +67,10 @@ export type QuantizedName = IntegerName | 'mxfp4' | 'fp8' | 'fp8g128'
 /** Every format that is more than elements. */
 export const quantizedFormats = {
   ...(Object.fromEntries(integers) as Record<IntegerName, QuantizedFormat>),
-  mxfp4: { weight: mxfp4Weight, rows: (values, K) => quantizedRows(values, K, 32) },
+  mxfp4: {
+    weight: mxfp4Weight,
+    rows: (values, K, dtype) => (dtype === 'f32' ? values : quantizedRows(values, K, 32)),
+  },
   fp8: { weight: (values, K) => fp8Weight(values, K, K), rows: (values) => values },
   fp8g128: { weight: (values, K) => fp8Weight(values, K, 128), rows: (values) => values },
 } satisfies Record<QuantizedName, QuantizedFormat>

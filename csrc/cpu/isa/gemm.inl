@@ -35,24 +35,64 @@ using moe::Stored;
 
 /// Values of k in a line.
 constexpr int line_values(Stored stored) {
-  return stored == Stored::f32 ? 1 : stored == Stored::bf16 ? 2 : 4;
+  return stored == Stored::f32 ? 1 : stored == Stored::bf16 ? 2 : stored == Stored::mxfp4 ? 8 : 4;
 }
-constexpr bool has_scales(Stored stored) {
-  return stored == Stored::fp8 || stored == Stored::fp8_g128;
+constexpr bool has_scales(Stored stored) { return stored != Stored::f32 && stored != Stored::bf16; }
+/// Lines of one scale.
+constexpr int64_t scale_lines(Stored stored) { return stored == Stored::mxfp4 ? 4 : 32; }
+/// Bytes of the scales behind each group of lines.
+constexpr int64_t scale_bytes(Stored stored) {
+  return stored == Stored::fp8_g128 ? 256 : stored == Stored::mxfp4 ? 64 : 0;
 }
-constexpr int64_t kScaleLines = 32;  // of FP8: lines of one scale
+
+/// Bytes as integers. (GCC converts them to floats one by one.)
+INLINE Vi load_bytes(const char* p) {
+#if defined(__AVX512F__)
+  return (Vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p));
+#elif defined(__AVX2__)
+  return (Vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p));
+#else
+  typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
+  Bytes bytes;
+  memcpy(&bytes, p, sizeof bytes);
+  return __builtin_convertvector(bytes, Vi);
+#endif
+}
+
+/// 2^(byte - 128), bytes from 2 on; 255 is NaN.
+INLINE Vf load_powers(const char* p) {
+  const Vi exponent = load_bytes(p);
+  return (Vf)(((exponent - 1) << 23) | ((exponent == 255) & 0x7fc00000));
+}
 
 /// Where line `line` of a panel is.
 template <Stored S>
 INLINE const char* line_at(const void* panel, int64_t line) {
-  const int64_t scales = S == Stored::fp8_g128 ? line / kScaleLines : 0;
-  return (const char*)panel + (line + scales) * 256;
+  return (const char*)panel + line * 256 + line / scale_lines(S) * scale_bytes(S);
 }
-/// The scales of the group that begins with line `line`.
+/// The scales of the group that begins with line `line`, from `column` on.
 template <Stored S>
-INLINE const float* scales_of(const void* panel, int64_t line, int64_t lines) {
-  return (const float*)(S == Stored::fp8_g128 ? line_at<S>(panel, line) + kScaleLines * 256
-                                              : (const char*)panel + lines * 256);
+INLINE Vf scale_of(const void* panel, int64_t line, int64_t lines, int column) {
+  if (S == Stored::fp8) return load((const float*)((const char*)panel + lines * 256) + column);
+  const char* scales = line_at<S>(panel, line) + scale_lines(S) * 256;
+  if (S == Stored::mxfp4) return load_powers(scales + column);
+  return S == Stored::fp8_g128 ? load((const float*)scales + column) : Vf{};
+}
+
+/// Twice the e2m1 values of the low nibbles, as floats.
+INLINE Vf twice_e2m1(Vu codes) {
+#if defined(__AVX512F__)
+  const __m512 table = _mm512_setr_ps(0, 1, 2, 3, 4, 6, 8, 12, -0.f, -1, -2, -3, -4, -6, -8, -12);
+  return (Vf)_mm512_permutexvar_ps((__m512i)codes, table);  // which reads the low nibble alone
+#elif defined(__AVX2__)
+  const __m256 table = _mm256_setr_ps(0, 1, 2, 3, 4, 6, 8, 12);
+  const Vf size = (Vf)_mm256_permutevar8x32_ps(table, (__m256i)codes);  // by the low three bits
+  return (Vf)((Vu)size | (codes << 28 & 0x80000000u));
+#else
+  const Vi code = (Vi)codes & 7;
+  const Vi size = code - (code > 4) - (code > 5) - 3 * (code > 6);
+  return (Vf)((Vu) __builtin_convertvector(size, Vf) | (codes << 28 & 0x80000000u));
+#endif
 }
 
 /// The weights of value `part` of a line. A code of FP8 becomes the f32 of its sign, exponent and
@@ -61,6 +101,7 @@ template <Stored S>
 INLINE Vf weights_of(Vu line, int part, Vf scale) {
   if (S == Stored::f32) return (Vf)line;
   if (S == Stored::bf16) return part ? (Vf)(line & 0xffff0000u) : (Vf)(line << 16);
+  if (S == Stored::mxfp4) return twice_e2m1(line >> (8 * (part & 3) + 4 * (part >> 2))) * scale;
   return (Vf)((Vi)(line << (24 - 8 * part)) >> 4 & (int32_t)0x87f00000) * scale;
 }
 
@@ -77,7 +118,9 @@ INLINE void few_rows(const float* const* x, const void* panel, int64_t lines, fl
   constexpr int V = kPanelColumns / kLanes < kFit ? kPanelColumns / kLanes : kFit;
   constexpr int kPasses = kPanelColumns / (V * kLanes);
   constexpr int64_t kLineBytes = 256, kShare = kLineBytes / kPasses;
-  constexpr int64_t kBlockLines = has_scales(S) ? kScaleLines : kPasses == 1 ? INT64_MAX / 2 : 64;
+  constexpr int64_t kBlockLines = has_scales(S)  ? scale_lines(S)
+                                  : kPasses == 1 ? INT64_MAX / 2
+                                                 : 64;
   for (int64_t begin = 0; begin < lines; begin += kBlockLines) {
     const int64_t end = lines - begin < kBlockLines ? lines : begin + kBlockLines;
     const char* next = line_at<S>(panel, end);
@@ -85,7 +128,7 @@ INLINE void few_rows(const float* const* x, const void* panel, int64_t lines, fl
       Vf acc[M][V], scale[V];
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v)
-        scale[v] = has_scales(S) ? load(scales_of<S>(panel, begin, lines) + c + v * kLanes) : Vf{};
+        scale[v] = has_scales(S) ? scale_of<S>(panel, begin, lines, c + v * kLanes) : Vf{};
 #pragma GCC unroll 4
       for (int m = 0; m < M; ++m)
 #pragma GCC unroll 8
@@ -98,7 +141,7 @@ INLINE void few_rows(const float* const* x, const void* panel, int64_t lines, fl
           for (int64_t i = 0; i < kShare; i += 64) __builtin_prefetch(next + i);
           next += kShare;
         }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int part = 0; part < kValues; ++part) {
           Vf a[M];
 #pragma GCC unroll 4
@@ -144,6 +187,8 @@ void gemm_few(const float* const* x, int m, const void* panel, int64_t lines, St
       return few<Stored::fp8>(x, m, panel, lines, out);
     case Stored::fp8_g128:
       return few<Stored::fp8_g128>(x, m, panel, lines, out);
+    case Stored::mxfp4:
+      return few<Stored::mxfp4>(x, m, panel, lines, out);
   }
 }
 
@@ -159,14 +204,13 @@ INLINE void widen_lines(const void* panel, int64_t begin, int64_t count, int64_t
     Vf scale[kTileVectors];
 #pragma GCC unroll 4
     for (int v = 0; v < kTileVectors; ++v)
-      scale[v] = has_scales(S)
-                     ? load(scales_of<S>(panel, begin, lines) + s * kTileColumns + v * kLanes)
-                     : Vf{};
+      scale[v] =
+          has_scales(S) ? scale_of<S>(panel, begin, lines, s * kTileColumns + v * kLanes) : Vf{};
     for (int64_t l = 0; l < count; ++l, line += 256, to += kValues * kTileColumns)
 #pragma GCC unroll 4
       for (int v = 0; v < kTileVectors; ++v) {
         const Vu words = load((const uint32_t*)line + v * kLanes);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int part = 0; part < kValues; ++part)
           store(to + part * kTileColumns + v * kLanes, weights_of<S>(words, part, scale[v]));
       }
@@ -182,7 +226,7 @@ void widen_block(const void* panel, int64_t k, int64_t n, int64_t lines, float* 
   // panel, usually the next panel.)
   const char* next = line_at<S>(panel, begin + count);
   for (int64_t i = 0; i < count * 256; i += 64) __builtin_prefetch(next + i, 0, 2);
-  constexpr int64_t kStep = has_scales(S) ? kScaleLines : kBlock;
+  constexpr int64_t kStep = has_scales(S) ? scale_lines(S) : kBlock;
   for (int64_t l = 0; l < count; l += kStep)
     widen_lines<S>(panel, begin + l, count - l < kStep ? count - l : kStep, lines, n,
                    block + l * kValues * kTileColumns);
@@ -263,6 +307,8 @@ void gemm_tiles(const float* a, int64_t rows, int64_t height, const void* panel,
       return all_tiles<Stored::fp8>(a, rows, height, panel, lines, out);
     case Stored::fp8_g128:
       return all_tiles<Stored::fp8_g128>(a, rows, height, panel, lines, out);
+    case Stored::mxfp4:
+      return all_tiles<Stored::mxfp4>(a, rows, height, panel, lines, out);
   }
 }
 

@@ -167,27 +167,7 @@ INLINE Vf load_f16(const char* p) {
 #endif
 }
 
-/// Bytes as integers. (GCC converts them to floats one by one.)
-INLINE Vi load_bytes(const char* p) {
-#if defined(__AVX512F__)
-  return (Vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p));
-#elif defined(__AVX2__)
-  return (Vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p));
-#else
-  typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
-  Bytes bytes;
-  memcpy(&bytes, p, sizeof bytes);
-  return __builtin_convertvector(bytes, Vi);
-#endif
-}
-
 INLINE Vf load_u8(const char* p) { return __builtin_convertvector(load_bytes(p), Vf); }
-
-/// 2^(byte - 128), bytes from 2 on; 255 is NaN.
-INLINE Vf load_powers(const char* p) {
-  const Vi exponent = load_bytes(p);
-  return (Vf)(((exponent - 1) << 23) | ((exponent == 255) & 0x7fc00000));
-}
 
 /// A panel's constants. A group has `folds` times Method::kFoldLines lines.
 struct Block {

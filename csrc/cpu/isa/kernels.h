@@ -10,12 +10,14 @@
 
 namespace moe {
 
-/// What the lines of a panel hold, and how many k a line has: weights/formats/dense.h and fp8.h.
+/// What the lines of a panel hold, and how many k a line has: weights/formats/dense.h, fp8.h and
+/// mxfp4.h.
 enum class Stored : uint8_t {
   f32,       // 1
   bf16,      // 2
   fp8,       // 4; a scale for each output behind the last line
   fp8_g128,  // 4; scales behind each 32 lines
+  mxfp4,     // 8; scales behind each 4 lines
 };
 
 /// One row of activations for integer weights.
@@ -52,7 +54,7 @@ struct Kernels {
                     float* out);
   void (*gemm_int4)(const IntegerRow* x, int rows, const void* panel, int64_t groups, int group,
                     bool zeros, float* out);
-  /// The same of weights/formats/mxfp4.h, in groups of 32; rows are those of int4.
+  /// The same of weights/formats/mxfp4.h, in groups of 32; rows are those of int4. For bf16 rows.
   void (*gemm_mxfp4)(const IntegerRow* x, int rows, const void* panel, int64_t groups, float* out);
   /// n values, whole groups of 32 or 128: scale = max |x| / 127 of the group, q = x / scale to
   /// nearest even, sum = sum of q. A group of zeros, or of less than 2^-100, is 0; one with a value

@@ -17,7 +17,7 @@ namespace moe {
 /// NaN.
 ///
 /// Products take a code as twice its value, an integer from -12 to 12, and the scale as
-/// 2^(scale - 128).
+/// 2^(scale - 128): with rows of f32 as a float, exactly, with rows of bf16 as an integer.
 struct Mxfp4Layout {
   static constexpr int64_t kGroup = 32, kLineBytes = 4 * 256, kGroupBytes = kLineBytes + 64;
   static constexpr int64_t groups(int64_t k) { return (k + kGroup - 1) / kGroup; }
