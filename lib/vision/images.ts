@@ -3,7 +3,7 @@ import type { VisionConfig } from './config.ts'
 
 /** An image of the model's size: rows of pixels, a pixel's channels side by side. */
 export interface ImageData {
-  /** [height, width, channels]: values from -1 to 1, or bytes from 0 to 255. */
+  /** [height, width, channels], values from -1 to 1, or bytes from 0 to 255. */
   data: Float32Array | Uint8Array | Uint8ClampedArray
   width: number
   height: number

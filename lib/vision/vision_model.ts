@@ -36,7 +36,7 @@ export interface VisionRouting {
   expertIds: Int32Array
   /** [N, K] */
   expertWeights: Float32Array
-  /** [N, K]: 1 where the expert had no place for the token, or did not choose it */
+  /** [N, K], 1 where the expert had no place for the token, or did not choose it */
   dropped: Uint8Array
   /** [N, E] */
   routerLogits: Float32Array
@@ -44,9 +44,9 @@ export interface VisionRouting {
 
 /** The same of Soft MoE: S slots of all experts. */
 export interface SoftVisionRouting {
-  /** [N, S]: shares of the tokens in each slot */
+  /** [N, S], shares of the tokens in each slot */
   dispatch: Float32Array
-  /** [N, S]: shares of the slots in each token */
+  /** [N, S], shares of the slots in each token */
   combine: Float32Array
   /** [N, S] */
   routerLogits: Float32Array
