@@ -91,7 +91,9 @@ export class EncoderAttention {
     const asked = ops.linear(plan, { x: queries?.x ?? x, ...this.#q, dtype }).out
     const q = normed(asked, this.#norms?.q)
     const { keys, values, slots, positions, table } = places
-    ops.ropeCache(plan, { q: queries ? k : q, k, v, positions, slots, table, keys, values })
+    // Rotation writes its q, so that k cannot stand in for it where nobody asks.
+    const turned = queries ? ops.linear(plan, { x, ...this.#q, dtype }).out : q
+    ops.ropeCache(plan, { q: turned, k, v, positions, slots, table, keys, values })
     const { starts, ends, sequences } = queries?.places ?? places
     const where = { starts, ends, sequences, blockTable: places.blockTable }
     const mixed = ops.attention(plan, { q, keys, values, ...where, scale: 1 / Math.sqrt(D) }).out

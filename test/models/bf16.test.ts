@@ -112,14 +112,16 @@ const folders = readdirSync(fixture('golden')).flatMap((family) =>
   readdirSync(fixture('golden', family))
     // Without its README, and without data that have no router logits to judge a flip by.
     .filter((name) => existsSync(fixture('golden', family, name, 'config.json')))
-    .filter((name) => !name.includes('gptq'))
+    .filter((name) => family !== 'vision' && !name.includes('gptq'))
     .map((name) => `${family}/${name}`),
 )
 
 it.each(folders)('bf16 activations: %s', async (folder) => {
   const dir = fixture('golden', folder)
   const want = golden(`${dir}/golden.safetensors`)
-  await using m = await loadModel(dir, { dtype, device: testDevice, maxTokens: 64 })
+  // On the CPU rows of packed MXFP4 are rounded to integers then: test/models/gpt_oss.test.ts.
+  const weights = folder.endsWith('mxfp4') ? 'bf16' : 'auto'
+  await using m = await loadModel(dir, { dtype, weights, device: testDevice, maxTokens: 64 })
   expect(m.dtype).toBe('bf16')
   const { vocabSize: V, topK: K } = m.config
   const { logits, routing } = await m.forward(want.ids('prefill.input_ids'), {

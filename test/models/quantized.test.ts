@@ -179,9 +179,9 @@ describe.runIf(simulated)('on a GPU', () => {
     await using plain = await loadModel(name, options)
     await using model = await loadModel(name, { ...options, weights })
     expect(formatsOf(model)).toMatchObject({
-      experts: [weights === 'int4' ? 'int4g32' : 'int8'],
-      attention: ['int8'],
-      head: ['int8'],
+      experts: [weights === 'int4' ? 'int4g32' : weights],
+      attention: [weights === 'int4' ? 'int8' : weights],
+      head: [weights === 'int4' ? 'int8' : weights],
     })
     const [got, want] = await Promise.all(
       [model, plain].map((m) => m.forward(ids, { logits: 'all' })),
