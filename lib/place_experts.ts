@@ -24,18 +24,15 @@ export function placeExperts(
   copies = 0,
 ): ExpertPlacement {
   const where = 'placeExperts'
-  if (
-    !Array.isArray(loads) ||
-    loads.length === 0 ||
-    !loads.every((n) => Number.isFinite(n) && n >= 0)
-  )
+  const own = Array.isArray(loads) ? Array.from(loads) : [] // holes become undefined
+  if (own.length === 0 || !own.every((n) => Number.isFinite(n) && n >= 0))
     badOption(where, 'loads', 'a list of numbers of at least 0', loads)
   if (!(Number.isSafeInteger(devices) && devices >= 1))
     badOption(where, 'devices', 'a whole number of at least 1', devices)
-  const most = loads.length * (devices - 1)
+  const most = own.length * (devices - 1)
   if (!(Number.isSafeInteger(copies) && copies >= 0 && copies <= most))
     badOption(where, 'copies', `a whole number from 0 to ${most}`, copies)
-  const shares = spread(loads, devices, copies)
+  const shares = spread(own, devices, copies)
   const room = Math.ceil(shares.length / devices)
   const placed = Array.from({ length: devices }, () => new Map<number, number>())
   const load = (d: number) => [...placed[d]!.values()].reduce((sum, n) => sum + n, 0)

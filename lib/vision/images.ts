@@ -73,8 +73,8 @@ interface Sharp {
 }
 
 async function readFile(where: string, file: string, size: Size): Promise<ImageData> {
-  const name = 'sharp' // not resolved by compilers and bundlers: it is optional
-  const sharp: Sharp = await import(name).then(
+  // @ts-expect-error its types are there where it is installed
+  const sharp: Sharp = await import('sharp').then(
     (module) => module.default,
     () => {
       throw new MoeError(

@@ -73,6 +73,7 @@ const valid: Record<string, () => unknown[]> = {
     `${setting.folder}/${process.pid}-${folders++}`,
     { onProgress() {}, signal },
   ],
+  placeExperts: () => [[3, 2, 1], 2, 1],
   quantizeCheckpoint: () => [
     setting.checkpoint,
     `${setting.folder}/${process.pid}-${folders++}`,

@@ -111,10 +111,11 @@ INLINE Vf weights_of(Vu line, int part, Vf scale) {
 template <int M, Stored S>
 INLINE void few_rows(const float* const* x, const void* panel, int64_t lines, float* out) {
   constexpr int kValues = line_values(S);
-  constexpr int kFit = kTileVectors == 4 ? 4
-                       : M == 1          ? (has_scales(S) ? 4 : 8)
-                       : M == 2          ? (has_scales(S) ? 2 : 4)
-                                         : (has_scales(S) && M == 4 ? 1 : 2);
+  constexpr int kFit = kTileVectors == 4    ? 4
+                       : S == Stored::mxfp4 ? 2
+                       : M == 1             ? (has_scales(S) ? 4 : 8)
+                       : M == 2             ? (has_scales(S) ? 2 : 4)
+                                            : (has_scales(S) && M == 4 ? 1 : 2);
   constexpr int V = kPanelColumns / kLanes < kFit ? kPanelColumns / kLanes : kFit;
   constexpr int kPasses = kPanelColumns / (V * kLanes);
   constexpr int64_t kLineBytes = 256, kShare = kLineBytes / kPasses;
@@ -176,6 +177,12 @@ INLINE void few(const float* const* x, int m, const void* panel, int64_t lines, 
   }
 }
 
+/// By itself, since the look-up leaves few registers: with 16 of them some sums lie on the stack.
+__attribute__((noinline)) void few_mxfp4(const float* const* x, int m, const void* panel,
+                                         int64_t lines, float* out) {
+  few<Stored::mxfp4>(x, m, panel, lines, out);
+}
+
 void gemm_few(const float* const* x, int m, const void* panel, int64_t lines, Stored stored,
               float* out) {
   switch (stored) {
@@ -188,7 +195,7 @@ void gemm_few(const float* const* x, int m, const void* panel, int64_t lines, St
     case Stored::fp8_g128:
       return few<Stored::fp8_g128>(x, m, panel, lines, out);
     case Stored::mxfp4:
-      return few<Stored::mxfp4>(x, m, panel, lines, out);
+      return few_mxfp4(x, m, panel, lines, out);
   }
 }
 
