@@ -124,12 +124,10 @@ const MoeFailure* open(int index, MoeGpu** gpu) {
     check(cudaMemsetAsync(counters, 0, kBytes, context.stream));
     context.counters = static_cast<unsigned*>(counters);
     try {
-      Probe{}.run_cuda(context);
-      check(cudaStreamSynchronize(context.stream));
+      context.warpgroups = has_warpgroups(context);
     } catch (const Error& error) {
       fail(Code::cuda_unavailable, "no kernel of this build runs on it (", error.what(), ")");
     }
-    context.warpgroups = has_warpgroups(context);
     *gpu = opened.release();
   });
 }

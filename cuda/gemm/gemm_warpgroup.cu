@@ -224,14 +224,13 @@ __global__ void image_lacks_wgmma(unsigned* answer) {
 }  // namespace
 
 bool has_warpgroups(const CudaContext& cuda) {
-  if (cuda.capability / 10 != 9) return false;
   unsigned lacks = 0;
   cuda.launch(image_lacks_wgmma, 1, 1, 0, cuda.counters);
   CudaContext::check(
       cudaMemcpyAsync(&lacks, cuda.counters, sizeof lacks, cudaMemcpyDeviceToHost, cuda.stream));
   CudaContext::check(cudaMemsetAsync(cuda.counters, 0, sizeof lacks, cuda.stream));
   CudaContext::check(cudaStreamSynchronize(cuda.stream));
-  return lacks == 0;
+  return lacks == 0 && cuda.capability / 10 == 9;
 }
 
 /// False where a tensor copy cannot reach x, K is not whole slabs, or gated outputs are no bf16 or

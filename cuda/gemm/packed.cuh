@@ -51,8 +51,10 @@ struct Int4 {
   }
 };
 
-/// int8: f32 scales, zero points of 128.
-struct Int8 {
+/// Numbers of 8 bits and f32 scales, which have too many bits for bf16 arithmetic: `Code::value` is
+/// what byte `i` of a word stands for, in f32.
+template <class Code>
+struct Bytes {
   using Bits = uint4;
   using Scales = float2;
   static constexpr int kScaleBytes = sizeof(Scales), kAhead = 6;
@@ -60,43 +62,32 @@ struct Int8 {
 
   static __device__ __forceinline__ void unpack(const Bits& bits, int step, const Scales& scales,
                                                 uint32_t, uint32_t (&a)[4]) {
-    // Byte i as the lowest bits of 2^23.
-    const auto value = [](uint32_t word, unsigned i) {
-      return __uint_as_float(__byte_perm(word, 0x4b000000, 0x7540 + i)) - 8388736.f;
-    };
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const uint32_t word = step ? (i < 2 ? bits.z : bits.w) : (i < 2 ? bits.x : bits.y);
       const float scale = i % 2 ? scales.y : scales.x;
       const unsigned byte = i % 2 * 2;
-      a[i] = narrow2(value(word, byte) * scale, value(word, byte + 1) * scale);
+      a[i] = narrow2(Code::value(word, byte) * scale, Code::value(word, byte + 1) * scale);
     }
   }
 };
 
-/// FP8: E4M3, f32 scales of 2^120 times what they are, for f32 numbers with a code's exponent and
-/// fraction in their own.
-struct Fp8 {
-  using Bits = uint4;
-  using Scales = float2;
-  static constexpr int kScaleBytes = sizeof(Scales), kAhead = 6;
-  static constexpr bool kZeros = false;
-
-  static __device__ __forceinline__ void unpack(const Bits& bits, int step, const Scales& scales,
-                                                uint32_t, uint32_t (&a)[4]) {
-    const auto value = [](uint32_t word, unsigned i) {
-      const auto high = static_cast<int>(__byte_perm(word, 0, 0x0444 + 0x1000 * i));
-      return __uint_as_float(static_cast<uint32_t>(high >> 4) & 0x87f00000);
-    };
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const uint32_t word = step ? (i < 2 ? bits.z : bits.w) : (i < 2 ? bits.x : bits.y);
-      const float scale = i % 2 ? scales.y : scales.x;
-      const unsigned byte = i % 2 * 2;
-      a[i] = narrow2(value(word, byte) * scale, value(word, byte + 1) * scale);
-    }
+/// Zero points of 128. The byte becomes the lowest bits of 2^23.
+struct Int8Code {
+  static __device__ __forceinline__ float value(uint32_t word, unsigned i) {
+    return __uint_as_float(__byte_perm(word, 0x4b000000, 0x7540 + i)) - 8388736.f;
   }
 };
+/// E4M3 as f32 numbers with a code's exponent and fraction in their own; scales are 2^120 times
+/// what they are.
+struct Fp8Code {
+  static __device__ __forceinline__ float value(uint32_t word, unsigned i) {
+    const auto high = static_cast<int>(__byte_perm(word, 0, 0x0444 + 0x1000 * i));
+    return __uint_as_float(static_cast<uint32_t>(high >> 4) & 0x87f00000);
+  }
+};
+using Int8 = Bytes<Int8Code>;
+using Fp8 = Bytes<Fp8Code>;
 
 /// MXFP4: E2M1 as bf16 of the smallest exponents, times 2^126, times the scale.
 struct Mxfp4 {
