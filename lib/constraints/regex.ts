@@ -35,6 +35,7 @@ class Reader {
   readonly #path: string
   readonly #text: string[]
   #at = 0
+  #endsInDollar = false
 
   constructor(path: string, text: string) {
     this.#path = path
@@ -59,8 +60,6 @@ class Reader {
       items: [...(from ? [] : [anything]), items, ...(to ? [] : [anything])],
     }
   }
-
-  #endsInDollar = false
 
   #refuse(): never {
     const rest = this.#text.slice(this.#at, this.#at + 10).join('')

@@ -52,7 +52,8 @@ export class Choice {
     this.#matcher = matcher
     this.#allowed = allowed
     this.#words = wordsFor(vocabSize)
-    this.#ends = ends
+    const mayBe = (id: number) => !allowed || (allowed[id >> 5]! & (1 << (id & 31))) !== 0
+    this.#ends = ends.filter(mayBe)
     this.#mask = matcher ? this.#read(matcher.allowed) : allowed
   }
 
@@ -97,14 +98,10 @@ export class Choice {
   #read({ mask, mayEnd }: Allowed): Int32Array {
     const out = new Int32Array(this.#words)
     out.set(mask.subarray(0, this.#words))
-    const and = (other: Int32Array) => {
-      for (let w = 0; w < out.length; w++) out[w]! &= other[w]!
-    }
-    if (this.#allowed) and(this.#allowed)
+    if (this.#allowed) for (let w = 0; w < out.length; w++) out[w]! &= this.#allowed[w]!
     const mayContinue = out.some((word) => word !== 0)
     this.#whole = mayEnd && !mayContinue
     if (mayEnd) for (const id of this.#ends) out[id >> 5]! |= 1 << (id & 31)
-    if (this.#allowed) and(this.#allowed)
     if (!mayContinue && !mayEnd)
       throw new MoeError(
         'ERR_MOE_UNSUPPORTED',

@@ -1,7 +1,7 @@
 import type { Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import type { Router, Routing } from '../routers/router.ts'
-import { type Rows, rowsOf, slabOf, type Weights } from '../weights/weights.ts'
+import { count, type Rows, rowsOf, slabOf, type Weights } from '../weights/weights.ts'
 import type { FeedForward } from './decoder_layer.ts'
 import type { ExpertInfo, Recording } from './step.ts'
 
@@ -89,6 +89,12 @@ export function swigluExperts(
   })
 }
 
+/** Numbers of all experts' weights. */
+export function parametersOf({ gateUp, down, biases }: Omit<Experts, 'kinds' | 'topK'>): number {
+  const parts = [...gateUp, ...down, ...(biases ? [biases.gateUp, biases.down] : [])]
+  return parts.reduce((sum, { shape }) => sum + count(shape), 0)
+}
+
 /** Sparse feed-forward block: route, two grouped GEMMs over permuted rows, combine. */
 export class MoeLayer implements FeedForward {
   readonly info: ExpertInfo
@@ -101,10 +107,7 @@ export class MoeLayer implements FeedForward {
     this.#router = router
     this.#experts = experts
     this.#shared = shared
-    const { kinds, topK, gateUp, down, biases } = experts
-    const parts = [...gateUp, ...down, ...(biases ? [biases.gateUp, biases.down] : [])]
-    const sizes = parts.map(({ shape }) => shape.reduce((n, dim) => n * dim, 1))
-    const { parameters = sizes.reduce((n, size) => n + size, 0) } = experts
+    const { kinds, topK, parameters = parametersOf(experts) } = experts
     const { groups, scope } = router
     this.info = { kinds, topK, groups, scope, shared: shared !== undefined, parameters }
   }

@@ -1,7 +1,7 @@
 import type { Tensor } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import type { Router, SoftRouting } from '../routers/router.ts'
-import type { Experts } from './moe.ts'
+import { type Experts, parametersOf } from './moe.ts'
 import type { ExpertInfo, Recording } from './step.ts'
 
 /** Soft MoE block (arXiv:2308.00951): slots are mixes of tokens, and tokens get mixes of what experts make of slots. */
@@ -16,14 +16,12 @@ export class SoftMoeLayer {
   ) {
     this.#router = router
     this.#experts = experts
-    const { gateUp, down, biases } = experts
-    const parts = [...gateUp, ...down, ...(biases ? [biases.gateUp, biases.down] : [])]
-    const sizes = parts.map(({ shape }) => shape.reduce((n, dim) => n * dim, 1))
+    const { gateUp } = experts
     this.info = {
       kinds: gateUp.map(() => 'ffn'),
       topK: gateUp.length, // a token has a share of all
       scope: router.scope,
-      parameters: sizes.reduce((n, size) => n + size, 0),
+      parameters: parametersOf(experts),
     }
   }
 
