@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs'
 import { nearest } from '../option_names.ts'
+import { readVersion } from '../version.ts'
 import { asUsage, describe, printJson, UsageError } from './options.ts'
 
 // Each is loaded when it is asked for: all of them take some 20 ms, and the first token 150.
@@ -34,11 +34,6 @@ const help = `moe-native: Mixture-of-Experts language models from TypeScript
 
 Without --model the bundled demo checkpoint runs. Every command has --help, and all but chat have --json.`
 
-function version(): string {
-  const file = new URL('../../package.json', import.meta.url)
-  return JSON.parse(readFileSync(file, 'utf8')).version
-}
-
 function commandOf(name: string): keyof typeof commands {
   if (Object.hasOwn(commands, name)) return name as keyof typeof commands
   const known = Object.keys(commands)
@@ -51,7 +46,7 @@ const interrupt = new AbortController()
 
 async function main([name, ...args]: string[]): Promise<void> {
   const say = (text: string) => void process.stdout.write(`${text}\n`)
-  if (name === '--version' || name === '-v') return say(version())
+  if (name === '--version' || name === '-v') return say(readVersion())
   const asksHelp = name === 'help'
   if (name === undefined || name === '--help' || name === '-h') return say(help)
   if (asksHelp && args[0] === undefined) return say(help)

@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs'
 import type { GenerateResult } from '../engine/completion.ts'
 import type { RoutingStats } from '../engine/routing_stats.ts'
 import type { Model } from '../model.ts'
+import { readVersion } from '../version.ts'
 import type { Exchange, Served } from './exchange.ts'
 import { Counter, Exposition, Histogram, type Labels } from './prometheus.ts'
 
@@ -21,9 +21,7 @@ const histograms = {
   request_generation_tokens: ['New tokens of a text.', tokens],
 } as const
 
-export const version: string = JSON.parse(
-  readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
-).version
+const version = readVersion()
 
 /** What the server counts itself; the rest is asked of the model at each scrape. */
 export class Metrics {

@@ -1,5 +1,5 @@
+import { readVersion } from '../version.ts'
 import type { Exchange } from './exchange.ts'
-import { version } from './metrics.ts'
 
 type Schema = Readonly<Record<string, unknown>>
 
@@ -100,7 +100,7 @@ const get = (summary: string, open = false) => ({
 
 const document = {
   openapi: '3.1.0',
-  info: { title: 'moe-native', version, license: { name: 'Apache-2.0' } },
+  info: { title: 'moe-native', version: readVersion(), license: { name: 'Apache-2.0' } },
   security: [{ key: [] }],
   components: { securitySchemes: { key: { type: 'http', scheme: 'bearer' } } },
   paths: {
