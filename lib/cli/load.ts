@@ -1,9 +1,15 @@
+import { MoeError } from '../errors.ts'
 import { loadModel } from '../load.ts'
 import type { LoadModelOptions } from '../load_options.ts'
-import type { Model } from '../model.ts'
+import { Model } from '../model.ts'
+import type { VisionModel } from '../vision/vision_model.ts'
 import { progressBar } from './progress.ts'
 
-/** Loads a model behind a bar. */
+/**
+ * Loads a language model behind a bar.
+ *
+ * @throws {MoeError} ERR_MOE_UNSUPPORTED for a model of images, and as loadModel
+ */
 export async function loadWithBar(
   dir: string,
   options: LoadModelOptions,
@@ -12,5 +18,11 @@ export async function loadWithBar(
   using bar = progressBar('loading', quiet)
   const onProgress: LoadModelOptions['onProgress'] = ({ loadedBytes, totalBytes }) =>
     bar.update(loadedBytes, totalBytes)
-  return await loadModel(dir, { ...options, onProgress })
+  const model = await loadModel<Model | VisionModel>(dir, { ...options, onProgress })
+  if (model instanceof Model) return model
+  await model.dispose()
+  throw new MoeError(
+    'ERR_MOE_UNSUPPORTED',
+    `${dir}: model must be a language model, got one of images (${model.config.architecture}), which loadModel and classify run`,
+  )
 }

@@ -217,6 +217,11 @@ describe('moe-native', () => {
     ['a misspelt option', ['generate', '--topp', '1'], 2, /'--topp'; did you mean --top-p\?/],
     ['an option without its value', ['generate', '--seed'], 2, /--seed/],
     ['an argument too many', ['info', 'x'], 2, /'x'/],
+    [
+      'a model of images',
+      ['generate', '-m', fixture('golden/vision/top2-token-f32'), '--ids', '1'],
+      ...([1, /must be a language model, got one of images \(V-MoE\)/] as const),
+    ],
     ['spaces for a number', ['generate', '-t', ' '], 2, /--temperature must be a number, got ' '/],
     [
       'a number that is none',
