@@ -3,20 +3,17 @@ import { blockTokens } from '../ops/index.ts'
 import type { BlockPool } from './blocks.ts'
 import { maxSequences } from './chunk.ts'
 import type { Job, Room } from './job.ts'
+import { PromptBudget, type PromptLimits } from './prompt_budget.ts'
 
 export type Batch = { job: Job; numTokens: number }[]
 
 const cacheOption = 'option maxTokens of loadModel'
 
-export interface BatchLimits {
+export interface BatchLimits extends PromptLimits {
   /** Tokens of one text that the model's positions hold for. */
   longestText: number
-  /** Most tokens of a step. */
-  maxTokens: number
   /** Jobs that may wait; more are refused. */
   maxWaiting: number
-  /** Milliseconds that prompts may let a text wait that is being written. */
-  stepMs: number
 }
 
 /** What has been done so far, in tokens unless said otherwise. */
@@ -45,8 +42,7 @@ export class Batches {
   readonly #active: Job[] = []
   readonly #arrivals = new WeakMap<Job, number>()
   #arrived = 0
-  /** Of a token in steps that have prompts; undefined: not known yet. */
-  #msPerToken: number | undefined
+  readonly #promptBudget: PromptBudget
   #preemptions = 0
   #queries = 0
   #hits = 0
@@ -56,6 +52,7 @@ export class Batches {
     this.#limits = limits
     const tokens = pool.size * blockTokens
     const { longestText } = limits
+    this.#promptBudget = new PromptBudget(limits)
     this.room =
       tokens <= longestText
         ? { tokens, setBy: cacheOption }
@@ -133,10 +130,9 @@ export class Batches {
 
   /** Learns from a step how many tokens of prompts a step may have. */
   measured(batch: Batch, ms: number): void {
-    const tokens = batch.reduce((n, { numTokens }) => n + numTokens, 0)
-    if (tokens - batch.length < blockTokens) return
-    const now = ms / tokens
-    this.#msPerToken = 0.7 * (this.#msPerToken ?? now) + 0.3 * now
+    const all = batch.reduce((n, { numTokens }) => n + numTokens, 0)
+    const writers = batch.filter(({ numTokens }) => numTokens === 1).length
+    this.#promptBudget.measured(writers, all - writers, ms)
   }
 
   #before(a: Job, b: Job): number {
@@ -194,7 +190,7 @@ export class Batches {
       return numTokens
     }
     for (const job of order) if (pending(job) === 1) take(job, 1)
-    let budget = this.#promptTokens(batch.length > 0)
+    let budget = Math.min(left, this.#promptBudget.tokens(batch.length))
     const prompts = order.filter((job) => pending(job) > 1)
     const chosen = prompts.slice(0, Math.max(1, Math.floor(budget / blockTokens)))
     // Short ones first, so that what they leave of their share goes to the others.
@@ -204,14 +200,6 @@ export class Batches {
       if (this.active(job)) budget -= take(job, Math.min(share, budget))
     }
     return batch
-  }
-
-  /** Tokens of prompts that the next step may have. */
-  #promptTokens(somebodyWrites: boolean): number {
-    const { maxTokens, stepMs } = this.#limits
-    if (!somebodyWrites || this.#msPerToken === undefined) return maxTokens
-    const tokens = Math.floor(stepMs / this.#msPerToken / blockTokens) * blockTokens
-    return Math.max(blockTokens, Math.min(maxTokens, tokens))
   }
 
   /** At most `most` tokens of a job, up to the end of a block unless all is in: blocks and plans then fit others. */
