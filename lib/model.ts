@@ -238,7 +238,7 @@ export class Model {
       const signals = request.signal ? [request.signal, left] : [left]
       const { ids } = await withAny(signals, (signal) => format.prompt('chat', asked, signal))
       const own = readIds('chat', ids, this.config.vocabSize)
-      const stops = rest.stopIds === undefined ? await format.stopIds('chat', asked) : []
+      const stops = request.ownEnds ? await format.stopIds('chat', asked) : []
       const stopIds = new Map([...request.stopIds, ...stops.map((id) => [id, id] as const)])
       this.#check()
       const state = this.#newState(request.cacheSalt)

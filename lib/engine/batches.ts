@@ -20,6 +20,8 @@ export interface BatchLimits extends PromptLimits {
 export interface BatchCounts {
   running: number
   waiting: number
+  /** Of both together; more are refused. */
+  maxCalls: number
   /** Jobs that made room for an older one. */
   preemptions: number
   /** Of prompts that may use what is cached, how many tokens they have and how many were cached. */
@@ -50,9 +52,9 @@ export class Batches {
   constructor(pool: BlockPool, limits: BatchLimits) {
     this.#pool = pool
     this.#limits = limits
+    this.#promptBudget = new PromptBudget(limits)
     const tokens = pool.size * blockTokens
     const { longestText } = limits
-    this.#promptBudget = new PromptBudget(limits)
     this.room =
       tokens <= longestText
         ? { tokens, setBy: cacheOption }
@@ -63,10 +65,15 @@ export class Batches {
     return this.#active.length + this.#waiting.length === 0
   }
 
+  get #maxCalls(): number {
+    return this.#limits.maxWaiting + maxSequences
+  }
+
   get counts(): BatchCounts {
     return {
       running: this.#active.length,
       waiting: this.#waiting.length,
+      maxCalls: this.#maxCalls,
       preemptions: this.#preemptions,
       prefix: { queries: this.#queries, hits: this.#hits },
     }
@@ -75,7 +82,7 @@ export class Batches {
   /** @throws {MoeError} ERR_MOE_CONTEXT_FULL for a job that never fits, ERR_MOE_BUSY when too many wait */
   add(job: Job): void {
     if (job.reserveTokens > this.room.tokens) throw contextFull(this.room, job.reserveTokens)
-    const most = this.#limits.maxWaiting + maxSequences
+    const most = this.#maxCalls
     const all = this.#waiting.length + this.#active.length
     if (all >= most)
       throw new MoeError(
@@ -122,7 +129,7 @@ export class Batches {
       const { ids, cached } = job.sequence
       const samples =
         job.samples && cached + numTokens === ids.length && ids.length < job.reserveTokens
-      if (job.usesHistory || job.constrained || !samples || !this.active(job)) return undefined
+      if (job.usesHistory || job.waits || !samples || !this.active(job)) return undefined
       if (!job.sequence.reserve(ids.length + 1)) return undefined
     }
     return batch.map(({ job }) => ({ job, numTokens: 1 }))

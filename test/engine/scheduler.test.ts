@@ -45,7 +45,7 @@ class Text {
       routing: false,
       experts: undefined,
       samples: true,
-      ...{ usesHistory: false, constrained: false },
+      ...{ usesHistory: false, waits: false },
       maxTokens: Number.POSITIVE_INFINITY,
       outputs: () => ({ logitRows: 0 }),
       onStart: () => {
