@@ -6,8 +6,9 @@ export const help = `moe-native convert: PyTorch checkpoints (pytorch_model*.bin
 
   moe-native convert DIR OUT
 
-Reads the pickles with a restricted reader that executes nothing, copies tensor by tensor, and copies
-configuration and tokenizer files. OUT must not exist or be empty.
+Reads the pickles with a restricted reader that executes nothing, copies tensor
+by tensor, and copies configuration and tokenizer files. OUT must not exist or
+be empty.
 
       --json           print { out } at the end`
 
