@@ -21,13 +21,13 @@ export const help = `moe-native serve: answer over HTTP, by OpenAI's protocol
     -d '{"messages": [{"role": "user", "content": "Hello!"}]}'
 
 Server
-      --host NAME          address to listen at (default: 127.0.0.1, this machine alone)
+      --host NAME          address to listen at (default: 127.0.0.1)
       --port N             default: 8000; 0 takes any free one
-      --name NAME          what requests call the model (default: its folder's name)
-      --api-key KEY        clients must send it (default: MOE_API_KEY of the environment, if set)
+      --name NAME          what requests call the model (default: its folder)
+      --api-key KEY        clients must send it (default: MOE_API_KEY, if set)
       --insecure           listen beyond this machine without a key
       --max-waiting N      requests that may wait; more get 429 (default: 256)
-      --drain-seconds N    how long answers may go on after SIGTERM or Ctrl-C (default: 30)
+      --drain-seconds N    for answers after SIGTERM or Ctrl-C (default: 30)
       --vllm-metrics       metrics also under vLLM's names
       --log                one JSON line a request on standard error
 ${modelHelp}`
