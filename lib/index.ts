@@ -14,6 +14,7 @@ export type {
   GenerateChunk,
   GenerateOptions,
   GenerateResult,
+  PromptLogprob,
   TokenLogprob,
 } from './engine/completion.ts'
 export type { ExpertOptions, LayerExpertOptions } from './engine/experts.ts'

@@ -28,6 +28,7 @@ Server
       --insecure           listen beyond this machine without a key
       --max-waiting N      requests that may wait; more get 429 (default: 256)
       --drain-seconds N    for answers after SIGTERM or Ctrl-C (default: 30)
+      --vllm-metrics       metrics also under vLLM's names
       --log                one JSON line a request on standard error
 ${modelHelp}`
 
@@ -40,6 +41,7 @@ const options: Options = {
   insecure: { type: 'boolean' },
   'max-waiting': { type: 'string' },
   'drain-seconds': { type: 'string' },
+  'vllm-metrics': { type: 'boolean' },
   log: { type: 'boolean' },
 }
 
@@ -58,6 +60,7 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
     apiKey: (values['api-key'] as string | undefined) ?? (process.env.MOE_API_KEY || undefined),
     insecure: values.insecure === true,
     drainSeconds: number(values, 'drain-seconds', 0),
+    vllmMetrics: values['vllm-metrics'] === true,
     onRequest: ({ error, ...request }) => {
       if (values.log) log({ time: new Date().toISOString(), ...request })
       if (error !== undefined) log({ level: 'error', path: request.path, message: String(error) })
