@@ -203,6 +203,8 @@ size_t device_free(void* memory_) {
   return bytes;
 }
 
+bool device_has(const void* at) { return on_device(at); }
+
 void touch(const void* at, size_t bytes, Access access) {
   if (!on_device(at) || !Block::running()) return;
   const auto* byte = static_cast<const char*>(at);

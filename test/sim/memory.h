@@ -23,6 +23,7 @@ enum class Access {
 void* device_allocate(size_t bytes);
 /// Returns how many bytes it had.
 size_t device_free(void* memory);
+bool device_has(const void* at);
 
 /// Checks an access by the running thread; fails its block where hardware would go wrong.
 void touch(const void* at, size_t bytes, Access access);
