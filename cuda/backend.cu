@@ -11,6 +11,7 @@
 #include "core/backend.h"
 #include "fused/gather_gemm.h"
 #include "fused/norm_linear.h"
+#include "fused/pair_linear.h"
 #include "fused/rope_attention.h"
 #include "fused/route.h"
 #include "gemm/gemm.h"
@@ -261,7 +262,7 @@ MoeKernel find(OpList<Ops...>, const char* name) {
 }
 
 /// What no layer records by name: what rules make of other ops, and what fills random weights.
-using OtherOps = OpList<FillRandom, GatherGemm, NormLinear, RopeAttention, Route>;
+using OtherOps = OpList<FillRandom, GatherGemm, NormLinear, PairLinear, RopeAttention, Route>;
 
 MoeKernel kernel(const char* name) {
   const MoeKernel found = find(AllOps{}, name);
