@@ -49,6 +49,7 @@ inline dim3 blockDim, gridDim;
 
 // Collectives of a warp, and barriers: block.cc.
 void __syncthreads();
+int __syncthreads_or(int predicate);
 void __syncwarp(unsigned mask = ~0u);
 namespace moe::sim {
 uint64_t exchange(unsigned mask, uint64_t value, unsigned lane);

@@ -50,7 +50,7 @@ const experts = () => {
   return { mask: kinds.map(() => true), bias: kinds.map(() => 0), force: [0] }
 }
 const generateOptions = () => ({
-  maxNewTokens: 2,
+  ...{ maxNewTokens: 2, minNewTokens: 1, promptLogprobs: 1 },
   stop: ['x'],
   stopIds: [1],
   routing: true,
