@@ -28,7 +28,7 @@ const sampling: Record<string, Schema> = {
   stop_token_ids: list(integer),
   ignore_eos: boolean,
   temperature: { ...number, minimum: 0 },
-  top_k: { ...integer, minimum: 0 },
+  top_k: { ...integer, minimum: -1 },
   top_p: between(0, 1, number),
   min_p: between(0, 1, number),
   repetition_penalty: number,
