@@ -30,7 +30,7 @@ const gridBarrier = 1.2 * us // of a persistent kernel: an atomic, a fence, poll
 /** Of gemm_few and norm_linear: blocks on a multiprocessor, bytes that a block asks for at a time. */
 const few = { resident: 2, ahead: 32 << 10 }
 /** Share of the matrix rate that useful rows get: tiles of a schedule by bench/estimates/tiles.mjs, and shared memory. */
-const useful = { grouped: 0.68, dense: 0.8, tiles: 0.45, attention: 0.27 }
+const useful = { grouped: 0.68, dense: 0.8, tiles: 0.45, attention: 0.27, wgmma: 0.5 }
 
 /** What separate kernels can still gain, to compare a persistent one with: three blocks a multiprocessor. */
 const planned = { resident: 3 }
@@ -126,8 +126,11 @@ function seconds(op, launch, step, config, gpu, plan, idle) {
     return Math.max(flops / (gpu.matrix * share * filled), bytes / gpu.read) + node
   }
   if (op === 'ropeAttention' || op === 'latentAttention' || op === 'attention') {
-    if (step.tokens > 1)
-      return Math.max(flops / (gpu.matrix * useful.attention), bytes / gpu.read) + node
+    if (step.tokens > 1) {
+      // Two warpgroups on wgmma, one at its softmax while the other multiplies; or four warps on mma.sync.
+      const share = launch.threads === 256 ? useful.wgmma : useful.attention
+      return Math.max(flops / (gpu.matrix * share), bytes / gpu.read) + node
+    }
     const ranges = Math.ceil(step.context / 64) // two cache blocks each, one a warp
     const heads = launch.heads ?? Math.ceil(config.heads / 16)
     const waves = Math.ceil((step.texts * ranges * heads) / (8 * multiprocessors))

@@ -88,8 +88,6 @@ void gemm_few(const CudaContext& cuda, GemmArgs args, DType x, WeightFormat weig
     using W = decltype(tag);
     if (x == DType::f32) return launch(gemm_few_rows<float, W, 1>, 8);
     if (args.rows <= 8) return launch(gemm_few_rows<bf16, W, 1>, 8);
-    if constexpr (!std::is_same_v<W, float>)
-      if (args.rows <= 16) return launch(gemm_few_rows<bf16, W, 2>, 16);
     launch(gemm_few_rows<bf16, W, 4>, 32);
   });
 }
