@@ -226,12 +226,15 @@ if (parts.includes('writers')) {
     const prompts = []
     const ttft = []
     // Half the measured rate, whether or not the ones before are read.
-    const timer = setInterval(() => {
+    const send = () => {
       const came = performance.now()
       const reading = inProcess(fresh(2048), 1, '', () => ttft.push(performance.now() - came))
       prompts.push(reading)
-    }, 2 * prefillMs)
-    const among = summary(await gaps(4, 400))
+    }
+    const timer = setInterval(send, 2 * prefillMs)
+    const writing = gaps(4, 400)
+    send()
+    const among = summary(await writing)
     clearInterval(timer)
     await Promise.all(prompts)
     all.push({ prefillMs, alone, among, promptMs: median(ttft), ratio: among.p99 / among.median })

@@ -1,7 +1,5 @@
 import { blockTokens } from '../ops/index.ts'
 
-/** Before the time of any step is known. */
-const firstTokens = 4 * blockTokens
 /** Times as long as in a large step that a prompt's token may take, before fewer of them are no gain. */
 const mostPerToken = 4
 
@@ -32,7 +30,7 @@ export class PromptBudget {
   constructor(limits: PromptLimits) {
     this.#limits = limits
     this.#least = Math.max(blockTokens, Math.min(limits.leastTokens, limits.maxTokens))
-    this.#tokens = Math.max(this.#least, firstTokens)
+    this.#tokens = this.#least
   }
 
   /** Tokens of prompts in a step with `writers` tokens that continue texts. */
@@ -53,7 +51,7 @@ export class PromptBudget {
     // One step that something else held up must not count for much.
     const change = Math.min(1.5, Math.max(0.75, (slowdown * alone) / ms))
     // A short prompt says nothing of what more tokens would take.
-    if (change > 1 && promptTokens < 0.75 * this.#tokens) return
+    if (change > 1 && promptTokens < 0.75 * this.tokens(writers)) return
     const quick = ms - alone < mostPerToken * promptTokens * (this.#tokenMs ?? 0)
     const least = quick ? blockTokens : Math.min(this.#least, this.#tokens)
     this.#tokens = Math.min(maxTokens, Math.max(least, change * this.#tokens))
