@@ -11,7 +11,7 @@ import { countParameters } from '../parameters.ts'
 import { openTokenizer, type Tokenizer } from '../tokenizer/index.ts'
 import { readTokenFiles } from '../tokenizer/token_files.ts'
 import { readWeights, weightsNames } from '../weights/formats.ts'
-import { billions, elementText, elementTypes, type Facts, type InfoRequest } from './info.ts'
+import { billions, elementText, elementTypes, type Facts, type InfoRequest } from './facts.ts'
 import { size } from './progress.ts'
 
 const activationsOn = ({ gpu }: Device, { options }: InfoRequest): ActivationDType => {

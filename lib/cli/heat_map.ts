@@ -77,7 +77,7 @@ export function heatMap(heat: Heat): Markup {
 ${labels('down', rows, Math.floor(height / 14))}
 <svg class="map" viewBox="0 0 ${columns.length} ${rows.length}" height="${height}" preserveAspectRatio="none" tabindex="0" role="img" aria-label="${caption}; the table has the numbers" aria-describedby="${id}-tell" data-table="${id}-table" data-tell="${id}-tell">
 ${cells(heat)}<rect class="cursor" visibility="hidden" width="1" height="1"/></svg>
-<span></span>${labels('across', columns, 16)}
+<span></span>${labels('across', columns, 12)}
 <span class="axis" aria-hidden="true">${axis} · ${scale}</span>
 </div>
 <p id="${id}-tell" class="soft tell" aria-live="polite">${tell}</p>

@@ -4,7 +4,7 @@ import type { ActivationDType } from '../native.ts'
 import { countParameters } from '../parameters.ts'
 import type { VisionConfig, VisionRouter } from '../vision/config.ts'
 import { readWeights, weightsNames } from '../weights/formats.ts'
-import { billions, elementText, elementTypes, type Facts, type InfoRequest } from './info.ts'
+import { billions, elementText, elementTypes, type Facts, type InfoRequest } from './facts.ts'
 import { size } from './progress.ts'
 
 function routerText(router: VisionRouter, tokens: number): string {
