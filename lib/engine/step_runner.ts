@@ -103,6 +103,7 @@ export class StepRunner {
       masked: maskedRows(chunks),
       biased: biasedPlaces(chunks),
       top: topWidths.find((width) => samples.every(({ top }) => top <= width))!,
+      draws: samples.some(({ sampling }) => sampling.temperature !== 0),
       ...want,
     }
     const plans = shape.tokens === shape.sequences ? this.#plans.decode : this.#plans.mixed

@@ -75,6 +75,8 @@ export function readAsked(
   const stopIds = (fields.list('stop_token_ids') ?? []) as number[]
   const ignoreEnd = fields.flag('ignore_eos') ?? false
   const routing = fields.flag('routing') ?? false
+  // vLLM's clients say -1 for none of either.
+  const [topK, seed] = [fields.number('top_k', true), fields.number('seed', true)]
   return {
     n,
     routing,
@@ -88,7 +90,7 @@ export function readAsked(
       minNewTokens: fields.number('min_tokens', true),
       // As OpenAI's: whoever says nothing gets samples, unless the checkpoint says how.
       temperature: fields.number('temperature') ?? model.generationDefaults.temperature ?? 1,
-      topK: fields.number('top_k', true),
+      topK: topK === -1 ? 0 : topK,
       topP: fields.number('top_p'),
       minP: fields.number('min_p'),
       repetitionPenalty: fields.number('repetition_penalty') ?? fields.number('repeat_penalty'),
@@ -97,7 +99,7 @@ export function readAsked(
       logitBias: readBias(fields),
       allowedTokens: fields.list('allowed_token_ids') as number[] | undefined,
       constraint: readConstraint(fields),
-      seed: fields.number('seed', true),
+      seed: seed === -1 ? undefined : seed,
       priority: fields.number('priority', true),
       cacheSalt: fields.text('cache_salt'),
       routing: routing ? 'new' : false,

@@ -29,7 +29,7 @@ const sampling: Record<string, Schema> = {
   ignore_eos: boolean,
   min_tokens: { ...integer, minimum: 0 },
   temperature: { ...number, minimum: 0 },
-  top_k: { ...integer, minimum: 0 },
+  top_k: { ...integer, minimum: -1 },
   top_p: between(0, 1, number),
   min_p: between(0, 1, number),
   repetition_penalty: number,

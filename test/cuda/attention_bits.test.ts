@@ -66,7 +66,7 @@ describe.each(gpus)('bits of a decode token on $name', ({ device }) => {
   })
 })
 
-const shapes = [
+const shapes: (typeof attention.shapes)[number][] = [
   { lengths: [[80, 66]], N: 2, G: 1, D: 24 },
   {
     lengths: [
@@ -91,7 +91,7 @@ const shapes = [
     D: 24,
     window: 40,
   },
-] as const
+]
 const place = 50
 
 // What differs among the simulator's devices is not in question here.

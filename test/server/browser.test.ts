@@ -20,7 +20,8 @@ describe.skipIf(!executablePath)('the page in a browser', () => {
   let browser: Browser
   const troubles: string[] = []
   beforeAll(async () => {
-    browser = await chromium.launch({ executablePath: executablePath!, args: ['--no-sandbox'] })
+    const args = ['--no-sandbox']
+    browser = await chromium.launch({ executablePath: executablePath!, args, timeout: 150_000 })
   })
   afterAll(() => browser?.close())
   afterEach(() => expect(troubles.splice(0)).toEqual([]))
@@ -32,6 +33,7 @@ describe.skipIf(!executablePath)('the page in a browser', () => {
     expected = /^$/,
   ): Promise<Page> {
     const page = await browser.newPage(options)
+    page.setDefaultTimeout(150_000)
     page.on('pageerror', (error) => troubles.push(error.message))
     page.on('console', (message) => {
       const bad = ['error', 'warning'].includes(message.type())
@@ -50,8 +52,7 @@ describe.skipIf(!executablePath)('the page in a browser', () => {
     await page.goto(to)
     return page
   }
-  const state = (page: Page, text: string) =>
-    page.locator('#state', { hasText: text }).waitFor({ timeout: 20_000 })
+  const state = (page: Page, text: string) => page.locator('#state', { hasText: text }).waitFor()
   async function ask(page: Page, tokens: number, text = 'Good morrow.') {
     await page.getByLabel('Tokens', { exact: true }).fill(String(tokens))
     await page.getByLabel('Message').fill(text)

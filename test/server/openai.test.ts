@@ -88,6 +88,15 @@ describe('chat completions', () => {
     }
   })
 
+  it('a top_k or a seed of -1 is none, as for vLLM', async () => {
+    const asked = { ...chat, temperature: 1, ignore_eos: true, seed: 7 }
+    const ask = async (more: object) =>
+      (await client().chat.completions.create({ ...asked, ...more })).choices[0]!.message.content
+    expect(await ask({ top_k: -1 })).toBe(await ask({ top_k: 0 }))
+    const free = { max_tokens: 20, seed: -1 }
+    expect(await ask(free)).not.toBe(await ask(free))
+  })
+
   it.each([undefined, 0, 3])('logprobs with top_logprobs %j', async (top) => {
     const asked = { ...chat, logprobs: true, ...(top !== undefined && { top_logprobs: top }) }
     const { choices } = await client().chat.completions.create(asked)
