@@ -14,6 +14,7 @@ import { blockTokens } from '../ops/index.ts'
 import { allocateCaches } from './cache.ts'
 import {
   type ChunkResult,
+  drawsOf,
   maxLogprobs,
   maxStepTokens,
   type ScheduledChunk,
@@ -91,7 +92,7 @@ export class StepRunner {
     cancel: CancelToken,
   ): Promise<ChunkResult[]> {
     const { visibility } = this.#model
-    const samples = chunks.flatMap(({ sample }) => sample ?? [])
+    const samples = chunks.flatMap(drawsOf)
     const shape: StepShape = {
       tokens: tokensOf(chunks),
       sequences: chunks.length,
