@@ -10,6 +10,7 @@ import {
   readIds,
   readList,
   signalOption,
+  textOption,
 } from '../options.ts'
 import type { Tokenizer } from '../tokenizer/index.ts'
 import type { CheckpointDefaults } from './checkpoint_defaults.ts'
@@ -46,6 +47,7 @@ export interface GenerateRequest extends Omit<Limits, 'reserveTokens'> {
   routing: boolean | 'new'
   priority: number
   cacheSalt: string
+  adapter: string | undefined
   experts: ExpertAdjust
   choice: ChoiceRequest
   signal: AbortSignal | undefined
@@ -88,7 +90,7 @@ export const generateOptionNames: OptionNames<GenerateOptions> = {
   ...{ temperature: true, topK: true, topP: true, minP: true },
   ...{ repetitionPenalty: true, presencePenalty: true, frequencyPenalty: true },
   ...{ seed: true, logitBias: true, allowedTokens: true, constraint: true },
-  ...{ priority: true, cacheSalt: true },
+  ...{ priority: true, cacheSalt: true, adapter: true },
   logprobs: true,
   routing: true,
   experts: true,
@@ -108,7 +110,7 @@ export function resolveGenerateOptions(
 ): GenerateRequest {
   checkOptions('generate', options, generateOptionNames)
   const { maxNewTokens, logprobs, stop, stopIds, routing, experts, signal } = options
-  const { priority, cacheSalt = '', allowedTokens, constraint } = options
+  const { priority, cacheSalt = '', adapter, allowedTokens, constraint } = options
   if (typeof cacheSalt !== 'string') badOption('generate', 'cacheSalt', 'a string', cacheSalt)
   if (defaults.unsupported !== undefined)
     throw new MoeError('ERR_MOE_UNSUPPORTED', defaults.unsupported)
@@ -126,6 +128,7 @@ export function resolveGenerateOptions(
     routing: routing === 'new' ? routing : flagOption('generate', 'routing', routing),
     priority: numberOption('priority', priority ?? 0, { whole: true }),
     cacheSalt,
+    adapter: textOption('generate', 'adapter', adapter),
     experts: resolveExperts('generate', experts, layers),
     choice: readChoice(allowedTokens, constraint, vocabSize, hasTokenizer),
     signal: signalOption('generate', signal),
