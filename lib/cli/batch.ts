@@ -11,6 +11,8 @@ import {
 } from './batch_file.ts'
 import { loadWithBar } from './load.ts'
 import {
+  adapterDirs,
+  adapterOption,
   loadOptions,
   modelDir,
   modelHelp,
@@ -35,11 +37,13 @@ command is given again; answers that failed for want of room are tried again.
 Batch
       --shard I/N          only every Nth request, from the Ith on (from 0), for N runs with files of their own
       --concurrency N      requests under way at once (default: 128)
+      --adapter [NAME=]DIR a LoRA adapter that requests name as their model; may be given several times
       --name NAME          what requests call the model (default: its folder's name)
 ${modelHelp}`
 
 const options: Options = {
   ...modelOptions,
+  ...adapterOption,
   shard: { type: 'string' },
   concurrency: { type: 'string' },
   name: { type: 'string' },
@@ -64,6 +68,8 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   const ended = AbortSignal.any([signal, stop.signal])
   const dir = modelDir(values)
   await using model = await loadWithBar(dir, { ...loadOptions(values), signal: ended }, json)
+  for (const { name, dir } of adapterDirs(values))
+    await model.loadAdapter(dir, { name, signal: ended })
   const name = (values.name as string | undefined) ?? path.basename(path.resolve(dir))
   const served = serving(model, name)
 

@@ -2,6 +2,8 @@ import { createInterface } from 'node:readline'
 import type { ChatMessage, ChatOptions, LayerRouting, Model } from '../index.ts'
 import { loadWithBar } from './load.ts'
 import {
+  adapterDir,
+  adapterOption,
   loadOptions,
   modelDir,
   modelHelp,
@@ -25,6 +27,7 @@ Answers
   -t, --temperature X         0 takes the best token
       --top-k N, --top-p X, --min-p X, --seed N
       --stop TEXT             end an answer before this text; may be given several times
+      --adapter DIR           a LoRA adapter for the answers
 ${modelHelp.slice(0, modelHelp.indexOf('\n\n'))}
 
 Lines are messages, but for /help, /reset, /routing and /exit. Ctrl-C ends an answer, and the program where there
@@ -36,6 +39,7 @@ const commands = `/reset     forget the conversation
 
 const options: Options = {
   ...modelOptions,
+  ...adapterOption,
   system: { type: 'string' },
   'max-new-tokens': { type: 'string', short: 'n' },
   temperature: { type: 'string', short: 't' },
@@ -107,8 +111,10 @@ export async function run(args: string[], interrupt: AbortSignal): Promise<void>
   const asked: ChatOptions = answerOptions(values)
   const system = values.system as string | undefined
   const start: ChatMessage[] = system === undefined ? [] : [{ role: 'system', content: system }]
+  const given = adapterDir(values)
   const loading = { ...loadOptions(values), signal: interrupt }
   await using model = await loadWithBar(modelDir(values), loading, false)
+  if (given) asked.adapter = (await model.loadAdapter(given.dir, { signal: interrupt })).name
   asked.maxNewTokens ??= model.generationDefaults.maxNewTokens ?? model.maxTokens
   await model.applyChatTemplate([...start, { role: 'user', content: 'x' }]) // fails now, or not
 

@@ -4,6 +4,8 @@ import type { GenerateOptions, TokenIds } from '../index.ts'
 import { deviceText } from './device.ts'
 import { loadWithBar } from './load.ts'
 import {
+  adapterDir,
+  adapterOption,
   idList,
   loadOptions,
   modelDir,
@@ -40,6 +42,8 @@ Sampling (default: greedy)
       --seed N                equal seeds give equal texts
       --no-generation-defaults
                               not what the model's generation_config.json says
+Adapter
+      --adapter DIR           a LoRA adapter for the text
 Output
       --logprobs N            report the N best tokens at each place (with --json)
       --routing               report the experts of every token (with --json)
@@ -47,6 +51,7 @@ ${modelHelp}`
 
 const options: Options = {
   ...modelOptions,
+  ...adapterOption,
   prompt: { type: 'string', short: 'p' },
   'prompt-file': { type: 'string' },
   ids: { type: 'string' },
@@ -129,10 +134,12 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   resolveSampling(asked, {}, Number.MAX_SAFE_INTEGER) // what can be wrong without a model is wrong before one is loaded
   resolveMaxNewTokens(asked.maxNewTokens, {})
   const json = values.json === true
+  const given = adapterDir(values)
   const generationDefaults = values['no-generation-defaults'] !== true
   const loading = { ...loadOptions(values), generationDefaults, signal }
   await using model = await loadWithBar(modelDir(values), loading, json)
-  const generation = model.generate(prompt, { ...asked, signal })
+  const adapter = given && (await model.loadAdapter(given.dir, { signal })).name
+  const generation = model.generate(prompt, { ...asked, adapter, signal })
   if (json) return printJson(await generation)
 
   let lead = typeof prompt === 'string' ? prompt : ''
