@@ -6,18 +6,26 @@ import os from 'node:os'
 import path from 'node:path'
 import { demoModel, loadModel } from 'moe-native'
 
-/** Writes adapter_config.json and adapter_model.safetensors for the queries and values of a model. */
+/**
+ * Writes adapter_config.json and adapter_model.safetensors for the queries and values of a model.
+ *
+ * @param {import('moe-native').ModelConfig} config
+ * @param {number} rank
+ */
 function randomAdapter(config, rank) {
   const { hiddenSize, numHeads, numKeyValueHeads, headSize, numLayers } = config
-  const tensors = Array.from({ length: numLayers }, (_, l) => {
+  /** @type {[name: string, shape: [number, number]][]} */
+  const tensors = []
+  for (let l = 0; l < numLayers; l++) {
     const module = `base_model.model.model.layers.${l}.self_attn`
-    return [
+    tensors.push(
       [`${module}.q_proj.lora_A.weight`, [rank, hiddenSize]],
       [`${module}.q_proj.lora_B.weight`, [numHeads * headSize, rank]],
       [`${module}.v_proj.lora_A.weight`, [rank, hiddenSize]],
       [`${module}.v_proj.lora_B.weight`, [numKeyValueHeads * headSize, rank]],
-    ]
-  }).flat()
+    )
+  }
+  /** @type {Record<string, object>} */
   const header = {}
   const parts = []
   let end = 0
@@ -46,7 +54,10 @@ const [dir = demoModel, ...given] = process.argv.slice(2)
 const model = await loadModel(dir)
 const made = given.length === 0 ? randomAdapter(model.config, 8) : undefined
 for (const folder of made ? [made] : given) {
-  const { name, rank, modules, bytes } = await model.loadAdapter(folder, made && { name: 'random' })
+  const { name, rank, modules, bytes } = await model.loadAdapter(
+    folder,
+    made ? { name: 'random' } : {},
+  )
   console.log(`${name}: rank ${rank}, ${modules} modules, ${(bytes / 1e6).toFixed(2)} MB`)
 }
 if (made) rmSync(made, { recursive: true })

@@ -45,7 +45,7 @@ struct OpList {
 using AllOps =
     OpList<Attention, AttentionRouter, CausalPair, Clamp, Combine, Embedding, ExpertChoice,
            GatherRows, GroupedGemm, HeadLinear, ImageTokens, LatentAttention, LatentCache,
-           LayerNorm, LimitCapacity, Linear, Lora, Patches, Permute, Probe, RmsNorm, RopeCache, Sample,
-           SegmentMean, SoftCombine, SoftDispatch, SoftLogits, SoftWeights, TopK>;
+           LayerNorm, LimitCapacity, Linear, Lora, Patches, Permute, Probe, RmsNorm, RopeCache,
+           Sample, SegmentMean, SoftCombine, SoftDispatch, SoftLogits, SoftWeights, TopK>;
 
 }  // namespace moe

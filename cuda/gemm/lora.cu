@@ -1,6 +1,5 @@
-#include "ops/lora.h"
-
 #include "device/rows.cuh"
+#include "ops/lora.h"
 
 namespace moe {
 namespace {

@@ -104,7 +104,8 @@ export class AdapterSet {
    * @param settled resolves when the steps have ended that are under way
    */
   async unload(name: string, settled: () => Promise<void>): Promise<void> {
-    const adapter = this.get('unloadAdapter', name)!
+    const adapter =
+      this.get('unloadAdapter', name) ?? badOption('unloadAdapter', 'name', 'a name', name)
     this.#byName.delete(name)
     await adapter.unused()
     if (this.#disposed) return

@@ -1,4 +1,4 @@
-import { kernels } from '../../lib/standalone/kernels.ts'
+import { type ArrayTensor, kernels } from '../../lib/standalone/kernels.ts'
 import { as, ints, type OpCase, output, reshape, tensor, toF64 } from './case.ts'
 
 type Shape = {
@@ -108,7 +108,7 @@ export const lora: OpCase<Shape> = {
       'bf16 pairs',
       'ERR_MOE_DTYPE',
       'pairs',
-      (i) => ({ ...i, pairs: i.pairs.map((p) => as(p, 'bf16')) }),
+      (i) => ({ ...i, pairs: i.pairs.map((pair: ArrayTensor) => as(pair, 'bf16')) }),
     ],
     ['no pairs', 'ERR_MOE_OPTION', 'pairs', (i) => ({ ...i, pairs: [] })],
     [
