@@ -30,6 +30,7 @@ import {
   runGenerate,
 } from './engine/generate.ts'
 import { Generation } from './engine/generation.ts'
+import { tokensThatReadPays } from './engine/prompt_budget.ts'
 import type { RoutingStats, RoutingStatsOptions } from './engine/routing_stats.ts'
 import type { SamplingOptions } from './engine/sampling.ts'
 import { type ModelStats, Scheduler } from './engine/scheduler.ts'
@@ -62,7 +63,7 @@ import type { WeightsInfo } from './weights/formats.ts'
 import { longestText } from './weights/rope.ts'
 
 /** On a CPU a prompt's tokens take so long that whoever writes would wait seconds. */
-const cpuStepMs = 100
+const cpuSlowdown = 2.5
 
 export interface ChatOptions
   extends GenerateOptions,
@@ -129,7 +130,8 @@ export class Model {
     this.#scheduler = new Scheduler(this.#runner, this.#pool, {
       longestText: longestText(graph.config.rope),
       maxWaiting: parts.maxWaiting ?? Number.POSITIVE_INFINITY,
-      stepMs: gpu ? Number.POSITIVE_INFINITY : cpuStepMs,
+      leastTokens: tokensThatReadPays(graph.layers),
+      slowdown: gpu ? Number.POSITIVE_INFINITY : cpuSlowdown,
     })
     const { stopIds, checkpointDefaults } = parts
     this.#context = {
@@ -255,7 +257,7 @@ export class Model {
       const signals = request.signal ? [request.signal, left] : [left]
       const { ids } = await withAny(signals, (signal) => format.prompt('chat', asked, signal))
       const own = readIds('chat', ids, this.config.vocabSize)
-      const stops = rest.stopIds === undefined ? await format.stopIds('chat', asked) : []
+      const stops = request.ownEnds ? await format.stopIds('chat', asked) : []
       const stopIds = new Map([...request.stopIds, ...stops.map((id) => [id, id] as const)])
       this.#check()
       return this.#run(own, { ...request, stopIds }, emit, left)

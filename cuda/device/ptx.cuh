@@ -114,6 +114,13 @@ __device__ __forceinline__ uint4 load_once(const uint4* from) {
   return v;
 }
 
+/// Asks for `bytes` to come to the second-level cache; address and number are multiples of 16.
+__device__ __forceinline__ void prefetch_l2(const void* from, unsigned bytes) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes));
+#endif
+}
+
 /// What another block has written in this kernel; the first cache may hold what was there before.
 template <class T>
 __device__ __forceinline__ T load_coherent(const T* from) {

@@ -27,6 +27,8 @@ __global__ void __launch_bounds__(32 * kFewWarps, 2)
   const Steps piece = warp_steps(args.grid.steps);
   WeightStream<W> stream(args.grid, args.weights[0], tile, piece);
   stream.start();
+  if (tile < args.first_wave) prefetch_panel(args.grid, args.weights[0], tile);
+  if (tile == 0) prefetch_norm(norm_of);
   wait_prior_grid();
   launch_dependents();
   NormArgs<float> norm = norm_of;
@@ -68,14 +70,15 @@ void NormLinear::run_cuda(const CudaContext& cuda) const {
     norm.run_cuda(cuda);
     return linear.run_cuda(cuda);
   }
-  const GemmArgs args = gemm_args({linear.x,
-                                   {},
-                                   nullptr,
-                                   &linear.weight,
-                                   1,
-                                   linear.epilogue(),
-                                   linear.out,
-                                   linear.deterministic});
+  GemmArgs args = gemm_args({linear.x,
+                             {},
+                             nullptr,
+                             &linear.weight,
+                             1,
+                             linear.epilogue(),
+                             linear.out,
+                             linear.deterministic});
+  args.first_wave = first_wave(cuda);
   const NormArgs<float> rows{rows_of<const float>(norm.x), norm.weight.as<const float>(), norm.eps,
                              static_cast<int>(H),
                              in_quads(norm.x, norm.weight, norm.out, norm.exact)};

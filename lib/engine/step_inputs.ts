@@ -3,7 +3,7 @@ import type { Visible } from '../layers/step.ts'
 import type { VisibilityRules } from '../layers/visibility.ts'
 import type { Plan, Tensor } from '../native.ts'
 import * as ops from '../ops/index.ts'
-import { type ScheduledChunk, startOf, tokensOf } from './chunk.ts'
+import { drawsOf, type ScheduledChunk, startOf, tokensOf } from './chunk.ts'
 import { usesHistory } from './sampling.ts'
 
 /** The tensors that a step's numbers are copied to. */
@@ -134,7 +134,7 @@ export function stepInputs(
   const logitRows: number[] = []
   let t = 0
   for (const [c, chunk] of chunks.entries()) {
-    const { sequence, numTokens, sample } = chunk
+    const { sequence, numTokens } = chunk
     const first = startOf(chunk)
     const blocks = Math.ceil((first + numTokens) / ops.blockTokens)
     blockTable.set(sequence.blocks.slice(0, blocks), c * tableWidth)
@@ -146,7 +146,7 @@ export function stepInputs(
       sequences[t] = c
     }
     for (let i = chunk.logitRows; i > 0; i--) logitRows.push(t - i)
-    if (sample) sampledRows.push(t - 1)
+    for (let i = drawsOf(chunk).length; i > 0; i--) sampledRows.push(t - i)
   }
   return {
     ...{ ids, positions, slots, sequences, blockTable },
@@ -172,7 +172,7 @@ const roundedUp = (count: number): number => (count === 0 ? 0 : 2 ** Math.ceil(M
 export const adjustedRows = (chunks: ScheduledChunk[]): number =>
   roundedUp(adjustsOf(chunks).length)
 
-const samplesOf = (chunks: ScheduledChunk[]) => chunks.flatMap(({ sample }) => sample ?? [])
+const samplesOf = (chunks: ScheduledChunk[]) => chunks.flatMap(drawsOf)
 
 /** Rows for the masks of a step. */
 export const maskedRows = (chunks: ScheduledChunk[]): number =>
@@ -261,21 +261,20 @@ function sampleInputs(chunks: ScheduledChunk[]): StepData {
   const counts: number[] = []
   const history: number[] = []
   const historyOffsets = [0]
-  for (const { sequence, sample } of chunks) {
-    if (!sample) continue
-    const { sampling, step, promptLength } = sample
-    const named = {
-      ...sampling,
-      seedLow: (sampling.seed % 2 ** 32) | 0,
-      seedHigh: Math.floor(sampling.seed / 2 ** 32),
-      step,
-      promptLength,
+  for (const chunk of chunks)
+    for (const { sampling, step, promptLength } of drawsOf(chunk)) {
+      const named = {
+        ...sampling,
+        seedLow: (sampling.seed % 2 ** 32) | 0,
+        seedHigh: Math.floor(sampling.seed / 2 ** 32),
+        step,
+        promptLength,
+      }
+      for (const name of ops.sampleOptionNames) options.push(named[name])
+      for (const name of ops.sampleCountNames) counts.push(named[name])
+      if (usesHistory(sampling)) for (const id of chunk.sequence.ids) history.push(id)
+      historyOffsets.push(history.length)
     }
-    for (const name of ops.sampleOptionNames) options.push(named[name])
-    for (const name of ops.sampleCountNames) counts.push(named[name])
-    if (usesHistory(sampling)) for (const id of sequence.ids) history.push(id)
-    historyOffsets.push(history.length)
-  }
   return {
     options: Float32Array.from(options),
     counts: Int32Array.from(counts),

@@ -26,7 +26,7 @@ export interface StepShape extends InputShape {
 /** A step recorded for one shape. */
 export interface StepPlan {
   plan: Plan
-  /** [chunks that sample] i32 */
+  /** [draws] i32 */
   sampledIds: Tensor | undefined
   read(results: Results, chunks: ScheduledChunk[]): ChunkResult[]
 }

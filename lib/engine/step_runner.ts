@@ -16,6 +16,7 @@ import { blockTokens } from '../ops/index.ts'
 import { allocateCaches } from './cache.ts'
 import {
   type ChunkResult,
+  drawsOf,
   maxLogprobs,
   maxStepTokens,
   type ScheduledChunk,
@@ -113,7 +114,7 @@ export class StepRunner {
     const adapted = hasAdapters(chunks)
     if (this.#generation !== adapters.generation) this.#plans.adapted.clear()
     this.#generation = adapters.generation
-    const samples = chunks.flatMap(({ sample }) => sample ?? [])
+    const samples = chunks.flatMap(drawsOf)
     const shape: StepShape = {
       tokens: tokensOf(chunks),
       sequences: chunks.length,
