@@ -1,7 +1,21 @@
+import type { LayerInfo } from '../layers/step.ts'
 import { blockTokens } from '../ops/index.ts'
 
 /** Times as long as in a large step that a prompt's token may take, before fewer of them are no gain. */
 const mostPerToken = 4
+
+/** Rows of an expert from which on a step's arithmetic takes about as long as reading the expert. */
+const rowsOfExpert = 8
+
+/** Tokens of a step that give the experts of every layer so many rows. */
+export const tokensThatReadPays = (layers: readonly LayerInfo[]): number =>
+  rowsOfExpert *
+  Math.max(
+    1,
+    ...layers.map(({ experts }) =>
+      experts ? experts.kinds.length / Math.max(1, experts.topK) : 1,
+    ),
+  )
 
 /** What steps may have and take. */
 export interface PromptLimits {
