@@ -3,7 +3,7 @@
 // cache block of keys and values in work and the next one on its way. Probabilities are rounded to
 // bf16, as there.
 
-#include "attention.cuh"
+#include "attention_runs.cuh"
 
 namespace moe {
 namespace {
@@ -43,35 +43,6 @@ __device__ __forceinline__ void load_block(const AttentionArgs& args, const bf16
     cp_async16(stage + Tiles<DT>::kKeyBytes + j * Tiles<DT>::kRow + c * 16,
                values + row * V + (there ? j * V + 8 * c : 0), there ? 16 : 0);
   }
-}
-
-/// The tile's rows of one run and what they see.
-struct Run {
-  int begin, end;           // tokens
-  int first_key, last_key;  // over all of them
-};
-
-/// The next long run in [t, end); begin == end: none is left.
-__device__ __forceinline__ Run next_run(const AttentionArgs& args, int t, int end) {
-  const int lane = static_cast<int>(threadIdx.x % 32);
-  while (t < end) {
-    int stop = t + 1;
-    while (stop < end && args.sequences[stop] == args.sequences[t]) ++stop;
-    if (in_long_run(args, t)) {
-      int first = args.starts[t], last = args.ends[t];
-      for (int i = t + lane; i < stop; i += 32) {
-        first = min(first, args.starts[i]);
-        last = max(last, args.ends[i]);
-      }
-      for (int bits = 16; bits; bits >>= 1) {
-        first = min(first, __shfl_xor_sync(~0u, first, bits));
-        last = max(last, __shfl_xor_sync(~0u, last, bits));
-      }
-      return {t, stop, first, last};
-    }
-    t = stop;
-  }
-  return {end, end, 0, 0};
 }
 
 /// Grid: tiles of 64 tokens, the last ones first, which see most: a long tile that starts last
@@ -224,11 +195,6 @@ __global__ void __launch_bounds__(kThreads)
   cp_async_wait<0>();
 }
 
-template <class T>
-bool aligned(const Rows<T>& rows) {
-  return reinterpret_cast<uintptr_t>(rows.data) % 16 == 0 && rows.stride % 8 == 0;
-}
-
 }  // namespace
 
 bool attention_prefill(const CudaContext& cuda, const Attention& op, const AttentionArgs& args) {
@@ -237,6 +203,10 @@ bool attention_prefill(const CudaContext& cuda, const Attention& op, const Atten
   const int widest = std::max(args.D, args.V);
   if (args.D % 8 != 0 || args.V % 8 != 0 || widest > 256 || !aligned(q) || !aligned(out))
     return false;
+  if (cuda.warpgroups) {
+    attention_warpgroup(cuda, op, args);
+    return true;
+  }
   const auto launch = [&](auto kernel, int bytes) {
     cuda.launch(kernel, {blocks_for(args.T, kQueries), static_cast<unsigned>(args.N)}, kThreads,
                 static_cast<size_t>(bytes), args, q, op.keys.as<const bf16>(),

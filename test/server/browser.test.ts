@@ -127,7 +127,7 @@ describe.skipIf(!executablePath)('the page in a browser', () => {
     const page = await open()
     await state(page, 'ready')
     await ask(page, 1900)
-    await page.locator('.token').nth(3).waitFor()
+    await page.locator('.token').nth(3).waitFor({ state: 'attached' }) // a line's end is not to be seen
     await page.getByRole('button', { name: 'Stop' }).dispatchEvent('click') // at once
     await state(page, 'stopped')
     await expect.poll(() => model().stats.running).toBe(0)
