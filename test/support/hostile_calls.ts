@@ -152,12 +152,19 @@ add('model.dispose', async (args) => {
   const other = await moe.loadModel(setting.checkpoint, { device: 'cpu', maxTokens: 32 })
   return (other.dispose as (...args: unknown[]) => unknown)(...args)
 })
+add('model.loadAdapter', async (args) => {
+  const load = model.loadAdapter as (...args: unknown[]) => ReturnType<typeof model.loadAdapter>
+  const adapter = await load.apply(model, args)
+  await model.unloadAdapter(adapter.name)
+  return adapter
+})
 add(
   'model.unloadAdapter',
   async (args) => {
     const { name } = await model.loadAdapter(setting.adapter, { name: 'going' })
     try {
-      return await (model.unloadAdapter as (...args: unknown[]) => unknown)(...args)
+      const unload = model.unloadAdapter as (...args: unknown[]) => unknown
+      return await unload.apply(model, args)
     } finally {
       await model.unloadAdapter(name).catch(() => {})
     }
