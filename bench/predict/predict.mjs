@@ -52,7 +52,8 @@ const chains = {
 const attentionRounds = 5 // loads behind each other in a cache block
 
 /** Of gemm_few, which reads each weight once for its few rows; else of a kernel for matrix units. */
-const streams = ({ K, threads, rows }) => K !== undefined && threads === 256 && rows <= 512
+const streams = ({ K, threads, rows }) =>
+  K !== undefined && (threads === 256 || threads === 288) && rows <= 512
 
 /** What a launch reads and computes in a step of `texts` texts of `tokens` tokens that see `context`. */
 function work(op, launch, step, config) {
