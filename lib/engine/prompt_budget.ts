@@ -85,4 +85,5 @@ export class PromptBudget {
 }
 
 /** A mean that forgets. */
-const blended = (before: number | undefined, now: number): number => 0.7 * (before ?? now) + 0.3 * now
+const blended = (before: number | undefined, now: number): number =>
+  0.7 * (before ?? now) + 0.3 * now

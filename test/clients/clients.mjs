@@ -44,7 +44,10 @@ const clients = {
 const user = 'Good morrow.'
 const schema = {
   type: 'object',
-  properties: { city: { enum: ['Rome', 'Verona'] }, degrees: { type: 'integer', minimum: 0, maximum: 60 } },
+  properties: {
+    city: { enum: ['Rome', 'Verona'] },
+    degrees: { type: 'integer', minimum: 0, maximum: 60 },
+  },
   required: ['city', 'degrees'],
   additionalProperties: false,
 }

@@ -35,7 +35,12 @@ describe('a constraint', () => {
     ['a grammar', { grammar: 'root ::= "a" root "b" | "c"' }, /^a*cb*$/],
   ])('%s holds for what is written', async (_, constraint, whole) => {
     const answers = range(fewer(8, 2)).map((seed) =>
-      model.generate('ROMEO:', { constraint, temperature: 1.5, seed, maxNewTokens: fewer(120, 30) }),
+      model.generate('ROMEO:', {
+        constraint,
+        temperature: 1.5,
+        seed,
+        maxNewTokens: fewer(120, 30),
+      }),
     )
     for (const { text, finishReason } of await Promise.all(answers))
       if (finishReason === 'stop') expect(text).toMatch(whole)
@@ -94,8 +99,7 @@ describe('a constraint', () => {
     const prompt = range(29).map((i) => 5 + 7 * i)
     const seeds = range(fewer(4, 2))
     const alone = []
-    for (const seed of seeds)
-      alone.push((await small.generate(prompt, { ...options, seed })).text)
+    for (const seed of seeds) alone.push((await small.generate(prompt, { ...options, seed })).text)
     const all = seeds.map((seed) => small.generate(prompt, { ...options, seed }))
     expect((await Promise.all(all)).map(({ text }) => text)).toEqual(alone)
     expect(small.stats.preemptions).toBeGreaterThan(0)
