@@ -41,8 +41,8 @@ Batch
                            N runs with files of their own
       --concurrency N      requests under way at once (default: 128)
       --name NAME          what requests call the model (default: its folder)
-      --adapter [NAME=]DIR a LoRA adapter that requests name as their model; may be
-                           repeated (default name: its folder)
+      --adapter [NAME=]DIR a LoRA adapter that requests name as their model
+                           (default: its folder); may be repeated
 ${modelHelp}`
 
 const options: Options = {

@@ -26,8 +26,8 @@ Server
       --host NAME          address to listen at (default: 127.0.0.1)
       --port N             default: 8000; 0 takes any free one
       --name NAME          what requests call the model (default: its folder)
-      --adapter [NAME=]DIR a LoRA adapter that requests name as their model; may be
-                           repeated (default name: its folder)
+      --adapter [NAME=]DIR a LoRA adapter that requests name as their model
+                           (default: its folder); may be repeated
       --api-key KEY        clients must send it (default: MOE_API_KEY, if set)
       --insecure           listen beyond this machine without a key
       --max-waiting N      requests that may wait; more get 429 (default: 256)
