@@ -9,6 +9,7 @@ import {
   loadOptionNames,
   resolveLoadOptions,
 } from './load_options.ts'
+import { assembleSeq2Seq, buildSeq2Seq, seq2seqConfig } from './load_seq2seq.ts'
 import { Model, type ModelParts } from './model.ts'
 import type { Architecture } from './models/architecture.ts'
 import { ConfigReader, type ModelConfig } from './models/config.ts'
@@ -17,6 +18,9 @@ import type { ActivationDType, Gpu, Tensor } from './native.ts'
 import type { OptionNames } from './option_names.ts'
 import { numberOption } from './options.ts'
 import { countParameters } from './parameters.ts'
+import { isSeq2Seq, readSeq2SeqConfig } from './seq2seq/config.ts'
+import { EncoderDecoder } from './seq2seq/encoder_decoder.ts'
+import type { Seq2SeqModel } from './seq2seq/seq2seq_model.ts'
 import { openTokenizer, type Tokenizer } from './tokenizer/index.ts'
 import { readVisionConfig } from './vision/config.ts'
 import { VisionModel } from './vision/vision_model.ts'
@@ -80,14 +84,19 @@ export function buildWithoutWeights(
   options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'> & { maxTokens: number },
 ): Built<RandomWeights> {
   const { build } = describeModel(json)
-  const format = /float32$/.test(String(json.dtype ?? json.torch_dtype)) ? 'f32' : 'bf16'
-  const weights = new AbsentWeights(format, 0)
+  const weights = absentWeights(json)
   const graph = build(weights, options)
   release(weights)
   return { graph, weights }
 }
 
-const release = ({ tensors }: WeightList): void => {
+/** Handles of the element type that a configuration names. */
+export function absentWeights(json: Json): RandomWeights {
+  const format = /float32$/.test(String(json.dtype ?? json.torch_dtype)) ? 'f32' : 'bf16'
+  return new AbsentWeights(format, 0)
+}
+
+export const release = ({ tensors }: WeightList): void => {
   for (const tensor of tensors) tensor.release()
 }
 
@@ -102,7 +111,8 @@ function cacheSize<W extends WeightList>(
 ): CacheSize {
   const { graph, weights } = build(4096, undefined)
   release(weights)
-  const size = resolveCacheSize(where, graph, weights.bytes, of)
+  const maxPositions = graph.config.maxPositionEmbeddings
+  const size = resolveCacheSize(where, { layers: graph.layers, maxPositions }, weights.bytes, of)
   size.checkMemory(0) // before handles take memory for tables of that length
   return size
 }
@@ -143,20 +153,23 @@ async function assemble<W extends WeightList>(
 
 /**
  * Loads a checkpoint folder in the published Hugging Face layout: config.json, safetensors weights, and where
- * there is one a tokenizer. A folder of `vmoe` or `soft_moe` gives a `VisionModel`: `loadModel<VisionModel>(dir)`.
+ * there is one a tokenizer. A folder of `vmoe` or `soft_moe` gives a `VisionModel`, one of `switch_transformers` or
+ * `t5` a `Seq2SeqModel`: `loadModel<Seq2SeqModel>(dir)`.
  *
  * @param dir the folder: a path or a `file:` URL
  * @throws {MoeError} ERR_MOE_CHECKPOINT, ERR_MOE_UNSUPPORTED, ERR_MOE_OPTION, ERR_MOE_DTYPE,
  *   ERR_MOE_OUT_OF_MEMORY, ERR_MOE_CUDA_UNAVAILABLE, ERR_MOE_NATIVE_LOAD
  */
-export async function loadModel<Kind extends Model | VisionModel = Model>(
+export async function loadModel<Kind extends AnyModel = Model>(
   dir: string | URL,
   options: LoadModelOptions = {},
 ): Promise<Kind> {
-  return (await load(dir, options)) as Kind // which of the two it is stands in the folder
+  return (await load(dir, options)) as Kind // which of them it is stands in the folder
 }
 
-async function load(dir: string | URL, options: LoadModelOptions): Promise<Model | VisionModel> {
+type AnyModel = Model | VisionModel | Seq2SeqModel
+
+async function load(dir: string | URL, options: LoadModelOptions): Promise<AnyModel> {
   const request = resolveLoadOptions('loadModel', options, loadOptionNames)
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)
@@ -164,19 +177,45 @@ async function load(dir: string | URL, options: LoadModelOptions): Promise<Model
   const folder = checkpointFolder('loadModel', dir)
   const checkpoint = openCheckpoint(folder)
   if (isVision(checkpoint.config)) return loadVision(checkpoint, device, dtype, request)
+  if (isSeq2Seq(checkpoint.config)) return loadSeq2Seq(checkpoint, device, dtype, request)
   const { config } = describeModel(checkpoint.config)
   const build: Build<CheckpointWeights> = (maxTokens, gpu) =>
     buildModel(checkpoint, dtype, { ...request, maxTokens }, gpu)
-  const defaults = request.generationDefaults
-    ? checkpointDefaults(generationFile(checkpoint.generationConfig, checkpoint.config))
-    : {}
-  const tokenizer = await openTokenizer(folder, config)
+  const rest = await restOf(checkpoint, config, request)
+  const { tokenizer } = rest
   return assemble('loadModel', device, request, build, (weights) => weights.load(request), {
-    tokenizer,
+    ...rest,
     chat: tokenizer && ChatFormat.open(folder, config, tokenizer),
-    stopIds: stopIds(checkpoint, config, tokenizer),
-    checkpointDefaults: defaults,
   })
+}
+
+/** What the files beside the weights say. */
+async function restOf(
+  checkpoint: Checkpoint,
+  config: Pick<ModelConfig, 'architecture' | 'eosIds' | 'vocabSize'>,
+  { generationDefaults }: LoadRequest,
+) {
+  const file = generationFile(checkpoint.generationConfig, checkpoint.config)
+  const defaults = generationDefaults ? checkpointDefaults(file) : {}
+  const tokenizer = await openTokenizer(checkpoint.dir, config)
+  const ids = stopIds(checkpoint, config, tokenizer)
+  return { tokenizer, stopIds: ids, checkpointDefaults: defaults }
+}
+
+/** An encoder-decoder's folder. */
+async function loadSeq2Seq(
+  checkpoint: Checkpoint,
+  device: Device,
+  dtype: ActivationDType,
+  request: LoadRequest,
+): Promise<Seq2SeqModel> {
+  return assembleSeq2Seq(
+    'loadModel',
+    { device, dtype, request },
+    (gpu) => buildSeq2Seq(checkpoint, dtype, request.weights, gpu),
+    (weights) => weights.load(request),
+    await restOf(checkpoint, seq2seqConfig(checkpoint), request),
+  )
 }
 
 /** A vision transformer's folder: the same files without a tokenizer. */
@@ -206,7 +245,7 @@ async function loadVision(
 /** The ids that end a text: of generation_config.json, else of config.json, else of the tokenizer's files. */
 function stopIds(
   { generationConfig }: Checkpoint,
-  { eosIds, vocabSize }: ModelConfig,
+  { eosIds, vocabSize }: Pick<ModelConfig, 'eosIds' | 'vocabSize'>,
   tokenizer: Tokenizer | undefined,
 ): number[] {
   const ids = new ConfigReader(generationConfig ?? {}, 'generation_config.json').ids(
@@ -238,10 +277,17 @@ const randomOptionNames: OptionNames<RandomModelOptions> = { ...shared, weights:
  * @param config what a config.json would hold, with `model_type`
  * @throws {MoeError} as loadModel
  */
-export async function randomModel(
+export async function randomModel<Kind extends Model | Seq2SeqModel = Model>(
   config: Record<string, unknown>,
   options: RandomModelOptions = {},
-): Promise<Model> {
+): Promise<Kind> {
+  return (await makeRandom(config, options)) as Kind // which of them it is stands in the configuration
+}
+
+async function makeRandom(
+  config: Record<string, unknown>,
+  options: RandomModelOptions,
+): Promise<Model | Seq2SeqModel> {
   const where = 'randomModel'
   if (typeof config !== 'object' || config === null || Array.isArray(config))
     badOption(where, 'config', 'the contents of a config.json', config)
@@ -251,6 +297,20 @@ export async function randomModel(
   const seed = numberOption('seed', given ?? 1, { min: 0, max: 2 ** 20, whole: true, where })
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)
+  if (isSeq2Seq(config)) {
+    const dtype = activationDType(request, device)
+    const read = readSeq2SeqConfig({ ...config })
+    return assembleSeq2Seq(
+      where,
+      { device, dtype, request },
+      (gpu) => {
+        const weights = new RandomWeights(format, seed, gpu)
+        return { graph: new EncoderDecoder(read, weights), weights }
+      },
+      (weights) => weights.load(request.signal),
+      { tokenizer: undefined, stopIds: read.eosIds, checkpointDefaults: {} },
+    )
+  }
   const described = describeModel({ ...config })
   const build: Build<RandomWeights> = (maxTokens, gpu) => {
     const weights = new RandomWeights(format, seed, gpu)

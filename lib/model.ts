@@ -9,7 +9,6 @@ import {
 } from './chat/chat_format.ts'
 import type { ChatMessage } from './chat/messages.ts'
 import { Matchers } from './constraints/matchers.ts'
-import type { Device, DeviceInfo } from './device.ts'
 import { BlockPool } from './engine/blocks.ts'
 import { keepsState } from './engine/cache.ts'
 import type { CheckpointDefaults } from './engine/checkpoint_defaults.ts'
@@ -35,29 +34,24 @@ import { Sequence, type SequenceContext } from './engine/sequence.ts'
 import { SequenceState } from './engine/sequence_state.ts'
 import { StepRunner } from './engine/step_runner.ts'
 import { badOption, disposed, MoeError } from './errors.ts'
+import { LoadedModel, type LoadedParts } from './loaded_model.ts'
 import type { Architecture } from './models/architecture.ts'
 import type { ModelConfig } from './models/config.ts'
-import type { ActivationDType, PlanTime, Tensor, Weight } from './native.ts'
+import type { PlanTime, Tensor, Weight } from './native.ts'
 import type { OptionNames } from './option_names.ts'
 import { checkOptions, flagOption, readIds, readList, type TokenIds } from './options.ts'
-import type { Parameters } from './parameters.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
 import { CheckedTokenizer } from './tokenizer/tokenizer.ts'
-import type { WeightsInfo } from './weights/formats.ts'
 import { longestText } from './weights/rope.ts'
 
 /** @internal What loadModel hands over. */
-export interface ModelParts {
+export interface ModelParts extends LoadedParts {
   graph: Architecture
-  device: Device
-  dtype: ActivationDType
   threads: number
   deterministic: boolean
   numBlocks: number
   maxWaiting?: number | undefined
   maxTokens: number
-  parameters: Parameters
-  weights: WeightsInfo[]
   tokenizer: Tokenizer | undefined
   chat?: ChatFormat | undefined
   stopIds: number[]
@@ -79,15 +73,9 @@ const chatOptionNames: OptionNames<ChatOptions> = { ...generateOptionNames, ...c
  * A loaded model. All calls are asynchronous and run off the JavaScript thread; concurrent calls share steps.
  * Made by `loadModel`.
  */
-export class Model {
+export class Model extends LoadedModel {
   /** config.json, validated and under one set of names. */
   readonly config: ModelConfig
-  readonly device: DeviceInfo
-  readonly parameters: Parameters
-  /** What the weights take, by what they are for and how they are stored. */
-  readonly weights: readonly WeightsInfo[]
-  /** Element type of activations. */
-  readonly dtype: ActivationDType
   /** Tokens that fit the cache, over all sequences. */
   readonly maxTokens: number
   /** Absent when the folder has no tokenizer; ids work all the same. */
@@ -107,12 +95,9 @@ export class Model {
 
   /** @internal */
   constructor(parts: ModelParts) {
+    super(parts)
     const { graph, tokenizer } = parts
     this.config = graph.config
-    this.device = parts.device.info
-    this.parameters = parts.parameters
-    this.weights = parts.weights
-    this.dtype = parts.dtype
     this.maxTokens = parts.maxTokens
     this.tokenizer = tokenizer
     this.#chat = parts.chat
@@ -328,10 +313,6 @@ export class Model {
     for (const sequence of this.#context.sequences) sequence.dispose()
     this.#runner.dispose()
     for (const tensor of this.#tensors) tensor.release()
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.dispose()
   }
 
   #newState(salt = ''): SequenceState {

@@ -24,7 +24,7 @@ const rooms = ['core', 'weights', 'ops', 'fused', 'cpu', 'binding']
 /** The folders of lib, likewise. */
 const libRooms = [
   ...['ops', 'weights', 'routers', 'layers', 'models', 'tokenizer', 'chat', 'constraints'],
-  ...['engine', 'vision', 'standalone', 'convert', 'bench', 'server', 'cli'],
+  ...['engine', 'vision', 'seq2seq', 'standalone', 'convert', 'bench', 'server', 'cli'],
 ]
 
 /** Files under `folder` that refer to something that `matches`. */

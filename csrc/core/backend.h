@@ -71,7 +71,7 @@ typedef const MoeBackend* (*MoeGetBackend)(void);
 namespace moe {
 
 /// Changes with the table and with the layout of any op or tensor.
-constexpr uint32_t kBackendVersion = 10;
+constexpr uint32_t kBackendVersion = 11;
 constexpr const char* kBackendSymbol = "moe_backend";
 
 }  // namespace moe

@@ -1,11 +1,22 @@
 import { openDevice } from '../device.ts'
 import { blockBytes } from '../engine/cache.ts'
-import { buildModel, buildWithoutWeights } from '../load.ts'
+import type { LayerInfo } from '../layers/step.ts'
+import { absentWeights, buildModel, buildWithoutWeights, release } from '../load.ts'
+import { buildSeq2Seq, layersOf, seq2seqConfig } from '../load_seq2seq.ts'
+import type { ActivationDType } from '../native.ts'
 import { blockTokens } from '../ops/index.ts'
 import { countParameters } from '../parameters.ts'
-import { openCheckpoint, openConfig } from '../weights/checkpoint.ts'
+import { isSeq2Seq } from '../seq2seq/config.ts'
+import { EncoderDecoder } from '../seq2seq/encoder_decoder.ts'
+import {
+  type Checkpoint,
+  type CheckpointConfig,
+  openCheckpoint,
+  openConfig,
+} from '../weights/checkpoint.ts'
 import { readWeights, weightsNames } from '../weights/formats.ts'
 import { checkpointFolder, weightFile } from '../weights/mistakes.ts'
+import type { WeightList } from '../weights/weights.ts'
 import { loadOptions, modelDir, modelHelp, modelOptions, parse, printJson } from './options.ts'
 import { size } from './progress.ts'
 
@@ -32,14 +43,11 @@ export async function run(args: string[]): Promise<void> {
   const hasWeights = said.files.some((name) => weightFile.test(name))
   const options = { ...rope, weights: format, maxTokens: maxTokens ?? 4096 }
   const entries = hasWeights ? openCheckpoint(dir).entries : undefined
-  const { graph, weights } = entries
-    ? buildModel({ ...said, entries }, activations, options)
-    : buildWithoutWeights(said.config, options)
-  const { config } = graph
-  const parameters = countParameters(graph.layers, weights)
-  const experts: Record<string, number> = {}
-  for (const kind of config.experts) experts[kind] = (experts[kind] ?? 0) + 1
-  const cacheBytesPerToken = blockBytes(graph.layers, activations) / blockTokens
+  const read = isSeq2Seq(said.config) ? readSeq2Seq : readDecoder
+  const about = read(said, entries, activations, options)
+  const { config, layers, weights, experts, topK, rows: own } = about
+  const parameters = countParameters(layers, weights)
+  const cacheBytesPerToken = blockBytes(layers, activations) / blockTokens
   const memory = {
     weightBytes: weights.bytes,
     weights: weights.info,
@@ -53,7 +61,7 @@ export async function run(args: string[]): Promise<void> {
       hasWeights,
       parameters,
       experts,
-      topK: config.topK,
+      topK,
       memory,
       device: chosen,
       config,
@@ -66,17 +74,7 @@ export async function run(args: string[]): Promise<void> {
       'parameters',
       `${billions(parameters.total)}, ${billions(parameters.activePerToken)} active per token`,
     ],
-    ['layers', `${config.numLayers}, hidden ${config.hiddenSize}, vocabulary ${config.vocabSize}`],
-    [
-      'attention',
-      `${config.numHeads} heads of ${config.headSize}, ${config.numKeyValueHeads} key/value heads`,
-    ],
-    [
-      'experts',
-      `${Object.entries(experts)
-        .map(([kind, n]) => `${n} ${kind}`)
-        .join(', ')}; top ${config.topK}, inner size ${config.expertSize}`,
-    ],
+    ...own,
     [
       'memory',
       `${size(memory.weightBytes)} weights${quantized}, ${size(cacheBytesPerToken)} cache per token (${activations})`,
@@ -88,6 +86,84 @@ export async function run(args: string[]): Promise<void> {
     ['device', `${chosen.name} (${chosen.reason})`],
   ]
   for (const [name, value] of rows) process.stdout.write(`${name.padEnd(13)} ${value}\n`)
+}
+
+interface Read {
+  config: { architecture: string }
+  layers: readonly LayerInfo[]
+  weights: WeightList
+  /** Of a layer, by kind. */
+  experts: Record<string, number>
+  topK: number
+  rows: [string, string][]
+}
+type Entries = Checkpoint['entries'] | undefined
+type Options = Parameters<typeof buildModel>[2]
+
+function readDecoder(
+  said: CheckpointConfig,
+  entries: Entries,
+  activations: ActivationDType,
+  options: Options,
+): Read {
+  const { graph, weights } = entries
+    ? buildModel({ ...said, entries }, activations, options)
+    : buildWithoutWeights(said.config, options)
+  const { config, layers } = graph
+  const experts: Record<string, number> = {}
+  for (const kind of config.experts) experts[kind] = (experts[kind] ?? 0) + 1
+  const kinds = Object.entries(experts).map(([kind, n]) => `${n} ${kind}`)
+  return {
+    ...{ config, layers, weights, experts, topK: config.topK },
+    rows: [
+      [
+        'layers',
+        `${config.numLayers}, hidden ${config.hiddenSize}, vocabulary ${config.vocabSize}`,
+      ],
+      [
+        'attention',
+        `${config.numHeads} heads of ${config.headSize}, ${config.numKeyValueHeads} key/value heads`,
+      ],
+      ['experts', `${kinds.join(', ')}; top ${config.topK}, inner size ${config.expertSize}`],
+    ],
+  }
+}
+
+function readSeq2Seq(
+  said: CheckpointConfig,
+  entries: Entries,
+  activations: ActivationDType,
+  options: Options,
+): Read {
+  const { graph, weights } = entries
+    ? buildSeq2Seq({ ...said, entries }, activations, options.weights ?? 'auto')
+    : seq2seqWithoutWeights(said)
+  const { config } = graph
+  const { encoder, decoder, moe } = config
+  return {
+    ...{ config, weights, layers: layersOf(graph), topK: moe ? 1 : 0 },
+    experts: moe ? { ffn: moe.numExperts } : {},
+    rows: [
+      [
+        'layers',
+        `${encoder.numLayers} encoder and ${decoder.numLayers} decoder, hidden ${config.hiddenSize}, vocabulary ${config.vocabSize}`,
+      ],
+      ['attention', `${config.numHeads} heads of ${config.headSize}, biases by distance`],
+      [
+        'experts',
+        moe
+          ? `${moe.numExperts} ffn in ${encoder.sparse.length} and ${decoder.sparse.length} layers; top 1, capacity ${moe.capacity}, inner size ${config.innerSize}`
+          : `none; inner size ${config.innerSize}`,
+      ],
+    ],
+  }
+}
+
+function seq2seqWithoutWeights(said: CheckpointConfig) {
+  const weights = absentWeights(said.config)
+  const graph = new EncoderDecoder(seq2seqConfig(said), weights)
+  release(weights)
+  return { graph, weights }
 }
 
 function fileBytes(entries: Iterable<{ bytes: number }>): number {

@@ -10,8 +10,12 @@ export type Reader = (results: Results, chunks: ScheduledChunk[], out: ChunkResu
 
 /** Row i of `ids` and `logprobs` belongs to the i-th chunk that samples. */
 export const readSampled =
-  (width: number): Reader =>
-  ({ ids, logprobs, topIds, topLogprobs, nonFinite }, chunks, out) => {
+  (width: number) =>
+  (
+    { ids, logprobs, topIds, topLogprobs, nonFinite }: Results,
+    chunks: readonly Pick<ScheduledChunk, 'sample'>[],
+    out: ChunkResult[],
+  ): void => {
     let row = 0
     for (const [c, { sample }] of chunks.entries()) {
       if (!sample) continue

@@ -21,7 +21,8 @@ import {
 } from './chunk.ts'
 import { PlanCache } from './plan_cache.ts'
 import { RoutingCounts, type RoutingStats } from './routing_stats.ts'
-import { adjustedRows, biasedPlaces, maskedRows, stepInputs, tableWidthOf } from './step_inputs.ts'
+import { biasedPlaces, maskedRows } from './sample_inputs.ts'
+import { adjustedRows, stepInputs, tableWidthOf } from './step_inputs.ts'
 import { recordStep, type StepPlan, type StepShape } from './step_plan.ts'
 
 const maxPlans = 64
