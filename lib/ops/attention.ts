@@ -35,8 +35,8 @@ export interface AttentionOutputs {
  *   out[t, n] = sum_s softmax_s(q[t, n] . key[s, n / (N / G)] * scale) value[s, n / (N / G)]
  *   for starts[t] <= s <= ends[t]
  *
- * With `bias` [N, 2 F + 1] a score also gets bias[n, F + r], where r is the key's distance from the
- * token, s - positions[t], cut to -F .. F (T5, arXiv:1910.10683, section 2.1).
+ * With `bias` [N, 2 F + 1] a score also gets bias[n, F + r], where r is the key's distance from
+ * the token, s - positions[t], cut to -F .. F (T5, arXiv:1910.10683, section 2.1).
  *
  * A sink is one more score of its head, not scaled and without a value: it takes its share of the
  * softmax and adds nothing (gpt-oss, arXiv:2508.10925).
