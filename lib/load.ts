@@ -277,6 +277,14 @@ const randomOptionNames: OptionNames<RandomModelOptions> = { ...shared, weights:
  * @param config what a config.json would hold, with `model_type`
  * @throws {MoeError} as loadModel
  */
+export function randomModel(
+  config: { model_type: 'switch_transformers' | 't5'; [key: string]: unknown },
+  options?: RandomModelOptions,
+): Promise<Seq2SeqModel>
+export function randomModel<Kind extends Model | Seq2SeqModel = Model>(
+  config: Record<string, unknown>,
+  options?: RandomModelOptions,
+): Promise<Kind>
 export async function randomModel<Kind extends Model | Seq2SeqModel = Model>(
   config: Record<string, unknown>,
   options: RandomModelOptions = {},
