@@ -9,6 +9,9 @@ import { blockTokens } from './ops/index.ts'
 export interface CacheSize {
   numBlocks: number
   maxTokens: number
+  cacheBytes: number
+  /** What can be allocated. */
+  freeBytes: number
   /** Throws ERR_MOE_OUT_OF_MEMORY when weights of so many bytes do not fit beside the cache. */
   checkMemory(weightBytes: number): void
 }
@@ -34,6 +37,8 @@ export function resolveCacheSize(
   return {
     numBlocks,
     maxTokens: numBlocks * blockTokens,
+    cacheBytes: numBlocks * perBlock,
+    freeBytes: free,
     checkMemory(bytes) {
       const needed = numBlocks * perBlock + bytes
       if (needed <= free) return

@@ -14,6 +14,7 @@ export type {
   GenerateChunk,
   GenerateOptions,
   GenerateResult,
+  PromptLogprob,
   TokenLogprob,
 } from './engine/completion.ts'
 export type { ExpertOptions, LayerExpertOptions } from './engine/experts.ts'
@@ -35,6 +36,7 @@ export {
   type Evaluation,
   evaluate,
 } from './evaluate.ts'
+export type { DownloadProgress } from './hub/pull.ts'
 export { loadModel, type RandomModelOptions, randomModel } from './load.ts'
 export type { LoadModelOptions } from './load_options.ts'
 export type { LoadedModel } from './loaded_model.ts'

@@ -3,6 +3,7 @@ import { ChatFormat } from './chat/chat_format.ts'
 import { type Device, openDevice } from './device.ts'
 import { checkpointDefaults, generationFile } from './engine/checkpoint_defaults.ts'
 import { badOption } from './errors.ts'
+import { modelFolder } from './hub/model_folder.ts'
 import {
   type LoadModelOptions,
   type LoadRequest,
@@ -25,7 +26,7 @@ import { openTokenizer, type Tokenizer } from './tokenizer/index.ts'
 import { readVisionConfig } from './vision/config.ts'
 import { VisionModel } from './vision/vision_model.ts'
 import { isVision, VisionTransformer } from './vision/vision_transformer.ts'
-import { type Checkpoint, openCheckpoint } from './weights/checkpoint.ts'
+import { type Checkpoint, type CheckpointConfig, openCheckpoint } from './weights/checkpoint.ts'
 import { CheckpointWeights } from './weights/checkpoint_weights.ts'
 import {
   readWeights,
@@ -96,6 +97,27 @@ export function absentWeights(json: Json): RandomWeights {
   return new AbsentWeights(format, 0)
 }
 
+/** A vision transformer's graph, likewise; of its configuration alone where there are no weights. */
+export function buildVision(
+  said: CheckpointConfig,
+  entries: Checkpoint['entries'] | undefined,
+  dtype: ActivationDType,
+  format: WeightsChoice,
+  gpu?: Gpu,
+): { graph: VisionTransformer; weights: CheckpointWeights | RandomWeights } {
+  const config = readVisionConfig(said.config)
+  if (!entries) {
+    const absent = new AbsentWeights('f32', 0)
+    const graph = new VisionTransformer(config, absent)
+    release(absent)
+    return { graph, weights: absent }
+  }
+  const weights = new CheckpointWeights({ ...said, entries }, dtype, gpu, format)
+  const graph = new VisionTransformer(config, weights)
+  weights.checkNames()
+  return { graph, weights }
+}
+
 export const release = ({ tensors }: WeightList): void => {
   for (const tensor of tensors) tensor.release()
 }
@@ -156,8 +178,9 @@ async function assemble<W extends WeightList>(
  * there is one a tokenizer. A folder of `vmoe` or `soft_moe` gives a `VisionModel`, one of `switch_transformers` or
  * `t5` a `Seq2SeqModel`: `loadModel<Seq2SeqModel>(dir)`.
  *
- * @param dir the folder: a path or a `file:` URL
- * @throws {MoeError} ERR_MOE_CHECKPOINT, ERR_MOE_UNSUPPORTED, ERR_MOE_OPTION, ERR_MOE_DTYPE,
+ * @param dir the folder: a path or a `file:` URL; or where there is none a model of the Hugging Face hub, `org/name` or
+ *   `org/name@revision`, which is taken from the hub's cache, else downloaded by `@huggingface/hub`, installed apart
+ * @throws {MoeError} ERR_MOE_CHECKPOINT, ERR_MOE_HUB, ERR_MOE_UNSUPPORTED, ERR_MOE_OPTION, ERR_MOE_DTYPE,
  *   ERR_MOE_OUT_OF_MEMORY, ERR_MOE_CUDA_UNAVAILABLE, ERR_MOE_NATIVE_LOAD
  */
 export async function loadModel<Kind extends AnyModel = Model>(
@@ -174,7 +197,8 @@ async function load(dir: string | URL, options: LoadModelOptions): Promise<AnyMo
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)
   const dtype = activationDType(request, device)
-  const folder = checkpointFolder('loadModel', dir)
+  const { onDownload: onProgress, signal } = request
+  const folder = checkpointFolder('loadModel', await modelFolder(dir, { onProgress, signal }))
   const checkpoint = openCheckpoint(folder)
   if (isVision(checkpoint.config)) return loadVision(checkpoint, device, dtype, request)
   if (isSeq2Seq(checkpoint.config)) return loadSeq2Seq(checkpoint, device, dtype, request)
@@ -198,7 +222,7 @@ async function restOf(
   const file = generationFile(checkpoint.generationConfig, checkpoint.config)
   const defaults = generationDefaults ? checkpointDefaults(file) : {}
   const tokenizer = await openTokenizer(checkpoint.dir, config)
-  const ids = stopIds(checkpoint, config, tokenizer)
+  const ids = endIds(checkpoint, config, tokenizer)
   return { tokenizer, stopIds: ids, checkpointDefaults: defaults }
 }
 
@@ -243,8 +267,8 @@ async function loadVision(
 }
 
 /** The ids that end a text: of generation_config.json, else of config.json, else of the tokenizer's files. */
-function stopIds(
-  { generationConfig }: Checkpoint,
+export function endIds(
+  { generationConfig }: CheckpointConfig,
   { eosIds, vocabSize }: Pick<ModelConfig, 'eosIds' | 'vocabSize'>,
   tokenizer: Tokenizer | undefined,
 ): number[] {
@@ -258,14 +282,14 @@ function stopIds(
 }
 
 export interface RandomModelOptions
-  extends Omit<LoadModelOptions, 'onProgress' | 'generationDefaults' | 'weights'> {
+  extends Omit<LoadModelOptions, 'onProgress' | 'onDownload' | 'generationDefaults' | 'weights'> {
   /** How matrices are stored; default bf16. Quantised ones are made as they are, without others before them. */
   weights?: Exclude<WeightsOption, 'auto'> | undefined
   /** Equal seeds give equal weights. */
   seed?: number | undefined
 }
 
-const { onProgress: _, generationDefaults: __, ...shared } = loadOptionNames
+const { onProgress: _, onDownload: __, generationDefaults: ___, ...shared } = loadOptionNames
 const madeFormats = weightsNames.filter(
   (name): name is Exclude<WeightsName, 'auto'> => name !== 'auto',
 )

@@ -35,6 +35,7 @@ import { SequenceState } from './engine/sequence_state.ts'
 import { StepRunner } from './engine/step_runner.ts'
 import { badOption, disposed, MoeError } from './errors.ts'
 import { LoadedModel, type LoadedParts } from './loaded_model.ts'
+import type { LayerInfo } from './layers/step.ts'
 import type { Architecture } from './models/architecture.ts'
 import type { ModelConfig } from './models/config.ts'
 import type { PlanTime, Tensor, Weight } from './native.ts'
@@ -60,7 +61,20 @@ export interface ModelParts extends LoadedParts {
 }
 
 /** On a CPU a prompt's tokens take so long that whoever writes would wait seconds. */
-const cpuStepMs = 100
+const cpuSlowdown = 2.5
+
+/** Rows of an expert from which on a step's arithmetic takes about as long as reading the expert. */
+const rowsOfExpert = 8
+
+/** Tokens of a step that give the experts of every layer so many rows. */
+const tokensThatReadPays = (layers: readonly LayerInfo[]): number =>
+  rowsOfExpert *
+  Math.max(
+    1,
+    ...layers.map(({ experts }) =>
+      experts ? experts.kinds.length / Math.max(1, experts.topK) : 1,
+    ),
+  )
 
 export interface ChatOptions
   extends GenerateOptions,
@@ -112,7 +126,8 @@ export class Model extends LoadedModel {
     this.#scheduler = new Scheduler(this.#runner, this.#pool, {
       longestText: longestText(graph.config.rope),
       maxWaiting: parts.maxWaiting ?? Number.POSITIVE_INFINITY,
-      stepMs: parts.device.gpu ? Number.POSITIVE_INFINITY : cpuStepMs,
+      leastTokens: tokensThatReadPays(graph.layers),
+      slowdown: parts.device.gpu ? Number.POSITIVE_INFINITY : cpuSlowdown,
     })
     const { stopIds, checkpointDefaults } = parts
     this.#context = {
@@ -208,7 +223,7 @@ export class Model extends LoadedModel {
       const signals = request.signal ? [request.signal, left] : [left]
       const { ids } = await withAny(signals, (signal) => format.prompt('chat', asked, signal))
       const own = readIds('chat', ids, this.config.vocabSize)
-      const stops = rest.stopIds === undefined ? await format.stopIds('chat', asked) : []
+      const stops = request.ownEnds ? await format.stopIds('chat', asked) : []
       const stopIds = new Map([...request.stopIds, ...stops.map((id) => [id, id] as const)])
       this.#check()
       const state = this.#newState(request.cacheSalt)

@@ -23,7 +23,7 @@ const rooms = ['core', 'weights', 'ops', 'fused', 'cpu', 'binding']
 
 /** The folders of lib, likewise. */
 const libRooms = [
-  ...['ops', 'weights', 'routers', 'layers', 'models', 'tokenizer', 'chat', 'constraints'],
+  ...['ops', 'weights', 'hub', 'routers', 'layers', 'models', 'tokenizer', 'chat', 'constraints'],
   ...['engine', 'vision', 'seq2seq', 'standalone', 'convert', 'bench', 'server', 'cli'],
 ]
 

@@ -59,6 +59,20 @@ struct WeightStream {
   }
 };
 
+/// Before wait_prior_grid(): asks for all of a weight's panel to come to the second-level cache, a
+/// part by each block of its tiles. Memory is idle while kernels wait for each other.
+__device__ __forceinline__ void prefetch_panel(const WeightGrid& grid, const void* weight,
+                                               int tile) {
+  if (threadIdx.x % 32 != 0 || threadIdx.x >= 32 * kFewWarps) return;
+  const unsigned blocks = min(gridDim.x - static_cast<unsigned>(tile / 4 * 4), 4u);
+  const unsigned part = static_cast<unsigned>(tile % 4) * kFewWarps + threadIdx.x / 32;
+  const auto all = static_cast<unsigned>(grid.panel_bytes);
+  const unsigned piece = (all / (blocks * kFewWarps) + 15) / 16 * 16;
+  const unsigned begin = min(part * piece, all), bytes = min(piece, all - begin);
+  const auto* panel = static_cast<const unsigned char*>(weight) + tile / 4 * grid.panel_bytes;
+  if (bytes) prefetch_l2(panel + begin, bytes);
+}
+
 /// Adds a lane's products of one step to its sum of a weight row: an order that leaves the compiler
 /// no choice, as other kernels give these bits, too.
 /// `w`: the weights of row g, or behind two more of row g + 8.

@@ -26,10 +26,11 @@ export const modelOptions: Options = {
 }
 
 export const modelHelp = `Model
-  -m, --model DIR      checkpoint folder (default: the bundled MoE++ demo)
+  -m, --model DIR      checkpoint folder, or ORG/NAME of the hub (default: the
+                       bundled MoE++ demo)
   -d, --device NAME    auto | cpu | cuda | cuda:N | cuda-sim (default: auto)
       --dtype TYPE     activations: auto | f32 | bf16
-      --weights TYPE   how matrices are stored: auto | f32 | bf16 | int8 | int4 | fp8
+      --weights TYPE   of matrices: auto | f32 | bf16 | int8 | int4 | fp8
       --group N        of int4: inputs that share a scale, 32 (default) or 128
       --threads N      CPU threads (default: all that are allowed)
       --max-tokens N   tokens that the cache holds

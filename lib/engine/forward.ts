@@ -123,7 +123,7 @@ export function runForward(
       priority: 0,
       reuse: false,
       samples: false,
-      ...{ usesHistory: false, constrained: false },
+      ...{ usesHistory: false, waits: false },
       hiddenStates,
       routing,
       experts,

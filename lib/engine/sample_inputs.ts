@@ -1,6 +1,6 @@
 import type { Plan, Tensor } from '../native.ts'
 import * as ops from '../ops/index.ts'
-import type { SampleRequest } from './chunk.ts'
+import { drawsOf, type SampleRequest } from './chunk.ts'
 import { usesHistory } from './sampling.ts'
 
 /** The tensors that `sample` reads beside the logits. */
@@ -26,9 +26,10 @@ export interface SampleShape {
   biased: number
 }
 
-/** A text that a step may sample the next token of. */
-export interface Sampled {
+/** A text, and what a step draws for it. */
+export interface DrawnText {
   sequence: { readonly ids: readonly number[] }
+  scores?: readonly SampleRequest[] | undefined
   sample?: SampleRequest | undefined
 }
 
@@ -66,17 +67,17 @@ export type StepData = { [name: string]: Int32Array | Float32Array }
 export const roundedUp = (count: number): number =>
   count === 0 ? 0 : 2 ** Math.ceil(Math.log2(count))
 
-const samplesOf = (chunks: readonly Sampled[]) => chunks.flatMap(({ sample }) => sample ?? [])
+const samplesOf = (chunks: readonly DrawnText[]) => chunks.flatMap(drawsOf)
 
 /** Rows for the masks of a step. */
-export const maskedRows = (chunks: readonly Sampled[]): number =>
+export const maskedRows = (chunks: readonly DrawnText[]): number =>
   roundedUp(samplesOf(chunks).filter(({ mask }) => mask).length)
 
 /** Places for all biases of a step. */
-export const biasedPlaces = (chunks: readonly Sampled[]): number =>
+export const biasedPlaces = (chunks: readonly DrawnText[]): number =>
   roundedUp(samplesOf(chunks).reduce((n, { sampling }) => n + sampling.bias.size, 0))
 
-function maskInputs(chunks: readonly Sampled[]): StepData {
+function maskInputs(chunks: readonly DrawnText[]): StepData {
   const samples = samplesOf(chunks)
   const given = samples.flatMap(({ mask }) => mask ?? [])
   if (given.length === 0) return {}
@@ -87,7 +88,7 @@ function maskInputs(chunks: readonly Sampled[]): StepData {
   return { masks, maskRows: Int32Array.from(samples, ({ mask }) => (mask ? row++ : -1)) }
 }
 
-function biasInputs(chunks: readonly Sampled[]): StepData {
+function biasInputs(chunks: readonly DrawnText[]): StepData {
   const all = samplesOf(chunks).map(({ sampling }) => [...sampling.bias])
   const flat = all.flat()
   if (flat.length === 0) return {}
@@ -100,26 +101,25 @@ function biasInputs(chunks: readonly Sampled[]): StepData {
   }
 }
 
-function optionInputs(chunks: readonly Sampled[]): StepData {
+function optionInputs(chunks: readonly DrawnText[]): StepData {
   const options: number[] = []
   const counts: number[] = []
   const history: number[] = []
   const historyOffsets = [0]
-  for (const { sequence, sample } of chunks) {
-    if (!sample) continue
-    const { sampling, step, promptLength } = sample
-    const named = {
-      ...sampling,
-      seedLow: (sampling.seed % 2 ** 32) | 0,
-      seedHigh: Math.floor(sampling.seed / 2 ** 32),
-      step,
-      promptLength,
+  for (const chunk of chunks)
+    for (const { sampling, step, promptLength } of drawsOf(chunk)) {
+      const named = {
+        ...sampling,
+        seedLow: (sampling.seed % 2 ** 32) | 0,
+        seedHigh: Math.floor(sampling.seed / 2 ** 32),
+        step,
+        promptLength,
+      }
+      for (const name of ops.sampleOptionNames) options.push(named[name])
+      for (const name of ops.sampleCountNames) counts.push(named[name])
+      if (usesHistory(sampling)) for (const id of chunk.sequence.ids) history.push(id)
+      historyOffsets.push(history.length)
     }
-    for (const name of ops.sampleOptionNames) options.push(named[name])
-    for (const name of ops.sampleCountNames) counts.push(named[name])
-    if (usesHistory(sampling)) for (const id of sequence.ids) history.push(id)
-    historyOffsets.push(history.length)
-  }
   return {
     options: Float32Array.from(options),
     counts: Int32Array.from(counts),
@@ -129,7 +129,7 @@ function optionInputs(chunks: readonly Sampled[]): StepData {
 }
 
 /** The numbers of the inputs that `declareSampling` declares. */
-export const sampleInputs = (chunks: readonly Sampled[]): StepData => ({
+export const sampleInputs = (chunks: readonly DrawnText[]): StepData => ({
   ...optionInputs(chunks),
   ...maskInputs(chunks),
   ...biasInputs(chunks),

@@ -2,7 +2,7 @@ import type { Visible } from '../layers/step.ts'
 import type { VisibilityRules } from '../layers/visibility.ts'
 import type { Plan, Tensor } from '../native.ts'
 import * as ops from '../ops/index.ts'
-import { type ScheduledChunk, startOf, tokensOf } from './chunk.ts'
+import { drawsOf, type ScheduledChunk, startOf, tokensOf } from './chunk.ts'
 import {
   declareSampling,
   roundedUp,
@@ -102,7 +102,7 @@ export function stepInputs(
   const logitRows: number[] = []
   let t = 0
   for (const [c, chunk] of chunks.entries()) {
-    const { sequence, numTokens, sample } = chunk
+    const { sequence, numTokens } = chunk
     const first = startOf(chunk)
     const blocks = Math.ceil((first + numTokens) / ops.blockTokens)
     blockTable.set(sequence.blocks.slice(0, blocks), c * tableWidth)
@@ -114,7 +114,7 @@ export function stepInputs(
       sequences[t] = c
     }
     for (let i = chunk.logitRows; i > 0; i--) logitRows.push(t - i)
-    if (sample) sampledRows.push(t - 1)
+    for (let i = drawsOf(chunk).length; i > 0; i--) sampledRows.push(t - i)
   }
   return {
     ...{ ids, positions, slots, sequences, blockTable },

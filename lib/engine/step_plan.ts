@@ -18,6 +18,8 @@ import {
 export interface StepShape extends InputShape {
   /** Best tokens to report beside each sampled one. */
   top: number
+  /** Some token is drawn; else all are the best ones. */
+  draws: boolean
   hiddenStates: boolean
   routing: boolean
 }
@@ -25,7 +27,7 @@ export interface StepShape extends InputShape {
 /** A step recorded for one shape. */
 export interface StepPlan {
   plan: Plan
-  /** [chunks that sample] i32 */
+  /** [draws] i32 */
   sampledIds: Tensor | undefined
   read(results: Results, chunks: ScheduledChunk[]): ChunkResult[]
 }
@@ -70,7 +72,15 @@ export function recordStep(
   const readers: Reader[] = []
   let sampledIds: Tensor | undefined
   if (logits && shape.sampled > 0) {
-    const asked = { options, counts, history, historyOffsets, vocabulary, top: shape.top }
+    const asked = {
+      options,
+      counts,
+      history,
+      historyOffsets,
+      vocabulary,
+      top: shape.top,
+      draws: shape.draws,
+    }
     const choice = { masks, maskRows, biasIds, biases, biasOffsets }
     const sampled = ops.sample(plan, { logits, ...asked, ...choice })
     for (const [name, tensor] of Object.entries(sampled)) plan.output(name, tensor)

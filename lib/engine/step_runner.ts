@@ -14,6 +14,7 @@ import { blockTokens } from '../ops/index.ts'
 import { allocateCaches } from './cache.ts'
 import {
   type ChunkResult,
+  drawsOf,
   maxLogprobs,
   maxStepTokens,
   type ScheduledChunk,
@@ -92,7 +93,7 @@ export class StepRunner {
     cancel: CancelToken,
   ): Promise<ChunkResult[]> {
     const { visibility } = this.#model
-    const samples = chunks.flatMap(({ sample }) => sample ?? [])
+    const samples = chunks.flatMap(drawsOf)
     const shape: StepShape = {
       tokens: tokensOf(chunks),
       sequences: chunks.length,
@@ -103,6 +104,7 @@ export class StepRunner {
       masked: maskedRows(chunks),
       biased: biasedPlaces(chunks),
       top: topWidths.find((width) => samples.every(({ top }) => top <= width))!,
+      draws: samples.some(({ sampling }) => sampling.temperature !== 0),
       ...want,
     }
     const plans = shape.tokens === shape.sequences ? this.#plans.decode : this.#plans.mixed

@@ -26,14 +26,14 @@ const list = (param: string, value: unknown): string[] | undefined => {
 
 /** Fields whose values other than these would change the answer, which nobody here does. */
 const refused: Readonly<Record<string, readonly unknown[]>> = {
-  suffix: [''],
-  functions: [],
-  function_call: ['none'],
-  modalities: [],
-  audio: [],
-  min_tokens: [0],
-  prompt_logprobs: [],
-  bad_words: [],
+  ...{ suffix: [''], functions: [], function_call: ['none'], modalities: [], audio: [] },
+  // vLLM's
+  ...{ bad_words: [], use_beam_search: [false], length_penalty: [1], prompt_embeds: [] },
+  ...{ include_stop_str_in_output: [false], skip_special_tokens: [true] },
+  ...{ spaces_between_special_tokens: [true], truncate_prompt_tokens: [] },
+  // llama.cpp's
+  ...{ typical_p: [1], mirostat: [0], xtc_probability: [0], dry_multiplier: [0] },
+  ...{ dynatemp_range: [0], top_n_sigma: [-1], repeat_last_n: [-1], t_max_predict_ms: [] },
 }
 
 function refuse(fields: Fields): void {
@@ -44,6 +44,10 @@ function refuse(fields: Fields): void {
       unsupported(name, 'this server does not do it')
   }
 }
+
+/** Most new tokens, as OpenAI or llama.cpp has it. */
+export const readMaxTokens = (fields: Fields): number | undefined =>
+  fields.number('max_tokens', true) ?? fields.number('n_predict', true)
 
 /** @throws {Failure} 404 where another model is asked for */
 export function checkModel(fields: Fields, name: string): void {
@@ -68,9 +72,11 @@ export function readAsked(
   const bestOf = fields.number('best_of', true)
   const n = fields.within('n', 1, maxChoices) ?? 1
   if (bestOf !== undefined && bestOf !== n) unsupported('best_of', 'it must be n')
-  const stopIds = fields.list('stop_token_ids') as number[] | undefined
+  const stopIds = (fields.list('stop_token_ids') ?? []) as number[]
   const ignoreEnd = fields.flag('ignore_eos') ?? false
   const routing = fields.flag('routing') ?? false
+  // vLLM's clients say -1 for none of either.
+  const [topK, seed] = [fields.number('top_k', true), fields.number('seed', true)]
   return {
     n,
     routing,
@@ -80,10 +86,11 @@ export function readAsked(
     options: {
       maxNewTokens,
       stop: list('stop', fields.value('stop')),
-      stopIds: stopIds ?? (ignoreEnd ? [] : undefined),
+      stopIds: ignoreEnd ? stopIds : { also: stopIds },
+      minNewTokens: fields.number('min_tokens', true),
       // As OpenAI's: whoever says nothing gets samples, unless the checkpoint says how.
       temperature: fields.number('temperature') ?? model.generationDefaults.temperature ?? 1,
-      topK: fields.number('top_k', true),
+      topK: topK === -1 ? 0 : topK,
       topP: fields.number('top_p'),
       minP: fields.number('min_p'),
       repetitionPenalty: fields.number('repetition_penalty') ?? fields.number('repeat_penalty'),
@@ -92,7 +99,7 @@ export function readAsked(
       logitBias: readBias(fields),
       allowedTokens: fields.list('allowed_token_ids') as number[] | undefined,
       constraint: readConstraint(fields),
-      seed: fields.number('seed', true),
+      seed: seed === -1 ? undefined : seed,
       priority: fields.number('priority', true),
       cacheSalt: fields.text('cache_salt'),
       routing: routing ? 'new' : false,

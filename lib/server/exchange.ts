@@ -16,6 +16,8 @@ export interface Served {
   texts: TokenTexts | undefined
   metrics: Metrics
   draining: () => boolean
+  /** Metrics that vLLM has are there under its names as well. */
+  vllmMetrics: boolean
 }
 
 /** One request and its response. */

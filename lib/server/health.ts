@@ -16,8 +16,13 @@ export function health(exchange: Exchange, { model }: Served): void {
 }
 
 /** GET /ready: new requests are welcome. */
-export function ready(exchange: Exchange, { draining }: Served): void {
+export function ready(exchange: Exchange, { model, draining }: Served): void {
   if (draining()) throw new Failure(503, 'the server is shutting down', { code: 'draining' })
+  const { running, waiting, maxCalls } = model.stats
+  if (running + waiting >= maxCalls)
+    throw new Failure(503, `${waiting} requests wait, and no more may`, {
+      ...{ code: 'queue_full', retryAfter: 1 },
+    })
   exchange.send(200, { status: 'ready' })
 }
 

@@ -58,7 +58,7 @@ function run(...args: string[]): { lines: Line[]; ended: string } {
   const { stdout, stderr, signal, status, error } = spawnSync(
     process.execPath,
     [program!, settingFile, ...args],
-    { cwd: folder, encoding: 'utf8', maxBuffer: 2 ** 28, timeout: 50_000 },
+    { cwd: folder, encoding: 'utf8', maxBuffer: 2 ** 28, timeout: 150_000 },
   )
   const lines = stdout.split('\n').filter((line) => line !== '')
   return {

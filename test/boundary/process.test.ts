@@ -18,7 +18,7 @@ async function script(source: string, env: Record<string, string> = {}): Promise
   writeFileSync(file, source)
   const { stdout } = await run(process.execPath, [file], {
     env: { ...process.env, ...env },
-    timeout: 60_000,
+    timeout: 150_000,
   })
   return stdout.trim()
 }

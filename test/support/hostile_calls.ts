@@ -50,7 +50,7 @@ const experts = () => {
   return { mask: kinds.map(() => true), bias: kinds.map(() => 0), force: [0] }
 }
 const generateOptions = () => ({
-  maxNewTokens: 2,
+  ...{ maxNewTokens: 2, minNewTokens: 1, promptLogprobs: 1 },
   stop: ['x'],
   stopIds: [1],
   routing: true,
@@ -66,7 +66,10 @@ const template = () => ({ chatTemplate: '{{ messages[0].content }}', templateVar
 
 /** Arguments that are right, by the names of the parameters that a function has. */
 const valid: Record<string, () => unknown[]> = {
-  loadModel: () => [setting.checkpoint, { ...load, ropeTable: 'exact', onProgress() {}, signal }],
+  loadModel: () => [
+    setting.checkpoint,
+    { ...load, ropeTable: 'exact', onProgress() {}, onDownload() {}, signal },
+  ],
   randomModel: () => [{ ...config }, { ...load, weights: 'bf16', seed: 1, signal }],
   convertCheckpoint: () => [
     setting.torch,
