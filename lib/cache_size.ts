@@ -1,7 +1,7 @@
 import { availableMemory, type Device } from './device.ts'
 import { blockBytes } from './engine/cache.ts'
 import { MoeError } from './errors.ts'
-import type { Architecture } from './models/architecture.ts'
+import type { LayerInfo } from './layers/step.ts'
 import type { ActivationDType } from './native.ts'
 import { blockTokens } from './ops/index.ts'
 
@@ -21,7 +21,7 @@ const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(bytes < 1e
 /** @param asked tokens; default as `maxTokens` of loadModel says */
 export function resolveCacheSize(
   where: string,
-  { config, layers }: Pick<Architecture, 'config' | 'layers'>,
+  { layers, maxPositions }: { layers: readonly LayerInfo[]; maxPositions: number },
   weightBytes: number,
   { device, dtype, asked }: { device: Device; dtype: ActivationDType; asked: number | undefined },
 ): CacheSize {
@@ -30,7 +30,7 @@ export function resolveCacheSize(
   const defaultTokens = (): number => {
     const forCache = device.gpu ? 0.9 * (free - weightBytes) : free / 4
     const affordable = Math.floor(forCache / Math.max(1, perBlock)) * blockTokens
-    const wanted = Math.max(config.maxPositionEmbeddings, 4096)
+    const wanted = Math.max(maxPositions, 4096)
     return Math.max(blockTokens, Math.min(wanted, affordable))
   }
   const numBlocks = Math.ceil((asked ?? defaultTokens()) / blockTokens)

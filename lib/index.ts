@@ -41,6 +41,7 @@ export {
 export type { DownloadProgress } from './hub/pull.ts'
 export { loadModel, type RandomModelOptions, randomModel } from './load.ts'
 export type { LoadModelOptions } from './load_options.ts'
+export type { LoadedModel } from './loaded_model.ts'
 export type { ChatOptions, Model } from './model.ts'
 export type { ModelConfig } from './models/config.ts'
 export type { ActivationDType, DType, NumberArray, WeightFormat } from './native.ts'
@@ -48,6 +49,10 @@ export type * from './ops/types.ts'
 export type { TokenIds } from './options.ts'
 export type { Parameters } from './parameters.ts'
 export { type ExpertPlacement, placeExperts } from './place_experts.ts'
+export type { Seq2SeqConfig, StackConfig } from './seq2seq/config.ts'
+export type { Seq2SeqGenerateOptions, Seq2SeqInput, TraceOptions } from './seq2seq/options.ts'
+export type { Encoding, Seq2SeqForwardResult, Seq2SeqModel } from './seq2seq/seq2seq_model.ts'
+export type { CappedRouting, StackTrace } from './seq2seq/trace.ts'
 export {
   type Alone,
   type Arrays,

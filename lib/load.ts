@@ -11,6 +11,7 @@ import {
   loadOptionNames,
   resolveLoadOptions,
 } from './load_options.ts'
+import { assembleSeq2Seq, buildSeq2Seq, seq2seqConfig } from './load_seq2seq.ts'
 import { Model } from './model.ts'
 import type { ModelParts } from './model_parts.ts'
 import type { Architecture } from './models/architecture.ts'
@@ -20,6 +21,9 @@ import type { ActivationDType, Gpu, Tensor } from './native.ts'
 import type { OptionNames } from './option_names.ts'
 import { numberOption } from './options.ts'
 import { countParameters } from './parameters.ts'
+import { isSeq2Seq, readSeq2SeqConfig } from './seq2seq/config.ts'
+import { EncoderDecoder } from './seq2seq/encoder_decoder.ts'
+import type { Seq2SeqModel } from './seq2seq/seq2seq_model.ts'
 import { openTokenizer, type Tokenizer } from './tokenizer/index.ts'
 import { readVisionConfig } from './vision/config.ts'
 import { VisionModel } from './vision/vision_model.ts'
@@ -83,11 +87,16 @@ export function buildWithoutWeights(
   options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'> & { maxTokens: number },
 ): Built<RandomWeights> {
   const { build } = describeModel(json)
-  const format = /float32$/.test(String(json.dtype ?? json.torch_dtype)) ? 'f32' : 'bf16'
-  const weights = new AbsentWeights(format, 0)
+  const weights = absentWeights(json)
   const graph = build(weights, options)
   release(weights)
   return { graph, weights }
+}
+
+/** Handles of the element type that a configuration names. */
+export function absentWeights(json: Json): RandomWeights {
+  const format = /float32$/.test(String(json.dtype ?? json.torch_dtype)) ? 'f32' : 'bf16'
+  return new AbsentWeights(format, 0)
 }
 
 /** A vision transformer's graph, likewise; of its configuration alone where there are no weights. */
@@ -111,7 +120,7 @@ export function buildVision(
   return { graph, weights }
 }
 
-const release = ({ tensors }: WeightList): void => {
+export const release = ({ tensors }: WeightList): void => {
   for (const tensor of tensors) tensor.release()
 }
 
@@ -126,7 +135,8 @@ function cacheSize<W extends WeightList>(
 ): CacheSize {
   const { graph, weights } = build(4096, undefined)
   release(weights)
-  const size = resolveCacheSize(where, graph, weights.bytes, of)
+  const maxPositions = graph.config.maxPositionEmbeddings
+  const size = resolveCacheSize(where, { layers: graph.layers, maxPositions }, weights.bytes, of)
   size.checkMemory(0) // before handles take memory for tables of that length
   return size
 }
@@ -168,21 +178,24 @@ async function assemble<W extends WeightList>(
 
 /**
  * Loads a checkpoint folder in the published Hugging Face layout: config.json, safetensors weights, and where
- * there is one a tokenizer. A folder of `vmoe` or `soft_moe` gives a `VisionModel`: `loadModel<VisionModel>(dir)`.
+ * there is one a tokenizer. A folder of `vmoe` or `soft_moe` gives a `VisionModel`, one of `switch_transformers` or
+ * `t5` a `Seq2SeqModel`: `loadModel<Seq2SeqModel>(dir)`.
  *
  * @param dir the folder: a path or a `file:` URL; or where there is none a model of the Hugging Face hub, `org/name` or
  *   `org/name@revision`, which is taken from the hub's cache, else downloaded by `@huggingface/hub`, installed apart
  * @throws {MoeError} ERR_MOE_CHECKPOINT, ERR_MOE_HUB, ERR_MOE_UNSUPPORTED, ERR_MOE_OPTION, ERR_MOE_DTYPE,
  *   ERR_MOE_OUT_OF_MEMORY, ERR_MOE_CUDA_UNAVAILABLE, ERR_MOE_NATIVE_LOAD
  */
-export async function loadModel<Kind extends Model | VisionModel = Model>(
+export async function loadModel<Kind extends AnyModel = Model>(
   dir: string | URL,
   options: LoadModelOptions = {},
 ): Promise<Kind> {
-  return (await load(dir, options)) as Kind // which of the two it is stands in the folder
+  return (await load(dir, options)) as Kind // which of them it is stands in the folder
 }
 
-async function load(dir: string | URL, options: LoadModelOptions): Promise<Model | VisionModel> {
+type AnyModel = Model | VisionModel | Seq2SeqModel
+
+async function load(dir: string | URL, options: LoadModelOptions): Promise<AnyModel> {
   const request = resolveLoadOptions('loadModel', options, loadOptionNames)
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)
@@ -191,24 +204,50 @@ async function load(dir: string | URL, options: LoadModelOptions): Promise<Model
   const folder = checkpointFolder('loadModel', await modelFolder(dir, { onProgress, signal }))
   const checkpoint = openCheckpoint(folder)
   if (isVision(checkpoint.config)) return loadVision(checkpoint, device, dtype, request)
+  if (isSeq2Seq(checkpoint.config)) return loadSeq2Seq(checkpoint, device, dtype, request)
   const { config } = describeModel(checkpoint.config)
   const build: Build<CheckpointWeights> = (maxTokens, gpu) =>
     buildModel(checkpoint, dtype, { ...request, maxTokens }, gpu)
-  const defaults = request.generationDefaults
-    ? checkpointDefaults(generationFile(checkpoint.generationConfig, checkpoint.config))
-    : {}
-  const tokenizer = await openTokenizer(folder, config)
+  const rest = await restOf(checkpoint, config, request)
+  const { tokenizer } = rest
   const fill = async (weights: CheckpointWeights, { layers }: Architecture) => {
     const modules = layers.flatMap(({ modules = [] }) => modules)
     await weights.load(request)
     return Phatgoose.open(folder, modules, device.gpu, request.signal)
   }
   return assemble('loadModel', device, request, build, fill, {
-    tokenizer,
+    ...rest,
     chat: tokenizer && ChatFormat.open(folder, config, tokenizer),
-    stopIds: endIds(checkpoint, config, tokenizer),
-    checkpointDefaults: defaults,
   })
+}
+
+/** What the files beside the weights say. */
+async function restOf(
+  checkpoint: Checkpoint,
+  config: Pick<ModelConfig, 'architecture' | 'eosIds' | 'vocabSize'>,
+  { generationDefaults }: LoadRequest,
+) {
+  const file = generationFile(checkpoint.generationConfig, checkpoint.config)
+  const defaults = generationDefaults ? checkpointDefaults(file) : {}
+  const tokenizer = await openTokenizer(checkpoint.dir, config)
+  const ids = endIds(checkpoint, config, tokenizer)
+  return { tokenizer, stopIds: ids, checkpointDefaults: defaults }
+}
+
+/** An encoder-decoder's folder. */
+async function loadSeq2Seq(
+  checkpoint: Checkpoint,
+  device: Device,
+  dtype: ActivationDType,
+  request: LoadRequest,
+): Promise<Seq2SeqModel> {
+  return assembleSeq2Seq(
+    'loadModel',
+    { device, dtype, request },
+    (gpu) => buildSeq2Seq(checkpoint, dtype, request.weights, gpu),
+    (weights) => weights.load(request),
+    await restOf(checkpoint, seq2seqConfig(checkpoint), request),
+  )
 }
 
 /** A vision transformer's folder: the same files without a tokenizer. */
@@ -238,7 +277,7 @@ async function loadVision(
 /** The ids that end a text: of generation_config.json, else of config.json, else of the tokenizer's files. */
 export function endIds(
   { generationConfig }: CheckpointConfig,
-  { eosIds, vocabSize }: ModelConfig,
+  { eosIds, vocabSize }: Pick<ModelConfig, 'eosIds' | 'vocabSize'>,
   tokenizer: Tokenizer | undefined,
 ): number[] {
   const ids = new ConfigReader(generationConfig ?? {}, 'generation_config.json').ids(
@@ -270,10 +309,25 @@ const randomOptionNames: OptionNames<RandomModelOptions> = { ...shared, weights:
  * @param config what a config.json would hold, with `model_type`
  * @throws {MoeError} as loadModel
  */
-export async function randomModel(
+export function randomModel(
+  config: { model_type: 'switch_transformers' | 't5'; [key: string]: unknown },
+  options?: RandomModelOptions,
+): Promise<Seq2SeqModel>
+export function randomModel<Kind extends Model | Seq2SeqModel = Model>(
+  config: Record<string, unknown>,
+  options?: RandomModelOptions,
+): Promise<Kind>
+export async function randomModel<Kind extends Model | Seq2SeqModel = Model>(
   config: Record<string, unknown>,
   options: RandomModelOptions = {},
-): Promise<Model> {
+): Promise<Kind> {
+  return (await makeRandom(config, options)) as Kind // which of them it is stands in the configuration
+}
+
+async function makeRandom(
+  config: Record<string, unknown>,
+  options: RandomModelOptions,
+): Promise<Model | Seq2SeqModel> {
   const where = 'randomModel'
   if (typeof config !== 'object' || config === null || Array.isArray(config))
     badOption(where, 'config', 'the contents of a config.json', config)
@@ -283,6 +337,20 @@ export async function randomModel(
   const seed = numberOption('seed', given ?? 1, { min: 0, max: 2 ** 20, whole: true, where })
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)
+  if (isSeq2Seq(config)) {
+    const dtype = activationDType(request, device)
+    const read = readSeq2SeqConfig({ ...config })
+    return assembleSeq2Seq(
+      where,
+      { device, dtype, request },
+      (gpu) => {
+        const weights = new RandomWeights(format, seed, gpu)
+        return { graph: new EncoderDecoder(read, weights), weights }
+      },
+      (weights) => weights.load(request.signal),
+      { tokenizer: undefined, stopIds: read.eosIds, checkpointDefaults: {} },
+    )
+  }
   const described = describeModel({ ...config })
   const build: Build<RandomWeights> = (maxTokens, gpu) => {
     const weights = new RandomWeights(format, seed, gpu)

@@ -11,7 +11,6 @@ import {
 } from './chat/chat_format.ts'
 import type { ChatMessage } from './chat/messages.ts'
 import { Matchers } from './constraints/matchers.ts'
-import type { DeviceInfo } from './device.ts'
 import { BlockPool } from './engine/blocks.ts'
 import { keepsState } from './engine/cache.ts'
 import type { GenerateChunk, GenerateOptions, GenerateResult } from './engine/completion.ts'
@@ -43,10 +42,12 @@ import {
 import { SequenceState } from './engine/sequence_state.ts'
 import { StepRunner } from './engine/step_runner.ts'
 import { badOption, disposed, MoeError } from './errors.ts'
+import type { LayerInfo } from './layers/step.ts'
+import { LoadedModel } from './loaded_model.ts'
 import type { ModelParts } from './model_parts.ts'
 import type { Architecture } from './models/architecture.ts'
 import type { ModelConfig } from './models/config.ts'
-import type { ActivationDType, PlanTime, Tensor, Weight } from './native.ts'
+import type { PlanTime, Tensor, Weight } from './native.ts'
 import type { OptionNames } from './option_names.ts'
 import {
   checkOptions,
@@ -56,10 +57,8 @@ import {
   type TokenIds,
   textOption,
 } from './options.ts'
-import type { Parameters } from './parameters.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
 import { CheckedTokenizer } from './tokenizer/tokenizer.ts'
-import type { WeightsInfo } from './weights/formats.ts'
 import { longestText } from './weights/rope.ts'
 
 /** On a CPU a prompt's tokens take so long that whoever writes would wait seconds. */
@@ -76,15 +75,9 @@ const chatOptionNames: OptionNames<ChatOptions> = { ...generateOptionNames, ...c
  * A loaded model. All calls are asynchronous and run off the JavaScript thread; concurrent calls share steps.
  * Made by `loadModel`.
  */
-export class Model {
+export class Model extends LoadedModel {
   /** config.json, validated and under one set of names. */
   readonly config: ModelConfig
-  readonly device: DeviceInfo
-  readonly parameters: Parameters
-  /** What the weights take, by what they are for and how they are stored. */
-  readonly weights: readonly WeightsInfo[]
-  /** Element type of activations. */
-  readonly dtype: ActivationDType
   /** Tokens that fit the cache, over all sequences. */
   readonly maxTokens: number
   /** Absent when the folder has no tokenizer; ids work all the same. */
@@ -105,12 +98,9 @@ export class Model {
 
   /** @internal */
   constructor(parts: ModelParts) {
+    super(parts)
     const { graph, tokenizer } = parts
     this.config = graph.config
-    this.device = parts.device.info
-    this.parameters = parts.parameters
-    this.weights = parts.weights
-    this.dtype = parts.dtype
     this.maxTokens = parts.maxTokens
     this.tokenizer = tokenizer
     this.#chat = parts.chat
@@ -361,10 +351,6 @@ export class Model {
     this.#runner.dispose()
     this.#adapters.dispose()
     for (const tensor of this.#tensors) tensor.release()
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.dispose()
   }
 
   #newState(salt: string, adapter: Adapter | undefined): SequenceState {

@@ -74,17 +74,17 @@ export function nameOption<T extends string>(
 }
 
 /** A copy of token ids, checked against the vocabulary. */
-export function readIds(where: string, ids: unknown, vocabSize: number): number[] {
+export function readIds(where: string, ids: unknown, vocabSize: number, name = 'ids'): number[] {
   if (!Array.isArray(ids) && !(ids instanceof Int32Array) && !(ids instanceof Uint32Array))
-    badOption(where, 'ids', 'an array of token ids', ids)
+    badOption(where, name, 'an array of token ids', ids)
   const { length } = ids
   if (!(typeof length === 'number' && length > 0))
-    badOption(where, 'ids', 'at least one token', 'none')
+    badOption(where, name, 'at least one token', 'none')
   const copy: number[] = []
   for (let i = 0; i < length; i++) {
     const id: unknown = ids[i]
     if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= vocabSize)
-      badOption(where, `ids[${i}]`, `a token id from 0 to ${vocabSize - 1}`, id)
+      badOption(where, `${name}[${i}]`, `a token id from 0 to ${vocabSize - 1}`, id)
     copy.push(id as number)
   }
   return copy

@@ -25,7 +25,7 @@ const rooms = ['core', 'weights', 'ops', 'fused', 'cpu', 'binding']
 const libRooms = [
   ...['ops', 'weights', 'hub', 'routers', 'layers', 'models', 'adapters', 'tokenizer', 'chat'],
   'constraints',
-  ...['engine', 'vision', 'standalone', 'convert', 'bench', 'server', 'cli'],
+  ...['engine', 'vision', 'seq2seq', 'standalone', 'convert', 'bench', 'server', 'cli'],
 ]
 
 /** Files under `folder` that refer to something that `matches`. */

@@ -5,6 +5,18 @@ namespace {
 
 constexpr int kQueries = 8;
 
+/// What is added to a query's scores of one block's keys; `row` is room for them.
+const float* bias_of(const Attention& op, const Query& query, int64_t block, float* row) {
+  const int64_t distances = op.bias.dim(1);
+  const float* table = op.bias.row<float>(query.head);
+  const int64_t first =
+      block * kBlockTokens - op.positions.as<int32_t>()[query.token] + distances / 2;
+  if (first >= 0 && first + kBlockTokens <= distances) return table + first;
+  for (int64_t j = 0; j < kBlockTokens; ++j)
+    row[j] = table[std::clamp(first + j, int64_t{0}, distances - 1)];
+  return row;
+}
+
 /// Keys of one block: scores, running softmax, values. `head` counts the cache's heads.
 template <class T>
 void attend_block(const Kernels& kernels, const Attention& op, Query* queries, int m,
@@ -16,8 +28,11 @@ void attend_block(const Kernels& kernels, const Attention& op, Query* queries, i
   for (int i = 0; i < m; ++i) q[i] = queries[i].q, acc[i] = queries[i].acc;
   alignas(64) float p[kQueries * kBlockTokens];
   kernels.key_scores(q, m, op.keys.as<T>() + head * D * kBlockTokens, is_bf16<T>, D, p);
-  kernels.softmax_block(p, m, seen.begin, seen.end, op.scale, softmaxes.best, softmaxes.total,
-                        keep);
+  const float* bias[kQueries];
+  float rows[kQueries][kBlockTokens];
+  for (int i = 0; op.bias && i < m; ++i) bias[i] = bias_of(op, queries[i], block, rows[i]);
+  kernels.softmax_block(p, m, seen.begin, seen.end, op.scale, op.bias ? bias : nullptr,
+                        softmaxes.best, softmaxes.total, keep);
   const T* values = op.values.as<T>() + (head * kBlockTokens + seen.least) * V;
   kernels.add_values(p + seen.least, m, seen.most - seen.least, values, is_bf16<T>, V, V, keep,
                      acc);

@@ -153,8 +153,8 @@ class Run {
         kernels.row_scores_dot(q16, m, reinterpret_cast<const uint16_t*>(rows), L_, p);
       else
         kernels.row_scores(q, m, rows, is_bf16<T>, L_, p);
-      kernels.softmax_block(p, m, keys.begin, keys.end, op_.scale, softmaxes.best, softmaxes.total,
-                            keep);
+      kernels.softmax_block(p, m, keys.begin, keys.end, op_.scale, nullptr, softmaxes.best,
+                            softmaxes.total, keep);
       kernels.add_values(p + keys.least, m, keys.most - keys.least, rows + keys.least * L_,
                          is_bf16<T>, C_, L_, keep, acc);
     }

@@ -19,14 +19,15 @@ void rotated(const Kernels& kernels, const T* head, int64_t size, const float* c
 }  // namespace
 
 void RopeCache::run_cpu(const CpuContext& cpu) const {
-  const int64_t G = keys.dim(1), D = keys.dim(2), T = q.dim(0), N = q.dim(1) / D, r = table.dim(1);
-  const int64_t V = values.dim(3);
+  const int64_t G = keys.dim(1), D = keys.dim(2), V = values.dim(3), T = k.dim(0);
+  // Without a table queries stay as they are.
+  const int64_t N = q && table ? q.dim(1) / D : 0, r = table ? table.dim(1) : 0;
   dispatch_activation(keys.dtype, "rope_cache", [&](auto tag) {
     using Value = decltype(tag);
     cpu.parallel(T, 1, [&](int64_t begin, int64_t end) {
       alignas(64) float buffer[RopeCache::kMaxHeadSize];
       for (int64_t t = begin; t < end; ++t) {
-        const float* cos_sin = table.row<float>(positions.as<int32_t>()[t]);
+        const float* cos_sin = table ? table.row<float>(positions.as<int32_t>()[t]) : nullptr;
         const int64_t slot = slots.as<int32_t>()[t];
         const int64_t block = slot / kBlockTokens, column = slot % kBlockTokens;
         for (int64_t n = 0; n < N; ++n) {

@@ -10,6 +10,9 @@ namespace moe {
 ///   out[t, n] = sum_s softmax_s(q[t, n] . key[s, n / (N / G)] * scale) value[s, n / (N / G)]
 ///   for starts[t] <= s <= ends[t]
 ///
+/// With `bias` [N, 2 F + 1] a score also gets bias[n, F + r], where r is the key's distance from
+/// the token, s - positions[t], cut to -F .. F (T5, arXiv:1910.10683, section 2.1).
+///
 /// A sink is one more score of its head, not scaled and without a value: it takes its share of the
 /// softmax and adds nothing (gpt-oss, arXiv:2508.10925).
 ///
@@ -22,6 +25,8 @@ struct Attention {
   Tensor q;             // [T, N * D] f32 | bf16, may be a column slice
   Tensor keys, values;  // [blocks, G, D, 32] and [blocks, G, 32, V], as RopeCache wrote them
   Tensor sinks;         // [N] f32
+  Tensor bias;          // [N, 2 F + 1] f32, by a key's distance from the token
+  Tensor positions;     // [T] i32, the token's own; with bias
   Tensor starts;        // [T] i32, first position that the token sees
   Tensor ends;          // [T] i32, the last one: its own, where attention is causal
   Tensor sequences;     // [T] i32, row of the block table
@@ -31,12 +36,13 @@ struct Attention {
   Tensor scratch;  // of the ranges on a GPU
 
   static constexpr auto fields() {
-    return std::tuple(input("q", &Attention::q), input("keys", &Attention::keys),
-                      input("values", &Attention::values), optional("sinks", &Attention::sinks),
-                      input("starts", &Attention::starts), input("ends", &Attention::ends),
-                      input("sequences", &Attention::sequences),
-                      input("blockTable", &Attention::block_table),
-                      value("scale", &Attention::scale), output("out", &Attention::out));
+    return std::tuple(
+        input("q", &Attention::q), input("keys", &Attention::keys),
+        input("values", &Attention::values), optional("sinks", &Attention::sinks),
+        optional("bias", &Attention::bias), optional("positions", &Attention::positions),
+        input("starts", &Attention::starts), input("ends", &Attention::ends),
+        input("sequences", &Attention::sequences), input("blockTable", &Attention::block_table),
+        value("scale", &Attention::scale), output("out", &Attention::out));
   }
 
   static constexpr int64_t kMaxHeadSize = 1024;
@@ -61,6 +67,15 @@ struct Attention {
       check.shape("sinks", sinks, {q.dim(1) / D});
       check.dtype("sinks", sinks, {DType::f32});
     }
+    if (bias) {
+      check.rank("bias", bias, 2);
+      check.shape("bias", bias, {q.dim(1) / D, bias.dim(1)});
+      check.dtype("bias", bias, {DType::f32});
+      check.contiguous("bias", bias);
+      check.that(bias.dim(1) % 2 == 1, "bias", "an odd number of distances", bias.dim(1));
+      check.present("positions", positions);
+    }
+    if (positions) check.indices("positions", positions, {T});
     for (const auto& [name, tensor] :
          {std::pair{"starts", &starts}, {"ends", &ends}, {"sequences", &sequences}})
       check.indices(name, *tensor, {T});

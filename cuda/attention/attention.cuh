@@ -13,7 +13,10 @@ struct AttentionArgs {
   Rows<const int32_t> block_table;
   float scale;
   int T, N, G, D, V;
-  const float* sinks;  // [N], or null
+  const float* sinks;        // [N], or null
+  const float* bias;         // [N, 2 far + 1], or null
+  const int32_t* positions;  // of tokens; with bias
+  int far;
   int ranges;       // a token has at most, each with a block of its own; 1: one block has them all
   float* partial;   // [T, N, ranges, V + 2]: sums, then best score and total; unused for one
   bool runs_apart;  // long runs have a kernel of their own
@@ -31,6 +34,23 @@ __device__ __forceinline__ bool in_long_run(const AttentionArgs& args, int t) {
     ++length;
   return length >= kLongRun;
 }
+
+/// What a head adds to a token's scores by the distance of their keys.
+struct DistanceBias {
+  const float* table;  // its row of the bias from distance 0 on; null: nothing is added
+  int far, own;        // the token's position
+
+  __device__ __forceinline__ DistanceBias(const AttentionArgs& args, int t, int n)
+      : table(args.bias ? args.bias + n * (2 * args.far + 1) + args.far : nullptr),
+        far(args.far),
+        own(args.bias ? args.positions[t] : 0) {}
+
+  /// A score as the softmax takes it.
+  __device__ __forceinline__ float score(float product, float scale, int key) const {
+    if (!table) return product * scale;
+    return fmaf(product, scale, table[min(max(key - own, -far), far)]);
+  }
+};
 
 /// `before`: what is done with q and the cache in the same launch; null: that was done before.
 void attention_cuda(const CudaContext& cuda, const Attention& op, const RopeAttention* before);

@@ -43,8 +43,9 @@ BeforeArgs<T> before_args(const RopeAttention& op) {
 template <class T, int C, class RowOf>
 __device__ __forceinline__ Softmax attend_range(const Lanes<T>& lane, const Span& blocks,
                                                 const Span& visible, const AttentionArgs& args,
-                                                const float* query, const T* keys, const T* values,
-                                                const RowOf& row_of, float* warp_sums) {
+                                                const DistanceBias& bias, const float* query,
+                                                const T* keys, const T* values, const RowOf& row_of,
+                                                float* warp_sums) {
   constexpr int kValues = Lanes<T>::kValues;
   constexpr int kAhead = C <= 4 ? 12 : 8;  // loads at a time: what fits the registers
   const int V = lane.V, warp = static_cast<int>(threadIdx.x / 32);
@@ -75,7 +76,8 @@ __device__ __forceinline__ Softmax attend_range(const Lanes<T>& lane, const Span
 
     float score = lane.template score<kAhead>(query, keys + row * args.D, args.D);
     const int position = block * kKeys + lane.key();
-    score = position < visible.first || position > visible.last ? -INFINITY : score * args.scale;
+    const bool seen = position >= visible.first && position <= visible.last;
+    score = seen ? bias.score(score, args.scale, position) : -INFINITY;
     const float keep = softmax.raise(warp_max(score));
     const float p = softmax.share(score);
     softmax.total += warp_sum(p);
@@ -145,6 +147,7 @@ __global__ void __launch_bounds__(kThreads, kResident)
     if (t < 0) return;
     if (piece.count == 0) continue;
     const Visible visible(args, t);
+    const DistanceBias bias(args, t, n);
     const int32_t* table = args.block_table[args.sequences[t]];
     const auto row_of = [&](int block) { return (int64_t{table[block]} * args.G + g) * kKeys; };
     __syncthreads();  // whoever still reads what the piece before has left
@@ -179,7 +182,7 @@ __global__ void __launch_bounds__(kThreads, kResident)
     Softmax all = start;
     for (int range = piece.first; range < piece.last; ++range) {
       const Softmax own = attend_range<T, C>(lane, visible.blocks(range), visible.positions, args,
-                                             query, keys, values, row_of, warp_sums);
+                                             bias, query, keys, values, row_of, warp_sums);
       if (lane.lane == 0) softmaxes[thread / 32] = own;
       __syncthreads();
       Softmax both;
@@ -230,6 +233,9 @@ void run(const CudaContext& cuda, const Attention& op, const RopeAttention* fuse
                      D,
                      V,
                      op.sinks ? op.sinks.as<const float>() : nullptr,
+                     op.bias ? op.bias.as<const float>() : nullptr,
+                     op.bias ? op.positions.as<const int32_t>() : nullptr,
+                     op.bias ? static_cast<int>(op.bias.dim(1) / 2) : 0,
                      static_cast<int>(op.ranges()),
                      op.scratch.as<float>(),
                      false};

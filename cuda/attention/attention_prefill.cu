@@ -84,13 +84,15 @@ __global__ void __launch_bounds__(kThreads)
       cp_async_commit();
     };
     // Rows g and g + 8 of the warp's 16; rows outside of the run see nothing.
-    int from[2], to[2];
+    int from[2], to[2], tokens[2];
     for (int i = 0; i < 2; ++i) {
       const int token = first + 16 * warp + g + 8 * i;
       const bool own = token >= run.begin && token < run.end;
       from[i] = own ? args.starts[token] : 0;
       to[i] = own ? args.ends[token] : -1;
+      tokens[i] = own ? token : run.begin;
     }
+    const DistanceBias bias[2] = {{args, tokens[0], n}, {args, tokens[1], n}};
     // A sink is seen before all keys; its share is counted by one of the row's four lanes.
     const float sink = args.sinks ? args.sinks[n] : -INFINITY,
                 share = args.sinks && t == 0 ? 1.f : 0.f;
@@ -126,7 +128,8 @@ __global__ void __launch_bounds__(kThreads)
           for (int h = 0; h < 2; ++h) {
             const int position = block * kKeys + 8 * k + 2 * t + h;
             float& score = scores[k][2 * i + h];
-            score = position < from[i] || position > to[i] ? -INFINITY : score * args.scale;
+            const bool seen = position >= from[i] && position <= to[i];
+            score = seen ? bias[i].score(score, args.scale, position) : -INFINITY;
             top = fmaxf(top, score);
           }
         top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));

@@ -63,7 +63,7 @@ void RopeCache::run_cuda(const CudaContext& cuda) const {
     using Value = decltype(tag);
     const auto args = rope_args<Value>(*this);
     const auto heads = static_cast<unsigned>(args.N + args.G);
-    const auto tokens = static_cast<int>(q.dim(0));
+    const auto tokens = static_cast<int>(k.dim(0));
     if (tokens <= kFewTokens)
       return cuda.launch(rope_few<Value>, {blocks_for(tokens, 1), heads}, 64, 0, args);
     const size_t shared = sizeof(Value) * std::min(args.D, kPiece) * kPitch<Value>;

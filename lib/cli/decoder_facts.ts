@@ -49,7 +49,9 @@ async function fitOn(device: Device, label: string, request: InfoRequest): Promi
   const dtype = activationsOn(device, request)
   const { graph, weights } = built(request, dtype)
   const asked = request.options.maxTokens
-  const cache = resolveCacheSize('info', graph, weights.bytes, { device, dtype, asked })
+  const { config, layers } = graph
+  const shape = { layers, maxPositions: config.maxPositionEmbeddings }
+  const cache = resolveCacheSize('info', shape, weights.bytes, { device, dtype, asked })
   const { freeBytes, maxTokens, cacheBytes } = cache
   const said = { device: label, name: device.info.name, freeBytes, maxTokens }
   const neededBytes = weights.bytes + cacheBytes

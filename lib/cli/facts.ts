@@ -1,3 +1,4 @@
+import { availableMemory, type Device, devices, openDevice } from '../device.ts'
 import type { LoadModelOptions } from '../load_options.ts'
 import type { CheckpointConfig } from '../weights/checkpoint.ts'
 import type { Entry } from '../weights/safetensors.ts'
@@ -15,6 +16,23 @@ export interface InfoRequest {
 export interface Facts {
   json: object
   rows: [name: string, text: string][]
+}
+
+const freeBytes = ({ gpu }: Device): number => gpu?.freeMemory() ?? availableMemory()
+
+/** On which devices here so many bytes would find room: as JSON, and as rows. */
+export async function fitsHere(neededBytes: number) {
+  const found = (await devices()).filter(({ available }) => available)
+  const fits = found.map(({ type, index, name }) => {
+    const device = type === 'cpu' ? ('cpu' as const) : (`cuda:${index!}` as const)
+    const free = freeBytes(openDevice(device))
+    return { device, name, fits: neededBytes <= free, freeBytes: free, neededBytes }
+  })
+  const rows = fits.map((fit): [string, string] => [
+    `fits ${fit.device}`,
+    `${fit.fits ? 'yes' : 'no'}: ${size(fit.neededBytes)} of ${size(fit.freeBytes)}`,
+  ])
+  return { fits, rows }
 }
 
 export const billions = (n: number): string =>

@@ -1,3 +1,4 @@
+import { isSeq2Seq } from '../seq2seq/config.ts'
 import { isVision } from '../vision/vision_transformer.ts'
 import { openCheckpoint, openConfig } from '../weights/checkpoint.ts'
 import { weightFile } from '../weights/mistakes.ts'
@@ -6,6 +7,7 @@ import { elementTypes } from './facts.ts'
 import { modelFolder } from './load.ts'
 import { loadOptions, modelDir, modelHelp, modelOptions, parse, printJson } from './options.ts'
 import { rows } from './rows.ts'
+import { seq2seqFacts } from './seq2seq_facts.ts'
 import { visionFacts } from './vision_facts.ts'
 
 export const help = `moe-native info: what a checkpoint is, what it needs, and whether it fits here
@@ -26,7 +28,8 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   const said = openConfig(dir)
   const hasWeights = said.files.some((name) => weightFile.test(name))
   const entries = hasWeights ? openCheckpoint(dir).entries : undefined
-  const describe = isVision(said.config) ? visionFacts : decoderFacts
+  const { config } = said
+  const describe = isVision(config) ? visionFacts : isSeq2Seq(config) ? seq2seqFacts : decoderFacts
   const facts = await describe({ said, entries, options })
   if (quiet)
     return printJson({ dir, hasWeights, elementTypes: elementTypes(entries), ...facts.json })

@@ -3,7 +3,8 @@ import { modelFolder as hubFolder } from '../hub/model_folder.ts'
 import { loadModel } from '../load.ts'
 import type { LoadModelOptions } from '../load_options.ts'
 import { Model } from '../model.ts'
-import type { VisionModel } from '../vision/vision_model.ts'
+import type { Seq2SeqModel } from '../seq2seq/seq2seq_model.ts'
+import { VisionModel } from '../vision/vision_model.ts'
 import { checkpointFolder } from '../weights/mistakes.ts'
 import { progressBar } from './progress.ts'
 
@@ -28,7 +29,7 @@ export async function modelFolder(
 /**
  * Loads a language model behind a bar.
  *
- * @throws {MoeError} ERR_MOE_UNSUPPORTED for a model of images, and as loadModel
+ * @throws {MoeError} ERR_MOE_UNSUPPORTED for a model of images or an encoder-decoder, and as loadModel
  */
 export async function loadWithBar(
   dir: string,
@@ -39,11 +40,18 @@ export async function loadWithBar(
   using bar = progressBar('loading', quiet)
   const onProgress: LoadModelOptions['onProgress'] = ({ loadedBytes, totalBytes }) =>
     bar.update(loadedBytes, totalBytes)
-  const model = await loadModel<Model | VisionModel>(folder, { ...options, onProgress })
+  const model = await loadModel<Model | VisionModel | Seq2SeqModel>(folder, {
+    ...options,
+    onProgress,
+  })
   if (model instanceof Model) return model
   await model.dispose()
+  const [what, call] =
+    model instanceof VisionModel
+      ? ['one of images', 'classify']
+      : ['an encoder-decoder', 'generate']
   throw new MoeError(
     'ERR_MOE_UNSUPPORTED',
-    `${dir}: model must be a language model, got one of images (${model.config.architecture}), which loadModel and classify run`,
+    `${dir}: model must be a language model, got ${what} (${model.config.architecture}), which loadModel and ${call} run`,
   )
 }

@@ -1,10 +1,17 @@
-import { availableMemory, type Device, devices, openDevice } from '../device.ts'
+import { openDevice } from '../device.ts'
 import { buildVision } from '../load.ts'
 import type { ActivationDType } from '../native.ts'
 import { countParameters } from '../parameters.ts'
 import type { VisionConfig, VisionRouter } from '../vision/config.ts'
 import { readWeights, weightsNames } from '../weights/formats.ts'
-import { billions, elementText, elementTypes, type Facts, type InfoRequest } from './facts.ts'
+import {
+  billions,
+  elementText,
+  elementTypes,
+  type Facts,
+  fitsHere,
+  type InfoRequest,
+} from './facts.ts'
 import { size } from './progress.ts'
 
 function routerText(router: VisionRouter, tokens: number): string {
@@ -22,8 +29,6 @@ function expertsText({ moe, numLayers, mlpSize, tokens }: VisionConfig): string 
   )
 }
 
-const freeBytes = ({ gpu }: Device): number => gpu?.freeMemory() ?? availableMemory()
-
 /** An image classifier's facts. */
 export async function visionFacts(request: InfoRequest): Promise<Facts> {
   const { said, entries, options } = request
@@ -36,14 +41,7 @@ export async function visionFacts(request: InfoRequest): Promise<Facts> {
   const parameters = countParameters(graph.layers, weights)
   const types = elementTypes(entries)
   const fileBytes = Object.values(types).reduce((sum, bytes) => sum + bytes, 0)
-  const found = (await devices()).filter(({ available }) => available)
-  const fits = found.map(({ type, index, name }) => {
-    const free = freeBytes(openDevice(type === 'cpu' ? 'cpu' : `cuda:${index!}`))
-    return {
-      device: type === 'cpu' ? 'cpu' : `cuda:${index}`,
-      ...{ name, fits: weights.bytes <= free, freeBytes: free, neededBytes: weights.bytes },
-    }
-  })
+  const { fits, rows: fitRows } = await fitsHere(weights.bytes)
   const { imageWidth, imageHeight, channels, patchWidth, patchHeight } = config
   return {
     json: {
@@ -74,12 +72,7 @@ export async function visionFacts(request: InfoRequest): Promise<Facts> {
       ['experts', expertsText(config)],
       ['memory', `${size(weights.bytes)} weights (${activations})`],
       ['device', `${device.info.name} (${device.info.reason})`],
-      ...fits.map((fit): [string, string] => [
-        `fits ${fit.device}`,
-        fit.fits
-          ? `yes: ${size(fit.neededBytes)} of ${size(fit.freeBytes)}`
-          : `no: ${size(fit.neededBytes)} of ${size(fit.freeBytes)}`,
-      ]),
+      ...fitRows,
       ['runs by', 'loadModel and classify; the commands beside info are for language models'],
     ],
   }

@@ -51,7 +51,10 @@ export const tokensOf = (chunks: ScheduledChunk[]): number =>
   chunks.reduce((n, { numTokens }) => n + numTokens, 0)
 
 /** What is drawn behind the last tokens of a chunk, in their order. */
-export const drawsOf = ({ scores = [], sample }: ChunkOutputs): readonly SampleRequest[] =>
+export const drawsOf = ({
+  scores = [],
+  sample,
+}: Pick<ChunkOutputs, 'scores' | 'sample'>): readonly SampleRequest[] =>
   sample ? [...scores, sample] : scores
 
 /** Position of a chunk's first token. */

@@ -77,7 +77,7 @@ export function resolveGenerateOptions(
     stopIds: modelStopIds,
     vocabSize,
     layers,
-  }: GenerateContext,
+  }: Omit<GenerateContext, 'scheduler' | 'matchers'>,
 ): GenerateRequest {
   checkOptions('generate', options, generateOptionNames)
   const { logprobs, promptLogprobs, routing, experts, signal } = options
@@ -130,7 +130,7 @@ function fitLimits(
 /** Ids are checked and copied, text is left for when it is known what it follows. */
 export function readPrompt(
   prompt: unknown,
-  { tokenizer, vocabSize }: GenerateContext,
+  { tokenizer, vocabSize }: Pick<GenerateContext, 'tokenizer' | 'vocabSize'>,
 ): string | number[] {
   if (typeof prompt !== 'string') return readIds('generate', prompt, vocabSize)
   if (!tokenizer)
@@ -139,10 +139,10 @@ export function readPrompt(
 }
 
 /** A text's ids; one that continues another gets no BOS. A long text does not block this thread. */
-async function encode(
+export async function encodePrompt(
   prompt: string,
   continues: boolean,
-  { tokenizer, vocabSize }: GenerateContext,
+  { tokenizer, vocabSize }: Pick<GenerateContext, 'tokenizer' | 'vocabSize'>,
   signals: AbortSignal[],
 ): Promise<number[]> {
   const ids = await withAny(signals, (signal) =>
@@ -214,7 +214,7 @@ export async function runGenerate(
   let traced = sequence.processed
   for (const signal of signals) signal.throwIfAborted()
   const ids =
-    typeof prompt === 'string' ? await encode(prompt, before > 0, context, signals) : prompt
+    typeof prompt === 'string' ? await encodePrompt(prompt, before > 0, context, signals) : prompt
   for (const signal of signals) signal.throwIfAborted()
   const limits = fitLimits(request, before, ids.length, scheduler.room)
   checkScored(request, ids, context)

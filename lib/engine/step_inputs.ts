@@ -4,10 +4,17 @@ import type { VisibilityRules } from '../layers/visibility.ts'
 import type { Plan, Tensor } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import { drawsOf, type ScheduledChunk, startOf, tokensOf } from './chunk.ts'
-import { usesHistory } from './sampling.ts'
+import {
+  declareSampling,
+  roundedUp,
+  type SampleShape,
+  type SampleTensors,
+  type StepData,
+  sampleInputs,
+} from './sample_inputs.ts'
 
 /** The tensors that a step's numbers are copied to. */
-export interface StepTensors {
+export interface StepTensors extends SampleTensors {
   ids: Tensor
   positions: Tensor
   slots: Tensor
@@ -15,17 +22,6 @@ export interface StepTensors {
   sequences: Tensor
   blockTable: Tensor
   logitRows: Tensor
-  options: Tensor
-  counts: Tensor
-  historyOffsets: Tensor
-  history: Tensor
-  /** Where tokens are constrained: [rows, words] i32, and the row of each sampled one, -1 for none. */
-  masks: Tensor | undefined
-  maskRows: Tensor | undefined
-  /** Where logits are biased. */
-  biasIds: Tensor | undefined
-  biases: Tensor | undefined
-  biasOffsets: Tensor | undefined
   /** Where calls change the routing: [rows, experts of all layers] f32, and the row of each token, -1 for none. */
   adjust: Tensor | undefined
   adjustOf: Tensor | undefined
@@ -33,19 +29,14 @@ export interface StepTensors {
   adapterOf: Tensor | undefined
 }
 
-export interface InputShape {
+export interface InputShape extends SampleShape {
   tokens: number
   sequences: number
   /** Columns of the block table. */
   tableWidth: number
-  sampled: number
   logitRows: number
   /** Most rows of `adjust`. */
   adjusted: number
-  /** Most rows of `masks`. */
-  masked: number
-  /** Most biases. */
-  biased: number
   /** Generation of the adapters that texts have; 0: none has one. */
   adapters: number
 }
@@ -65,8 +56,7 @@ export function declareInputs(
   capacity: number,
   vocabulary: number,
 ): StepTensors {
-  const { tokens, sequences, tableWidth, sampled, logitRows, adjusted, masked, biased, adapters } =
-    shape
+  const { tokens, sequences, tableWidth, sampled, logitRows, adjusted, adapters } = shape
   const i32 = (name: string, ...shape: number[]) => plan.input(name, shape, 'i32')
   const positions = i32('positions', tokens)
   const visible = Object.entries(rules).map(([name, rule]) => {
@@ -81,23 +71,12 @@ export function declareInputs(
     sequences: i32('sequences', tokens),
     logitRows: i32('logitRows', sampled + logitRows),
     blockTable: i32('blockTable', sequences, tableWidth),
-    options: plan.input('options', [sampled, ops.sampleOptionNames.length], 'f32'),
-    counts: i32('counts', sampled, ops.sampleCountNames.length),
-    historyOffsets: i32('historyOffsets', sampled + 1),
     adjust: adjusted > 0 ? plan.input('adjust', [adjusted, experts], 'f32') : undefined,
     adjustOf: adjusted > 0 ? i32('adjustOf', tokens) : undefined,
     adapterOf: adapters > 0 ? i32('adapterOf', tokens, 1) : undefined,
-    masks: masked > 0 ? i32('masks', masked, Math.ceil(vocabulary / 32)) : undefined,
-    maskRows: masked > 0 ? i32('maskRows', sampled) : undefined,
-    biasIds: biased > 0 ? i32('biasIds', biased) : undefined,
-    biases: biased > 0 ? plan.input('biases', [biased], 'f32') : undefined,
-    biasOffsets: biased > 0 ? i32('biasOffsets', sampled + 1) : undefined,
-    history: i32('history', capacity),
+    ...declareSampling(plan, shape, capacity, vocabulary),
   }
 }
-
-/** By the names that inputs are declared under. */
-export type StepData = { [name: string]: Int32Array | Float32Array }
 
 /** Fewest columns of a block table. */
 const minTableWidth = 8
@@ -153,8 +132,6 @@ export function stepInputs(
     ...visibleInputs(chunks, rules),
     logitRows: Int32Array.from([...sampledRows, ...logitRows]),
     ...sampleInputs(chunks),
-    ...maskInputs(chunks),
-    ...biasInputs(chunks),
     ...adjustInputs(chunks),
     ...adapterInputs(chunks, adapterIndex),
   }
@@ -165,46 +142,9 @@ const adjustsOf = (chunks: ScheduledChunk[]): Float32Array[] => [
   ...new Set(chunks.flatMap(({ experts }) => experts ?? [])),
 ]
 
-/** Powers of two, so that calls that come and go need few plans. */
-const roundedUp = (count: number): number => (count === 0 ? 0 : 2 ** Math.ceil(Math.log2(count)))
-
 /** Rows for them. */
 export const adjustedRows = (chunks: ScheduledChunk[]): number =>
   roundedUp(adjustsOf(chunks).length)
-
-const samplesOf = (chunks: ScheduledChunk[]) => chunks.flatMap(drawsOf)
-
-/** Rows for the masks of a step. */
-export const maskedRows = (chunks: ScheduledChunk[]): number =>
-  roundedUp(samplesOf(chunks).filter(({ mask }) => mask).length)
-
-/** Places for all biases of a step. */
-export const biasedPlaces = (chunks: ScheduledChunk[]): number =>
-  roundedUp(samplesOf(chunks).reduce((n, { sampling }) => n + sampling.bias.size, 0))
-
-function maskInputs(chunks: ScheduledChunk[]): StepData {
-  const samples = samplesOf(chunks)
-  const given = samples.flatMap(({ mask }) => mask ?? [])
-  if (given.length === 0) return {}
-  const width = given[0]!.length
-  const masks = new Int32Array(given.length * width)
-  for (const [row, mask] of given.entries()) masks.set(mask, row * width)
-  let row = 0
-  return { masks, maskRows: Int32Array.from(samples, ({ mask }) => (mask ? row++ : -1)) }
-}
-
-function biasInputs(chunks: ScheduledChunk[]): StepData {
-  const all = samplesOf(chunks).map(({ sampling }) => [...sampling.bias])
-  const flat = all.flat()
-  if (flat.length === 0) return {}
-  const offsets = [0]
-  for (const { length } of all) offsets.push(offsets.at(-1)! + length)
-  return {
-    biasIds: Int32Array.from(flat, ([id]) => id),
-    biases: Float32Array.from(flat, ([, bias]) => bias),
-    biasOffsets: Int32Array.from(offsets),
-  }
-}
 
 function adjustInputs(chunks: ScheduledChunk[]): StepData {
   const rows = adjustsOf(chunks)
@@ -254,31 +194,4 @@ function visibleInputs(chunks: ScheduledChunk[], rules: VisibilityRules): StepDa
     if (rule.end) data[`ends.${name}`] = Int32Array.from(ends)
   }
   return data
-}
-
-function sampleInputs(chunks: ScheduledChunk[]): StepData {
-  const options: number[] = []
-  const counts: number[] = []
-  const history: number[] = []
-  const historyOffsets = [0]
-  for (const chunk of chunks)
-    for (const { sampling, step, promptLength } of drawsOf(chunk)) {
-      const named = {
-        ...sampling,
-        seedLow: (sampling.seed % 2 ** 32) | 0,
-        seedHigh: Math.floor(sampling.seed / 2 ** 32),
-        step,
-        promptLength,
-      }
-      for (const name of ops.sampleOptionNames) options.push(named[name])
-      for (const name of ops.sampleCountNames) counts.push(named[name])
-      if (usesHistory(sampling)) for (const id of chunk.sequence.ids) history.push(id)
-      historyOffsets.push(history.length)
-    }
-  return {
-    options: Float32Array.from(options),
-    counts: Int32Array.from(counts),
-    history: Int32Array.from(history),
-    historyOffsets: Int32Array.from(historyOffsets),
-  }
 }

@@ -10,8 +10,12 @@ export type Reader = (results: Results, chunks: ScheduledChunk[], out: ChunkResu
 
 /** Row i of `ids` and `logprobs` belongs to the i-th draw of the chunks. */
 export const readSampled =
-  (width: number): Reader =>
-  ({ ids, logprobs, topIds, topLogprobs, nonFinite }, chunks, out) => {
+  (width: number) =>
+  (
+    { ids, logprobs, topIds, topLogprobs, nonFinite }: Results,
+    chunks: readonly Pick<ScheduledChunk, 'scores' | 'sample'>[],
+    out: ChunkResult[],
+  ): void => {
     let row = 0
     for (const [c, chunk] of chunks.entries()) {
       const drawn = drawsOf(chunk).map((draw) => {

@@ -24,14 +24,8 @@ import {
 } from './chunk.ts'
 import { PlanCache } from './plan_cache.ts'
 import { RoutingCounts, type RoutingStats } from './routing_stats.ts'
-import {
-  adjustedRows,
-  biasedPlaces,
-  hasAdapters,
-  maskedRows,
-  stepInputs,
-  tableWidthOf,
-} from './step_inputs.ts'
+import { biasedPlaces, maskedRows } from './sample_inputs.ts'
+import { adjustedRows, hasAdapters, stepInputs, tableWidthOf } from './step_inputs.ts'
 import { recordStep, type StepPlan, type StepShape } from './step_plan.ts'
 
 const maxPlans = 64

@@ -17,9 +17,6 @@ export interface EncoderPlaces {
   /** [T] i32: first and last position of the token's segment */
   starts: Tensor
   ends: Tensor
-  /** [T] i32, zeros, and a rotary table [1, 2] of a cosine of 1 and a sine of 0, which changes no bit */
-  positions: Tensor
-  table: Tensor
 }
 
 export interface EncoderAttentionOptions {
@@ -90,10 +87,8 @@ export class EncoderAttention {
     const v = kv.columns(N * D, N * D)
     const asked = ops.linear(plan, { x: queries?.x ?? x, ...this.#q, dtype }).out
     const q = normed(asked, this.#norms?.q)
-    const { keys, values, slots, positions, table } = places
-    // Rotation writes its q, so that k cannot stand in for it where nobody asks.
-    const turned = queries ? ops.linear(plan, { x, ...this.#q, dtype }).out : q
-    ops.ropeCache(plan, { q: turned, k, v, positions, slots, table, keys, values })
+    const { keys, values, slots } = places
+    ops.ropeCache(plan, { k, v, slots, keys, values })
     const { starts, ends, sequences } = queries?.places ?? places
     const where = { starts, ends, sequences, blockTable: places.blockTable }
     const mixed = ops.attention(plan, { q, keys, values, ...where, scale: 1 / Math.sqrt(D) }).out

@@ -31,5 +31,7 @@ const yuanTokens: CodeTokens = {
   eos: '<eod>',
 }
 
-export const codeTokens = ({ architecture }: ModelConfig): CodeTokens | undefined =>
+export const codeTokens = ({
+  architecture,
+}: Pick<ModelConfig, 'architecture'>): CodeTokens | undefined =>
   architecture === 'yuan' ? yuanTokens : undefined

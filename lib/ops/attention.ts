@@ -9,6 +9,10 @@ export interface AttentionInputs {
   values: Tensor
   /** [N] f32 */
   sinks?: Tensor | undefined
+  /** [N, 2 F + 1] f32, by a key's distance from the token */
+  bias?: Tensor | undefined
+  /** [T] i32, the token's own; with bias */
+  positions?: Tensor | undefined
   /** [T] i32, first position that the token sees */
   starts: Tensor
   /** [T] i32, the last one: its own, where attention is causal */
@@ -30,6 +34,9 @@ export interface AttentionOutputs {
  *
  *   out[t, n] = sum_s softmax_s(q[t, n] . key[s, n / (N / G)] * scale) value[s, n / (N / G)]
  *   for starts[t] <= s <= ends[t]
+ *
+ * With `bias` [N, 2 F + 1] a score also gets bias[n, F + r], where r is the key's distance from
+ * the token, s - positions[t], cut to -F .. F (T5, arXiv:1910.10683, section 2.1).
  *
  * A sink is one more score of its head, not scaled and without a value: it takes its share of the
  * softmax and adds nothing (gpt-oss, arXiv:2508.10925).

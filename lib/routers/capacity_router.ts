@@ -33,8 +33,10 @@ export class CapacityRouter implements Router {
     const routing = this.#router.route(plan, x, context)
     const { experts, capacity, order, threshold } = this.#options
     const { offsets, tokens } = context.segments!
+    const taken = capacity(tokens)
+    if (taken >= tokens && !threshold) return routing // room for all
     const { ids, weights } = routing
-    const limits = { experts, capacity: capacity(tokens), order, threshold }
+    const limits = { experts, capacity: taken, order, threshold }
     return {
       ...routing,
       ...ops.limitCapacity(plan, { ids, weights, segments: offsets, ...limits }),

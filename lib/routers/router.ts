@@ -27,7 +27,7 @@ export interface SoftRouting {
 export interface Segments {
   /** [B + 1] i32, from 0 to T */
   offsets: Tensor
-  /** Of each. */
+  /** Of the longest. */
   tokens: number
 }
 

@@ -78,7 +78,9 @@ interface Ends {
 }
 
 /** Inputs of `ops.attention`. */
-export interface AttentionArrays extends Omit<Arrays<ops.AttentionInputs>, 'ends'>, Ends {}
+export interface AttentionArrays
+  extends Omit<Arrays<ops.AttentionInputs>, 'ends' | 'positions'>,
+    Ends {}
 
 /** Inputs of `ops.latentAttention`. */
 export interface LatentAttentionArrays
@@ -97,7 +99,12 @@ function attentionAlone<Inputs extends Places, Outputs, Given>(
       const [T] = inputs.q?.shape ?? []
       if (positions?.shape && positions.shape[0] !== T)
         badShape(record.name, 'positions', [T ?? 0], positions.shape)
-      return record(plan, { ...inputs, ends: inputs.ends ?? positions! } as unknown as Inputs)
+      const own = 'bias' in inputs && { positions }
+      return record(plan, {
+        ...inputs,
+        ...own,
+        ends: inputs.ends ?? positions!,
+      } as unknown as Inputs)
     },
   }
   return alone<Inputs, Outputs, Given>(named[record.name]!, {
@@ -158,7 +165,7 @@ export const kernels = {
     ops.ropeCache as never,
     {
       check(op, i) {
-        op.indices('positions', i.positions, i.table.shape[0] ?? 0)
+        if (i.table && i.positions) op.indices('positions', i.positions, i.table.shape[0] ?? 0)
         op.indices('slots', i.slots, (i.keys.shape[0] ?? 0) * ops.blockTokens)
       },
       updated: ['q', 'keys', 'values'],

@@ -218,8 +218,8 @@ export class HuggingFaceTokenizer implements TokenizerCore {
     return lettersOf(token.replaceAll(spaceSymbol, ' '))
   }
 
-  streamBehind(previousId: number | undefined): TextStream {
-    return new SuffixStream((ids) => this.decodeIds(ids, false), this.#context(previousId))
+  streamBehind(previousId: number | undefined, special: boolean): TextStream {
+    return new SuffixStream((ids) => this.decodeIds(ids, special), this.#context(previousId))
   }
 
   /** Tokens that make the decoder treat the next one as it would behind `previousId`. */

@@ -1,5 +1,4 @@
 import path from 'node:path'
-import type { ModelConfig } from '../models/config.ts'
 import { type CodeTokens, codeTokens } from '../models/yuan_tokens.ts'
 import { readBytes, readJson } from '../weights/json.ts'
 import type { AddedToken } from './added_tokens.ts'
@@ -15,6 +14,12 @@ export type {
   TextStream,
   Tokenizer,
 } from './tokenizer.ts'
+
+/** What is asked of a model whose tokens they are. */
+export interface TokenizedModel {
+  architecture: string
+  vocabSize: number
+}
 
 const plainToken = (id: number, content: string): AddedToken => ({
   ...{ id, content, special: true, normalized: false },
@@ -32,6 +37,9 @@ function addedTokens(files: TokenFiles, model: SentencePieceModel): Map<string, 
   }
   return added
 }
+
+const isT5Model = ({ architecture }: TokenizedModel): boolean =>
+  architecture === 'T5' || architecture === 'Switch Transformers'
 
 /** T5's sentinels are in no file of old checkpoints: numbered backwards from the end. */
 function addSentinels(added: Map<string, AddedToken>, numPieces: number, count: number): void {
@@ -60,14 +68,15 @@ function openSentencePiece(
   file: string,
   bytes: Uint8Array,
   files: TokenFiles,
-  modelConfig: ModelConfig,
+  modelConfig: TokenizedModel,
 ): SentencePieceTokenizer {
   const { config } = files
   const model = readSentencePiece(file, bytes)
   const added = addedTokens(files, model)
   const fromCode = codeTokens(modelConfig)
-  // What T5Tokenizer and LlamaTokenizer do unless they are told.
-  const isT5 = /^T5Tokenizer/.test(String(config.tokenizer_class))
+  // What T5Tokenizer and LlamaTokenizer do unless they are told; early T5 folders name no class.
+  const named = config.tokenizer_class ?? undefined
+  const isT5 = named === undefined ? isT5Model(modelConfig) : /^T5Tokenizer/.test(String(named))
   const sentinels = config.extra_ids ?? 100
   if (isT5 && Number.isInteger(sentinels) && (sentinels as number) <= 1000)
     addSentinels(added, model.pieces.length, sentinels as number)
@@ -98,7 +107,7 @@ function openSentencePiece(
 /** The folder's tokenizer with unchecked arguments. */
 export async function openCore(
   dir: string,
-  modelConfig: ModelConfig,
+  modelConfig: TokenizedModel,
 ): Promise<TokenizerCore | undefined> {
   const files = readTokenFiles(dir)
   for (const name of ['tokenizer.model', 'spiece.model']) {
@@ -122,7 +131,7 @@ export async function openCore(
  */
 export async function openTokenizer(
   dir: string,
-  modelConfig: ModelConfig,
+  modelConfig: TokenizedModel,
 ): Promise<Tokenizer | undefined> {
   const core = await openCore(dir, modelConfig)
   return core && new CheckedTokenizer(core)

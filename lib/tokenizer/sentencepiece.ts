@@ -112,9 +112,9 @@ export class SentencePieceTokenizer implements TokenizerCore {
     return lettersOf(piece.text)
   }
 
-  streamBehind(previousId: number | undefined): TextStream {
+  streamBehind(previousId: number | undefined, special: boolean): TextStream {
     return this.#stream(
-      false,
+      special,
       previousId === undefined || previousId === this.bosId || this.#restarts(previousId),
     )
   }

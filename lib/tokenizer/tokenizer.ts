@@ -50,7 +50,7 @@ export interface Tokenizer {
    */
   decode(ids: ArrayLike<number>, options?: DecodeOptions): string
   /** Decodes as ids come. `previousId` is the one before the first, if there is one. */
-  stream(previousId?: number): TextStream
+  stream(previousId?: number, options?: DecodeOptions): TextStream
 }
 
 /** Texts up to so many units are encoded at once also by encodeAsync. */
@@ -85,7 +85,7 @@ export interface TokenizerCore extends Pick<Tokenizer, 'size' | 'bosId' | 'eosId
   decodeIds(ids: readonly number[], special: boolean): string
   /** An id's bytes in GPT-2's letters; '' for special ones and what is no text. */
   lettersOf(id: number): string
-  streamBehind(previousId: number | undefined): TextStream
+  streamBehind(previousId: number | undefined, special: boolean): TextStream
 }
 
 /** A text's parts between marks. */
@@ -157,8 +157,9 @@ export class CheckedTokenizer implements Tokenizer {
     return this.#core.decodeIds(list, special)
   }
 
-  stream(previousId?: number): TextStream {
+  stream(previousId?: number, options: DecodeOptions = {}): TextStream {
     if (previousId !== undefined) checkId('stream', previousId)
-    return this.#core.streamBehind(previousId)
+    checkOptions('stream', options, { special: true })
+    return this.#core.streamBehind(previousId, flagOption('stream', 'special', options.special))
   }
 }

@@ -65,8 +65,6 @@ export function recordBatch(
     ),
     starts: made(new Int32Array(T), [T]),
     ends: made(new Int32Array(T).fill(N - 1), [T]),
-    positions: made(new Int32Array(T), [T]),
-    table: made(Float32Array.of(1, 0), [1, 2], 'f32'),
   }
   const zeros = made(new Int32Array(B), [B])
   const looks = {

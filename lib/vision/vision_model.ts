@@ -1,18 +1,9 @@
-import type { Device, DeviceInfo } from '../device.ts'
 import { PlanCache } from '../engine/plan_cache.ts'
 import { badOption, disposed, MoeError } from '../errors.ts'
-import {
-  type ActivationDType,
-  type Arena,
-  type NumberArray,
-  native,
-  type Tensor,
-  type Weight,
-} from '../native.ts'
+import { LoadedModel, type LoadedParts } from '../loaded_model.ts'
+import { type Arena, type NumberArray, native, type Tensor, type Weight } from '../native.ts'
 import type { OptionNames } from '../option_names.ts'
 import { checkOptions, flagOption, nameOption } from '../options.ts'
-import type { Parameters } from '../parameters.ts'
-import type { WeightsInfo } from '../weights/formats.ts'
 import { type BatchPlan, type BatchShape, recordBatch } from './batch_plan.ts'
 import type { VisionConfig } from './config.ts'
 import { type ImageData, type ImageInput, joinImages, readImages } from './images.ts'
@@ -72,13 +63,9 @@ export interface Embedding extends VisionTrace {
 }
 
 /** @internal What loadModel hands over. */
-export interface VisionModelParts {
+export interface VisionModelParts extends LoadedParts {
   graph: VisionTransformer
-  device: Device
-  dtype: ActivationDType
   threads: number
-  parameters: Parameters
-  weights: WeightsInfo[]
   tensors: (Tensor | Weight)[]
 }
 
@@ -87,14 +74,8 @@ const batchTokens = { cpu: 1024, gpu: 8192 }
 const maxPlans = 8
 
 /** A vision transformer with experts. All calls are asynchronous and run off the JavaScript thread. Made by `loadModel`. */
-export class VisionModel {
+export class VisionModel extends LoadedModel {
   readonly config: VisionConfig
-  readonly device: DeviceInfo
-  readonly parameters: Parameters
-  /** What the weights take, by what they are for and how they are stored. */
-  readonly weights: readonly WeightsInfo[]
-  /** Element type of activations. */
-  readonly dtype: ActivationDType
   readonly #parts: VisionModelParts
   readonly #arena: Arena
   readonly #plans = new PlanCache<BatchPlan>(maxPlans)
@@ -103,11 +84,8 @@ export class VisionModel {
 
   /** @internal */
   constructor(parts: VisionModelParts) {
+    super(parts)
     this.config = parts.graph.config
-    this.device = parts.device.info
-    this.parameters = parts.parameters
-    this.weights = parts.weights
-    this.dtype = parts.dtype
     this.#parts = parts
     this.#arena = new (native().Arena)(parts.device.gpu)
   }
@@ -160,10 +138,6 @@ export class VisionModel {
     this.#plans.clear()
     this.#arena.release()
     for (const tensor of [...made, ...this.#parts.tensors]) tensor.release()
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.dispose()
   }
 
   async #each<T>(

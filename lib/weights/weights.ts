@@ -96,6 +96,8 @@ export interface Weights {
   joined(parts: readonly (readonly [name: string, size: number])[]): Tensor
   /** Rows one behind the other, widened to f32, as a tensor of `shape`: biases in the order of a matrix's rows. */
   gathered(rows: Rows[], shape: number[], share?: Share): Tensor
+  /** Rows of a matrix [R, C] in any order, as columns, widened to f32: [C, order.length]. */
+  transposed(name: string, shape: [R: number, C: number], order: readonly number[]): Tensor
   /** A matrix [sum of counts, K] for GEMMs; the runs follow each other. */
   matrix(rows: Rows[], options?: MatrixOptions): Weight
   /** Several that are read from the same tensors, in one go. */
@@ -194,6 +196,24 @@ export abstract class WeightList implements Weights {
     const out = this.rows(shape, 'f32')
     this.parameters[share] += count(shape)
     this.loadVectors(rows, out, scale)
+    return out
+  }
+
+  transposed(name: string, [R, C]: [R: number, C: number], order: readonly number[]): Tensor {
+    const out = this.rows([C, order.length], 'f32')
+    this.parameters.dense += R * C
+    const { tensor, transpose, copy } = native()
+    const picked = tensor([order.length, C], 'f32')
+    const one = (start: number): Rows => ({ name, shape: [R, C], start, count: 1 })
+    this.loadVectors(order.map(one), picked, 1)
+    this.later(async () => {
+      const turned = this.gpu ? tensor([C, order.length], 'f32') : out
+      await transpose(picked, turned)
+      picked.release()
+      if (turned === out) return
+      await copy(out, turned)
+      turned.release()
+    })
     return out
   }
 

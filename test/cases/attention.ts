@@ -12,6 +12,10 @@ type Shape = {
   /** Sinks of this size. */
   sinks?: number
   window?: number
+  /** Biases by distances up to this one, to both sides. */
+  far?: number
+  /** All tokens of a sequence see all of it. */
+  both?: boolean
 }
 
 const block = 32
@@ -112,8 +116,26 @@ export const attention: OpCase<Shape> = {
     { lengths: [[100, 80]], N: 2, G: 1, D: 64, sinks: 3 }, //            on matrix units
     { lengths: [[150, 90]], N: 2, G: 2, D: 24, V: 16, window: 9, sinks: 6 },
     { lengths: [[400, 3]], N: 8, G: 1, D: 64, window: 150, sinks: 6 },
+    { lengths: [[1, 1]], N: 2, G: 2, D: 8, far: 3 },
+    {
+      lengths: [
+        [40, 40],
+        [3, 3],
+        [70, 66],
+      ],
+      ...{ N: 3, G: 3, D: 16, far: 40, both: true },
+    }, //     an encoder's, on matrix units, blocks inside and outside of the distances
+    { lengths: [[300, 2]], N: 2, G: 2, D: 24, far: 128, both: true }, // in ranges
+    {
+      lengths: [
+        [90, 1],
+        [200, 1],
+      ],
+      ...{ N: 2, G: 1, D: 10, far: 20, sinks: 3 },
+    }, //     a decoder's
+    { lengths: [[75, 70]], N: 2, G: 2, D: 64, far: 0, window: 33 },
   ],
-  inputs({ lengths, N, G, D, V = D, sinks, window = 1e9 }, random, dtype) {
+  inputs({ lengths, N, G, D, V = D, sinks, window = 1e9, far, both }, random, dtype) {
     const M = Math.max(1, ...lengths.map(([context]) => Math.ceil(context / block)))
     const blocks = Math.max(1, M * lengths.length)
     const order = Array.from({ length: blocks }, (_, i) => i).sort(() => random.uniform() - 0.5)
@@ -131,11 +153,13 @@ export const attention: OpCase<Shape> = {
       starts: ints([T], (t) => Math.max(0, positions[t]! - window + 1)),
       sequences: ints([T], (t) => sequences[t]!),
       blockTable: ints([lengths.length, M], (i) => order[i]!),
+      ...(far !== undefined && { bias: random.tensor([N, 2 * far + 1]) }),
+      ...(both && { ends: ints([T], (t) => lengths[sequences[t]!]![0] - 1) }),
       scale: 1 / Math.sqrt(D),
     }
   },
   run: (i, options) => kernels.attention(i, options),
-  reference(i, { lengths, N, G, D, V = D }) {
+  reference(i, { lengths, N, G, D, V = D, far }) {
     const [q, keys, values] = [i.q, i.keys, i.values].map(toF64) as [
       Float64Array,
       Float64Array,
@@ -156,12 +180,16 @@ export const attention: OpCase<Shape> = {
           return { row: (b * G + head) * block, column: s % block }
         }
         const scores: { s: number; z: number }[] = []
-        for (let s = i.starts.data[t]; s <= i.positions.data[t]; s++) {
+        const own = i.positions.data[t]
+        for (let s = i.starts.data[t]; s <= (i.ends ?? i.positions).data[t]; s++) {
           const { row, column } = at(s)
           let z = 0
           for (let d = 0; d < D; d++)
             z += q[(t * N + n) * D + d]! * keys[row * D + d * block + column]!
-          scores.push({ s, z: z * i.scale })
+          z *= i.scale
+          if (far !== undefined)
+            z += i.bias.data[n * (2 * far + 1) + far + Math.min(far, Math.max(-far, s - own))]
+          scores.push({ s, z })
         }
         const all = scores.map(({ z }) => z)
         if (i.sinks) all.push(i.sinks.data[n])
@@ -206,6 +234,21 @@ export const attention: OpCase<Shape> = {
       'ERR_MOE_DTYPE',
       'sinks',
       (i) => ({ ...i, sinks: ints([i.q.shape[1] / i.keys.shape[2]], () => 0) }),
+    ],
+    [
+      'biases of another number of heads',
+      'ERR_MOE_SHAPE',
+      'bias',
+      (i) => ({ ...i, bias: { data: new Float32Array(21), shape: [7, 3] } }),
+    ],
+    [
+      'biases of an even number of distances',
+      'ERR_MOE_OPTION',
+      'bias',
+      (i) => {
+        const N = i.q.shape[1] / i.keys.shape[2]
+        return { ...i, bias: { data: new Float32Array(2 * N), shape: [N, 2] } }
+      },
     ],
     [
       'values that are too wide',

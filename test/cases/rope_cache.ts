@@ -37,29 +37,30 @@ export const ropeCache: OpCase<Shape> = {
     { T: 0, N: 1, G: 1, D: 8, r: 8, blocks: 1 },
     { T: 3, N: 2, G: 2, D: 24, V: 16, r: 8, blocks: 2 }, // narrower values
     { T: 40, N: 3, G: 2, D: 24, V: 37, r: 24, blocks: 2 }, // wider ones
+    { T: 3, N: 0, G: 2, D: 7, r: 0, blocks: 2 }, //  nothing is rotated, and nobody asks
+    { T: 40, N: 2, G: 1, D: 12, r: 0, blocks: 2 },
   ],
   inputs({ T, N, G, D, V = D, r, blocks }, random, dtype) {
     const slots = Array.from({ length: blocks * block }, (_, i) => i).sort(
       () => random.uniform() - 0.5,
     )
     return {
-      q: random.tensor([T, N * D], dtype),
+      ...(N > 0 && { q: random.tensor([T, N * D], dtype) }),
       k: random.tensor([T, G * D], dtype),
       v: random.tensor([T, G * V], dtype),
-      positions: random.ints([T], 50),
+      ...(r > 0 && { positions: random.ints([T], 50), table: random.tensor([50, r]) }),
       slots: ints([T], (t) => slots[t]!),
-      table: random.tensor([50, r]),
       keys: random.tensor([blocks, G, D, block], dtype),
       values: random.tensor([blocks, G, block, V], dtype),
     }
   },
   run: (i, options) => kernels.ropeCache(i, options),
   reference(i, { T, N, G, D, V = D, r }) {
-    const [q, k, v, table, keys, values] = [i.q, i.k, i.v, i.table, i.keys, i.values].map(
-      toF64,
+    const [q, k, v, table, keys, values] = [i.q, i.k, i.v, i.table, i.keys, i.values].map((one) =>
+      one ? toF64(one) : new Float64Array(),
     ) as Float64Array[]
     const row = (t: number) =>
-      table!.subarray(i.positions.data[t] * r, (i.positions.data[t] + 1) * r)
+      r === 0 ? table! : table!.subarray(i.positions.data[t] * r, (i.positions.data[t] + 1) * r)
     const keyTerms = keys!.map(Math.abs)
     for (let t = 0; t < T; t++)
       for (let g = 0; g < G; g++) {
@@ -72,9 +73,11 @@ export const ropeCache: OpCase<Shape> = {
         for (let d = 0; d < V; d++) values![(first + column) * V + d] = v![(t * G + g) * V + d]!
       }
     return {
-      q: output(T * N * D, (n) =>
-        rotated(q!, Math.floor(n / D) * D, n % D, row(Math.floor(n / (N * D))), r),
-      ),
+      ...(i.q && {
+        q: output(T * N * D, (n) =>
+          rotated(q!, Math.floor(n / D) * D, n % D, row(Math.floor(n / (N * D))), r),
+        ),
+      }),
       keys: { value: keys!, magnitude: keyTerms },
       values: { exact: values! },
     }

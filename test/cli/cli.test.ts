@@ -190,17 +190,20 @@ describe('moe-native', () => {
     expect(stdout.replaceAll(/\n {14}/g, ' ')).toMatch(/; maxTokens \d+ would fit$/m)
   })
 
-  it.each(['top2-token-f32', 'slots1-gap-f32'])('info of a model of images: %s', async (name) => {
-    const dir = fixture(`golden/vision/${name}`)
-    const { value } = await json('info', '-m', dir)
-    expect(value).toMatchObject({ hasWeights: true, fits: [{ device: 'cpu', fits: true }] })
-    expect(value.memory.weightBytes).toBeGreaterThan(0)
-    const alone = temporaryFolder()
-    copyFileSync(`${dir}/config.json`, `${alone}/config.json`)
-    const { value: said } = await json('info', '-m', alone)
-    expect(said).toMatchObject({ hasWeights: false, parameters: value.parameters })
-    expect((await cli('info', '-m', dir)).stdout).toMatch(/^experts +\d+ of inner size \d+ in/m)
-  })
+  it.each([...['vision/top2-token-f32', 'vision/slots1-gap-f32', 'seq2seq/overflow-tied-f32']])(
+    'info of another kind of model: %s',
+    async (name) => {
+      const dir = fixture(`golden/${name}`)
+      const { value } = await json('info', '-m', dir)
+      expect(value).toMatchObject({ hasWeights: true, fits: [{ device: 'cpu', fits: true }] })
+      expect(value.memory.weightBytes).toBeGreaterThan(0)
+      const alone = temporaryFolder()
+      copyFileSync(`${dir}/config.json`, `${alone}/config.json`)
+      const { value: said } = await json('info', '-m', alone)
+      expect(said).toMatchObject({ hasWeights: false, parameters: value.parameters })
+      expect((await cli('info', '-m', dir)).stdout).toMatch(/^experts +\d+ of inner size \d+ in/m)
+    },
+  )
 
   it('a hub id that is not in the cache says so, offline', async () => {
     const env = { HF_HUB_OFFLINE: '1', HF_HOME: temporaryFolder() }
@@ -269,6 +272,11 @@ describe('moe-native', () => {
       'a model of images',
       ['generate', '-m', fixture('golden/vision/top2-token-f32'), '--ids', '1'],
       ...([1, /must be a language model, got one of images \(V-MoE\)/] as const),
+    ],
+    [
+      'an encoder-decoder',
+      ['generate', '-m', fixture('golden/seq2seq/t5-gated-f32'), '--ids', '1'],
+      ...([1, /must be a language model, got an encoder-decoder \(T5\)/] as const),
     ],
     ['spaces for a number', ['generate', '-t', ' '], 2, /--temperature must be a number, got ' '/],
     [

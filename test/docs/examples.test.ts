@@ -22,9 +22,10 @@ describe('examples', () => {
 
   it('each has a test here', () => {
     expect(names.sort()).toEqual(
-      ['adapters', 'chat', 'expert_usage', 'kernels', 'routing_trace', 'server', 'worker'].map(
-        (n) => `${n}.mjs`,
-      ),
+      [
+        ...['adapters', 'chat', 'encoder_decoder', 'expert_usage', 'kernels'],
+        ...['routing_trace', 'server', 'worker'],
+      ].map((n) => `${n}.mjs`),
     )
   })
 
@@ -57,6 +58,13 @@ describe('examples', () => {
     const { status, stdout } = await run('expert_usage')
     expect(status).toBe(0)
     expect(stdout).toMatch(/\d % of the chosen slots are FFN experts/)
+  })
+
+  it('encoder_decoder reads and writes', async () => {
+    const { status, stdout } = await run('encoder_decoder')
+    expect(status).toBe(0)
+    expect(stdout).toMatch(/encoder layer 1: \d+ of 24 tokens dropped/)
+    expect(stdout).toMatch(/^(\d+ ?){1,20}$/m)
   })
 
   it('worker writes from its thread', async () => {

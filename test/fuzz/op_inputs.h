@@ -61,9 +61,15 @@ inline void build(Choices& c, Attention& op) {
   op.sequences = c.tensor({T}, DType::i32);
   op.block_table = c.tensor({B, M}, DType::i32);
   op.scale = c.real();
+  if (c.rarely(2)) {
+    op.bias = c.tensor({D ? op.q.dim(1) / D : 0, c.between(0, 80)}, DType::f32);
+    op.positions = c.tensor({T}, DType::i32);
+  }
 }
 inline bool place(Choices& c, Attention& op) {
   if (!places(c, op.ends, op.sequences, op.block_table, op.keys.dim(0))) return false;
+  if (op.positions && !indices(c, op.positions, 0, op.block_table.dim(1) * kBlockTokens - 1))
+    return false;
   for (int64_t t = 0; t < op.starts.shape.count(); ++t)
     op.starts.as<int32_t>()[t] =
         static_cast<int32_t>(c.between(0, std::max(0, op.ends.as<int32_t>()[t])));
@@ -209,10 +215,10 @@ inline void build(Choices& c, RopeCache& op) {
   op.v = c.tensor({T, G * D}, dtype);
   op.positions = c.tensor({T}, DType::i32);
   op.slots = c.tensor({T}, DType::i32);
-  op.table = c.tensor({c.between(0, 40), 2 * c.between(0, D / 2)}, DType::f32);
+  if (!c.rarely(8)) op.table = c.tensor({c.between(0, 40), 2 * c.between(0, D / 2)}, DType::f32);
 }
 inline bool place(Choices& c, RopeCache& op) {
-  return indices(c, op.positions, 0, op.table.dim(0) - 1) &&
+  return (!op.table || indices(c, op.positions, 0, op.table.dim(0) - 1)) &&
          indices(c, op.slots, 0, op.keys.dim(0) * kBlockTokens - 1);
 }
 

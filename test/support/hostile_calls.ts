@@ -102,7 +102,7 @@ const valid: Record<string, () => unknown[]> = {
   'tokenizer.encode': () => ['a b', { addSpecialTokens: true }],
   'tokenizer.encodeAsync': () => ['a b', { addSpecialTokens: true, signal }],
   'tokenizer.decode': () => [[5, 6], { special: true }],
-  'tokenizer.stream': () => [5],
+  'tokenizer.stream': () => [5, { special: true }],
   'stream.push': () => [5],
   'generation.then': () => [() => 1, () => 2],
   'generation.catch': () => [() => 2],

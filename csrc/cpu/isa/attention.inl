@@ -182,7 +182,7 @@ void key_scores(const float* const* q, int m, const void* keys, bool bf16, int64
 }
 
 void softmax_block(float* p, int m, const int32_t* begin, const int32_t* end, float scale,
-                   float* best, float* total, float* keep) {
+                   const float* const* bias, float* best, float* total, float* keep) {
   constexpr int kVectors = kKeys / kLanes, kRows = 16;
   Vi index;
   for (int l = 0; l < kLanes; ++l) index[l] = l;
@@ -194,7 +194,9 @@ void softmax_block(float* p, int m, const int32_t* begin, const int32_t* end, fl
     for (int v = 0; v < kVectors; ++v) {
       const Vi at = index + v * kLanes;
       const Vi seen = (at >= begin[i]) & (at < end[i]);
-      const Vf score = select(seen, load(row + v * kLanes) * scale, splat(-__builtin_inff()));
+      Vf score = load(row + v * kLanes) * scale;
+      if (bias) score = load(row + v * kLanes) * scale + load(bias[i] + v * kLanes);
+      score = select(seen, score, splat(-__builtin_inff()));
       store(row + v * kLanes, score);
       most_of = vmax(most_of, score);
     }

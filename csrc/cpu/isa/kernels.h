@@ -68,10 +68,10 @@ struct Kernels {
   void (*key_scores)(const float* const* q, int m, const void* keys, bool bf16, int64_t d,
                      float* out);
   /// Running softmax of m <= 16 rows of scores p [m, 32], of which row i sees [begin[i], end[i]):
-  /// p = exp(scale p - best), best and total moved on, and keep what the sums so far are to be
-  /// multiplied by. best starts at minus infinity, total at 0.
+  /// p = exp(scale p + bias - best), best and total moved on, and keep what the sums so far are to
+  /// be multiplied by. best starts at minus infinity, total at 0. `bias` [m] of [32], or null.
   void (*softmax_block)(float* p, int m, const int32_t* begin, const int32_t* end, float scale,
-                        float* best, float* total, float* keep);
+                        const float* const* bias, float* best, float* total, float* keep);
   /// acc[i] = acc[i] * scale[i] + sum over the first n keys of p[i, :] * values, p [m, 32]; rows of
   /// values are `stride` apart.
   void (*add_values)(const float* p, int m, int64_t n, const void* values, bool bf16, int64_t d,

@@ -68,13 +68,14 @@ export const ropeCache: KernelBench = {
     const [q, k, v] = [2, 3, 4].map((seed) => randomArray([T, G * D], bench.dtype, seed))
     const slots = { data: Int32Array.from({ length: T }, (_, t) => t), shape: [T] }
     const cache = (shape: number[]) => randomArray(shape, bench.dtype, 5)
-    const { q: rotated, keys } = await kernels.ropeCache(
+    const { q: turned, keys } = await kernels.ropeCache(
       {
         ...{ q: q!, k: k!, v: v!, table, positions: slots, slots },
         ...{ keys: cache([1, G, D, 32]), values: cache([1, G, 32, D]) },
       },
       { device: bench.name },
     )
+    const rotated = turned!
     const want = (rows: typeof q) => (t: number, column: number) => {
       const j = column % D
       const [sign, partner] = j < half ? [-1, column + half] : [1, column - half]

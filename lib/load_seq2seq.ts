@@ -1,0 +1,79 @@
+import { resolveCacheSize } from './cache_size.ts'
+import type { Device } from './device.ts'
+import type { LoadRequest } from './load_options.ts'
+import type { ActivationDType, Gpu } from './native.ts'
+import { countParameters } from './parameters.ts'
+import { readSeq2SeqConfig, type Seq2SeqConfig } from './seq2seq/config.ts'
+import { EncoderDecoder } from './seq2seq/encoder_decoder.ts'
+import { Seq2SeqModel, type Seq2SeqParts } from './seq2seq/seq2seq_model.ts'
+import type { Checkpoint, CheckpointConfig } from './weights/checkpoint.ts'
+import { CheckpointWeights } from './weights/checkpoint_weights.ts'
+import type { WeightsChoice } from './weights/formats.ts'
+import type { WeightList } from './weights/weights.ts'
+
+interface Built<W extends WeightList> {
+  graph: EncoderDecoder
+  weights: W
+}
+
+/** Its configuration; generation_config.json may say what the decoder starts with. */
+export function seq2seqConfig({
+  config,
+  generationConfig,
+}: Pick<CheckpointConfig, 'config' | 'generationConfig'>): Seq2SeqConfig {
+  const start = generationConfig?.decoder_start_token_id
+  return readSeq2SeqConfig(
+    start === undefined ? config : { decoder_start_token_id: start, ...config },
+  )
+}
+
+/** A checkpoint's graph with handles for its weights, everything checked and nothing read. */
+export function buildSeq2Seq(
+  checkpoint: Checkpoint,
+  dtype: ActivationDType,
+  format: WeightsChoice,
+  gpu?: Gpu,
+): Built<CheckpointWeights> {
+  const weights = new CheckpointWeights(checkpoint, dtype, gpu, format)
+  const graph = new EncoderDecoder(seq2seqConfig(checkpoint), weights)
+  weights.checkNames()
+  return { graph, weights }
+}
+
+/** All layers, the encoder's first. */
+export const layersOf = ({ encoder, decoder }: EncoderDecoder) => [...encoder, ...decoder]
+
+type Rest = Pick<Seq2SeqParts, 'tokenizer' | 'stopIds' | 'checkpointDefaults'>
+
+/**
+ * @param build makes the graph with handles for its weights; undefined as GPU: in host memory
+ * @param fill  gives the weights their numbers
+ */
+export async function assembleSeq2Seq<W extends WeightList>(
+  where: string,
+  { device, dtype, request }: { device: Device; dtype: ActivationDType; request: LoadRequest },
+  build: (gpu: Gpu | undefined) => Built<W>,
+  fill: (weights: W) => Promise<void>,
+  rest: Rest,
+): Promise<Seq2SeqModel> {
+  const { graph, weights } = build(device.gpu)
+  try {
+    const { maxTokens: asked, threads, deterministic } = request
+    const shape = { layers: graph.decoder, maxPositions: 0 }
+    const { numBlocks, checkMemory } = resolveCacheSize(where, shape, weights.bytes, {
+      ...{ device, dtype, asked },
+    })
+    checkMemory(weights.bytes)
+    await fill(weights)
+    return new Seq2SeqModel({
+      ...{ graph, device, dtype, deterministic, numBlocks, ...rest },
+      threads: Math.min(threads ?? device.threads, device.threads),
+      parameters: countParameters(layersOf(graph), weights),
+      weights: weights.info,
+      tensors: weights.tensors,
+    })
+  } catch (error) {
+    for (const tensor of weights.tensors) tensor.release()
+    throw error
+  }
+}
