@@ -46,7 +46,9 @@ describe.each(devices)('runs asked for behind each other, on %s', (_, gpu) => {
     expect(twice).toEqual(Array.from(numbers(3)))
   })
 
-  it.skipIf(!gpu)('one that fails fails alone of those before it', async () => {
+  if (!gpu) return // nothing checks what an op reads there
+
+  it('one that fails fails alone of those before it', async () => {
     const arena = new (native().Arena)(gpu)
     const plan = turned(arena, 3)
     const good = await plan.run(numbers(3))
