@@ -2,6 +2,7 @@
 // same work in process; what a batch gains, mixed lengths against equal ones, a shared beginning, and writers while long
 // prompts come. Rounds alternate between what is compared, and figures are medians of rounds.
 //   node bench/serve.mjs [--model DIR | --random] [--clients 1,8,64] [--requests 2] [--rounds 3] [--json]
+//     [--parts clients,alone,batch,lengths,prefix,writers]
 // `--random`: 0.45 billion random parameters of Mixtral's architecture.
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -17,6 +18,7 @@ const { values } = parseArgs({
     clients: { type: 'string', default: '1,8,64' },
     requests: { type: 'string', default: '2' },
     rounds: { type: 'string', default: '3' },
+    parts: { type: 'string', default: 'clients,alone,batch,lengths,prefix,writers' },
     device: { type: 'string', default: 'cpu' },
     random: { type: 'boolean' },
     json: { type: 'boolean' },
@@ -148,11 +150,12 @@ function gainOf(batch) {
   return (batch * (dense + k * expert)) / (dense + read * expert)
 }
 
-const result = { rounds, requests, clients: {} }
+const result = { rounds, requests }
+const parts = values.parts.split(',')
 await load(inProcess, 2, mixed)
 await load(overHttp, 2, mixed)
 
-for (const clients of values.clients.split(',').map(Number)) {
+for (const clients of parts.includes('clients') ? values.clients.split(',').map(Number) : []) {
   const all = []
   for (let round = 0; round < rounds; round++) {
     const process = await load(inProcess, clients, mixed)
@@ -161,6 +164,7 @@ for (const clients of values.clients.split(',').map(Number)) {
     all.push({ process, http })
   }
   const of = (read) => median(all.map(read))
+  result.clients ??= {}
   result.clients[clients] = {
     inProcess: of(({ process }) => process.tokensPerSecond),
     http: of(({ http }) => http.tokensPerSecond),
@@ -169,16 +173,16 @@ for (const clients of values.clients.split(',').map(Number)) {
     itl: { median: of(({ http }) => http.itl.median), p99: of(({ http }) => http.itl.p99) },
   }
 }
-{
+if (parts.includes('alone')) {
   // A text is the same alone.
   const { texts } = await load(inProcess, 16, mixed)
-  for (const number of [0, 7, 21]) {
+  for (const number of [0, 7, 15]) {
     const { input, output } = mixed(number)
     const alone = await inProcess(prompt(input, number), output, 'alone', () => {})
     if (alone.join() !== texts[number]) throw new Error('a text is another one among others')
   }
 }
-{
+if (parts.includes('batch')) {
   const all = []
   for (let round = 0; round < rounds; round++) {
     const one = median(await gaps(1, 96))
@@ -188,7 +192,7 @@ for (const clients of values.clients.split(',').map(Number)) {
   result.batch = { msAlone: median(all.map(({ one }) => one)), gain }
   if (values.random) Object.assign(result.batch, { most: gainOf(8), share: gain / gainOf(8) })
 }
-{
+if (parts.includes('lengths')) {
   const n = 64 * requests
   const equal = { input: meanOf(n, 'input'), output: meanOf(n, 'output') }
   const all = []
@@ -200,7 +204,7 @@ for (const clients of values.clients.split(',').map(Number)) {
   const of = (name) => median(all.map((one) => one[name]))
   result.lengths = { equal: of('same'), mixed: of('other'), ratio: of('ratio') }
 }
-{
+if (parts.includes('prefix')) {
   const all = []
   for (let round = 0; round < rounds; round++) {
     const shared = fresh(1024)
@@ -212,7 +216,7 @@ for (const clients of values.clients.split(',').map(Number)) {
   const of = (name) => median(all.map((one) => one[name]))
   result.prefix = { coldMs: of('coldMs'), warmMs: of('warmMs'), ratio: of('ratio') }
 }
-{
+if (parts.includes('writers')) {
   const all = []
   for (let round = 0; round < rounds; round++) {
     const started = performance.now()
@@ -222,12 +226,15 @@ for (const clients of values.clients.split(',').map(Number)) {
     const prompts = []
     const ttft = []
     // Half the measured rate, whether or not the ones before are read.
-    const timer = setInterval(() => {
+    const send = () => {
       const came = performance.now()
       const reading = inProcess(fresh(2048), 1, '', () => ttft.push(performance.now() - came))
       prompts.push(reading)
-    }, 2 * prefillMs)
-    const among = summary(await gaps(4, 400))
+    }
+    const timer = setInterval(send, 2 * prefillMs)
+    const writing = gaps(4, 400)
+    send()
+    const among = summary(await writing)
     clearInterval(timer)
     await Promise.all(prompts)
     all.push({ prefillMs, alone, among, promptMs: median(ttft), ratio: among.p99 / among.median })

@@ -1,3 +1,4 @@
+import { Phatgoose } from './adapters/phatgoose.ts'
 import { type CacheSize, resolveCacheSize } from './cache_size.ts'
 import { ChatFormat } from './chat/chat_format.ts'
 import { type Device, openDevice } from './device.ts'
@@ -10,7 +11,8 @@ import {
   loadOptionNames,
   resolveLoadOptions,
 } from './load_options.ts'
-import { Model, type ModelParts } from './model.ts'
+import { Model } from './model.ts'
+import type { ModelParts } from './model_parts.ts'
 import type { Architecture } from './models/architecture.ts'
 import { ConfigReader, type ModelConfig } from './models/config.ts'
 import { describeModel } from './models/index.ts'
@@ -140,7 +142,7 @@ async function assemble<W extends WeightList>(
   device: Device,
   request: LoadRequest,
   build: Build<W>,
-  fill: (weights: W) => Promise<void>,
+  fill: (weights: W, graph: Architecture) => Promise<Phatgoose | undefined>,
   rest: Pick<ModelParts, Rest>,
 ): Promise<Model> {
   const { deterministic, threads, maxWaiting, maxTokens: asked } = request
@@ -149,13 +151,14 @@ async function assemble<W extends WeightList>(
   const { graph, weights } = build(maxTokens, device.gpu)
   try {
     checkMemory(weights.bytes)
-    await fill(weights)
+    const lowRank = await fill(weights, graph)
     return new Model({
       ...{ graph, device, dtype, deterministic, numBlocks, maxTokens, maxWaiting, ...rest },
       threads: Math.min(threads ?? device.threads, device.threads),
       parameters: countParameters(graph.layers, weights),
       weights: weights.info,
-      tensors: weights.tensors,
+      lowRank,
+      tensors: [...weights.tensors, ...(lowRank?.tensors ?? [])],
     })
   } catch (error) {
     release(weights)
@@ -195,7 +198,12 @@ async function load(dir: string | URL, options: LoadModelOptions): Promise<Model
     ? checkpointDefaults(generationFile(checkpoint.generationConfig, checkpoint.config))
     : {}
   const tokenizer = await openTokenizer(folder, config)
-  return assemble('loadModel', device, request, build, (weights) => weights.load(request), {
+  const fill = async (weights: CheckpointWeights, { layers }: Architecture) => {
+    const modules = layers.flatMap(({ modules = [] }) => modules)
+    await weights.load(request)
+    return Phatgoose.open(folder, modules, device.gpu, request.signal)
+  }
+  return assemble('loadModel', device, request, build, fill, {
     tokenizer,
     chat: tokenizer && ChatFormat.open(folder, config, tokenizer),
     stopIds: endIds(checkpoint, config, tokenizer),
@@ -280,7 +288,11 @@ export async function randomModel(
     const weights = new RandomWeights(format, seed, gpu)
     return { graph: described.build(weights, { ...request, maxTokens }), weights }
   }
-  return assemble(where, device, request, build, (weights) => weights.load(request.signal), {
+  const fill = async (weights: RandomWeights) => {
+    await weights.load(request.signal)
+    return undefined
+  }
+  return assemble(where, device, request, build, fill, {
     tokenizer: undefined,
     stopIds: described.config.eosIds,
     checkpointDefaults: {},

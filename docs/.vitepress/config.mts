@@ -20,6 +20,7 @@ export default defineConfig({
           { text: 'Constraints', link: '/constraints' },
           { text: 'Server', link: '/server' },
           { text: 'Models and their fidelity', link: '/models' },
+          { text: 'LoRA adapters', link: '/adapters' },
           { text: 'Systems of the survey', link: '/survey' },
           { text: 'Quantisation', link: '/quantization' },
           { text: 'How routing works', link: '/routing' },

@@ -11,6 +11,8 @@ import {
 } from './batch_file.ts'
 import { loadWithBar } from './load.ts'
 import {
+  adapterDirs,
+  adapterOption,
   loadOptions,
   modelDir,
   modelHelp,
@@ -39,10 +41,13 @@ Batch
                            N runs with files of their own
       --concurrency N      requests under way at once (default: 128)
       --name NAME          what requests call the model (default: its folder)
+      --adapter [NAME=]DIR a LoRA adapter that requests name as their model; may be
+                           repeated (default name: its folder)
 ${modelHelp}`
 
 const options: Options = {
   ...modelOptions,
+  ...adapterOption,
   shard: { type: 'string' },
   concurrency: { type: 'string' },
   name: { type: 'string' },
@@ -67,6 +72,8 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   const ended = AbortSignal.any([signal, stop.signal])
   const dir = modelDir(values)
   await using model = await loadWithBar(dir, { ...loadOptions(values), signal: ended }, json)
+  for (const { name, dir } of adapterDirs(values))
+    await model.loadAdapter(dir, { name, signal: ended })
   const name = (values.name as string | undefined) ?? path.basename(path.resolve(dir))
   const served = serving(model, name)
 

@@ -3,6 +3,8 @@ import type { ChatMessage, ChatOptions, Model } from '../index.ts'
 import { Conversation } from './conversation.ts'
 import { loadWithBar } from './load.ts'
 import {
+  adapterDir,
+  adapterOption,
   loadOptions,
   modelDir,
   modelHelp,
@@ -27,6 +29,7 @@ Answers
   -t, --temperature X         0 takes the best token
       --top-k N, --top-p X, --min-p X, --seed N
       --stop TEXT             end an answer before this text; may be repeated
+      --adapter DIR           a LoRA adapter for the answers
 ${modelHelp.slice(0, modelHelp.indexOf('\n\n'))}
 
 Lines are messages, but for commands such as /save FILE; /help lists them.
@@ -35,6 +38,7 @@ the input.`
 
 const options: Options = {
   ...modelOptions,
+  ...adapterOption,
   system: { type: 'string' },
   'max-new-tokens': { type: 'string', short: 'n' },
   temperature: { type: 'string', short: 't' },
@@ -111,8 +115,10 @@ export async function run(args: string[], interrupt: AbortSignal): Promise<void>
   if (values.help) return void say(`${help}\n`)
   if (values.json) throw new UsageError('--json is for other commands: a conversation is text')
   const asked: ChatOptions = answerOptions(values)
+  const given = adapterDir(values)
   const loading = { ...loadOptions(values), signal: interrupt }
   await using model = await loadWithBar(modelDir(values), loading, false)
+  if (given) asked.adapter = (await model.loadAdapter(given.dir, { signal: interrupt })).name
   asked.maxNewTokens ??= model.generationDefaults.maxNewTokens ?? model.maxTokens
   const conversation = new Conversation(model, values.system as string | undefined)
   // Fails now, or not.

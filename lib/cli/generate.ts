@@ -4,6 +4,8 @@ import type { GenerateOptions, GenerateResult, TokenIds, Tokenizer } from '../in
 import { deviceText } from './device.ts'
 import { loadWithBar } from './load.ts'
 import {
+  adapterDir,
+  adapterOption,
   idList,
   loadOptions,
   modelDir,
@@ -41,6 +43,8 @@ Sampling (default: greedy)
       --seed N                equal seeds give equal texts
       --no-generation-defaults
                               not what the model's generation_config.json says
+Adapter
+      --adapter DIR           a LoRA adapter for the text
 Output
       --logprobs N            also the N best tokens at each place
       --routing               also how often new tokens chose each expert; with
@@ -49,6 +53,7 @@ ${modelHelp}`
 
 const options: Options = {
   ...modelOptions,
+  ...adapterOption,
   prompt: { type: 'string', short: 'p' },
   'prompt-file': { type: 'string' },
   ids: { type: 'string' },
@@ -150,12 +155,14 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   resolveSampling(asked, {}, Number.MAX_SAFE_INTEGER) // what can be wrong without a model is wrong before one is loaded
   resolveMaxNewTokens(asked.maxNewTokens, {})
   const json = values.json === true
+  const given = adapterDir(values)
   const generationDefaults = values['no-generation-defaults'] !== true
   const loading = { ...loadOptions(values), generationDefaults, signal }
   await using model = await loadWithBar(modelDir(values), loading, json)
-  if (json) return printJson(await model.generate(prompt, { ...asked, signal }))
+  const adapter = given && (await model.loadAdapter(given.dir, { signal })).name
+  if (json) return printJson(await model.generate(prompt, { ...asked, adapter, signal }))
   const generation = model.generate(prompt, {
-    ...{ ...asked, routing: asked.routing ? 'new' : false, signal },
+    ...{ ...asked, adapter, routing: asked.routing ? 'new' : false, signal },
   })
 
   let lead = typeof prompt === 'string' ? prompt : ''

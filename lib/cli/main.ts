@@ -80,7 +80,12 @@ try {
   if (argv.includes('--json') && !isUsage && !interrupt.signal.aborted)
     printJson({ error: { code, message: error instanceof Error ? error.message : String(error) } })
   process.stderr.write(`moe-native: ${describe(error)}\n`)
-  if (isUsage) process.stderr.write('moe-native: see moe-native --help\n')
+  if (isUsage) {
+    const [name = ''] = argv
+    const command = Object.hasOwn(commands, name) ? `help ${name}` : '--help'
+    process.stderr.write(`moe-native: see moe-native ${command}\n`)
+  } else if (code === 'ERR_MOE_CUDA_UNAVAILABLE' || code === 'ERR_MOE_NATIVE_LOAD')
+    process.stderr.write('moe-native: moe-native doctor says what this machine has\n')
   process.exitCode = isUsage ? 2 : 1
 }
 if (interrupt.signal.aborted) process.exitCode = 130 // as the shell says of a command that SIGINT ended

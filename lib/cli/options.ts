@@ -77,7 +77,15 @@ const flags = new Set([
   ...['--prompt', '--ids', '--max-new-tokens', '--stop', '--stop-ids', '--temperature', '--top-k'],
   ...['--top-p', '--min-p', '--repetition-penalty', '--presence-penalty', '--frequency-penalty'],
   ...['--host', '--port', '--name', '--api-key', '--max-waiting', '--drain-seconds'],
-  ...['--window', '--against', '--text', '--seed', '--logprobs', ...Object.values(otherFlags)],
+  ...[
+    '--window',
+    '--against',
+    '--text',
+    '--seed',
+    '--logprobs',
+    '--adapter',
+    ...Object.values(otherFlags),
+  ],
 ])
 
 /** What the library refuses of a command line, in the words of the command line; anything else as it is. */
@@ -123,6 +131,22 @@ export function idList(name: string, text: string): number[] {
       throw new UsageError(`--${name} must be token ids separated by commas, got '${text}'`)
     return id
   })
+}
+
+export const adapterOption: Options = { adapter: { type: 'string', multiple: true } }
+
+/** `--adapter [NAME=]DIR`, each as it was given. */
+export const adapterDirs = (values: Values): { name: string | undefined; dir: string }[] =>
+  ((values.adapter ?? []) as string[]).map((text) => {
+    const [, name, dir] = /^([^=/\\]+)=(.+)$/.exec(text) ?? []
+    return { name, dir: dir ?? text }
+  })
+
+/** The one of a command that takes one. */
+export function adapterDir(values: Values): { name: string | undefined; dir: string } | undefined {
+  const [first, ...others] = adapterDirs(values)
+  if (others.length > 0) throw new UsageError('--adapter must be given once')
+  return first
 }
 
 export const modelDir = (values: Values): string =>

@@ -3,6 +3,8 @@ import { serve } from '../server/index.ts'
 import { deviceText } from './device.ts'
 import { loadWithBar } from './load.ts'
 import {
+  adapterDirs,
+  adapterOption,
   loadOptions,
   modelDir,
   modelHelp,
@@ -24,6 +26,8 @@ Server
       --host NAME          address to listen at (default: 127.0.0.1)
       --port N             default: 8000; 0 takes any free one
       --name NAME          what requests call the model (default: its folder)
+      --adapter [NAME=]DIR a LoRA adapter that requests name as their model; may be
+                           repeated (default name: its folder)
       --api-key KEY        clients must send it (default: MOE_API_KEY, if set)
       --insecure           listen beyond this machine without a key
       --max-waiting N      requests that may wait; more get 429 (default: 256)
@@ -34,6 +38,7 @@ ${modelHelp}`
 
 const options: Options = {
   ...modelOptions,
+  ...adapterOption,
   host: { type: 'string' },
   port: { type: 'string' },
   name: { type: 'string' },
@@ -52,6 +57,7 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   const dir = modelDir(values)
   const maxWaiting = number(values, 'max-waiting', 0) ?? 256
   await using model = await loadWithBar(dir, { ...loadOptions(values), maxWaiting, signal }, json)
+  for (const { name, dir } of adapterDirs(values)) await model.loadAdapter(dir, { name, signal })
   const log = (line: object) => void process.stderr.write(`${JSON.stringify(line)}\n`)
   await using server = await serve(model, {
     host: values.host as string | undefined,

@@ -7,7 +7,6 @@ import { checkPath, isWeights, listFiles, unreadable } from './folders.ts'
 import { Output } from './output.ts'
 import { readPyTorch, type Source } from './pytorch.ts'
 import { type Described, safetensorsHeader } from './safetensors_header.ts'
-import { readVmoe } from './vmoe.ts'
 import { readAt } from './zip.ts'
 
 /** How far a conversion has come: bytes of tensors, over all files. */
@@ -87,6 +86,7 @@ async function pytorchParts(dir: string, weights: string[]): Promise<Part[]> {
 }
 
 async function vmoePart(index: string): Promise<Part> {
+  const { readVmoe } = await import('./vmoe.ts') // few need its reader
   const sources = await readVmoe(index)
   async function* pieces() {
     for (const tensor of sources) yield tensor.data()

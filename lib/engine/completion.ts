@@ -41,6 +41,8 @@ export interface GenerateOptions extends SamplingOptions {
    * only with those of the same salt. Default ''.
    */
   cacheSalt?: string | undefined
+  /** Name of a LoRA adapter that `loadAdapter` has loaded. Default: none. */
+  adapter?: string | undefined
   /** Experts to disable, favour or force for the tokens that this call adds. */
   experts?: LayerExpertOptions | undefined
   /** Aborts; the generation rejects with the signal's reason. */

@@ -3,7 +3,14 @@ import type { Matchers } from '../constraints/matchers.ts'
 import { badOption, MoeError, notFinite } from '../errors.ts'
 import type { LayerInfo } from '../layers/step.ts'
 import type { OptionNames } from '../option_names.ts'
-import { checkOptions, flagOption, numberOption, readIds, signalOption } from '../options.ts'
+import {
+  checkOptions,
+  flagOption,
+  numberOption,
+  readIds,
+  signalOption,
+  textOption,
+} from '../options.ts'
 import type { Tokenizer } from '../tokenizer/index.ts'
 import type { CheckpointDefaults } from './checkpoint_defaults.ts'
 import { Choice, type ChoiceRequest, readChoice } from './choice.ts'
@@ -43,6 +50,7 @@ export interface GenerateRequest extends Omit<Limits, 'reserveTokens'>, Ends {
   routing: boolean | 'new'
   priority: number
   cacheSalt: string
+  adapter: string | undefined
   experts: ExpertAdjust
   choice: ChoiceRequest
   signal: AbortSignal | undefined
@@ -53,7 +61,7 @@ export const generateOptionNames: OptionNames<GenerateOptions> = {
   ...{ temperature: true, topK: true, topP: true, minP: true },
   ...{ repetitionPenalty: true, presencePenalty: true, frequencyPenalty: true },
   ...{ seed: true, logitBias: true, allowedTokens: true, constraint: true },
-  ...{ priority: true, cacheSalt: true },
+  ...{ priority: true, cacheSalt: true, adapter: true },
   ...{ logprobs: true, promptLogprobs: true },
   routing: true,
   experts: true,
@@ -73,7 +81,7 @@ export function resolveGenerateOptions(
 ): GenerateRequest {
   checkOptions('generate', options, generateOptionNames)
   const { logprobs, promptLogprobs, routing, experts, signal } = options
-  const { priority, cacheSalt = '', allowedTokens, constraint } = options
+  const { priority, cacheSalt = '', adapter, allowedTokens, constraint } = options
   if (typeof cacheSalt !== 'string') badOption('generate', 'cacheSalt', 'a string', cacheSalt)
   if (defaults.unsupported !== undefined)
     throw new MoeError('ERR_MOE_UNSUPPORTED', defaults.unsupported)
@@ -93,6 +101,7 @@ export function resolveGenerateOptions(
     routing: routing === 'new' ? routing : flagOption('generate', 'routing', routing),
     priority: numberOption('priority', priority ?? 0, { whole: true }),
     cacheSalt,
+    adapter: textOption('generate', 'adapter', adapter),
     experts: resolveExperts('generate', experts, layers),
     choice: readChoice(allowedTokens, constraint, vocabSize, tokenizer !== undefined),
     signal: signalOption('generate', signal),

@@ -1,13 +1,27 @@
+import type { LayerInfo } from '../layers/step.ts'
 import { blockTokens } from '../ops/index.ts'
 
-/** Before the time of any step is known. */
-const firstTokens = 4 * blockTokens
+/** Times as long as in a large step that a prompt's token may take, before fewer of them are no gain. */
+const mostPerToken = 4
+
+/** Rows of an expert from which on a step's arithmetic takes about as long as reading the expert. */
+const rowsOfExpert = 8
+
+/** Tokens of a step that give the experts of every layer so many rows. */
+export const tokensThatReadPays = (layers: readonly LayerInfo[]): number =>
+  rowsOfExpert *
+  Math.max(
+    1,
+    ...layers.map(({ experts }) =>
+      experts ? experts.kinds.length / Math.max(1, experts.topK) : 1,
+    ),
+  )
 
 /** What steps may have and take. */
 export interface PromptLimits {
   /** Most tokens of a step. */
   maxTokens: number
-  /** Prompt tokens that a step has in any case: with fewer it only reads experts, and takes hardly less long. */
+  /** Prompt tokens from which on reading experts pays. A step has fewer only where it turns out to be quick all the same. */
   leastTokens: number
   /** Times as long as without prompts that a step may take in which texts are written; Infinity: no matter. */
   slowdown: number
@@ -24,11 +38,13 @@ export class PromptBudget {
   #tokens: number
   /** Milliseconds of steps without prompts, by the whole binary logarithm of the texts in them. */
   readonly #writeMs: (number | undefined)[] = []
+  /** Of a token in large steps that nobody wrote in. */
+  #tokenMs: number | undefined
 
   constructor(limits: PromptLimits) {
     this.#limits = limits
     this.#least = Math.max(blockTokens, Math.min(limits.leastTokens, limits.maxTokens))
-    this.#tokens = Math.max(this.#least, firstTokens)
+    this.#tokens = this.#least
   }
 
   /** Tokens of prompts in a step with `writers` tokens that continue texts. */
@@ -40,20 +56,24 @@ export class PromptBudget {
 
   /** Learns from a step that has ended. */
   measured(writers: number, promptTokens: number, ms: number): void {
+    const { maxTokens, slowdown } = this.#limits
     if (promptTokens === 0) this.#measuredWriting(writers, ms)
+    if (writers === 0 && promptTokens >= maxTokens / 2)
+      this.#tokenMs = blended(this.#tokenMs, ms / promptTokens)
     const alone = writers === 0 ? undefined : this.#msOfWriting(writers)
     if (promptTokens < blockTokens || alone === undefined) return
-    const { maxTokens, slowdown } = this.#limits
     // One step that something else held up must not count for much.
     const change = Math.min(1.5, Math.max(0.75, (slowdown * alone) / ms))
     // A short prompt says nothing of what more tokens would take.
-    if (change > 1 && promptTokens < 0.75 * this.#tokens) return
-    this.#tokens = Math.min(maxTokens, Math.max(this.#least, change * this.#tokens))
+    if (change > 1 && promptTokens < 0.75 * this.tokens(writers)) return
+    const quick = ms - alone < mostPerToken * promptTokens * (this.#tokenMs ?? 0)
+    const least = quick ? blockTokens : Math.min(this.#least, this.#tokens)
+    this.#tokens = Math.min(maxTokens, Math.max(least, change * this.#tokens))
   }
 
   #measuredWriting(writers: number, ms: number): void {
     const at = Math.floor(Math.log2(writers))
-    this.#writeMs[at] = 0.7 * (this.#writeMs[at] ?? ms) + 0.3 * ms
+    this.#writeMs[at] = blended(this.#writeMs[at], ms)
   }
 
   /** Of as many texts, or of the most fewer ones that are known. */
@@ -63,3 +83,6 @@ export class PromptBudget {
     return undefined
   }
 }
+
+/** A mean that forgets. */
+const blended = (before: number | undefined, now: number): number => 0.7 * (before ?? now) + 0.3 * now

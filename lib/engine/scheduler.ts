@@ -117,6 +117,11 @@ export class Scheduler {
       if (batch.some(({ job }) => job.sequence === sequence)) await settled
   }
 
+  /** Resolves when the steps have ended that are under way now. */
+  async settled(): Promise<void> {
+    await Promise.all([...this.#steps].map(({ settled }) => settled))
+  }
+
   /** Ends all jobs with ERR_MOE_DISPOSED and resolves when the last step has ended. */
   async dispose(): Promise<void> {
     this.#disposed = true

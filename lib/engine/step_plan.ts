@@ -1,3 +1,4 @@
+import type { LowRank } from '../layers/projection.ts'
 import type { LayerCache, Trace } from '../layers/step.ts'
 import type { Architecture } from '../models/architecture.ts'
 import type { ActivationDType, Plan, Tensor } from '../native.ts'
@@ -46,6 +47,8 @@ export function recordStep(
     dtype: ActivationDType
     /** Ids at and beyond it are never sampled. */
     vocabulary: number
+    /** What is of low rank beside projections; the adapters' by those of each token [T, 1] i32. */
+    lowRank(adapterOf: Tensor | undefined): LowRank | undefined
   },
 ): StepPlan {
   const experts = expertColumns(model.layers)
@@ -57,7 +60,8 @@ export function recordStep(
     of.capacity,
     model.config.vocabSize,
   )
-  const { options, counts, history, historyOffsets, adjust, adjustOf, ...more } = declared
+  const { options, counts, history, historyOffsets, adjust, adjustOf, adapterOf, ...more } =
+    declared
   const { masks, maskRows, biasIds, biases, biasOffsets, ...inputs } = more
   const { caches, dtype, vocabulary } = of
   const trace: Trace = { hiddenStates: [], routing: [] }
@@ -67,7 +71,9 @@ export function recordStep(
     const own = adjust?.columns(columns.start, columns.count)
     return { counts: of.counts[l], adjust: own, adjustOf }
   })
-  const logits = model.forward({ plan, dtype, caches, trace, ...inputs, logitRows, choices })
+  const lowRank = of.lowRank(adapterOf)
+  const step = { plan, dtype, caches, trace, ...inputs, logitRows, choices, lowRank }
+  const logits = model.forward(step)
 
   const readers: Reader[] = []
   let sampledIds: Tensor | undefined

@@ -58,12 +58,22 @@ export async function missingBytes(store: string, files: readonly RemoteFile[]):
  * Adds what is missing. Each piece is written at its place, not at the end: two processes that download the same
  * file write the same bytes.
  */
-async function append(part: string, source: Source, { onBytes, signal }: Watch): Promise<void> {
+async function append(
+  { id, store, file }: Place,
+  source: Source,
+  { onBytes, signal }: Watch,
+): Promise<void> {
+  const part = partOf(store, file)
   const handle = await open(part, 'a').then((made) => made.close().then(() => open(part, 'r+')))
   try {
     let { size: at } = await handle.stat()
     for await (const piece of await source(at)) {
       signal?.throwIfAborted()
+      if (at + piece.length > file.size)
+        throw new MoeError(
+          'ERR_MOE_HUB',
+          `${id.name}: ${file.name} must have the ${file.size} bytes that the hub lists, got more`,
+        )
       for (let done = 0; done < piece.length; )
         done += (await handle.write(piece, done, piece.length - done, at + done)).bytesWritten
       at += piece.length
@@ -94,7 +104,7 @@ async function download(place: Place, source: Source, watch: Watch): Promise<voi
     if (before === file.size) break
     let failed: unknown
     try {
-      await append(part, source, watch)
+      await append(place, source, watch)
       failed = new Error('the connection was closed')
       if ((await sizeOf(part)) === file.size) break
     } catch (error) {

@@ -1,5 +1,5 @@
 import type { GenerateOptions } from '../engine/completion.ts'
-import type { Model } from '../model.ts'
+import type { Served } from './exchange.ts'
 import { badParam, Failure, unsupported } from './failure.ts'
 import type { Fields } from './fields.ts'
 import { readBias, readConstraint } from './structured.ts'
@@ -49,20 +49,26 @@ function refuse(fields: Fields): void {
 export const readMaxTokens = (fields: Fields): number | undefined =>
   fields.number('max_tokens', true) ?? fields.number('n_predict', true)
 
-/** @throws {Failure} 404 where another model is asked for */
-export function checkModel(fields: Fields, name: string): void {
-  const asked = fields.text('model')
-  if (asked !== undefined && asked !== name)
-    throw new Failure(404, `the model ${JSON.stringify(asked.slice(0, 200))} does not exist`, {
-      param: 'model',
-      code: 'model_not_found',
-    })
+/**
+ * What a request names as its model: the model, or one of its adapters.
+ *
+ * @throws {Failure} 404 where another is asked for
+ */
+export function servedAs(fields: Fields, served: Served): Served {
+  const name = fields.text('model')
+  if (name === undefined || name === served.name) return served
+  if (served.model.adapters.some((adapter) => adapter.name === name))
+    return { ...served, name, adapter: name }
+  throw new Failure(404, `the model ${JSON.stringify(name.slice(0, 200))} does not exist`, {
+    param: 'model',
+    code: 'model_not_found',
+  })
 }
 
 /** Reads what does not depend on the kind of completion. Ranges are the library's business. */
 export function readAsked(
   fields: Fields,
-  model: Model,
+  { model, adapter }: Served,
   maxNewTokens: number | undefined,
   signal: AbortSignal,
 ): Asked {
@@ -102,6 +108,7 @@ export function readAsked(
       seed: seed === -1 ? undefined : seed,
       priority: fields.number('priority', true),
       cacheSalt: fields.text('cache_salt'),
+      adapter,
       routing: routing ? 'new' : false,
       signal,
     },

@@ -1,7 +1,7 @@
 import type { ChatMessage } from '../chat/messages.ts'
 import type { Json } from '../weights/json.ts'
 import { answerStream, answerWhole, type Choice } from './answer.ts'
-import { checkModel, readAsked, readMaxTokens } from './asked.ts'
+import { readAsked, readMaxTokens, servedAs } from './asked.ts'
 import { ChatForm } from './chat_form.ts'
 import type { Exchange, Served } from './exchange.ts'
 import { badParam, unsupported } from './failure.ts'
@@ -17,14 +17,14 @@ function readLogprobs(fields: Fields): number | undefined {
 }
 
 /** POST /v1/chat/completions */
-export async function chatCompletions(exchange: Exchange, served: Served): Promise<void> {
+export async function chatCompletions(exchange: Exchange, asking: Served): Promise<void> {
   const json = await exchange.json()
   const fields = new Fields(json)
-  checkModel(fields, served.name)
+  const served = servedAs(fields, asking)
   const { model } = served
   const most = fields.number('max_completion_tokens', true) ?? readMaxTokens(fields)
   const maxNewTokens = most ?? model.generationDefaults.maxNewTokens ?? model.maxTokens
-  const asked = readAsked(fields, model, maxNewTokens, exchange.gone)
+  const asked = readAsked(fields, served, maxNewTokens, exchange.gone)
   const top = readLogprobs(fields)
   const { tools, form: callForm, constraint, parallel } = await readTools(fields, served)
   if (tools && asked.options.constraint)

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { GenerateChunk, GenerateResult } from '../engine/completion.ts'
 import { answerStream, answerWhole, type Choice, type Form } from './answer.ts'
-import { type Asked, checkModel, readAsked, readMaxTokens } from './asked.ts'
+import { type Asked, readAsked, readMaxTokens, servedAs } from './asked.ts'
 import type { Exchange, Served } from './exchange.ts'
 import { badParam, unsupported } from './failure.ts'
 import { Fields } from './fields.ts'
@@ -138,13 +138,13 @@ function readPrompts(fields: Fields): (string | number[])[] {
 }
 
 /** POST /v1/completions */
-export async function completions(exchange: Exchange, served: Served): Promise<void> {
+export async function completions(exchange: Exchange, asking: Served): Promise<void> {
   const fields = new Fields(await exchange.json())
-  checkModel(fields, served.name)
+  const served = servedAs(fields, asking)
   const { model } = served
   const maxNewTokens =
     readMaxTokens(fields) ?? model.generationDefaults.maxNewTokens ?? defaultMaxTokens
-  const asked = readAsked(fields, model, maxNewTokens, exchange.gone)
+  const asked = readAsked(fields, served, maxNewTokens, exchange.gone)
   const top = fields.within('logprobs', 0, 20)
   const echo = fields.flag('echo') ?? false
   const best = fields.within('prompt_logprobs', 0, 20)

@@ -11,6 +11,8 @@ export interface Served {
   model: Model
   /** What the API calls it. */
   name: string
+  /** The adapter that a request named in its place. */
+  adapter?: string
   /** Seconds since 1970. */
   created: number
   texts: TokenTexts | undefined

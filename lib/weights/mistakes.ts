@@ -160,8 +160,8 @@ function explainFolder(dir: string, files: string[]): void {
   if (gguf) fail(`${dir}: must hold a checkpoint, got a GGUF file (${gguf}), ${ggufText}`)
   if (files.includes('adapter_config.json'))
     fail(
-      `${dir}: must hold a checkpoint, got a LoRA adapter; merge it into its base model${baseOf(dir)} ` +
-        '(merge_and_unload and save_pretrained of PEFT) and load the result',
+      `${dir}: must hold a checkpoint, got a LoRA adapter; load its base model${baseOf(dir)} and give this folder ` +
+        'to its loadAdapter, or on a command line to --adapter',
     )
   if (files.includes('params.json') || files.some((name) => /^consolidated\./.test(name)))
     fail(
@@ -188,6 +188,17 @@ function listed(dir: string): string[] | undefined {
     if (error instanceof MoeError) throw error
     return undefined
   }
+}
+
+/**
+ * The folder of an adapter that a caller's `dir` means; its files are those that their names say.
+ *
+ * @throws {MoeError} as checkpointFolder
+ */
+export function adapterFolder(where: string, given: unknown): string {
+  const dir = pathOf(where, given)
+  checkContents(dir, listed(dir) ?? [])
+  return dir
 }
 
 /**

@@ -256,7 +256,12 @@ describe('moe-native', () => {
     ['a name every object has', ['constructor'], 2, /unknown command/],
     ['a misspelt command', ['generat'], 2, /unknown command 'generat'; did you mean generate\?/],
     ['help for no command', ['help', 'nonsense'], 2, /unknown command 'nonsense'/],
-    ['an unknown option', ['generate', '--nonsense'], 2, /unknown option '--nonsense'\n/],
+    [
+      'an unknown option',
+      ['generate', '--nonsense'],
+      2,
+      /unknown option '--nonsense'\n.*see moe-native help generate\n/,
+    ],
     ['a misspelt option', ['generate', '--topp', '1'], 2, /'--topp'; did you mean --top-p\?/],
     ['an option without its value', ['generate', '--seed'], 2, /--seed/],
     ['an argument too many', ['info', 'x'], 2, /'x'/],
@@ -300,7 +305,12 @@ describe('moe-native', () => {
     ['convert without a target', ['convert', 'x'], 2, /needs DIR and OUT/],
     ['a folder that is missing', ['info', '-m', '/no/such/folder'], 1, /ERR_MOE_CHECKPOINT/],
     ['an id beyond the vocabulary', ['forward', '--ids', '99999'], 2, /: --ids must be a token id/],
-    ['a GPU that is not there', ['generate', '-d', 'cuda'], 1, /ERR_MOE_CUDA_UNAVAILABLE/],
+    [
+      'a GPU that is not there',
+      ['generate', '-d', 'cuda'],
+      1,
+      /ERR_MOE_CUDA_UNAVAILABLE.*\n.*moe-native doctor/,
+    ],
   ])('%s fails with a message', async (_, args, code, message) => {
     const ended = await cli(...args)
     expect(ended).toMatchObject({ code, stdout: '' })

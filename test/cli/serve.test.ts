@@ -44,7 +44,7 @@ describe('moe-native serve', () => {
   })
 
   it('lets answers end on SIGTERM, and ends with 0', async () => {
-    const { url, child } = await start('--json')
+    const { url, child } = await start('--json', '--drain-seconds', '600')
     const answer = await ask(url, { max_tokens: 1500, ignore_eos: true, stream: true })
     child.kill('SIGTERM')
     const exit = once(child, 'exit')

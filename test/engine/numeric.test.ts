@@ -38,8 +38,6 @@ describe.each(devices)('a token whose embedding is NaN, on %s', (device) => {
   )
   const model = useModel(dir, { device, maxTokens: 64 })
   const good = [1, 5, 13, 4]
-  // A GPU's attention multiplies what a token does not see by 0, which is NaN: it may show before the token, too.
-  const first = device === 'cpu' ? '2' : '[0-2]'
   const numeric = (message: RegExp) => ({
     name: 'MoeError',
     code: 'ERR_MOE_NUMERIC',
@@ -65,12 +63,9 @@ describe.each(devices)('a token whose embedding is NaN, on %s', (device) => {
 
   it.each<[ForwardOptions, RegExp]>([
     [{ logits: 'last' }, /^forward: logits at position 3 must be finite, got NaN at index 0;/],
-    [{ logits: 'all' }, new RegExp(`logits at position ${first} must`)],
+    [{ logits: 'all' }, /logits at position 2 must/],
     [{ logits: 'none' }, /logits at position 3 must/],
-    [
-      { logits: 'none', hiddenStates: true },
-      new RegExp(`hidden states of layer 0 at position ${first} must`),
-    ],
+    [{ logits: 'none', hiddenStates: true }, /hidden states of layer 0 at position 2 must/],
   ])('forward says so if it is asked to: %j', async (options, message) => {
     const ids = [1, 5, bad, 4]
     await expect(model().forward(ids, { ...options, checkNumerics: true })).rejects.toMatchObject(

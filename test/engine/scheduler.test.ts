@@ -261,7 +261,7 @@ describe('the scheduler', () => {
       await new Promise((resolve) => setImmediate(resolve))
     const mixed = runner.steps.filter(({ chunks }) => chunks.length === 2)
     expect(mixed.length).toBeGreaterThanOrEqual(4000 / 512)
-    expect(mixed[0]!.chunks.find(({ text }) => text === reader)!.numTokens).toBe(128)
+    expect(mixed[0]!.chunks.find(({ text }) => text === reader)!.numTokens).toBe(32)
     for (const { chunks } of runner.steps.slice(0, 60))
       expect(chunks.some(({ text }) => text === writer)).toBe(true)
   })

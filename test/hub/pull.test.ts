@@ -36,6 +36,7 @@ describe('a model of the hub', () => {
     cache = temporaryFolder()
     Object.assign(hub.state, { cuts: [], ignoresRanges: false, token: undefined, asked: [] })
     hub.state.damaged.clear()
+    hub.state.longer.clear()
     for (const name of ['HF_HUB_OFFLINE', 'HF_HUB_CACHE', 'HF_TOKEN']) vi.stubEnv(name, undefined)
     vi.stubEnv('HF_ENDPOINT', hub.url)
     vi.stubEnv('HF_HOME', cache)
@@ -147,6 +148,11 @@ describe('a model of the hub', () => {
       'bytes of another hash',
       () => hub.state.damaged.add(weights),
       /model\.safetensors must have the hash/,
+    ],
+    [
+      'more bytes than the hub lists',
+      () => hub.state.longer.add(weights),
+      /must have the \d+ bytes that the hub lists, got more/,
     ],
     ['a hub that always hangs up', () => (hub.state.cuts = Array(9).fill(0)), /must answer, got/],
     ['nobody there', () => vi.stubEnv('HF_ENDPOINT', 'http://127.0.0.1:1'), /must answer, got/],

@@ -383,7 +383,7 @@ describe('clients that leave, and servers that close', () => {
   })
 
   it('one that closes ends its answers first, and refuses new ones', async () => {
-    const server = await serve(model(), { port: 0 })
+    const server = await serve(model(), { port: 0, drainSeconds: 600 })
     const answer = post_(
       `${server.url}/v1/chat/completions`,
       { ...chat, max_tokens: 400, stream: true, ignore_eos: true },

@@ -36,8 +36,11 @@ describe.skipIf(!found)('two replicas behind HAProxy', () => {
     children.add(child)
     return child
   }
-  const replica = (port: number) =>
-    start(process.execPath, [`${root}/dist/cli/main.js`, 'serve', '--port', String(port)])
+  // A busy machine takes its time for streams that a drain waits for.
+  const replica = (port: number) => {
+    const args = ['serve', '--port', String(port), '--drain-seconds', '600']
+    return start(process.execPath, [`${root}/dist/cli/main.js`, ...args])
+  }
   const status = (to: string) =>
     fetch(to).then(
       (r) => r.status,

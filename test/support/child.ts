@@ -41,7 +41,11 @@ export function runScript(source: string, options: ChildOptions = {}): Promise<E
   const command = [process.execPath, ...nodeArgs, file]
   const [program, ...args] = below ? ['bash', '--norc', '-c', below, 'bash', ...command] : command
   return new Promise((resolve, reject) => {
-    const child = spawn(program!, args, { timeout: 150_000, killSignal: 'SIGKILL', ...spawnOptions })
+    const child = spawn(program!, args, {
+      timeout: 150_000,
+      killSignal: 'SIGKILL',
+      ...spawnOptions,
+    })
     const ended: Ended = { code: null, signal: null, stdout: '', stderr: '' }
     child.stdout?.on('data', (data) => {
       ended.stdout += data

@@ -12,6 +12,7 @@ interface Setting {
   checkpoint: string
   torch: string
   folder: string
+  adapter: string
   seed: number
   runs: number
   /** Arguments of each op that are right. */
@@ -44,6 +45,8 @@ const config = {
 }
 let folders = 0
 const model = await moe.loadModel(setting.checkpoint, { device: 'cpu', maxTokens: 512 })
+
+await model.loadAdapter(setting.adapter, { name: 'known' })
 
 const experts = () => {
   const { experts: kinds } = model.config
@@ -83,8 +86,10 @@ const valid: Record<string, () => unknown[]> = {
     { format: 'int4', group: 32, attention: 'int8', head: 'int8', onProgress() {}, signal },
   ],
   evaluate: () => [model, [1, 2, 3], { window: 4, onProgress() {}, signal }],
-  'model.forward': () => [[1, 2, 3], { ...forward, experts: experts() }],
-  'model.generate': generation,
+  'model.forward': () => [[1, 2, 3], { ...forward, experts: experts(), adapter: 'known' }],
+  'model.generate': () => ['ab', { ...generateOptions(), adapter: 'known' }],
+  'model.sequence': () => [{ adapter: 'known' }],
+  'model.loadAdapter': () => [setting.adapter, { name: `adapter ${folders++}`, signal }],
   'sequence.generate': generation,
   'model.chat': () => [
     conversation(),
@@ -147,6 +152,25 @@ add('model.dispose', async (args) => {
   const other = await moe.loadModel(setting.checkpoint, { device: 'cpu', maxTokens: 32 })
   return (other.dispose as (...args: unknown[]) => unknown)(...args)
 })
+add('model.loadAdapter', async (args) => {
+  const load = model.loadAdapter as (...args: unknown[]) => ReturnType<typeof model.loadAdapter>
+  const adapter = await load.apply(model, args)
+  await model.unloadAdapter(adapter.name)
+  return adapter
+})
+add(
+  'model.unloadAdapter',
+  async (args) => {
+    const { name } = await model.loadAdapter(setting.adapter, { name: 'going' })
+    try {
+      const unload = model.unloadAdapter as (...args: unknown[]) => unknown
+      return await unload.apply(model, args)
+    } finally {
+      await model.unloadAdapter(name).catch(() => {})
+    }
+  },
+  () => ['going'],
+)
 addMethods('sequence', model.sequence(), async () => {
   const sequence = model.sequence()
   await sequence.forward([1, 2, 3])

@@ -11,6 +11,8 @@ export interface HubState {
   cuts: number[]
   /** Files whose bytes are not those of their hash. */
   damaged: Set<string>
+  /** Files that are longer than their size. */
+  longer: Set<string>
   /** Answer requests for parts with the whole. */
   ignoresRanges: boolean
   /** What clients must send. */
@@ -32,6 +34,7 @@ export async function startHub(files: Map<string, Buffer>): Promise<{
   const state: HubState = {
     cuts: [],
     damaged: new Set(),
+    longer: new Set(),
     ignoresRanges: false,
     token: undefined,
     commit: 'a'.repeat(40),
@@ -76,7 +79,8 @@ export async function startHub(files: Map<string, Buffer>): Promise<{
       const isPart = start !== undefined && (isProbe || !state.ignoresRanges)
       const from = isPart ? Number(start) : 0
       const to = isPart && end ? Math.min(Number(end) + 1, data.length) : data.length
-      const part = Buffer.from(data.subarray(from, to))
+      const more = state.longer.has(path) && !isProbe ? [Buffer.from('more')] : []
+      const part = Buffer.concat([data.subarray(from, to), ...more])
       if (state.damaged.has(path)) part[part.length - 1]! ^= 1
       response.writeHead(isPart ? 206 : 200, {
         'content-length': part.length,
