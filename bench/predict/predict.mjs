@@ -1,10 +1,11 @@
 // PREDICTED times of decode and prefill on an H100 and an H200: a model, no measurement. It takes launches.json, what the
 // host's code launches at the sizes of real models, and says for each launch what it waits for: bytes, operations, waves
 // of blocks, and a chain of dependent loads and barriers. Written down so that a measurement has something to disagree with.
-//   node bench/predict/predict.mjs [--detail "Yuan 2.0-M32"] [--out DIR] [--without ahead,prefetch,pairs,routing]
+//   node bench/predict/predict.mjs [--detail "Yuan 2.0-M32"] [--out DIR] [--without ahead,prefetch,pairs,routing,wgmma]
 // Writes predicted.json and the tables of docs/predicted.md; with --out both there. --without: what each of these is worth
 // (the next step on the GPU before the last one is read, weights asked for early, convolutions that put their pairs
-// together, a choice that stays in shared memory).
+// together, a choice that stays in shared memory, attention of prompts on wgmma). --three: three blocks of a decode kernel
+// on a multiprocessor, which by their registers ask for 24 KB each at a time, instead of two with 32 KB.
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -21,19 +22,25 @@ const node = 1.0 * us // from the end of a kernel to work in the next one, overl
 const dram = 0.7 * us // a load that misses
 const cacheRate = 8e12 // bytes a second from the second-level cache
 const { values } = parseArgs({
-  options: { detail: { type: 'string' }, out: { type: 'string' }, without: { type: 'string' } },
+  options: {
+    ...{ detail: { type: 'string' }, out: { type: 'string' }, without: { type: 'string' } },
+    three: { type: 'boolean' },
+  },
 })
 const without = new Set(values.without?.split(','))
 // Between two steps of one text: copies and a graph's start; without "ahead" the way over the host, too.
 const host = (without.has('ahead') ? 30 : 10) * us
 const gridBarrier = 1.2 * us // of a persistent kernel: an atomic, a fence, polling
 /** Of gemm_few and norm_linear: blocks on a multiprocessor, bytes that a block asks for at a time. */
-const few = { resident: 2, ahead: 32 << 10 }
+const few = values.three ? { resident: 3, ahead: 24 << 10 } : { resident: 2, ahead: 32 << 10 }
 /** Share of the matrix rate that useful rows get: tiles of a schedule by bench/estimates/tiles.mjs, and shared memory. */
-const useful = { grouped: 0.68, dense: 0.8, tiles: 0.45, attention: 0.27, wgmma: 0.5 }
-
-/** What separate kernels can still gain, to compare a persistent one with: three blocks a multiprocessor. */
-const planned = { resident: 3 }
+const useful = {
+  grouped: 0.68,
+  dense: 0.8,
+  tiles: 0.45,
+  attention: 0.27,
+  wgmma: without.has('wgmma') ? 0.27 : 0.5,
+}
 
 /** What is not bytes: dependent loads, block reductions and merges behind each other, seconds. */
 const chains = {
@@ -92,7 +99,7 @@ function work(op, launch, step, config) {
 }
 
 /** Seconds of one launch behind one in which memory was idle for `idle` seconds. */
-function seconds(op, launch, step, config, gpu, plan, idle) {
+function seconds(op, launch, step, config, gpu, idle) {
   const { bytes, flops, distinct } = work(op, launch, step, config)
   const apart = op === 'pairLinear' && without.has('pairs')
   const chain = (apart ? chains.linear : (chains[op] ?? 1)) * us
@@ -101,7 +108,7 @@ function seconds(op, launch, step, config, gpu, plan, idle) {
   if (streams(launch)) {
     // Streams its weights; blocks of groups without rows end at once.
     const working = launch.grouped ? launch.grid[0] * distinct : launch.grid[0]
-    const slots = (plan?.resident ?? few.resident) * multiprocessors
+    const slots = few.resident * multiprocessors
     const perBlock = bytes / working
     const waves = Math.floor(working / slots)
     const rest = working - waves * slots
@@ -141,11 +148,11 @@ function seconds(op, launch, step, config, gpu, plan, idle) {
 }
 
 /** Every launch of ops in turn with its seconds. */
-function* timed(ops, step, config, gpu, plan) {
+function* timed(ops, step, config, gpu) {
   let idle = 0
   for (const { op, launches: some } of ops)
     for (const launch of some) {
-      const own = seconds(op, launch, step, config, gpu, plan, idle)
+      const own = seconds(op, launch, step, config, gpu, idle)
       yield { op, launch, seconds: own }
       idle = Math.max(0, own - work(op, launch, step, config).bytes / gpu.read)
     }
@@ -238,10 +245,8 @@ for (const [name, recorded] of Object.entries(launches)) {
         shareOfFloor: Math.round((100 * least) / all) / 100,
       }
       if (step.tokens === 1) {
-        const better = layers * total(layer, step, config, gpu, planned) + rest
         const persistent = layers * persistentLayer(layer, step, config, gpu) + rest
-        own[stepName].plannedTokensPerSecond = Math.round(step.texts / better)
-        own[stepName].persistentGain = Math.round(100 * (better / persistent - 1)) / 100
+        own[stepName].persistentGain = Math.round(100 * (all / persistent - 1)) / 100
       }
       if (name === values.detail && gpuName === 'H200') {
         console.log(`${name}, ${stepName}, ${gpuName}: microseconds of a layer`)
@@ -284,21 +289,21 @@ function table(gpuName) {
     ...rows,
   ].join('\n')
 }
-/** What is planned, and what a persistent layer would add to that, on an H200. */
+/** What a persistent layer would add, on an H200. */
 function persistentTable() {
   const percent = (gain) => `+${Math.round(100 * gain)} %`
   const rows = Object.entries(predicted).map(([name, { H200 }]) => {
     const cells = ['batch 1', 'batch 8'].flatMap((step) => {
-      const { tokensPerSecond, plannedTokensPerSecond, persistentGain } = H200[step]
-      return [tokensPerSecond, plannedTokensPerSecond, percent(persistentGain)]
+      const { tokensPerSecond, persistentGain } = H200[step]
+      return [tokensPerSecond, percent(persistentGain)]
     })
     return `| ${[name, ...cells].join(' | ')} |`
   })
   return [
-    '## H200: separate kernels as planned, and a persistent layer over them',
+    '## H200: a persistent layer instead of separate kernels',
     '',
-    '| model | batch 1, tokens/s | planned | persistent | batch 8, tokens/s | planned | persistent |',
-    '| --- | ---: | ---: | ---: | ---: | ---: | ---: |',
+    '| model | batch 1, tokens/s | persistent | batch 8, tokens/s | persistent |',
+    '| --- | ---: | ---: | ---: | ---: |',
     ...rows,
   ].join('\n')
 }

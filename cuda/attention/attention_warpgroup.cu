@@ -19,7 +19,7 @@ struct Tiles {
   static constexpr int kKeyBytes = 16 * DT * kLine;       // [16 DT][keys]
   static constexpr int kColumnBytes = kStepKeys * kLine;  // [keys][64] of the values
   static constexpr int kStage = kKeyBytes + (DT + 3) / 4 * kColumnBytes;
-  static constexpr int kBytes = kStages * kStage + kQueries * kRow;
+  static constexpr int kAloneAt = kStages * kStage + kQueries * kRow, kBytes = kAloneAt + 16;
 };
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -179,8 +179,14 @@ __global__ void __launch_bounds__(kThreads, 1)
                q[there ? first + row : 0] + (there ? n * D + 8 * c : 0), there ? 16 : 0);
   }
 
-  for (Run run = next_run(args, first, end); run.begin < run.end;
-       run = next_run(args, run.end, end)) {
+  const auto alone = [&](int token) {
+    return Run{token, token + 1, args.starts[token], args.ends[token]};
+  };
+  // Tokens before it come one by one. In shared memory, for there is no register left.
+  int* alone_end = reinterpret_cast<int*>(stages + Tile::kAloneAt);
+  *alone_end = first;
+  Run run = next_run(args, first, end);
+  while (run.begin < run.end) {
     const int32_t* table = args.block_table[args.sequences[run.begin]];
     // From an even block on: which keys are added together depends on their positions alone.
     const int begin = run.first_key / kStepKeys, steps = run.last_key / kStepKeys + 1 - begin;
@@ -223,6 +229,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     }
     __syncthreads();  // before the next run's keys come here
 
+    bool undefined = false;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       float total = query.total[i];
@@ -231,10 +238,21 @@ __global__ void __launch_bounds__(kThreads, 1)
       if (query.to[i] < 0) continue;
       bf16* row = out[first + rows + g + 8 * i] + n * args.V;
 #pragma unroll
-      for (int k = 0; k < 2 * DT; ++k)
+      for (int k = 0; k < 2 * DT; ++k) {
+        undefined |= isnan(sums[4 * k + 2 * i] + sums[4 * k + 2 * i + 1]);
         if (8 * k < args.V)
           *reinterpret_cast<uint32_t*>(row + 8 * k + 2 * t) =
               narrow2(sums[4 * k + 2 * i] / total, sums[4 * k + 2 * i + 1] / total);
+      }
+    }
+    // A probability of 0 times a value that is not finite is NaN: then each token comes once more
+    // by itself, without what it does not see.
+    const int alone_until = *alone_end;
+    if (run.end > alone_until && __syncthreads_or(undefined)) {
+      *alone_end = run.end;
+      run = alone(run.begin);
+    } else {
+      run = run.end < alone_until ? alone(run.end) : next_run(args, run.end, end);
     }
   }
   cp_async_wait<0>();
