@@ -42,7 +42,6 @@ import {
 import { SequenceState } from './engine/sequence_state.ts'
 import { StepRunner } from './engine/step_runner.ts'
 import { badOption, disposed, MoeError } from './errors.ts'
-import type { LayerInfo } from './layers/step.ts'
 import { LoadedModel } from './loaded_model.ts'
 import type { ModelParts } from './model_parts.ts'
 import type { Architecture } from './models/architecture.ts'
