@@ -1,4 +1,4 @@
-import { type CacheSize, resolveCacheSize } from './cache_size.ts'
+import { fitMemory, limitExperts } from './cache_size.ts'
 import { ChatFormat } from './chat/chat_format.ts'
 import { type Device, openDevice } from './device.ts'
 import { checkpointDefaults, generationFile } from './engine/checkpoint_defaults.ts'
@@ -41,17 +41,12 @@ interface Built<W extends WeightList> {
   graph: Architecture
   weights: W
 }
-/** Makes a graph with handles for its weights; undefined as GPU: in host memory. */
-type Build<W extends WeightList> = (maxTokens: number, gpu: Gpu | undefined) => Built<W>
 
 /** A checkpoint's graph with handles for its weights, everything checked and nothing read. */
 export function buildModel(
   checkpoint: Checkpoint,
   dtype: ActivationDType,
-  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'> & {
-    maxTokens: number
-    weights?: WeightsChoice
-  },
+  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'> & { weights?: WeightsChoice },
   gpu?: Gpu,
 ): Built<CheckpointWeights> {
   const { build } = describeModel(checkpoint.config)
@@ -64,12 +59,12 @@ export function buildModel(
   return { graph, weights }
 }
 
-/** What a checkpoint's weights would take on the CPU, where an embedding table stays in its file. */
+/** What a checkpoint's weights would take: on the CPU an embedding table stays in its file. */
 class AbsentWeights extends RandomWeights {
   override table(name: string, shape: number[], share?: Share): Tensor {
     const { bytes } = this
     const out = super.table(name, shape, share)
-    this.bytes = bytes
+    if (!this.gpu) this.bytes = bytes
     return out
   }
 }
@@ -77,11 +72,12 @@ class AbsentWeights extends RandomWeights {
 /** The same of a configuration alone: handles that nothing fills, of the element type that it names. */
 export function buildWithoutWeights(
   json: Json,
-  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'> & { maxTokens: number },
+  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'>,
+  gpu?: Gpu,
 ): Built<RandomWeights> {
   const { build } = describeModel(json)
   const format = /float32$/.test(String(json.dtype ?? json.torch_dtype)) ? 'f32' : 'bf16'
-  const weights = new AbsentWeights(format, 0)
+  const weights = new AbsentWeights(format, 0, gpu)
   const graph = build(weights, options)
   release(weights)
   return { graph, weights }
@@ -91,45 +87,27 @@ const release = ({ tensors }: WeightList): void => {
   for (const tensor of tensors) tensor.release()
 }
 
-/**
- * Learns from the graph what its cache takes, with a rotary table as long as most are. Large handles take no memory
- * before they are filled, and all are let go at once.
- */
-function cacheSize<W extends WeightList>(
-  where: string,
-  build: Build<W>,
-  of: { device: Device; dtype: ActivationDType; asked: number | undefined },
-): CacheSize {
-  const { graph, weights } = build(4096, undefined)
-  release(weights)
-  const size = resolveCacheSize(where, graph, weights.bytes, of)
-  size.checkMemory(0) // before handles take memory for tables of that length
-  return size
-}
-
 const activationDType = ({ dtype }: LoadRequest, { gpu }: Device): ActivationDType =>
   dtype === 'auto' ? (gpu ? 'bf16' : 'f32') : dtype
 
 type Rest = 'tokenizer' | 'chat' | 'stopIds' | 'checkpointDefaults'
 
-/** What both ways to a model share: `fill` gives the weights their numbers, `rest` tells the rest. */
+/** What both ways to a model share: `fill` gives the built weights their numbers, `rest` tells the rest. */
 async function assemble<W extends WeightList>(
   where: string,
   device: Device,
   request: LoadRequest,
-  build: Build<W>,
+  { graph, weights }: Built<W>,
   fill: (weights: W) => Promise<void>,
   rest: Pick<ModelParts, Rest>,
 ): Promise<Model> {
-  const { deterministic, threads, maxWaiting, maxTokens: asked } = request
+  const { deterministic, threads, maxWaiting } = request
   const dtype = activationDType(request, device)
-  const { numBlocks, maxTokens, checkMemory } = cacheSize(where, build, { device, dtype, asked })
-  const { graph, weights } = build(maxTokens, device.gpu)
   try {
-    checkMemory(weights.bytes)
+    const size = fitMemory(where, graph, weights, { device, dtype, asked: request })
     await fill(weights)
     return new Model({
-      ...{ graph, device, dtype, deterministic, numBlocks, maxTokens, maxWaiting, ...rest },
+      ...{ graph, device, dtype, deterministic, ...size, maxWaiting, ...rest },
       threads: Math.min(threads ?? device.threads, device.threads),
       parameters: countParameters(graph.layers, weights),
       weights: weights.info,
@@ -165,13 +143,12 @@ async function load(dir: string | URL, options: LoadModelOptions): Promise<Model
   const checkpoint = openCheckpoint(folder)
   if (isVision(checkpoint.config)) return loadVision(checkpoint, device, dtype, request)
   const { config } = describeModel(checkpoint.config)
-  const build: Build<CheckpointWeights> = (maxTokens, gpu) =>
-    buildModel(checkpoint, dtype, { ...request, maxTokens }, gpu)
   const defaults = request.generationDefaults
     ? checkpointDefaults(generationFile(checkpoint.generationConfig, checkpoint.config))
     : {}
   const tokenizer = await openTokenizer(folder, config)
-  return assemble('loadModel', device, request, build, (weights) => weights.load(request), {
+  const built = buildModel(checkpoint, dtype, request, device.gpu)
+  return assemble('loadModel', device, request, built, (weights) => weights.load(request), {
     tokenizer,
     chat: tokenizer && ChatFormat.open(folder, config, tokenizer),
     stopIds: stopIds(checkpoint, config, tokenizer),
@@ -191,6 +168,8 @@ async function loadVision(
   try {
     const graph = new VisionTransformer(config, weights)
     weights.checkNames()
+    if (device.gpu && request.gpuMemory !== undefined)
+      limitExperts('loadModel', weights, request.gpuMemory - weights.bytes + weights.expertBytes)
     await weights.load(request)
     return new VisionModel({
       ...{ graph, device, dtype, tensors: weights.tensors, weights: weights.info },
@@ -252,11 +231,9 @@ export async function randomModel(
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)
   const described = describeModel({ ...config })
-  const build: Build<RandomWeights> = (maxTokens, gpu) => {
-    const weights = new RandomWeights(format, seed, gpu)
-    return { graph: described.build(weights, { ...request, maxTokens }), weights }
-  }
-  return assemble(where, device, request, build, (weights) => weights.load(request.signal), {
+  const weights = new RandomWeights(format, seed, device.gpu)
+  const built = { graph: described.build(weights, request), weights }
+  return assemble(where, device, request, built, () => weights.load(request.signal), {
     tokenizer: undefined,
     stopIds: described.config.eosIds,
     checkpointDefaults: {},

@@ -113,6 +113,15 @@ void* Device::allocate(size_t bytes) {
   return memory;
 }
 
+void* Device::allocate_pinned(size_t bytes) {
+  void* memory = nullptr;
+  check(backend_.allocate_pinned(gpu_, bytes, &memory));
+  if (!memory)
+    fail(Code::out_of_memory, "pinned host memory: ", bytes,
+         " bytes are needed, the system gives no more");
+  return memory;
+}
+
 size_t Device::free_memory() {
   size_t bytes = 0;
   check(backend_.free_memory(gpu_, &bytes));
@@ -128,11 +137,7 @@ void Device::download(const std::vector<Download>& copies) {
   size_t bytes = 0;
   for (const Download& copy : copies) bytes += copy.bytes;
   const bool pinned = bytes <= kResults;
-  if (pinned && !results_) {
-    void* memory = nullptr;
-    check(backend_.allocate_pinned(gpu_, kResults, &memory));
-    results_ = static_cast<std::byte*>(memory);
-  }
+  if (pinned && !results_) results_ = static_cast<std::byte*>(allocate_pinned(kResults));
   size_t at = 0;
   for (const Download& copy : copies) {
     if (copy.bytes)
@@ -161,11 +166,9 @@ void Device::stream(void* to, size_t bytes, size_t unit,
                     const std::function<void(std::byte*, size_t, size_t)>& fill) {
   const size_t piece = std::max(kPiece / unit, size_t{1}) * unit;
   if (piece > kPiece || !staging_) {
-    void* memory = nullptr;
     if (piece > kPiece)
       fail(Code::unsupported, "device: a row must be at most ", kPiece, " bytes, got ", unit);
-    check(backend_.allocate_pinned(gpu_, 2 * kPiece, &memory));
-    staging_ = static_cast<std::byte*>(memory);
+    staging_ = static_cast<std::byte*>(allocate_pinned(2 * kPiece));
   }
   for (size_t begin = 0; begin < bytes; begin += piece) {
     const size_t end = std::min(begin + piece, bytes);

@@ -6,6 +6,7 @@ import { countParameters } from '../parameters.ts'
 import { openCheckpoint, openConfig } from '../weights/checkpoint.ts'
 import { readWeights, weightsNames } from '../weights/formats.ts'
 import { checkpointFolder, weightFile } from '../weights/mistakes.ts'
+import { panelsOf } from '../weights/panels.ts'
 import { loadOptions, modelDir, modelHelp, modelOptions, parse, printJson } from './options.ts'
 import { size } from './progress.ts'
 
@@ -24,22 +25,27 @@ export async function run(args: string[]): Promise<void> {
   if (values.help) return void process.stdout.write(`${help}\n`)
   const dir = checkpointFolder('info', modelDir(values))
   const { device, dtype = 'auto', weights: asked = 'auto', ...rest } = loadOptions(values)
-  const { maxTokens, ...rope } = rest
+  const { maxTokens = 4096, gpuMemory, ...rope } = rest
   const format = readWeights('info', asked, weightsNames)
   const { info: chosen, gpu } = openDevice(device)
   const activations = dtype === 'auto' ? (gpu ? 'bf16' : 'f32') : dtype
   const said = openConfig(dir)
   const hasWeights = said.files.some((name) => weightFile.test(name))
-  const options = { ...rope, weights: format, maxTokens: maxTokens ?? 4096 }
+  const options = { ...rope, weights: format }
   const entries = hasWeights ? openCheckpoint(dir).entries : undefined
   const { graph, weights } = entries
-    ? buildModel({ ...said, entries }, activations, options)
-    : buildWithoutWeights(said.config, options)
+    ? buildModel({ ...said, entries }, activations, options, panelsOf(entries) ? undefined : gpu)
+    : buildWithoutWeights(said.config, options, gpu)
+  weights.positions = maxTokens
   const { config } = graph
   const parameters = countParameters(graph.layers, weights)
   const experts: Record<string, number> = {}
   for (const kind of config.experts) experts[kind] = (experts[kind] ?? 0) + 1
   const cacheBytesPerToken = blockBytes(graph.layers, activations) / blockTokens
+  if (gpu && gpuMemory !== undefined) {
+    const others = weights.bytes - weights.expertBytes + maxTokens * cacheBytesPerToken
+    weights.limitExperts(gpuMemory - others)
+  }
   const memory = {
     weightBytes: weights.bytes,
     weights: weights.info,
@@ -81,9 +87,9 @@ export async function run(args: string[]): Promise<void> {
       'memory',
       `${size(memory.weightBytes)} weights${quantized}, ${size(cacheBytesPerToken)} cache per token (${activations})`,
     ],
-    ...weights.info.map(({ part, format, bytes }, i): [string, string] => [
+    ...weights.info.map(({ part, format, bytes, memory }, i): [string, string] => [
       i === 0 ? 'weights' : '',
-      `${part}, ${format}: ${size(bytes)}`,
+      `${part}, ${format}: ${size(bytes)}${gpu && memory === 'host' ? ' in host memory' : ''}`,
     ]),
     ['device', `${chosen.name} (${chosen.reason})`],
   ]
