@@ -11,6 +11,7 @@
 #include "core/backend.h"
 #include "fused/gather_gemm.h"
 #include "fused/norm_linear.h"
+#include "fused/pair_linear.h"
 #include "fused/rope_attention.h"
 #include "fused/route.h"
 #include "gemm/gemm.h"
@@ -23,6 +24,7 @@ struct MoeGpu {
   cudaStream_t setup;  // for what is not in order with the steps
   std::mutex setup_mutex;
   cudaEvent_t notes[2];  // of note_time
+  cudaEvent_t marks[2];
 };
 
 struct MoeGraph {
@@ -118,6 +120,8 @@ const MoeFailure* open(int index, MoeGpu** gpu) {
     check(cudaStreamCreateWithFlags(&context.stream, cudaStreamNonBlocking));
     check(cudaStreamCreateWithFlags(&opened->setup, cudaStreamNonBlocking));
     for (cudaEvent_t& note : opened->notes) check(cudaEventCreate(&note));
+    for (cudaEvent_t& mark : opened->marks)
+      check(cudaEventCreateWithFlags(&mark, cudaEventDisableTiming));
     void* counters = nullptr;
     constexpr size_t kBytes = CudaContext::kCounters * sizeof(unsigned);
     check(cudaMalloc(&counters, kBytes));
@@ -193,6 +197,22 @@ const MoeFailure* synchronize(MoeGpu* gpu) {
   return on(gpu->index, [&] { check(cudaStreamSynchronize(gpu->context.stream)); });
 }
 
+const MoeFailure* set_mark(MoeGpu* gpu, int which) {
+  return on(gpu->index, [&] { check(cudaEventRecord(gpu->marks[which], gpu->context.stream)); });
+}
+
+const MoeFailure* passed_mark(MoeGpu* gpu, int which, bool* yes) {
+  return on(gpu->index, [&] {
+    const cudaError_t error = cudaEventQuery(gpu->marks[which]);
+    *yes = error != cudaErrorNotReady;
+    if (*yes) check(error);
+  });
+}
+
+const MoeFailure* await_mark(MoeGpu* gpu, int which) {
+  return on(gpu->index, [&] { check(cudaEventSynchronize(gpu->marks[which])); });
+}
+
 const MoeFailure* note_time(MoeGpu* gpu, bool end) {
   return on(gpu->index, [&] { check(cudaEventRecord(gpu->notes[end], gpu->context.stream)); });
 }
@@ -250,7 +270,7 @@ MoeKernel find(OpList<Ops...>, const char* name) {
 }
 
 /// What no layer records by name: what rules make of other ops, and what fills random weights.
-using OtherOps = OpList<FillRandom, GatherGemm, NormLinear, RopeAttention, Route>;
+using OtherOps = OpList<FillRandom, GatherGemm, NormLinear, PairLinear, RopeAttention, Route>;
 
 MoeKernel kernel(const char* name) {
   const MoeKernel found = find(AllOps{}, name);
@@ -271,6 +291,9 @@ constexpr MoeBackend kBackend{
     .upload = upload,
     .download = download,
     .synchronize = synchronize,
+    .set_mark = set_mark,
+    .passed_mark = passed_mark,
+    .await_mark = await_mark,
     .note_time = note_time,
     .noted_seconds = noted_seconds,
     .kernel = kernel,

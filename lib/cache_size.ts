@@ -12,30 +12,40 @@ export interface CacheSize {
   maxTokens: number
 }
 
+/** The same before anything takes memory. */
+interface MemoryPlan {
+  size: CacheSize
+  cacheBytes: number
+  /** What can be allocated. */
+  freeBytes: number
+  /**
+   * Leaves experts on the host that `gpuMemory` has no room for.
+   *
+   * @returns their bytes
+   * @throws {MoeError} ERR_MOE_OUT_OF_MEMORY when weights and cache do not fit
+   */
+  fit(): number
+}
+
 const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(bytes < 1e8 ? 3 : 1)} GB`
 
 const tooLarge = (message: string): MoeError => new MoeError('ERR_MOE_OUT_OF_MEMORY', message)
 
-/**
- * Decides how large the cache is and where experts are, before weights take memory.
- *
- * @param asked tokens and bytes of a GPU; defaults as loadModel says
- * @throws {MoeError} ERR_MOE_OUT_OF_MEMORY
- */
-export function fitMemory(
+/** @param asked tokens, and bytes of a GPU; defaults as loadModel says */
+export function planMemory(
   where: string,
   { config, layers }: Pick<Architecture, 'config' | 'layers'>,
   weights: WeightList,
   {
     device: { gpu },
     dtype,
-    asked: { maxTokens, gpuMemory },
+    asked: { maxTokens: askedTokens, gpuMemory },
   }: {
     device: Device
     dtype: ActivationDType
     asked: { maxTokens?: number | undefined; gpuMemory?: number | undefined }
   },
-): CacheSize {
+): MemoryPlan {
   const free = gpu ? gpu.freeMemory() : availableMemory()
   const split = gpu !== undefined && gpuMemory !== undefined
   const limit = split ? Math.min(gpuMemory, free) : free
@@ -49,31 +59,50 @@ export function fitMemory(
     const wanted = Math.max(config.maxPositionEmbeddings, 4096)
     return Math.max(blockTokens, Math.min(wanted, blocksIn(forCache) * blockTokens))
   }
-  const numBlocks = Math.ceil((maxTokens ?? defaultTokens()) / blockTokens)
-  const size = { numBlocks, maxTokens: numBlocks * blockTokens }
-  weights.positions = size.maxTokens
-  const needed = numBlocks * perBlock + weights.bytes - movable
-  if (needed > limit) {
-    const tokens = blocksIn(left) * blockTokens
-    const fits =
-      tokens > 0
-        ? `maxTokens ${tokens} would fit`
-        : `${gigabytes(0.9 * limit)} of weights would, which is a model of ` +
-          `${(0.45e-9 * limit).toFixed(1)} billion parameters in bf16`
-    throw tooLarge(
-      `${where}: weights${split ? ' beside experts' : ''} and cache must fit ` +
-        `${limit < free ? 'gpuMemory' : 'the free memory'} of ${gigabytes(limit)}, got ` +
-        `${gigabytes(weightBytes)} of weights and ${gigabytes(numBlocks * perBlock)} of cache for ` +
-        `${size.maxTokens} tokens; ${fits}` +
-        (gpu && !split && weights.expertBytes > 0 ? '; gpuMemory leaves experts on the host' : ''),
-    )
+  const numBlocks = Math.ceil((askedTokens ?? defaultTokens()) / blockTokens)
+  const cacheBytes = numBlocks * perBlock
+  const maxTokens = numBlocks * blockTokens
+  return {
+    size: { numBlocks, maxTokens },
+    ...{ cacheBytes, freeBytes: free },
+    fit() {
+      weights.positions = maxTokens
+      const needed = cacheBytes + weights.bytes - movable
+      if (needed <= limit) return split ? limitExperts(where, weights, limit - needed) : 0
+      const tokens = blocksIn(left) * blockTokens
+      const fits =
+        tokens > 0
+          ? `maxTokens ${tokens} would fit`
+          : `${gigabytes(0.9 * limit)} of weights would, which is a model of ` +
+            `${(0.45e-9 * limit).toFixed(1)} billion parameters in bf16`
+      const host = gpu && !split && weights.expertBytes > 0
+      throw tooLarge(
+        `${where}: weights${split ? ' beside experts' : ''} and cache must fit ` +
+          `${limit < free ? 'gpuMemory' : 'the free memory'} of ${gigabytes(limit)}, got ` +
+          `${gigabytes(weightBytes)} of weights and ${gigabytes(cacheBytes)} of cache for ` +
+          `${maxTokens} tokens; ${fits}${host ? ', and gpuMemory leaves experts on the host' : ''}`,
+      )
+    },
   }
-  if (split) limitExperts(where, weights, limit - needed)
-  return size
 }
 
-/** Leaves experts that do not fit `bytes` of the GPU in the host's memory, where that has room. */
-export function limitExperts(where: string, weights: WeightList, bytes: number): void {
+/**
+ * Decides how large the cache is and where experts are, before weights take memory.
+ *
+ * @throws {MoeError} ERR_MOE_OUT_OF_MEMORY
+ */
+export function fitMemory(...of: Parameters<typeof planMemory>): CacheSize {
+  const plan = planMemory(...of)
+  plan.fit()
+  return plan.size
+}
+
+/**
+ * Leaves experts that do not fit `bytes` of the GPU in the host's memory, where that has room.
+ *
+ * @returns their bytes
+ */
+export function limitExperts(where: string, weights: WeightList, bytes: number): number {
   if (bytes < 0)
     throw tooLarge(
       `${where}: weights beside experts must fit gpuMemory, got ${gigabytes(-bytes)} too much`,
@@ -85,4 +114,5 @@ export function limitExperts(where: string, weights: WeightList, bytes: number):
       `${where}: experts beside those in gpuMemory must fit the host's free memory of ` +
         `${gigabytes(free)}, got ${gigabytes(onHost)}`,
     )
+  return onHost
 }

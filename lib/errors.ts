@@ -5,6 +5,7 @@ export type MoeErrorCode =
   | 'ERR_MOE_DEVICE'
   | 'ERR_MOE_OPTION'
   | 'ERR_MOE_CHECKPOINT'
+  | 'ERR_MOE_HUB'
   | 'ERR_MOE_UNSUPPORTED'
   | 'ERR_MOE_CONTEXT_FULL'
   | 'ERR_MOE_BUSY'

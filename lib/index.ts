@@ -1,3 +1,5 @@
+export type { AdapterInfo } from './adapters/adapter.ts'
+export type { LoadAdapterOptions } from './adapters/adapter_set.ts'
 export type { ChatPrompt, TemplateOptions } from './chat/chat_format.ts'
 export type { ChatMessage, ChatTool, TextPart, ToolCall } from './chat/messages.ts'
 export type { Constraint } from './constraints/constraint.ts'
@@ -14,6 +16,7 @@ export type {
   GenerateChunk,
   GenerateOptions,
   GenerateResult,
+  PromptLogprob,
   TokenLogprob,
 } from './engine/completion.ts'
 export type { ExpertOptions, LayerExpertOptions } from './engine/experts.ts'
@@ -26,7 +29,7 @@ export type {
 } from './engine/routing_stats.ts'
 export type { SamplingOptions } from './engine/sampling.ts'
 export type { ModelStats } from './engine/scheduler.ts'
-export type { Sequence } from './engine/sequence.ts'
+export type { Sequence, SequenceOptions } from './engine/sequence.ts'
 export type { LayerRouting } from './engine/trace.ts'
 export { MoeError, type MoeErrorCode } from './errors.ts'
 export {
@@ -35,6 +38,7 @@ export {
   type Evaluation,
   evaluate,
 } from './evaluate.ts'
+export type { DownloadProgress } from './hub/pull.ts'
 export { loadModel, type RandomModelOptions, randomModel } from './load.ts'
 export type { LoadModelOptions } from './load_options.ts'
 export type { ChatOptions, Model } from './model.ts'

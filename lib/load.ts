@@ -1,15 +1,18 @@
+import { Phatgoose } from './adapters/phatgoose.ts'
 import { fitMemory, limitExperts } from './cache_size.ts'
 import { ChatFormat } from './chat/chat_format.ts'
 import { type Device, openDevice } from './device.ts'
 import { checkpointDefaults, generationFile } from './engine/checkpoint_defaults.ts'
 import { badOption } from './errors.ts'
+import { modelFolder } from './hub/model_folder.ts'
 import {
   type LoadModelOptions,
   type LoadRequest,
   loadOptionNames,
   resolveLoadOptions,
 } from './load_options.ts'
-import { Model, type ModelParts } from './model.ts'
+import { Model } from './model.ts'
+import type { ModelParts } from './model_parts.ts'
 import type { Architecture } from './models/architecture.ts'
 import { ConfigReader, type ModelConfig } from './models/config.ts'
 import { describeModel } from './models/index.ts'
@@ -21,7 +24,7 @@ import { openTokenizer, type Tokenizer } from './tokenizer/index.ts'
 import { readVisionConfig } from './vision/config.ts'
 import { VisionModel } from './vision/vision_model.ts'
 import { isVision, VisionTransformer } from './vision/vision_transformer.ts'
-import { type Checkpoint, openCheckpoint } from './weights/checkpoint.ts'
+import { type Checkpoint, type CheckpointConfig, openCheckpoint } from './weights/checkpoint.ts'
 import { CheckpointWeights } from './weights/checkpoint_weights.ts'
 import {
   readWeights,
@@ -83,6 +86,27 @@ export function buildWithoutWeights(
   return { graph, weights }
 }
 
+/** A vision transformer's graph, likewise; of its configuration alone where there are no weights. */
+export function buildVision(
+  said: CheckpointConfig,
+  entries: Checkpoint['entries'] | undefined,
+  dtype: ActivationDType,
+  format: WeightsChoice,
+  gpu?: Gpu,
+): { graph: VisionTransformer; weights: CheckpointWeights | RandomWeights } {
+  const config = readVisionConfig(said.config)
+  if (!entries) {
+    const absent = new AbsentWeights('f32', 0)
+    const graph = new VisionTransformer(config, absent)
+    release(absent)
+    return { graph, weights: absent }
+  }
+  const weights = new CheckpointWeights({ ...said, entries }, dtype, gpu, format)
+  const graph = new VisionTransformer(config, weights)
+  weights.checkNames()
+  return { graph, weights }
+}
+
 const release = ({ tensors }: WeightList): void => {
   for (const tensor of tensors) tensor.release()
 }
@@ -98,20 +122,21 @@ async function assemble<W extends WeightList>(
   device: Device,
   request: LoadRequest,
   { graph, weights }: Built<W>,
-  fill: (weights: W) => Promise<void>,
+  fill: (weights: W, graph: Architecture) => Promise<Phatgoose | undefined>,
   rest: Pick<ModelParts, Rest>,
 ): Promise<Model> {
   const { deterministic, threads, maxWaiting } = request
   const dtype = activationDType(request, device)
   try {
     const size = fitMemory(where, graph, weights, { device, dtype, asked: request })
-    await fill(weights)
+    const lowRank = await fill(weights, graph)
     return new Model({
       ...{ graph, device, dtype, deterministic, ...size, maxWaiting, ...rest },
       threads: Math.min(threads ?? device.threads, device.threads),
       parameters: countParameters(graph.layers, weights),
       weights: weights.info,
-      tensors: weights.tensors,
+      lowRank,
+      tensors: [...weights.tensors, ...(lowRank?.tensors ?? [])],
     })
   } catch (error) {
     release(weights)
@@ -123,8 +148,9 @@ async function assemble<W extends WeightList>(
  * Loads a checkpoint folder in the published Hugging Face layout: config.json, safetensors weights, and where
  * there is one a tokenizer. A folder of `vmoe` or `soft_moe` gives a `VisionModel`: `loadModel<VisionModel>(dir)`.
  *
- * @param dir the folder: a path or a `file:` URL
- * @throws {MoeError} ERR_MOE_CHECKPOINT, ERR_MOE_UNSUPPORTED, ERR_MOE_OPTION, ERR_MOE_DTYPE,
+ * @param dir the folder: a path or a `file:` URL; or where there is none a model of the Hugging Face hub, `org/name` or
+ *   `org/name@revision`, which is taken from the hub's cache, else downloaded by `@huggingface/hub`, installed apart
+ * @throws {MoeError} ERR_MOE_CHECKPOINT, ERR_MOE_HUB, ERR_MOE_UNSUPPORTED, ERR_MOE_OPTION, ERR_MOE_DTYPE,
  *   ERR_MOE_OUT_OF_MEMORY, ERR_MOE_CUDA_UNAVAILABLE, ERR_MOE_NATIVE_LOAD
  */
 export async function loadModel<Kind extends Model | VisionModel = Model>(
@@ -139,7 +165,8 @@ async function load(dir: string | URL, options: LoadModelOptions): Promise<Model
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)
   const dtype = activationDType(request, device)
-  const folder = checkpointFolder('loadModel', dir)
+  const { onDownload: onProgress, signal } = request
+  const folder = checkpointFolder('loadModel', await modelFolder(dir, { onProgress, signal }))
   const checkpoint = openCheckpoint(folder)
   if (isVision(checkpoint.config)) return loadVision(checkpoint, device, dtype, request)
   const { config } = describeModel(checkpoint.config)
@@ -148,10 +175,15 @@ async function load(dir: string | URL, options: LoadModelOptions): Promise<Model
     : {}
   const tokenizer = await openTokenizer(folder, config)
   const built = buildModel(checkpoint, dtype, request, device.gpu)
-  return assemble('loadModel', device, request, built, (weights) => weights.load(request), {
+  const fill = async (weights: CheckpointWeights, { layers }: Architecture) => {
+    const modules = layers.flatMap(({ modules = [] }) => modules)
+    await weights.load(request)
+    return Phatgoose.open(folder, modules, device.gpu, request.signal)
+  }
+  return assemble('loadModel', device, request, built, fill, {
     tokenizer,
     chat: tokenizer && ChatFormat.open(folder, config, tokenizer),
-    stopIds: stopIds(checkpoint, config, tokenizer),
+    stopIds: endIds(checkpoint, config, tokenizer),
     checkpointDefaults: defaults,
   })
 }
@@ -183,8 +215,8 @@ async function loadVision(
 }
 
 /** The ids that end a text: of generation_config.json, else of config.json, else of the tokenizer's files. */
-function stopIds(
-  { generationConfig }: Checkpoint,
+export function endIds(
+  { generationConfig }: CheckpointConfig,
   { eosIds, vocabSize }: ModelConfig,
   tokenizer: Tokenizer | undefined,
 ): number[] {
@@ -198,14 +230,14 @@ function stopIds(
 }
 
 export interface RandomModelOptions
-  extends Omit<LoadModelOptions, 'onProgress' | 'generationDefaults' | 'weights'> {
+  extends Omit<LoadModelOptions, 'onProgress' | 'onDownload' | 'generationDefaults' | 'weights'> {
   /** How matrices are stored; default bf16. Quantised ones are made as they are, without others before them. */
   weights?: Exclude<WeightsOption, 'auto'> | undefined
   /** Equal seeds give equal weights. */
   seed?: number | undefined
 }
 
-const { onProgress: _, generationDefaults: __, ...shared } = loadOptionNames
+const { onProgress: _, onDownload: __, generationDefaults: ___, ...shared } = loadOptionNames
 const madeFormats = weightsNames.filter(
   (name): name is Exclude<WeightsName, 'auto'> => name !== 'auto',
 )
@@ -233,7 +265,11 @@ export async function randomModel(
   const described = describeModel({ ...config })
   const weights = new RandomWeights(format, seed, device.gpu)
   const built = { graph: described.build(weights, request), weights }
-  return assemble(where, device, request, built, () => weights.load(request.signal), {
+  const fill = async () => {
+    await weights.load(request.signal)
+    return undefined
+  }
+  return assemble(where, device, request, built, fill, {
     tokenizer: undefined,
     stopIds: described.config.eosIds,
     checkpointDefaults: {},

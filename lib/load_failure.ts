@@ -20,11 +20,22 @@ function isPackage(root: string): boolean {
   }
 }
 
+/** Platforms that the package has no binary for, and what helps there. */
+const withoutBinary: Readonly<Record<string, string>> = {
+  'darwin-x64': 'There is no binary for Intel Macs',
+  'win32-arm64':
+    'There is no binary for Windows on ARM: Node for x64 runs there, too, and takes the one for x64',
+}
+
 /** What to do when no addon loads, by what is seen of the machine and of the error. */
 export function loadAdvice(
   root: string,
   message: string,
-  { musl = isMusl(), inPackage = isPackage(root) } = {},
+  {
+    musl = isMusl(),
+    inPackage = isPackage(root),
+    platform = `${process.platform}-${process.arch}`,
+  } = {},
 ): string {
   if (!inPackage)
     return (
@@ -33,6 +44,8 @@ export function loadAdvice(
     )
   if (musl)
     return `This system has musl instead of glibc (Alpine): take an image with glibc, such as node:22-slim. ${build}`
+  const none = withoutBinary[platform]
+  if (none) return `${none}. ${build}`
   const glibc = /GLIBC(?:XX)?_[\d.]+/.exec(message)?.[0]
   if (glibc)
     return `The binary needs ${glibc}, and this system is older: take a newer one. ${build}`

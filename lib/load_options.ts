@@ -1,5 +1,6 @@
 import type { DeviceName } from './device.ts'
 import { badOption } from './errors.ts'
+import type { DownloadProgress } from './hub/pull.ts'
 import type { ActivationDType } from './native.ts'
 import type { OptionNames } from './option_names.ts'
 import { checkOptions, flagOption, nameOption, numberOption, signalOption } from './options.ts'
@@ -57,6 +58,8 @@ export interface LoadModelOptions {
   generationDefaults?: boolean | undefined
   /** Called after each tensor. */
   onProgress?: ((progress: LoadProgress) => void) | undefined
+  /** Called as files of a hub's model come; not where they are in the cache. */
+  onDownload?: ((progress: DownloadProgress) => void) | undefined
   /** Aborts loading; the call rejects with the signal's reason. */
   signal?: AbortSignal | undefined
 }
@@ -83,6 +86,7 @@ export const loadOptionNames: OptionNames<LoadModelOptions> = {
   ropeTable: true,
   generationDefaults: true,
   onProgress: true,
+  onDownload: true,
   signal: true,
 }
 
@@ -95,11 +99,13 @@ export function resolveLoadOptions<Options extends LoadModelOptions>(
   checkOptions(where, options, names)
   const { device, dtype = 'auto', weights = 'auto', threads, maxTokens, deterministic } = options
   const { gpuMemory } = options
-  const { maxWaiting, ropeTheta, ropeTable, generationDefaults, onProgress, signal } = options
+  const { maxWaiting, ropeTheta, ropeTable, generationDefaults, onProgress, onDownload, signal } =
+    options
   const whole = (name: string, value: unknown, max: number) =>
     value === undefined ? undefined : numberOption(name, value, { min: 1, max, whole: true, where })
-  if (onProgress !== undefined && typeof onProgress !== 'function')
-    badOption(where, 'onProgress', 'a function', onProgress)
+  for (const [name, value] of Object.entries({ onProgress, onDownload }))
+    if (value !== undefined && typeof value !== 'function')
+      badOption(where, name, 'a function', value)
   return {
     device,
     dtype: nameOption(where, 'dtype', dtype, ['auto', 'f32', 'bf16']),
@@ -120,6 +126,7 @@ export function resolveLoadOptions<Options extends LoadModelOptions>(
         : nameOption(where, 'ropeTable', ropeTable, ropeRoundings),
     generationDefaults: flagOption(where, 'generationDefaults', generationDefaults ?? true),
     onProgress,
+    onDownload,
     signal: signalOption(where, signal),
   }
 }

@@ -1,4 +1,6 @@
 import { withAny } from './aborts.ts'
+import type { Adapter, AdapterInfo } from './adapters/adapter.ts'
+import { AdapterSet, type LoadAdapterOptions } from './adapters/adapter_set.ts'
 import type { CallForm } from './chat/call_forms.ts'
 import {
   type ChatFormat,
@@ -9,11 +11,10 @@ import {
 } from './chat/chat_format.ts'
 import type { ChatMessage } from './chat/messages.ts'
 import { Matchers } from './constraints/matchers.ts'
-import type { Device, DeviceInfo } from './device.ts'
+import type { DeviceInfo } from './device.ts'
 import { BlockPool } from './engine/blocks.ts'
 import { keepsState } from './engine/cache.ts'
-import type { CheckpointDefaults } from './engine/checkpoint_defaults.ts'
-import type { GenerateOptions } from './engine/completion.ts'
+import type { GenerateChunk, GenerateOptions, GenerateResult } from './engine/completion.ts'
 import {
   type ForwardOptions,
   type ForwardRequest,
@@ -22,51 +23,47 @@ import {
   runForward,
 } from './engine/forward.ts'
 import {
+  type GenerateRequest,
   generateOptionNames,
   readPrompt,
   resolveGenerateOptions,
   runGenerate,
 } from './engine/generate.ts'
 import { Generation } from './engine/generation.ts'
+import { tokensThatReadPays } from './engine/prompt_budget.ts'
 import type { RoutingStats, RoutingStatsOptions } from './engine/routing_stats.ts'
 import type { SamplingOptions } from './engine/sampling.ts'
 import { type ModelStats, Scheduler } from './engine/scheduler.ts'
-import { Sequence, type SequenceContext } from './engine/sequence.ts'
+import {
+  Sequence,
+  type SequenceContext,
+  type SequenceOptions,
+  sequenceOptionNames,
+} from './engine/sequence.ts'
 import { SequenceState } from './engine/sequence_state.ts'
 import { StepRunner } from './engine/step_runner.ts'
 import { badOption, disposed, MoeError } from './errors.ts'
+import type { ModelParts } from './model_parts.ts'
 import type { Architecture } from './models/architecture.ts'
 import type { ModelConfig } from './models/config.ts'
 import type { ActivationDType, PlanTime, Tensor, Weight } from './native.ts'
 import type { OptionNames } from './option_names.ts'
-import { checkOptions, flagOption, readIds, readList, type TokenIds } from './options.ts'
+import {
+  checkOptions,
+  flagOption,
+  readIds,
+  readList,
+  type TokenIds,
+  textOption,
+} from './options.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
 import { CheckedTokenizer } from './tokenizer/tokenizer.ts'
 import type { WeightsInfo } from './weights/formats.ts'
 import { longestText } from './weights/rope.ts'
 
-/** @internal What loadModel hands over. */
-export interface ModelParts {
-  graph: Architecture
-  device: Device
-  dtype: ActivationDType
-  threads: number
-  deterministic: boolean
-  numBlocks: number
-  maxWaiting?: number | undefined
-  maxTokens: number
-  parameters: Parameters
-  weights: WeightsInfo[]
-  tokenizer: Tokenizer | undefined
-  chat?: ChatFormat | undefined
-  stopIds: number[]
-  checkpointDefaults: CheckpointDefaults
-  tensors: (Tensor | Weight)[]
-}
-
 /** On a CPU a prompt's tokens take so long that whoever writes would wait seconds. */
-const cpuStepMs = 100
+const cpuSlowdown = 2.5
 
 export interface ChatOptions
   extends GenerateOptions,
@@ -95,6 +92,7 @@ export class Model {
   /** What the checkpoint asks for where a call says nothing. */
   readonly generationDefaults: Readonly<SamplingOptions & { maxNewTokens?: number | undefined }>
   readonly #graph: Architecture
+  readonly #adapters: AdapterSet
   readonly #pool: BlockPool
   readonly #runner: StepRunner
   readonly #scheduler: Scheduler
@@ -123,11 +121,17 @@ export class Model {
     this.#pool = new BlockPool(parts.numBlocks)
     const { vocabSize } = graph.config
     const vocabulary = Math.min(tokenizer?.size ?? vocabSize, vocabSize)
-    this.#runner = new StepRunner(graph, { ...parts, gpu: parts.device.gpu, vocabulary })
+    const { gpu } = parts.device
+    const modules = parts.lowRank ? [] : graph.layers.flatMap(({ modules = [] }) => modules)
+    const adapters = new AdapterSet(modules, gpu)
+    this.#adapters = adapters
+    const { lowRank } = parts
+    this.#runner = new StepRunner(graph, { ...parts, gpu, vocabulary, adapters, lowRank })
     this.#scheduler = new Scheduler(this.#runner, this.#pool, {
       longestText: longestText(graph.config.rope),
       maxWaiting: parts.maxWaiting ?? Number.POSITIVE_INFINITY,
-      stepMs: parts.device.gpu ? Number.POSITIVE_INFINITY : cpuStepMs,
+      leastTokens: tokensThatReadPays(graph.layers),
+      slowdown: gpu ? Number.POSITIVE_INFINITY : cpuSlowdown,
     })
     const { stopIds, checkpointDefaults } = parts
     this.#context = {
@@ -162,15 +166,46 @@ export class Model {
   }
 
   #forward(ids: number[], request: ForwardRequest): Promise<ForwardResult> {
-    const state = this.#newState()
+    const state = this.#newState('', this.#adapters.get('forward', request.adapter))
     state.append(ids, request.experts)
     return runForward(this.#scheduler, this.config, state, 0, request, () => state.dispose())
   }
 
   /** A sequence that keeps its place in the cache. */
-  sequence(): Sequence {
+  sequence(options: SequenceOptions = {}): Sequence {
     this.#check()
-    return new Sequence(this.#context, this.#newState())
+    checkOptions('sequence', options, sequenceOptionNames)
+    const name = textOption('sequence', 'adapter', options.adapter)
+    return new Sequence(this.#context, this.#newState('', this.#adapters.get('sequence', name)))
+  }
+
+  /**
+   * Loads a LoRA adapter as PEFT saves it (adapter_config.json, adapter_model.safetensors), so that calls can name it
+   * as `adapter`. Texts with different adapters, and with none, share steps. Its numbers are kept in f32.
+   *
+   * @param dir the folder: a path or a `file:` URL
+   * @throws {MoeError} ERR_MOE_OPTION for a name that is taken, ERR_MOE_CHECKPOINT for an adapter of another base or
+   *   rank, naming the tensor, ERR_MOE_UNSUPPORTED for what is not run, by name
+   */
+  async loadAdapter(dir: string | URL, options: LoadAdapterOptions = {}): Promise<AdapterInfo> {
+    this.#check()
+    return this.#adapters.load(dir, options)
+  }
+
+  /**
+   * Takes an adapter out. No call can name it any more; resolves when the texts that use it have ended and its memory
+   * is free.
+   *
+   * @throws {MoeError} ERR_MOE_OPTION where there is none of that name
+   */
+  async unloadAdapter(name: string): Promise<void> {
+    this.#check()
+    await this.#adapters.unload(name, () => this.#scheduler.settled())
+  }
+
+  /** The adapters that calls can name. */
+  get adapters(): AdapterInfo[] {
+    return this.#adapters.infos
   }
 
   /**
@@ -191,8 +226,7 @@ export class Model {
       this.#check()
       const own = readPrompt(prompt, this.#context)
       const request = resolveGenerateOptions(options, this.#context)
-      const state = this.#newState(request.cacheSalt)
-      return runGenerate(this.#context, state, own, request, emit, left, () => state.dispose())
+      return this.#run(own, request, emit, left)
     })
   }
 
@@ -223,12 +257,10 @@ export class Model {
       const signals = request.signal ? [request.signal, left] : [left]
       const { ids } = await withAny(signals, (signal) => format.prompt('chat', asked, signal))
       const own = readIds('chat', ids, this.config.vocabSize)
-      const stops = rest.stopIds === undefined ? await format.stopIds('chat', asked) : []
+      const stops = request.ownEnds ? await format.stopIds('chat', asked) : []
       const stopIds = new Map([...request.stopIds, ...stops.map((id) => [id, id] as const)])
       this.#check()
-      const state = this.#newState(request.cacheSalt)
-      const all = { ...request, stopIds }
-      return runGenerate(this.#context, state, own, all, emit, left, () => state.dispose())
+      return this.#run(own, { ...request, stopIds }, emit, left)
     })
   }
 
@@ -327,6 +359,7 @@ export class Model {
     await this.#statsRead
     for (const sequence of this.#context.sequences) sequence.dispose()
     this.#runner.dispose()
+    this.#adapters.dispose()
     for (const tensor of this.#tensors) tensor.release()
   }
 
@@ -334,9 +367,25 @@ export class Model {
     return this.dispose()
   }
 
-  #newState(salt = ''): SequenceState {
+  #newState(salt: string, adapter: Adapter | undefined): SequenceState {
     const { visibility, layers } = this.#graph
-    return new SequenceState(this.#pool, visibility, keepsState(layers), salt)
+    return new SequenceState(this.#pool, visibility, keepsState(layers), salt, adapter)
+  }
+
+  async #run(
+    prompt: string | number[],
+    request: GenerateRequest,
+    emit: (chunk: GenerateChunk) => void,
+    left: AbortSignal,
+  ): Promise<GenerateResult> {
+    const adapter = this.#adapters.get('generate', request.adapter)
+    const state = this.#newState(request.cacheSalt, adapter)
+    const close = () => state.dispose()
+    try {
+      return await runGenerate(this.#context, state, prompt, request, emit, left, close)
+    } finally {
+      close() // also what failed before there was work
+    }
   }
 
   #check(): void {

@@ -55,6 +55,12 @@ export function flagOption(where: string, name: string, value: unknown): boolean
   return value ?? false
 }
 
+/** A text that may be absent. */
+export function textOption(where: string, name: string, value: unknown): string | undefined {
+  if (value === undefined || typeof value === 'string') return value
+  return badOption(where, name, 'a string', value)
+}
+
 /** One of some names. */
 export function nameOption<T extends string>(
   where: string,

@@ -1,6 +1,7 @@
 // npm run prebuilds [-- --target linux-arm64 | win32-x64]: the binary that the package carries for a platform, and on
 // this one the CUDA backend beside it where nvcc is, for every architecture from sm_80. Built in a tree of its own, so
 // that the ordinary build stays as it is. Other targets are cross-built with the toolchains in cmake/toolchains.
+// With --built nothing is compiled: it takes the addon that `npm run build` has left, without the backend.
 import { spawnSync } from 'node:child_process'
 import {
   copyFileSync,
@@ -16,7 +17,9 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
-const { values } = parseArgs({ options: { target: { type: 'string' } } })
+const { values } = parseArgs({
+  options: { target: { type: 'string' }, built: { type: 'boolean' } },
+})
 /** From here on the CUDA backend becomes an optional package of its own. */
 const mostCudaBytes = 20e6
 
@@ -62,21 +65,27 @@ function cross(target) {
   const defines = [`CMAKE_TOOLCHAIN_FILE=${toolchain}`, 'CMAKE_BUILD_TYPE=Release', 'MOE_CUDA=OFF']
   run('cmake', ['-S', root, '-B', tree, ...defines.map((define) => `-D${define}`)])
   run('cmake', ['--build', tree, '--parallel', '2'])
-  const folder = path.join(root, 'prebuilds', target)
-  mkdirSync(folder, { recursive: true })
-  const libc = target.startsWith('linux') ? '.glibc' : ''
-  const file = path.join(folder, `moe-native${libc}.node`)
-  copyFileSync(path.join(tree, 'moe_native.node'), file)
   const strips = {
     'linux-arm64': 'aarch64-linux-gnu-strip',
     'win32-x64': 'x86_64-w64-mingw32-strip',
   }
-  run(strips[target], [file])
+  place(path.join(tree, 'moe_native.node'), target, strips[target])
+}
+
+/** An addon under the name that node-gyp-build looks for. */
+function place(addon, target, strip) {
+  const folder = path.join(root, 'prebuilds', target)
+  mkdirSync(folder, { recursive: true })
+  const libc = target.startsWith('linux') ? '.glibc' : ''
+  const file = path.join(folder, `moe-native${libc}.node`)
+  copyFileSync(addon, file)
+  run(strip, [file])
 }
 
 const target = values.target ?? `${process.platform}-${process.arch}`
 rmSync(path.join(root, 'prebuilds', target), { recursive: true, force: true })
 if (values.target) cross(target)
+else if (values.built) place(path.join(root, 'build/Release/moe_native.node'), target, 'strip')
 else native()
 
 for (const file of readdirSync(path.join(root, 'prebuilds', target))) {

@@ -23,7 +23,8 @@ const rooms = ['core', 'weights', 'ops', 'fused', 'cpu', 'binding']
 
 /** The folders of lib, likewise. */
 const libRooms = [
-  ...['ops', 'weights', 'routers', 'layers', 'models', 'tokenizer', 'chat', 'constraints'],
+  ...['ops', 'weights', 'hub', 'routers', 'layers', 'models', 'adapters', 'tokenizer', 'chat'],
+  'constraints',
   ...['engine', 'vision', 'standalone', 'convert', 'bench', 'server', 'cli'],
 ]
 

@@ -40,7 +40,8 @@ async function check(
   const results = await c.run(inputs, { device })
   for (const [name, want] of Object.entries(expected))
     expect(firstWrong(results[name]!, want, c.terms(shape)), name).toBeUndefined()
-  // The same bits in every run, and on one thread as on all.
+  // The same bits in every run, and on one thread as on all. One GPU is enough for that.
+  if (device !== 'cpu' && device !== gpus[0]!.device) return
   const alone = await c.run(inputs, { device, threads: 1 })
   for (const name of Object.keys(expected))
     expect(alone[name]!.data, name).toEqual(results[name]!.data)

@@ -1,8 +1,10 @@
 // PREDICTED times of decode and prefill on an H100 and an H200: a model, no measurement. It takes launches.json, what the
 // host's code launches at the sizes of real models, and says for each launch what it waits for: bytes, operations, waves
 // of blocks, and a chain of dependent loads and barriers. Written down so that a measurement has something to disagree with.
-//   node bench/predict/predict.mjs [--detail "Yuan 2.0-M32"] [--out DIR]
-// Writes predicted.json and the tables of docs/predicted.md; with --out both there.
+//   node bench/predict/predict.mjs [--detail "Yuan 2.0-M32"] [--out DIR] [--without ahead,prefetch,pairs,routing]
+// Writes predicted.json and the tables of docs/predicted.md; with --out both there. --without: what each of these is worth
+// (the next step on the GPU before the last one is read, weights asked for early, convolutions that put their pairs
+// together, a choice that stays in shared memory).
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -17,23 +19,33 @@ const multiprocessors = 132
 const us = 1e-6
 const node = 1.0 * us // from the end of a kernel to work in the next one, overlapped launch
 const dram = 0.7 * us // a load that misses
-const host = 30 * us // between two steps of one text
+const cacheRate = 8e12 // bytes a second from the second-level cache
+const { values } = parseArgs({
+  options: { detail: { type: 'string' }, out: { type: 'string' }, without: { type: 'string' } },
+})
+const without = new Set(values.without?.split(','))
+// Between two steps of one text: copies and a graph's start; without "ahead" the way over the host, too.
+const host = (without.has('ahead') ? 30 : 10) * us
 const gridBarrier = 1.2 * us // of a persistent kernel: an atomic, a fence, polling
 /** Of gemm_few and norm_linear: blocks on a multiprocessor, bytes that a block asks for at a time. */
 const few = { resident: 2, ahead: 32 << 10 }
 /** Share of the matrix rate that useful rows get: tiles of a schedule by bench/estimates/tiles.mjs, and shared memory. */
-const useful = { grouped: 0.68, dense: 0.8, tiles: 0.45, attention: 0.27 }
+const useful = { grouped: 0.68, dense: 0.8, tiles: 0.45, attention: 0.27, wgmma: 0.5 }
 
-/**
- * What separate kernels can still gain, to compare a persistent one with: routing that stays in shared memory, three
- * blocks a multiprocessor, and dense weights that are on their way to the second-level cache while others wait.
- */
-const planned = { route: 2.9, resident: 3, cacheRate: 8e12 }
+/** What separate kernels can still gain, to compare a persistent one with: three blocks a multiprocessor. */
+const planned = { resident: 3 }
 
 /** What is not bytes: dependent loads, block reductions and merges behind each other, seconds. */
 const chains = {
   ...{ normLinear: 1.2, linear: 0.5, gatherGemm: 1.9, groupedGemm: 1.2, headLinear: 0.8 },
-  ...{ route: 5.4, topK: 2.5, attentionRouter: 1.5, ropeAttention: 1.7, latentAttention: 3.0 },
+  ...{
+    route: without.has('routing') ? 5.4 : 3.6,
+    pairLinear: 1.6,
+    topK: 2.5,
+    attentionRouter: 1.5,
+    ropeAttention: 1.7,
+    latentAttention: 3.0,
+  },
   ...{ rmsNorm: 1.5, layerNorm: 1.5, latentCache: 1.5, combine: 1.2, causalPair: 1.2 },
   ...{ permute: 0.8, gatherRows: 0.8, embedding: 0.8, ropeCache: 0.8, attention: 1.7 },
 }
@@ -78,12 +90,13 @@ function work(op, launch, step, config) {
   return { bytes: T * config.hidden * values, flops: 0 }
 }
 
-/** Seconds of one launch behind the one before it. */
-function seconds(op, launch, step, config, gpu, plan) {
+/** Seconds of one launch behind one in which memory was idle for `idle` seconds. */
+function seconds(op, launch, step, config, gpu, plan, idle) {
   const { bytes, flops, distinct } = work(op, launch, step, config)
-  const chain = (plan?.[op] ?? chains[op] ?? 1) * us
+  const apart = op === 'pairLinear' && without.has('pairs')
+  const chain = (apart ? chains.linear : (chains[op] ?? 1)) * us
   const blocks = launch.grid[0] * launch.grid[1] * launch.grid[2]
-  const rate = (n) => Math.min(gpu.read, (n * few.ahead) / dram)
+  const rate = (n, each = few.ahead) => Math.min(gpu.read, (n * each) / dram)
   if (streams(launch)) {
     // Streams its weights; blocks of groups without rows end at once.
     const working = launch.grouped ? launch.grid[0] * distinct : launch.grid[0]
@@ -91,13 +104,20 @@ function seconds(op, launch, step, config, gpu, plan) {
     const perBlock = bytes / working
     const waves = Math.floor(working / slots)
     const rest = working - waves * slots
+    // Blocks of the first wave have asked for all that they need.
+    const prefetched = !launch.grouped && !without.has('prefetch')
+    const each = prefetched && waves === 0 ? Math.max(few.ahead, perBlock) : few.ahead
     const streaming =
-      (waves * slots * perBlock) / rate(slots) + (rest * perBlock) / rate(Math.max(rest, 1))
-    // What is asked for before the kernel before has ended: half of it, since that one reads, too.
-    const early = launch.grouped
-      ? 0
-      : (0.5 * Math.min(bytes, Math.min(working, slots) * few.ahead)) / gpu.read
-    return Math.max(streaming - early, flops / gpu.matrix) + chain + node
+      (waves * slots * perBlock) / rate(slots) + (rest * perBlock) / rate(Math.max(rest, 1), each)
+    // What is asked for before the kernel before has ended, by blocks that are there, which they are a launch after it
+    // began: into registers half of it, since that one reads, too; into the second-level cache while memory is idle.
+    const first = Math.min(bytes, Math.min(working, slots) * perBlock)
+    const asked = (0.5 * Math.min(first, Math.min(working, slots) * few.ahead)) / gpu.read
+    const time = Math.max(0, idle - node) + chain
+    const cached = prefetched ? Math.min(first, time * gpu.read) : 0
+    const early = launch.grouped ? 0 : Math.max(asked, cached / gpu.read - cached / cacheRate)
+    const pairs = apart ? chains.causalPair * us + node : 0
+    return Math.max(streaming - early, flops / gpu.matrix) + chain + node + pairs
   }
   if (launch.K !== undefined) {
     const dense = launch.threads === 384 ? useful.dense : useful.tiles
@@ -106,8 +126,11 @@ function seconds(op, launch, step, config, gpu, plan) {
     return Math.max(flops / (gpu.matrix * share * filled), bytes / gpu.read) + node
   }
   if (op === 'ropeAttention' || op === 'latentAttention' || op === 'attention') {
-    if (step.tokens > 1)
-      return Math.max(flops / (gpu.matrix * useful.attention), bytes / gpu.read) + node
+    if (step.tokens > 1) {
+      // Two warpgroups on wgmma, one at its softmax while the other multiplies; or four warps on mma.sync.
+      const share = launch.threads === 256 ? useful.wgmma : useful.attention
+      return Math.max(flops / (gpu.matrix * share), bytes / gpu.read) + node
+    }
     const ranges = Math.ceil(step.context / 64) // two cache blocks each, one a warp
     const heads = launch.heads ?? Math.ceil(config.heads / 16)
     const waves = Math.ceil((step.texts * ranges * heads) / (8 * multiprocessors))
@@ -116,20 +139,17 @@ function seconds(op, launch, step, config, gpu, plan) {
   return bytes / (0.85 * gpu.read) + chain + node
 }
 
-/** A layer of separate kernels with what is planned: a dense kernel's bytes come while the one before it waits. */
-function plannedLayer(layer, step, config, gpu) {
-  let [total, waited] = [0, 0]
-  for (const { op, launches: some } of layer)
+/** Every launch of ops in turn with its seconds. */
+function* timed(ops, step, config, gpu, plan) {
+  let idle = 0
+  for (const { op, launches: some } of ops)
     for (const launch of some) {
-      const all = seconds(op, launch, step, config, gpu, planned)
-      const reading = work(op, launch, step, config).bytes
-      const dense = launch.K !== undefined && !launch.grouped
-      const ahead = dense ? Math.min(reading, waited * gpu.read) : 0
-      total += all - ahead / gpu.read + ahead / planned.cacheRate
-      waited = Math.max(0, all - reading / gpu.read)
+      const own = seconds(op, launch, step, config, gpu, plan, idle)
+      yield { op, launch, seconds: own }
+      idle = Math.max(0, own - work(op, launch, step, config).bytes / gpu.read)
     }
-  return total
 }
+const total = (...given) => [...timed(...given)].reduce((all, one) => all + one.seconds, 0)
 
 /**
  * The same layer as one kernel that stays: no launches, barriers of the grid instead, and loads of dense weights go on
@@ -144,7 +164,7 @@ function persistentLayer(layer, step, config, gpu) {
       part.bytes += bytes
       const waiting =
         op === 'ropeAttention' || op === 'latentAttention' ? attentionRounds * dram : 0
-      part.chain += (planned[op] ?? chains[op] ?? 1) * us + waiting + gridBarrier
+      part.chain += (chains[op] ?? 1) * us + waiting + gridBarrier
     }
   const held = multiprocessors * 200e3 // dense weights that wait in shared memory
   const { dense, experts } = parts
@@ -183,7 +203,6 @@ const sum = (ops, of) =>
     (all, { op, launches: own }) => all + own.reduce((a, launch) => a + of(op, launch), 0),
     0,
   )
-const { values } = parseArgs({ options: { detail: { type: 'string' }, out: { type: 'string' } } })
 
 const predicted = {}
 for (const [name, recorded] of Object.entries(launches)) {
@@ -201,10 +220,10 @@ for (const [name, recorded] of Object.entries(launches)) {
     predicted[name][gpuName] = own
     for (const [stepName, step] of Object.entries(steps)) {
       const { layer, once } = recorded[stepName]
-      const of = (op, launch) => seconds(op, launch, step, config, gpu)
-      const perLayer = sum(layer, of)
+      const perLayer = total(layer, step, config, gpu)
       const draw = step.tokens > 1 ? 0 : 4 * us + host
-      const total = layers * perLayer + sum(once, of) + draw
+      const rest = total(once, step, config, gpu) + draw
+      const all = layers * perLayer + rest
       const floor = (ops) =>
         sum(ops, (op, launch) => {
           const { bytes, flops } = work(op, launch, step, config)
@@ -214,23 +233,19 @@ for (const [name, recorded] of Object.entries(launches)) {
       own[stepName] = {
         microsecondsPerLayer: Math.round(1e7 * perLayer) / 10,
         launchesPerLayer: layer.reduce((n, { launches: some }) => n + some.length, 0),
-        tokensPerSecond: Math.round((step.texts * step.tokens) / total),
-        shareOfFloor: Math.round((100 * least) / total) / 100,
+        tokensPerSecond: Math.round((step.texts * step.tokens) / all),
+        shareOfFloor: Math.round((100 * least) / all) / 100,
       }
       if (step.tokens === 1) {
-        const rest = sum(once, of) + draw
-        const better = layers * plannedLayer(layer, step, config, gpu) + rest
+        const better = layers * total(layer, step, config, gpu, planned) + rest
         const persistent = layers * persistentLayer(layer, step, config, gpu) + rest
         own[stepName].plannedTokensPerSecond = Math.round(step.texts / better)
         own[stepName].persistentGain = Math.round(100 * (better / persistent - 1)) / 100
       }
       if (name === values.detail && gpuName === 'H200') {
         console.log(`${name}, ${stepName}, ${gpuName}: microseconds of a layer`)
-        for (const { op, launches: some } of layer)
-          for (const launch of some)
-            console.log(
-              `  ${op.padEnd(16)} ${(1e6 * of(op, launch)).toFixed(1)}  ${launch.grid.join('x')}`,
-            )
+        for (const { op, launch, seconds } of timed(layer, step, config, gpu))
+          console.log(`  ${op.padEnd(16)} ${(1e6 * seconds).toFixed(1)}  ${launch.grid.join('x')}`)
       }
     }
   }

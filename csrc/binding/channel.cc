@@ -50,7 +50,26 @@ Napi::Error Channel::make_error(Napi::Env env, Code code, const std::string& mes
   return Napi::Error(env, error);
 }
 
+Channel::Outcome Channel::attempt(const std::function<Result()>& work) {
+  try {
+    return {.result = work()};
+  } catch (const Error& error) {
+    return {.result = {}, .code = error.code, .message = error.what()};
+  } catch (const std::bad_alloc&) {
+    return {.result = {}, .code = Code::out_of_memory, .message = kNoMemory};
+  } catch (const std::exception& error) {
+    return {.result = {}, .message = error.what()};
+  }
+}
+
 Napi::Promise Channel::run(Napi::Env env, CancelFlag cancel, std::function<Result()> work) {
+  return run(env, cancel, nullptr, [work = std::move(work)]() -> Waiting {
+    return {nullptr, [result = work()] { return result; }};
+  });
+}
+
+Napi::Promise Channel::run(Napi::Env env, CancelFlag cancel, const void* device,
+                           std::function<Waiting()> start) {
   Call call{Napi::Promise::Deferred::New(env), cancel};
   const Napi::Promise promise = call.deferred.Promise();
   Engine& engine = Engine::get();  // before anything waits for it: it may fail to start
@@ -58,38 +77,45 @@ Napi::Promise Channel::run(Napi::Env env, CancelFlag cancel, std::function<Resul
   const uint64_t id = ++last_id_;
   calls_.emplace(id, std::move(call));
   // The engine holds the channel, the flag and a number; what belongs to JavaScript stays here.
-  engine.post([channel = shared_from_this(), id, work = std::move(work)]() mutable {
-    Result result;
-    Code code = Code::option;
-    std::string message;
-    try {
-      result = work();
-    } catch (const Error& error) {
-      code = error.code;
-      message = error.what();
-    } catch (const std::bad_alloc&) {
-      code = Code::out_of_memory;
-      message = kNoMemory;
-    } catch (const std::exception& error) {
-      message = error.what();
-    }
-    work = nullptr;  // frees what it held before the caller hears of it
-    channel->post([id, code, result = std::move(result), message](Napi::Env env, Channel& self) {
-      self.finish(env, id, [&](Call& call) {
-        if (!result) return call.deferred.Reject(self.make_error(env, code, message).Value());
-        try {
-          call.deferred.Resolve(result(env));
-        } catch (const Napi::Error& error) {
-          call.deferred.Reject(error.Value());
-        } catch (const Error& error) {
-          call.deferred.Reject(self.make_error(env, error.code, error.what()).Value());
-        } catch (const std::bad_alloc&) {
-          call.deferred.Reject(self.make_error(env, Code::out_of_memory, kNoMemory).Value());
-        }
-      });
+  // What work holds is freed before the caller hears of its end.
+  engine.post({[channel = shared_from_this(), id, start = std::move(start)]() mutable {
+                 Waiting waiting;
+                 Outcome started = attempt([&]() -> Result {
+                   waiting = start();
+                   return nullptr;
+                 });
+                 start = nullptr;
+                 if (!waiting.finish)
+                   return Engine::Rest{nullptr, [channel, id, started = std::move(started)] {
+                                         channel->answer(id, started);
+                                       }};
+                 return Engine::Rest{std::move(waiting.arrived),
+                                     [channel, id, finish = std::move(waiting.finish)]() mutable {
+                                       Outcome outcome = attempt(finish);
+                                       finish = nullptr;
+                                       channel->answer(id, std::move(outcome));
+                                     }};
+               },
+               device});
+  return promise;
+}
+
+void Channel::answer(uint64_t id, Outcome outcome) {
+  post([id, outcome = std::move(outcome)](Napi::Env env, Channel& self) {
+    self.finish(env, id, [&](Call& call) {
+      const auto& [result, code, message] = outcome;
+      if (!result) return call.deferred.Reject(self.make_error(env, code, message).Value());
+      try {
+        call.deferred.Resolve(result(env));
+      } catch (const Napi::Error& error) {
+        call.deferred.Reject(error.Value());
+      } catch (const Error& error) {
+        call.deferred.Reject(self.make_error(env, error.code, error.what()).Value());
+      } catch (const std::bad_alloc&) {
+        call.deferred.Reject(self.make_error(env, Code::out_of_memory, kNoMemory).Value());
+      }
     });
   });
-  return promise;
 }
 
 void Channel::finish(Napi::Env env, uint64_t id, const std::function<void(Call&)>& settle) {

@@ -30,8 +30,17 @@ class Channel : public std::enable_shared_from_this<Channel> {
   static void install(Napi::Env env);
   static Channel& of(Napi::Env env) { return **env.GetInstanceData<std::shared_ptr<Channel>>(); }
 
+  /// Work that may wait for a device: see Engine::Rest.
+  struct Waiting {
+    std::function<bool()> arrived;
+    std::function<Result()> finish;
+  };
+
   /// Runs `work` on the engine thread; the promise settles with what it returns or throws.
   Napi::Promise run(Napi::Env env, CancelFlag cancel, std::function<Result()> work);
+  /// The same in two halves, between which the next work for `device`, if any, may start.
+  Napi::Promise run(Napi::Env env, CancelFlag cancel, const void* device,
+                    std::function<Waiting()> start);
 
   /// A JavaScript MoeError made from `error`.
   Napi::Error make_error(Napi::Env env, Code code, const std::string& message) const;
@@ -44,7 +53,15 @@ class Channel : public std::enable_shared_from_this<Channel> {
     Napi::Promise::Deferred deferred;
     CancelFlag cancel;
   };
+  /// A result, or an error where there is none.
+  struct Outcome {
+    Result result;
+    Code code = Code::option;
+    std::string message;
+  };
 
+  static Outcome attempt(const std::function<Result()>& work);
+  void answer(uint64_t id, Outcome outcome);
   bool post(Message message);
   void finish(Napi::Env env, uint64_t id, const std::function<void(Call&)>& settle);
   static void call_js(napi_env env, napi_value, void*, void* data);

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "binding/record.h"
+#include "core/device_run.h"
 #include "cpu/isa/select.h"
 #include "fused/rules.h"
 
@@ -25,15 +26,29 @@ class Inputs {
     }
   }
 
-  void copy(const Plan& plan) const {
-    Device* gpu = plan.device();
-    if (!gpu && !blob_.empty()) std::memcpy(plan.input_memory(), blob_.data(), blob_.size());
-    if (gpu) gpu->upload(plan.input_memory(), blob_.data(), blob_.size());
+  /// Takes tensors' values to the host: they may lie in memory that the plan's own needs replace.
+  void hold(Device* gpu) {
     for (const auto& [to, from, bytes] : tensors_) {
-      const Slot& slot = *from.slot;  // of a plan that may never have run
-      if (slot.buffer && slot.offset + from.offset + bytes > slot.buffer->bytes())
-        fail(Code::option, "run: input must be from a tensor that has been computed");
+      check_computed(from, bytes);
+      const size_t at = Plan::input_offset(to);
+      if (blob_.size() < at + bytes) blob_.resize(at + bytes);
       if (gpu)
+        gpu->download(blob_.data() + at, from.as<std::byte>(), bytes);
+      else
+        std::memcpy(blob_.data() + at, from.as<std::byte>(), bytes);
+    }
+    tensors_.clear();
+  }
+
+  /// `run`: of a plan for a GPU.
+  void copy(const Plan& plan, DeviceRun* run) const {
+    const auto put = [&](void* to, const void* from, size_t bytes) {
+      run ? run->upload(to, from, bytes) : void(std::memcpy(to, from, bytes));
+    };
+    if (!blob_.empty()) put(plan.input_memory(), blob_.data(), blob_.size());
+    for (const auto& [to, from, bytes] : tensors_) {
+      check_computed(from, bytes);
+      if (Device* gpu = plan.device())
         gpu->upload(to.as<std::byte>(), from.as<std::byte>(), bytes);
       else
         std::memcpy(to.as<std::byte>(), from.as<std::byte>(), bytes);
@@ -45,6 +60,13 @@ class Inputs {
     Tensor to, from;
     size_t bytes;
   };
+
+  /// Its plan may never have run.
+  static void check_computed(const Tensor& tensor, size_t bytes) {
+    const Slot& slot = *tensor.slot;
+    if (slot.buffer && slot.offset + tensor.offset + bytes > slot.buffer->bytes())
+      fail(Code::option, "run: input must be from a tensor that has been computed");
+  }
 
   void add(Napi::Env env, const std::string& name, const Tensor& to, const Napi::Value& value) {
     if (!value.IsTypedArray()) return add_tensor(name, to, value);
@@ -85,19 +107,19 @@ struct Output {
   std::shared_ptr<Buffer> copy;
 };
 
-/// Copies of a plan's outputs.
-std::vector<Output> copy_outputs(const Plan& plan) {
+/// Copies of a plan's outputs; of a GPU's they are there when `run` has arrived.
+std::vector<Output> copy_outputs(const Plan& plan, DeviceRun* run) {
   std::vector<Output> outputs;
-  std::vector<Device::Download> downloads;
+  std::vector<DeviceRun::Copy> copies;
   for (const auto& [name, tensor] : plan.outputs()) {
     const size_t bytes = static_cast<size_t>(tensor.shape.count()) * dtype_bytes(tensor.dtype);
     outputs.push_back({name, tensor, std::make_shared<Buffer>(std::max<size_t>(bytes, 1))});
-    downloads.push_back({outputs.back().copy->data(), tensor.as<std::byte>(), bytes});
+    copies.push_back({outputs.back().copy->data(), tensor.as<std::byte>(), bytes});
   }
-  if (Device* gpu = plan.device())
-    gpu->download(downloads);
+  if (run)
+    run->download(std::move(copies));
   else
-    for (const auto& [to, from, bytes] : downloads) std::memcpy(to, from, bytes);
+    for (const auto& [to, from, bytes] : copies) std::memcpy(to, from, bytes);
   return outputs;
 }
 
@@ -157,19 +179,28 @@ Napi::Value PlanHandle::run(const Napi::CallbackInfo& info) {
     plan_->finish();  // here: a run of it may be on its way on the engine thread
     const int threads = std::max(1, info[1].ToNumber().Int32Value());
     const CancelFlag cancel = read_cancel(info[2]);
-    return Channel::of(info.Env())
-        .run(info.Env(), cancel, [plan = plan_, inputs, threads, cancel]() -> Channel::Result {
-          plan->reserve();
-          inputs->copy(*plan);
-          plan->run({kernels(), Pool::get(), threads}, cancel);
-          return [outputs = copy_outputs(*plan)](Napi::Env env) {
-            const auto named = Napi::Object::New(env);
-            for (const auto& [name, tensor, copy] : outputs)
-              named.Set(name, to_typed_array(env, copy, static_cast<size_t>(tensor.shape.count()),
-                                             tensor.dtype));
-            return named;
-          };
-        });
+    const auto start = [plan = plan_, inputs, threads, cancel]() -> Channel::Waiting {
+      if (plan->grows()) inputs->hold(plan->device());
+      plan->reserve();
+      const auto run =
+          plan->device() ? std::make_shared<DeviceRun>(plan->shared_device()) : nullptr;
+      inputs->copy(*plan, run.get());
+      plan->run({kernels(), Pool::get(), threads}, cancel);
+      auto outputs = copy_outputs(*plan, run.get());
+      const auto finish = [plan, run, outputs = std::move(outputs)]() -> Channel::Result {
+        if (run) run->finish();
+        return [outputs](Napi::Env env) {
+          const auto named = Napi::Object::New(env);
+          for (const auto& [name, tensor, copy] : outputs)
+            named.Set(name, to_typed_array(env, copy, static_cast<size_t>(tensor.shape.count()),
+                                           tensor.dtype));
+          return named;
+        };
+      };
+      if (!run) return {nullptr, finish};
+      return {[run] { return run->arrived(); }, finish};
+    };
+    return Channel::of(info.Env()).run(info.Env(), cancel, plan_->device(), start);
   });
 }
 

@@ -50,6 +50,11 @@ struct MoeBackend {
   const MoeFailure* (*upload)(MoeGpu* gpu, void* to, const void* from, size_t bytes);
   const MoeFailure* (*download)(MoeGpu* gpu, void* to, const void* from, size_t bytes);
   const MoeFailure* (*synchronize)(MoeGpu* gpu);
+  // One of two marks (0 or 1) in the stream: sets it behind everything so far; whether the GPU has
+  // passed it; waits until it has.
+  const MoeFailure* (*set_mark)(MoeGpu* gpu, int which);
+  const MoeFailure* (*passed_mark)(MoeGpu* gpu, int which, bool* yes);
+  const MoeFailure* (*await_mark)(MoeGpu* gpu, int which);
   // The GPU's own clock: notes when it comes to here, then seconds between two notes that it has
   // passed.
   const MoeFailure* (*note_time)(MoeGpu* gpu, bool end);

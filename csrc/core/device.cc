@@ -132,24 +132,8 @@ void Device::upload(void* to, const void* from, size_t bytes) {
   if (bytes) check(backend_.upload(gpu_, to, from, bytes));
 }
 
-void Device::download(const std::vector<Download>& copies) {
-  constexpr size_t kResults = size_t{1} << 20;
-  size_t bytes = 0;
-  for (const Download& copy : copies) bytes += copy.bytes;
-  const bool pinned = bytes <= kResults;
-  if (pinned && !results_) results_ = static_cast<std::byte*>(allocate_pinned(kResults));
-  size_t at = 0;
-  for (const Download& copy : copies) {
-    if (copy.bytes)
-      check(backend_.download(gpu_, pinned ? results_ + at : copy.to, copy.from, copy.bytes));
-    at += copy.bytes;
-  }
-  synchronize();
-  at = 0;
-  for (const Download& copy : copies) {
-    if (pinned) std::memcpy(copy.to, results_ + at, copy.bytes);
-    at += copy.bytes;
-  }
+void Device::download(void* to, const void* from, size_t bytes) {
+  if (bytes) check(backend_.download(gpu_, to, from, bytes));
 }
 
 double Device::time(const std::function<void()>& body) {

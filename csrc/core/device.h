@@ -42,14 +42,8 @@ class Device {
 
   /// From the GPU, or from memory that is not pinned: then returns when `from` may be reused.
   void upload(void* to, const void* from, size_t bytes);
-  struct Download {
-    void* to;
-    const void* from;
-    size_t bytes;
-  };
-  /// Waits for everything before and copies to the host. Small results go through pinned memory:
-  /// each copy to other memory would be a wait of its own.
-  void download(const std::vector<Download>& copies);
+  /// To pinned memory: returns before the copy is done; to other memory: when it is.
+  void download(void* to, const void* from, size_t bytes);
   void synchronize() { check(backend_.synchronize(gpu_)); }
   /// Seconds that the GPU takes for what `body` puts on the stream, without the host's part.
   double time(const std::function<void()>& body);
@@ -70,6 +64,7 @@ class Device {
   size_t kernels(const Graph& graph) const { return backend_.kernels(graph.get()); }
 
  private:
+  friend class DeviceRun;
   Device(const MoeBackend& backend, MoeGpu* gpu) : backend_(backend), gpu_(gpu) {}
   static void check(const MoeFailure* failure) {
     if (failure) throw Error(static_cast<Code>(failure->code), failure->text);
@@ -79,7 +74,8 @@ class Device {
   MoeGpu* gpu_;
   std::byte* staging_ = nullptr;  // two pieces, pinned; engine thread only
   bool staging_turn_ = false;     // the second piece is free
-  std::byte* results_ = nullptr;  // pinned; engine thread only
+  std::byte* runs_ = nullptr;     // of DeviceRun; pinned, engine thread only
+  int run_turn_ = 0;
 };
 
 }  // namespace moe

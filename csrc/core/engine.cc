@@ -3,6 +3,7 @@
 #include <system_error>
 #include <thread>
 
+#include "core/device_run.h"
 #include "core/error.h"
 #include "core/pool.h"
 
@@ -12,6 +13,7 @@ namespace {
 // While text is generated the next step comes within a fraction of a millisecond, sooner than a
 // sleeping thread would wake.
 constexpr int kSpins = 4000;
+constexpr int kPauses = 32;  // between two questions to a device
 
 }  // namespace
 
@@ -28,7 +30,7 @@ Engine::Engine() {
   }
 }
 
-void Engine::post(std::function<void()> job) {
+void Engine::post(Job job) {
   {
     std::lock_guard lock(mutex_);
     jobs_.push_back(std::move(job));
@@ -37,18 +39,41 @@ void Engine::post(std::function<void()> job) {
   wake_.notify_one();
 }
 
-void Engine::loop() {
+Engine::Job Engine::take() {
+  for (int i = 0; i < kSpins && queued_.load(std::memory_order_acquire) == 0; ++i) pause_cpu();
+  std::unique_lock lock(mutex_);
+  wake_.wait(lock, [&] { return !jobs_.empty(); });
+  Job job = std::move(jobs_.front());
+  jobs_.pop_front();
+  queued_.fetch_sub(1, std::memory_order_relaxed);
+  return job;
+}
+
+/// Whether the next job is to start before `oldest` ends. Looks for one as long as
+/// that would wait.
+bool Engine::next_may_start(const Waiting& oldest) {
   for (;;) {
-    for (int i = 0; i < kSpins && queued_.load(std::memory_order_acquire) == 0; ++i) pause_cpu();
-    std::function<void()> job;
-    {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return !jobs_.empty(); });
-      job = std::move(jobs_.front());
-      jobs_.pop_front();
+    const bool arrived = !oldest.rest.arrived || oldest.rest.arrived();
+    if (queued_.load(std::memory_order_acquire) > 0) {
+      const std::lock_guard lock(mutex_);
+      return oldest.device && jobs_.front().device == oldest.device;
     }
-    queued_.fetch_sub(1, std::memory_order_relaxed);
-    job();
+    if (arrived) return false;
+    for (int i = 0; i < kPauses; ++i) pause_cpu();
+  }
+}
+
+void Engine::loop() {
+  std::deque<Waiting> waiting;  // on one device
+  for (;;) {
+    if (waiting.size() == DeviceRun::kUnderWay ||
+        (!waiting.empty() && !next_may_start(waiting.front()))) {
+      waiting.front().rest.finish();
+      waiting.pop_front();
+      continue;
+    }
+    Job job = take();
+    waiting.push_back({job.start(), job.device});
   }
 }
 

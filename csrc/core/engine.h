@@ -12,16 +12,35 @@ namespace moe {
 /// Never destroyed: no static-destructor order at exit.
 class Engine {
  public:
+  /// What is left of a job: `finish` waits for a device where `arrived` is there and says no.
+  struct Rest {
+    std::function<bool()> arrived;
+    std::function<void()> finish;
+  };
+  /// `device`: where the job waits at its end, perhaps. The next job starts before it has ended if
+  /// that is of the same device. Null: nothing starts before the job has ended.
+  struct Job {
+    std::function<Rest()> start;
+    const void* device = nullptr;
+  };
+
   static Engine& get();
-  void post(std::function<void()> job);
+  void post(Job job);
 
  private:
+  struct Waiting {
+    Rest rest;
+    const void* device;
+  };
+
   Engine();
   void loop();
+  Job take();
+  bool next_may_start(const Waiting& oldest);
 
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<std::function<void()>> jobs_;
+  std::deque<Job> jobs_;
   std::atomic<int> queued_{0};
 };
 

@@ -78,6 +78,10 @@ struct Access {
 inline void add_access(std::vector<Access>& accesses, const Tensor& tensor, bool writes) {
   if (tensor) accesses.push_back({tensor, writes});
 }
+inline void add_access(std::vector<Access>& accesses, const std::vector<Tensor>& tensors,
+                       bool writes) {
+  for (const Tensor& tensor : tensors) add_access(accesses, tensor, writes);
+}
 template <class Other>
 void add_access(std::vector<Access>&, const Other&, bool) {}
 

@@ -131,6 +131,10 @@ void Plan::reserve() {
   arena_.activations->reserve(std::max<size_t>(bytes_, 1));
 }
 
+bool Plan::grows() const {
+  return arena_.inputs->bytes() < input_bytes_ || arena_.activations->bytes() < bytes_;
+}
+
 void Plan::run(const CpuContext& cpu, const CancelFlag& cancel, std::vector<double>* seconds) {
   finish();
   reserve();

@@ -121,8 +121,10 @@ class Plan {
 
   void finish();
 
-  /// Makes the memory of inputs and activations as large as this plan needs.
+  /// Makes the memory of inputs and activations as large as this plan needs. Where that grows, what
+  /// was in it is lost.
   void reserve();
+  bool grows() const;
 
   /// Throws Error{cancelled} between two ops once `cancel` is set. `seconds`, if given, gets the
   /// time of each op. A GPU gets a plan's ops as one graph from the second run on.
@@ -131,7 +133,8 @@ class Plan {
   std::vector<std::string> names() const;
   /// Kernels of a run on a GPU; 0 before they have been captured, and on the CPU.
   size_t launches() const { return graph_ ? device()->kernels(graph_) : 0; }
-  Device* device() const { return arena_.activations->device().get(); }
+  Device* device() const { return shared_device().get(); }
+  const std::shared_ptr<Device>& shared_device() const { return arena_.activations->device(); }
 
  private:
   Tensor empty(const Shape& shape, DType dtype);

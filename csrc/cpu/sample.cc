@@ -96,11 +96,11 @@ void order_first(const Row& row, int64_t n, int64_t size) {
   std::sort(row.order, row.order + n, better);
 }
 
-int32_t draw(const Kernels& kernels, const Row& row) {
+int32_t draw(const Kernels& kernels, const Row& row, bool draws) {
   const float temperature = row.option(SampleOption::temperature);
   const int32_t best = best_id(kernels, row.z, row.V);
   const float top = row.z[best];
-  if (temperature == 0.f || !std::isfinite(top)) return best;
+  if (!draws || temperature == 0.f || !std::isfinite(top)) return best;
   // From here on z holds each id's mass relative to the best one's.
   for (int64_t v = 0; v < row.V; ++v) row.z[v] = (row.z[v] - top) / temperature;
   kernels.exp_sum(row.z, row.V, 0.f);
@@ -182,7 +182,7 @@ void Sample::run_cpu(const CpuContext& cpu) const {
       const bool masked = apply_mask(*this, s, z);
       const bool none = masked && cpu.kernels.max_value(z, vocabulary) == -INFINITY;
       apply_penalties(row);
-      const int32_t id = none ? -1 : draw(cpu.kernels, row);
+      const int32_t id = none ? -1 : draw(cpu.kernels, row, draws);
       ids.as<int32_t>()[s] = id;
       logprobs.as<float>()[s] = none ? -INFINITY : logits.row<float>(s)[id] - log_total;
     }

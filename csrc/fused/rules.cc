@@ -4,6 +4,7 @@
 
 #include "fused/gather_gemm.h"
 #include "fused/norm_linear.h"
+#include "fused/pair_linear.h"
 #include "fused/rope_attention.h"
 #include "fused/route.h"
 #include "weights/format.h"
@@ -163,6 +164,18 @@ std::optional<Match> gather_gemm(const std::vector<Node>& nodes, size_t consumer
   return find.match(GatherGemm{*permute, *gemm});
 }
 
+std::optional<Match> pair_linear(const std::vector<Node>& nodes, size_t consumer) {
+  const Linear* linear = nodes[consumer].as<Linear>();
+  if (!linear || linear->x.dim(0) > PairLinear::kFewTokens || !dense(linear->weight) ||
+      static_cast<int64_t>(linear->x.bytes()) > PairLinear::kMostBytes)
+    return std::nullopt;
+  Finder find(nodes, consumer);
+  const auto* pair = find.producer<CausalPair>(linear->x);
+  if (!pair || !same(pair->out, linear->x) || wanted_after(nodes, consumer, pair->out))
+    return std::nullopt;
+  return find.match(PairLinear{*pair, *linear});
+}
+
 /// Norms of the heads that the last producer found, `rope`, is to rotate.
 std::optional<HeadNorms> head_norms(const std::vector<Node>& nodes, size_t consumer, Finder& find,
                                     const RopeCache& rope) {
@@ -197,20 +210,29 @@ std::optional<Match> rope_attention(const std::vector<Node>& nodes, size_t consu
   return find.match(RopeAttention{std::move(norms), *rope, *attention});
 }
 
-/// What the parts touch, but for what is no longer there.
+/// What is no longer there behind a match, if anything.
+std::shared_ptr<Slot> gone(const AnyOp& op) {
+  if (const auto* gather = dynamic_cast<const HeldOp<GatherGemm>*>(&op))
+    return gather->op.permute.out.slot;
+  if (const auto* pair = dynamic_cast<const HeldOp<PairLinear>*>(&op))
+    return pair->op.pair.out.slot;
+  return nullptr;
+}
+
+/// What the parts touch of what is there.
 std::vector<Access> joined(const std::vector<Node>& nodes, const Match& match) {
-  const auto* held = dynamic_cast<const HeldOp<GatherGemm>*>(match.op.get());
+  const auto slot = gone(*match.op);
   std::vector<Access> all;
   for (size_t part : match.parts)
     for (const Access& access : nodes[part].accesses)
-      if (!held || access.tensor.slot != held->op.permute.out.slot) all.push_back(access);
+      if (!slot || access.tensor.slot != slot) all.push_back(access);
   return all;
 }
 
 }  // namespace
 
 void fuse(std::vector<Node>& nodes) {
-  for (const auto rule : {route, norm_linear, gather_gemm, rope_attention})
+  for (const auto rule : {route, norm_linear, pair_linear, gather_gemm, rope_attention})
     for (size_t i = 0; i < nodes.size(); ++i) {
       auto match = rule(nodes, i);
       if (!match) continue;

@@ -16,6 +16,7 @@
 #include "ops/layer_norm.h"
 #include "ops/limit_capacity.h"
 #include "ops/linear.h"
+#include "ops/lora.h"
 #include "ops/patches.h"
 #include "ops/permute.h"
 #include "ops/probe.h"
@@ -44,7 +45,7 @@ struct OpList {
 using AllOps =
     OpList<Attention, AttentionRouter, CausalPair, Clamp, Combine, Embedding, ExpertChoice,
            GatherRows, GroupedGemm, HeadLinear, ImageTokens, LatentAttention, LatentCache,
-           LayerNorm, LimitCapacity, Linear, Patches, Permute, Probe, RmsNorm, RopeCache, Sample,
-           SegmentMean, SoftCombine, SoftDispatch, SoftLogits, SoftWeights, TopK>;
+           LayerNorm, LimitCapacity, Linear, Lora, Patches, Permute, Probe, RmsNorm, RopeCache,
+           Sample, SegmentMean, SoftCombine, SoftDispatch, SoftLogits, SoftWeights, TopK>;
 
 }  // namespace moe

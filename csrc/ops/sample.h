@@ -47,6 +47,7 @@ struct Sample {
   Tensor bias_offsets;     // [S + 1] i32: the rows' parts of both; with biasIds
   int64_t vocabulary = 0;  // ids at and beyond it are never drawn
   int64_t top = 0;         // N, best ids to report
+  bool draws = true;       // false: every temperature counts as 0, which saves a GPU two launches
   Tensor ids;              // [S] i32
   Tensor logprobs;         // [S] f32
   Tensor non_finite;       // [S] i32: the lowest id whose logit is NaN or infinite; -1: none is
@@ -55,24 +56,26 @@ struct Sample {
   Tensor scratch;
 
   static constexpr auto fields() {
-    return std::tuple(input("logits", &Sample::logits), input("options", &Sample::options),
-                      input("counts", &Sample::counts), input("history", &Sample::history),
-                      input("historyOffsets", &Sample::history_offsets),
-                      optional("masks", &Sample::masks), optional("maskRows", &Sample::mask_rows),
-                      optional("biasIds", &Sample::bias_ids), optional("biases", &Sample::biases),
-                      optional("biasOffsets", &Sample::bias_offsets),
-                      value("vocabulary", &Sample::vocabulary), setting("top", &Sample::top),
-                      output("ids", &Sample::ids), output("logprobs", &Sample::logprobs),
-                      output("nonFinite", &Sample::non_finite), extra("topIds", &Sample::top_ids),
-                      extra("topLogprobs", &Sample::top_logprobs));
+    return std::tuple(
+        input("logits", &Sample::logits), input("options", &Sample::options),
+        input("counts", &Sample::counts), input("history", &Sample::history),
+        input("historyOffsets", &Sample::history_offsets), optional("masks", &Sample::masks),
+        optional("maskRows", &Sample::mask_rows), optional("biasIds", &Sample::bias_ids),
+        optional("biases", &Sample::biases), optional("biasOffsets", &Sample::bias_offsets),
+        value("vocabulary", &Sample::vocabulary), setting("top", &Sample::top),
+        setting("draws", &Sample::draws), output("ids", &Sample::ids),
+        output("logprobs", &Sample::logprobs), output("nonFinite", &Sample::non_finite),
+        extra("topIds", &Sample::top_ids), extra("topLogprobs", &Sample::top_logprobs));
   }
   void check() const;
   void check_gpu() const;
   void make_outputs(const Make& make);
-  size_t scratch_bytes(const Device*) const {
-    // Eight bytes a logit; on a GPU twenty more for each 4096 of them.
+  /// Of a GPU's scratch, beside eight bytes a logit: for each row, and for each part of it.
+  static constexpr size_t kRowBytes = 12320, kPartBytes = 36, kPartWidth = 4096;
+  size_t scratch_bytes(const Device* device) const {
     const auto rows = static_cast<size_t>(ids.dim(0)), width = static_cast<size_t>(logits.dim(1));
-    return rows * (8 * width + 20 * (width / 4096 + 1));
+    const size_t parts = width / kPartWidth + 1;
+    return rows * (8 * width + (device ? kRowBytes + parts * kPartBytes : 0));
   }
   void run_cpu(const CpuContext&) const;
   void run_cuda(const CudaContext&) const;

@@ -52,11 +52,14 @@ __device__ __forceinline__ Softmax attend_range(const Lanes<T>& lane, const Span
   float sums[C][kValues] = {};
   for (int block = blocks.first + warp; block <= blocks.last; block += kWarps) {
     const int64_t row = row_of(block);
-    const int count = min(kKeys, visible.last - block * kKeys + 1);
+    const int begin = visible.first - block * kKeys,
+              count = min(kKeys, visible.last - block * kKeys + 1);
     const auto load = [&](int j, int c, Chunk<T>& chunk) {
       const int d = lane.first + 32 * kValues * c;
       const T* from = values + (row + j + lane.row) * V + d;
-      if (lane.row >= lane.rows || j + lane.row >= count || d >= V)
+      // What is not visible may be not even finite, and a weight of 0 does not make it 0.
+      const bool seen = j + lane.row >= begin && j + lane.row < count;
+      if (lane.row >= lane.rows || !seen || d >= V)
         chunk.bits = {};
       else if (lane.whole)
         chunk.load(from);

@@ -3,7 +3,7 @@
 // cache block of keys and values in work and the next one on its way. Probabilities are rounded to
 // bf16, as there.
 
-#include "attention.cuh"
+#include "attention_runs.cuh"
 
 namespace moe {
 namespace {
@@ -26,7 +26,7 @@ __device__ __forceinline__ int key_chunk(int d, int c) { return d * 64 + (c ^ (d
 
 template <int DT>
 __device__ __forceinline__ void load_block(const AttentionArgs& args, const bf16* keys,
-                                           const bf16* values, int64_t row, int count,
+                                           const bf16* values, int64_t row, int from, int to,
                                            unsigned char* stage) {
   const int D = args.D, V = args.V, thread = static_cast<int>(threadIdx.x);
   for (int i = thread; i < 16 * DT * 4; i += kThreads) {
@@ -35,42 +35,14 @@ __device__ __forceinline__ void load_block(const AttentionArgs& args, const bf16
     cp_async16(stage + key_chunk(d, c), keys + row * D + (there ? d * kKeys + c * 8 : 0),
                there ? 16 : 0);
   }
-  // Rows behind the last visible key are whatever the cache had before, perhaps not even finite.
+  // Rows outside of what is visible may be not even finite; those behind are whatever the cache had
+  // before.
   for (int i = thread; i < kKeys * 2 * DT; i += kThreads) {
     const int j = i / (2 * DT), c = i % (2 * DT);
-    const bool there = j < count && 8 * c < V;
+    const bool there = j >= from && j <= to && 8 * c < V;
     cp_async16(stage + Tiles<DT>::kKeyBytes + j * Tiles<DT>::kRow + c * 16,
                values + row * V + (there ? j * V + 8 * c : 0), there ? 16 : 0);
   }
-}
-
-/// The tile's rows of one run and what they see.
-struct Run {
-  int begin, end;           // tokens
-  int first_key, last_key;  // over all of them
-};
-
-/// The next long run in [t, end); begin == end: none is left.
-__device__ __forceinline__ Run next_run(const AttentionArgs& args, int t, int end) {
-  const int lane = static_cast<int>(threadIdx.x % 32);
-  while (t < end) {
-    int stop = t + 1;
-    while (stop < end && args.sequences[stop] == args.sequences[t]) ++stop;
-    if (in_long_run(args, t)) {
-      int first = args.starts[t], last = args.ends[t];
-      for (int i = t + lane; i < stop; i += 32) {
-        first = min(first, args.starts[i]);
-        last = max(last, args.ends[i]);
-      }
-      for (int bits = 16; bits; bits >>= 1) {
-        first = min(first, __shfl_xor_sync(~0u, first, bits));
-        last = max(last, __shfl_xor_sync(~0u, last, bits));
-      }
-      return {t, stop, first, last};
-    }
-    t = stop;
-  }
-  return {end, end, 0, 0};
 }
 
 /// Grid: tiles of 64 tokens, the last ones first, which see most: a long tile that starts last
@@ -96,14 +68,18 @@ __global__ void __launch_bounds__(kThreads)
                q[there ? first + row : 0] + (there ? n * D + 8 * c : 0), there ? 16 : 0);
   }
 
-  for (Run run = next_run(args, first, end); run.begin < run.end;
-       run = next_run(args, run.end, end)) {
+  const auto alone = [&](int token) {
+    return Run{token, token + 1, args.starts[token], args.ends[token]};
+  };
+  int alone_end = first;  // tokens before it come one by one
+  Run run = next_run(args, first, end);
+  while (run.begin < run.end) {
     const int32_t* table = args.block_table[args.sequences[run.begin]];
     const int begin_block = run.first_key / kKeys, end_block = run.last_key / kKeys + 1;
     const auto load = [&](int block) {
       if (block < end_block)
         load_block<DT>(args, keys, values, (int64_t{table[block]} * args.G + head) * kKeys,
-                       min(kKeys, run.last_key - block * kKeys + 1),
+                       run.first_key - block * kKeys, run.last_key - block * kKeys,
                        stages + (block - begin_block) % kStages * Tile::kStage);
       cp_async_commit();
     };
@@ -192,6 +168,7 @@ __global__ void __launch_bounds__(kThreads)
     }
     cp_async_wait<0>();
 
+    bool undefined = false;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       total[i] += __shfl_xor_sync(~0u, total[i], 1);
@@ -199,18 +176,23 @@ __global__ void __launch_bounds__(kThreads)
       if (to[i] < 0) continue;
       bf16* row = out[first + 16 * warp + g + 8 * i] + n * args.V;
 #pragma unroll
-      for (int k = 0; k < 2 * DT; ++k)
+      for (int k = 0; k < 2 * DT; ++k) {
+        undefined |= isnan(sums[k][2 * i] + sums[k][2 * i + 1]);
         if (8 * k < args.V)
           *reinterpret_cast<uint32_t*>(row + 8 * k + 2 * t) =
               narrow2(sums[k][2 * i] / total[i], sums[k][2 * i + 1] / total[i]);
+      }
+    }
+    // A probability of 0 times a value that is not finite is NaN: then each token comes once more
+    // by itself, without what it does not see.
+    if (run.end > alone_end && __syncthreads_or(undefined)) {
+      alone_end = run.end;
+      run = alone(run.begin);
+    } else {
+      run = run.end < alone_end ? alone(run.end) : next_run(args, run.end, end);
     }
   }
   cp_async_wait<0>();
-}
-
-template <class T>
-bool aligned(const Rows<T>& rows) {
-  return reinterpret_cast<uintptr_t>(rows.data) % 16 == 0 && rows.stride % 8 == 0;
 }
 
 }  // namespace
@@ -221,6 +203,10 @@ bool attention_prefill(const CudaContext& cuda, const Attention& op, const Atten
   const int widest = std::max(args.D, args.V);
   if (args.D % 8 != 0 || args.V % 8 != 0 || widest > 256 || !aligned(q) || !aligned(out))
     return false;
+  if (cuda.warpgroups) {
+    attention_warpgroup(cuda, op, args);
+    return true;
+  }
   const auto launch = [&](auto kernel, int bytes) {
     cuda.launch(kernel, {blocks_for(args.T, kQueries), static_cast<unsigned>(args.N)}, kThreads,
                 static_cast<size_t>(bytes), args, q, op.keys.as<const bf16>(),

@@ -114,6 +114,13 @@ __device__ __forceinline__ uint4 load_once(const uint4* from) {
   return v;
 }
 
+/// Asks for `bytes` to come to the second-level cache; address and number are multiples of 16.
+__device__ __forceinline__ void prefetch_l2(const void* from, unsigned bytes) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes));
+#endif
+}
+
 /// What another block has written in this kernel; the first cache may hold what was there before.
 template <class T>
 __device__ __forceinline__ T load_coherent(const T* from) {
@@ -248,6 +255,19 @@ __device__ constexpr bool has_wgmma() {
 __device__ __forceinline__ uint64_t wgmma_descriptor(const void* tile) {
   const uint64_t address = (shared_address(tile) & 0x3ffff) >> 4;
   return address | uint64_t{1} << 16 | uint64_t{1024 >> 4} << 32 | uint64_t{1} << 62;
+}
+
+/// B [16, N] bf16 in rows of 64 columns, 128 bytes with 128-byte swizzle; 8 rows are 1024 bytes,
+/// and the next 64 columns lie `bytes` behind.
+__device__ __forceinline__ uint64_t wgmma_rows_descriptor(const void* tile, int bytes) {
+  const uint64_t address = (shared_address(tile) & 0x3ffff) >> 4;
+  return address | static_cast<uint64_t>(bytes >> 4) << 16 | uint64_t{1024 >> 4} << 32 |
+         uint64_t{1} << 62;
+}
+
+/// What this thread has written to shared memory becomes visible to wgmma, behind a barrier.
+__device__ __forceinline__ void fence_shared_for_wgmma() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
 __device__ __forceinline__ void wgmma_fence() {

@@ -13,13 +13,14 @@ constexpr size_t kMostBytes = size_t{32} << 10;  // of the normed rows, in share
 constexpr int kRows = 8;                         // of a tile's sums
 constexpr int kSums = kFewWarps * kTileRows * kRows;
 
-/// Grid: weight tiles.
-template <class X, class W, class Before>
+/// Grid: weight tiles. `combine.out` without data: nothing is combined.
+template <class X, class W>
 __global__ void __launch_bounds__(32 * kFewWarps, 2)
     norm_linear_few(const __grid_constant__ GemmArgs args,
                     const __grid_constant__ NormArgs<float> norm_of,
-                    const __grid_constant__ Before combine, Rows<X> normed, Rows<float> exact) {
-  constexpr bool kMatrix = is_bf16<X>, kCombine = !std::is_same_v<Before, Nothing>;
+                    const __grid_constant__ CombineArgs<X> combine, Rows<X> normed,
+                    Rows<float> exact) {
+  constexpr bool kMatrix = is_bf16<X>;
   static_assert(32 * kFewWarps == kNormThreads && 32 * kFewWarps == kCombineThreads);
   auto* sums = reinterpret_cast<float*>(shared_memory());  // [warps][16][8]; first for scratch
   auto* rows = reinterpret_cast<X*>(sums + kSums);         // [T, H]
@@ -27,10 +28,12 @@ __global__ void __launch_bounds__(32 * kFewWarps, 2)
   const Steps piece = warp_steps(args.grid.steps);
   WeightStream<W> stream(args.grid, args.weights[0], tile, piece);
   stream.start();
+  if (tile < args.first_wave) prefetch_panel(args.grid, args.weights[0], tile);
+  if (tile == 0) prefetch_norm(norm_of);
   wait_prior_grid();
   launch_dependents();
   NormArgs<float> norm = norm_of;
-  if constexpr (kCombine) {
+  if (combine.out.data) {
     auto* combined = reinterpret_cast<float*>(rows + T * H);  // [T, H]; a thread reads its own only
     for (int t = 0; t < T; ++t)
       combine_row(combine, t, sums, [&](int h, const Quad& quad) {
@@ -68,14 +71,15 @@ void NormLinear::run_cuda(const CudaContext& cuda) const {
     norm.run_cuda(cuda);
     return linear.run_cuda(cuda);
   }
-  const GemmArgs args = gemm_args({linear.x,
-                                   {},
-                                   nullptr,
-                                   &linear.weight,
-                                   1,
-                                   linear.epilogue(),
-                                   linear.out,
-                                   linear.deterministic});
+  GemmArgs args = gemm_args({linear.x,
+                             {},
+                             nullptr,
+                             &linear.weight,
+                             1,
+                             linear.epilogue(),
+                             linear.out,
+                             linear.deterministic});
+  args.first_wave = first_wave(cuda);
   const NormArgs<float> rows{rows_of<const float>(norm.x), norm.weight.as<const float>(), norm.eps,
                              static_cast<int>(H),
                              in_quads(norm.x, norm.weight, norm.out, norm.exact)};
@@ -83,14 +87,9 @@ void NormLinear::run_cuda(const CudaContext& cuda) const {
     dispatch_weights(linear.weight.format, [&](auto weight_tag) {
       using X = decltype(x_tag);
       using W = decltype(weight_tag);
-      const auto launch = [&](auto kernel, const auto& before) {
-        cuda.launch(kernel, weight_tiles(args), 32 * kFewWarps, shared, args, rows, before,
-                    rows_of<X>(norm.out), rows_of<float>(norm.exact));
-      };
-      if (combine)
-        launch(norm_linear_few<X, W, CombineArgs<X>>, combine_args<X>(*combine));
-      else
-        launch(norm_linear_few<X, W, Nothing>, Nothing{});
+      cuda.launch(norm_linear_few<X, W>, weight_tiles(args), 32 * kFewWarps, shared, args, rows,
+                  combine ? combine_args<X>(*combine) : CombineArgs<X>{}, rows_of<X>(norm.out),
+                  rows_of<float>(norm.exact));
     });
   });
 }

@@ -55,6 +55,11 @@ __device__ float carried_row(const RouteArgs& args, int E, int n, const float* p
   return sum;
 }
 
+/// What is chosen stays in shared memory until the slots have their rows.
+__device__ __host__ inline size_t chosen_bytes(int T, int K) {
+  return static_cast<size_t>((8 * T * K + 15) / 16 * 16);
+}
+
 /// Grid: tiles of the projection. V: 32nds of the experts.
 template <class X, class W, int V>
 __global__ void __launch_bounds__(32 * kFewWarps, 1)
@@ -65,11 +70,19 @@ __global__ void __launch_bounds__(32 * kFewWarps, 1)
   const int warp = static_cast<int>(threadIdx.x / 32);
   unsigned char* shared = shared_memory();
   auto* flag = reinterpret_cast<int*>(shared);
-  auto* sums = reinterpret_cast<float*>(shared + 16);  // [warps][16][8]; also of the norm
-  auto* rows = reinterpret_cast<X*>(sums + kFewWarps * kTileRows * kMostTokens);  // [T, H]
+  auto* ids = reinterpret_cast<int32_t*>(shared + 16);                             // [T, K]
+  auto* weights = reinterpret_cast<float*>(ids + T * choice.K);                    // [T, K]
+  auto* sums = reinterpret_cast<float*>(shared + 16 + chosen_bytes(T, choice.K));  // [warps][16][8]
+  auto* rows = reinterpret_cast<X*>(sums + kFewWarps * kTileRows * kMostTokens);   // [T, H]
   const Steps piece = warp_steps(args.grid.steps);
   WeightStream<W> stream(args.grid, args.weight, static_cast<int>(blockIdx.x), piece);
   stream.start();
+  prefetch_panel(args.grid, args.weight, static_cast<int>(blockIdx.x));
+  if (blockIdx.x == 0) {
+    prefetch_norm(args.norm);
+    if (args.gate_map && threadIdx.x == 0)
+      prefetch_l2(args.gate_map, static_cast<unsigned>(args.gate_grid.panel_bytes));
+  }
   wait_prior_grid();
   launch_dependents();
 
@@ -90,6 +103,7 @@ __global__ void __launch_bounds__(32 * kFewWarps, 1)
     if (n >= P) continue;
     const float sum = total_of<kMostTokens>(sums, r, t);
     args.projected[t][n] = args.bias ? sum + args.bias[n] : sum;
+    if (args.previous.data) args.carried[t][n] = carried_row<W>(args, E, n, args.previous[t]);
   }
   if (!is_last(counter, gridDim.x, flag)) return;
 
@@ -106,17 +120,19 @@ __global__ void __launch_bounds__(32 * kFewWarps, 1)
     else
       for (int e = lane; e < E; e += 32) {
         own[e] = all[t * P + e];
-        if (!args.previous.data) continue;
-        const float carried = carried_row<W>(args, E, e, args.previous[t]);
-        own[e] += carried;
-        args.carried[t][e] = carried;
+        if (args.previous.data) own[e] += load_coherent(&args.carried[t][e]);
       }
     __syncwarp();
     for (int e = lane; e < E; e += 32) args.logits[t][e] = own[e];
-    choose<V>(choice, t, own);
+    choose<V>(choice, t, own, ids + t * choice.K, weights + t * choice.K);
   }
   __syncthreads();
-  place(choice, reinterpret_cast<int*>(sums));
+  for (int slot = static_cast<int>(threadIdx.x); slot < T * choice.K; slot += 32 * kFewWarps) {
+    choice.ids[slot / choice.K][slot % choice.K] = ids[slot];
+    choice.weights[slot / choice.K][slot % choice.K] = weights[slot];
+  }
+  place(
+      choice, [&](int slot) { return ids[slot]; }, reinterpret_cast<int*>(sums));
 }
 
 template <class X, class W>
@@ -156,7 +172,8 @@ void Route::run_cuda(const CudaContext& cuda) const {
   const TopKArgs choice = top_k_args(top_k);
   const size_t sums = sizeof(float) * kFewWarps * kTileRows * kMostTokens;
   const size_t shared =
-      16 + std::max(sums + static_cast<size_t>(row_bytes), place_bytes(choice, kFewWarps));
+      16 + chosen_bytes(choice.T, choice.K) +
+      std::max(sums + static_cast<size_t>(row_bytes), place_bytes(choice, kFewWarps));
   if (T == 0 || T > kFewTokens || E > kMostExperts || shared > cuda.shared_bytes ||
       (carry && (E > kMostCarried || carry->weight.format != project.weight.format))) {
     norm.run_cuda(cuda);

@@ -64,15 +64,19 @@ struct GemmArgs {
   int64_t x_step, out_step;
   bool x_aligned;    // rows of x start at 16-byte boundaries
   bool out_aligned;  // rows of out and residual too, and are of whole pieces of eight
+  int first_wave;    // blocks that may be there before the kernel before has ended
   const void* weights[GpuLimits::kGroups];
 };
+
+/// Of kernels that stream weights.
+inline int first_wave(const CudaContext& cuda) { return 2 * cuda.multiprocessors; }
 
 GemmArgs gemm_args(const GemmOp& op);
 
 // One launch each; gemm.cu chooses. Few rows: any formats, weights straight from memory. Tiles:
 // bf16 rows by anything but f32. Warpgroups: the same on sm_90, for rows that a tensor copy can
 // reach. A row's bits depend on nothing but the row in gemm_few.
-void gemm_few(const CudaContext& cuda, const GemmArgs& args, DType x, WeightFormat weight);
+void gemm_few(const CudaContext& cuda, GemmArgs args, DType x, WeightFormat weight);
 void gemm_tiles(const CudaContext& cuda, const GemmArgs& args, WeightFormat weight);
 bool gemm_warpgroup(const CudaContext& cuda, const GemmArgs& args, WeightFormat weight);
 /// Whether gemm_warpgroup runs here: asked of the GPU itself, once, since a build for `90` or

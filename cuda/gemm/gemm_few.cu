@@ -38,6 +38,9 @@ __global__ void __launch_bounds__(32 * kFewWarps, is_bf16<X> ? 2 : 1)
   int group = static_cast<int>(blockIdx.y);
   WeightStream<W> stream =
       args.offsets ? WeightStream<W>(args.grid, nullptr, 0, {0, 0}) : stream_of(group);
+  if (!args.offsets && tile + group * static_cast<int>(gridDim.x) < args.first_wave &&
+      blockIdx.z == 0)
+    prefetch_panel(args.grid, args.weights[group], tile);
   wait_prior_grid();
   launch_dependents();
   if (args.offsets) {
@@ -71,7 +74,8 @@ __global__ void __launch_bounds__(32 * kFewWarps, is_bf16<X> ? 2 : 1)
 
 }  // namespace
 
-void gemm_few(const CudaContext& cuda, const GemmArgs& args, DType x, WeightFormat weight) {
+void gemm_few(const CudaContext& cuda, GemmArgs args, DType x, WeightFormat weight) {
+  args.first_wave = first_wave(cuda);
   const auto launch = [&](auto kernel, int rows) {
     dim3 grid(weight_tiles(args), static_cast<unsigned>(std::min(args.groups, args.rows)));
     // Few outputs of many rows, as routers have them: as many blocks as fill the GPU.
@@ -84,8 +88,6 @@ void gemm_few(const CudaContext& cuda, const GemmArgs& args, DType x, WeightForm
     using W = decltype(tag);
     if (x == DType::f32) return launch(gemm_few_rows<float, W, 1>, 8);
     if (args.rows <= 8) return launch(gemm_few_rows<bf16, W, 1>, 8);
-    if constexpr (!std::is_same_v<W, float>)
-      if (args.rows <= 16) return launch(gemm_few_rows<bf16, W, 2>, 16);
     launch(gemm_few_rows<bf16, W, 4>, 32);
   });
 }

@@ -59,6 +59,20 @@ struct WeightStream {
   }
 };
 
+/// Before wait_prior_grid(): asks for all of a weight's panel to come to the second-level cache, a
+/// part by each block of its tiles. Memory is idle while kernels wait for each other.
+__device__ __forceinline__ void prefetch_panel(const WeightGrid& grid, const void* weight,
+                                               int tile) {
+  if (threadIdx.x % 32 != 0 || threadIdx.x >= 32 * kFewWarps) return;
+  const unsigned blocks = min(gridDim.x - static_cast<unsigned>(tile / 4 * 4), 4u);
+  const unsigned part = static_cast<unsigned>(tile % 4) * kFewWarps + threadIdx.x / 32;
+  const auto all = static_cast<unsigned>(grid.panel_bytes);
+  const unsigned piece = (all / (blocks * kFewWarps) + 15) / 16 * 16;
+  const unsigned begin = min(part * piece, all), bytes = min(piece, all - begin);
+  const auto* panel = static_cast<const unsigned char*>(weight) + tile / 4 * grid.panel_bytes;
+  if (bytes) prefetch_l2(panel + begin, bytes);
+}
+
 /// Adds a lane's products of one step to its sum of a weight row: an order that leaves the compiler
 /// no choice, as other kernels give these bits, too.
 /// `w`: the weights of row g, or behind two more of row g + 8.
@@ -78,14 +92,14 @@ __device__ __forceinline__ void multiply(WeightStream<W>& stream, int first_step
   constexpr bool kMatrix = is_bf16<X>;
   const X* rows[NT];  // for the matrices: row g of each tile
   for (int i = 0; i < NT; ++i) rows[i] = row_of(min(8 * i + g, count - 1));
-  for (int step = 0; step < stream.steps; step += kAhead * kSteps) {
+  if constexpr (kMatrix) {
+    for (int step = 0; step < stream.steps; step += kAhead * kSteps) {
 #pragma unroll
-    for (int u = 0; u < kAhead * kSteps; ++u) {
-      if (step + u >= stream.steps) break;
-      const int slot = u / kSteps, k = (first_step + step + u) * kStepK + 2 * t;
-      const Weights<W> w = stream.ahead[slot];
-      if (u % kSteps == kSteps - 1) stream.load(step + u + 1 + (kAhead - 1) * kSteps, slot);
-      if constexpr (kMatrix) {
+      for (int u = 0; u < kAhead * kSteps; ++u) {
+        if (step + u >= stream.steps) break;
+        const int slot = u / kSteps, k = (first_step + step + u) * kStepK + 2 * t;
+        const Weights<W> w = stream.ahead[slot];
+        if (u % kSteps == kSteps - 1) stream.load(step + u + 1 + (kAhead - 1) * kSteps, slot);
         uint32_t a[Weights<W>::kParts][4];
         w.parts(u % kSteps, a);
 #pragma unroll
@@ -96,18 +110,31 @@ __device__ __forceinline__ void multiply(WeightStream<W>& stream, int first_step
 #pragma unroll
           for (const auto& part : a) mma_bf16(acc[i], part, b);
         }
-      } else {
-        // Lane (g, t) multiplies its k of rows g and g + 8 with all rows of x; t is summed later.
-        float v[8];
-        get_values(w, u % kSteps, v);
+      }
+    }
+  } else {
+    // Lane (g, t) multiplies its k of rows g and g + 8 with all rows of x; t is summed later.
+    for (int step = 0; step < stream.steps; step += kAhead * kSteps) {
 #pragma unroll
-        for (int n = 0; n < 8; ++n) {
-          if (n >= count) break;
-          const X* row = row_of(n);
-          const float2 low = load_pair(row, k, K), high = load_pair(row, k + 8, K);
-          acc[n][0] = add_step(acc[n][0], v, low, high);
-          acc[n][1] = add_step(acc[n][1], v + 2, low, high);
+      for (int slot = 0; slot < kAhead; ++slot) {
+        const int first = step + slot * kSteps;
+        if (first >= stream.steps) break;
+          // A loop, since this is the code that takes longest to compile.
+#pragma unroll 1
+        for (int s = first; s < min(first + kSteps, stream.steps); ++s) {
+          const int k = (first_step + s) * kStepK + 2 * t;
+          float v[8];
+          get_values(stream.ahead[slot], s - first, v);
+#pragma unroll
+          for (int n = 0; n < 8; ++n) {
+            if (n >= count) break;
+            const X* row = row_of(n);
+            const float2 low = load_pair(row, k, K), high = load_pair(row, k + 8, K);
+            acc[n][0] = add_step(acc[n][0], v, low, high);
+            acc[n][1] = add_step(acc[n][1], v + 2, low, high);
+          }
         }
+        stream.load(first + kAhead * kSteps, slot);
       }
     }
   }

@@ -17,6 +17,13 @@ struct NormArgs {
   bool whole;  // see in_quads()
 };
 
+/// Before wait_prior_grid(), by one block: the weights are not waited for behind it.
+template <class X>
+__device__ __forceinline__ void prefetch_norm(const NormArgs<X>& args) {
+  if (threadIdx.x == 0 && args.whole)
+    prefetch_l2(args.weight, static_cast<unsigned>(args.H) * sizeof(float));
+}
+
 /// Floats of scratch for `rows` rows.
 constexpr int norm_scratch(int rows) { return rows * kNormThreads / 32; }
 

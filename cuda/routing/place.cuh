@@ -5,25 +5,31 @@
 
 namespace moe {
 
-/// Counts of a block's warps, as many warps as they have room for.
+/// Counts of a block's warps, as many warps as they have room for, and where groups begin.
 constexpr int kMostCounts = 8192;
+__device__ __host__ inline int place_warps(int groups, int warps) {
+  const int most = kMostCounts / (groups > 1 ? groups : 1);
+  return most < 1 ? 1 : most < warps ? most : warps;
+}
 inline size_t place_bytes(int groups, int warps) {
-  return sizeof(int) * static_cast<size_t>(std::min(warps * std::max(groups, 1), kMostCounts));
+  return sizeof(int) * static_cast<size_t>((place_warps(groups, warps) + 1) * groups + 1);
 }
 
 /// Counting sort of all slots by group, in slot order inside a group, by one block: warp w has a
 /// range of slots to itself. No atomics, so a slot's row is the same in every run. `group_of(slot)`
-/// may read the slot's row; a slot of a negative group gets row -1.
+/// may read the slot's row; a slot of a negative group gets row -1. `counts`: place_bytes() of
+/// shared memory.
 template <class GroupOf>
 __device__ void place(int T, int K, int G, const GroupOf& group_of, Rows<int32_t> rows,
                       int32_t* offsets, int* counts) {
   const int slots = T * K;
-  const int warps = min(static_cast<int>(blockDim.x / 32), max(kMostCounts / max(G, 1), 1));
+  const int warps = place_warps(G, static_cast<int>(blockDim.x / 32));
   const int warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32);
   const int per_warp = ((slots + warps - 1) / warps + 31) / 32 * 32;
   const int begin = min(warp * per_warp, slots);
   const int end = warp < warps ? min(begin + per_warp, slots) : begin;
   int* own = counts + min(warp, warps - 1) * G;  // counts, then the next row of each group
+  int* starts = counts + warps * G;              // [G + 1]
   // `visit(slot, group, peers, rank)`: the lanes with the same group, and how many come before.
   const auto for_each = [&](auto&& visit) {
     constexpr int kAhead = 8;  // ids on their way at a time
@@ -60,21 +66,21 @@ __device__ void place(int T, int K, int G, const GroupOf& group_of, Rows<int32_t
       counts[w * G + g] = total;
       total += count;
     }
-    offsets[g + 1] = total;
+    starts[g + 1] = total;
   }
   __syncthreads();
   if (warp == 0) {
     int before = 0;
     for (int g = 0; g < G; g += 32) {
-      const int sum = warp_prefix(g + lane < G ? offsets[g + lane + 1] : 0);
-      if (g + lane < G) offsets[g + lane + 1] = before + sum;
+      const int sum = warp_prefix(g + lane < G ? starts[g + lane + 1] : 0);
+      if (g + lane < G) offsets[g + lane + 1] = starts[g + lane + 1] = before + sum;
       before += __shfl_sync(~0u, sum, 31);
     }
-    if (lane == 0) offsets[0] = 0;
+    if (lane == 0) offsets[0] = starts[0] = 0;
   }
   __syncthreads();
   if (warp < warps)
-    for (int g = lane; g < G; g += 32) own[g] += offsets[g];
+    for (int g = lane; g < G; g += 32) own[g] += starts[g];
   __syncwarp();
   for_each([&](int slot, int group, int peers, int rank) {
     const int row = group < 0 ? -1 : own[group] + rank;

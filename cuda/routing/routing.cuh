@@ -120,9 +120,10 @@ __device__ __forceinline__ uint32_t outside(const TopKArgs& args, const float (&
 }
 
 /// The choice of token `t` from its logits by one warp; lane l has the logits l, l + 32, ..., V of
-/// them at most. `row` may be anywhere in memory.
+/// them at most. `row`, `ids` and `weights` [K] may be anywhere in memory.
 template <int V>
-__device__ void choose(const TopKArgs& args, int t, const float* row) {
+__device__ void choose(const TopKArgs& args, int t, const float* row, int32_t* ids,
+                       float* weights) {
   const int E = args.E, lane = static_cast<int>(threadIdx.x % 32);
   const float norm = args.norm_std == 0.f ? 1.f : norm_factor(row, E, args.norm_std, lane);
   const int adjusted = args.adjust_of ? args.adjust_of[t] : -1;
@@ -170,8 +171,6 @@ __device__ void choose(const TopKArgs& args, int t, const float* row) {
     for (int i = 0; i < V; ++i)
       if (const int e = lane + 32 * i; e < E && adjust[e] == INFINITY) forced |= 1u << i;
 
-  int32_t* ids = args.ids[t];
-  float* weights = args.weights[t];
   float total = 0.f;
   int heir = -1;
   for (int k = 0; k < args.K; ++k) {
@@ -216,11 +215,11 @@ __device__ void choose(const TopKArgs& args, int t, const float* row) {
 
 inline size_t place_bytes(const TopKArgs& args, int warps) { return place_bytes(args.G, warps); }
 
-/// The rows of all slots, by one block.
-__device__ inline void place(const TopKArgs& args, int* counts) {
+/// The rows of all slots, by one block. `id_of(slot)` is its expert.
+template <class IdOf>
+__device__ void place(const TopKArgs& args, const IdOf& id_of, int* counts) {
   place(
-      args.T, args.K, args.G,
-      [&](int slot) { return args.ffn_of[args.ids[slot / args.K][slot % args.K]]; }, args.rows,
+      args.T, args.K, args.G, [&](int slot) { return args.ffn_of[id_of(slot)]; }, args.rows,
       args.offsets, counts);
 }
 

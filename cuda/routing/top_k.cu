@@ -11,8 +11,10 @@ __global__ void __launch_bounds__(32 * Warps, 1)
   wait_prior_grid();
   launch_dependents();
   const int t = static_cast<int>((blockIdx.x * blockDim.x + threadIdx.x) / 32);
-  if (t < args.T) choose<V>(args, t, args.logits[t]);
-  if (is_last(counter, gridDim.x, shared)) place(args, shared + 1);
+  if (t < args.T) choose<V>(args, t, args.logits[t], args.ids[t], args.weights[t]);
+  if (!is_last(counter, gridDim.x, shared)) return;
+  place(
+      args, [&](int slot) { return args.ids[slot / args.K][slot % args.K]; }, shared + 1);
 }
 
 }  // namespace

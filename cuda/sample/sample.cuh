@@ -5,13 +5,40 @@
 #include "ops/sample.h"
 
 namespace moe {
-namespace {
 
-constexpr unsigned kThreads = 1024;
+constexpr unsigned kSampleThreads = 1024;
+constexpr int kPartLogits = 4096;   // of a row, by one block
+constexpr int kMassBins = 1 << 10;  // see Masses
 
-struct Part;
+struct Best {
+  float value;
+  int id;
+};
 
-struct Inputs {
+/// What one part of a row's logits is: its softmax as if it were alone, and its best id.
+struct Part {
+  float top, total;
+  Best best;
+  int non_finite;  // the first id whose logit is; V: none
+};
+
+/// What is still to be done for a row that is drawn.
+struct Draw {
+  float best, log_total;  // best logit that may be drawn; of the softmax of the unmodified logits
+  int wanted, changed;    // not wanted: nothing; changed: logits are in the scratch
+  // The row may draw every id whose mass has bits above `key`, and of those with just these the
+  // first `equals` ids.
+  uint32_t key;
+  int equals;
+};
+
+/// A part's share of what may be drawn.
+struct PartMass {
+  double above;
+  int equals;
+};
+
+struct SampleArgs {
   Rows<const float> logits, options;
   Rows<const int32_t> counts;
   const int32_t *history, *history_offsets;
@@ -25,28 +52,32 @@ struct Inputs {
   const float* biases;
   const int32_t* bias_offsets;
   int V, vocabulary, top;
+  bool draws;
   float* scratch;  // [S, 2V]: changed logits, then masses; counts of the history
   Part* parts;     // [S, parts of a row]
+  // Of draws: what is to be done, the bins of masses, shares of parts.
+  Draw* rows;                 // [S]
+  unsigned* bins;             // [S, kMassBins]
+  unsigned long long* rests;  // [S, kMassBins]
+  PartMass* masses;           // [S, parts of a row]
   unsigned* counters;
 };
 
+/// Draws from the rows that want it, behind what has left them in `in.rows`.
+void draw_rows(const CudaContext& cuda, const SampleArgs& in, dim3 grid);
+
 /// A row's value in the column of that name.
 template <class Value, class Column>
-__device__ Value at(const Value* row, Column column) {
+__device__ inline Value at(const Value* row, Column column) {
   return row[static_cast<int>(column)];
 }
 
-struct Best {
-  float value;
-  int id;
-};
-
-__device__ bool better(const Best& a, const Best& b) {
+__device__ inline bool better(const Best& a, const Best& b) {
   return a.value > b.value || (a.value == b.value && a.id < b.id);
 }
 
 /// The best of the block's candidates, the lowest id among equals, in every thread.
-__device__ Best block_best(Best own, Best* scratch) {
+__device__ inline Best block_best(Best own, Best* scratch) {
   for (int bits = 16; bits; bits >>= 1) {
     const Best other{__shfl_xor_sync(~0u, own.value, bits), __shfl_xor_sync(~0u, own.id, bits)};
     if (better(other, own)) own = other;
@@ -60,16 +91,4 @@ __device__ Best block_best(Best own, Best* scratch) {
   return best;
 }
 
-/// Best of z[0, n) behind `after` in the order of better().
-__device__ Best best_after(const float* z, int n, const Best* after, Best* scratch) {
-  Best own{-INFINITY, n};
-  for (int v = static_cast<int>(threadIdx.x); v < n; v += static_cast<int>(kThreads)) {
-    const Best candidate{z[v], v};
-    if ((!after || better(*after, candidate)) && (own.id == n || better(candidate, own)))
-      own = candidate;
-  }
-  return block_best(own, scratch);
-}
-
-}  // namespace
 }  // namespace moe

@@ -7,13 +7,14 @@ import { gatherGemm, ropeAttention } from './kernels/decode.ts'
 import { normLinear, route } from './kernels/fused.ts'
 import { groupedGemm, linear } from './kernels/gemm.ts'
 import { latentAttention } from './kernels/latent.ts'
+import { lora } from './kernels/lora.ts'
 import { combine, permute, topK } from './kernels/routing.ts'
 import { embedding, rmsNorm, ropeCache, sampling } from './kernels/rows.ts'
 import { modelShapes, type RoutingName, routings } from './shapes.ts'
 import { type KernelBench, Workbench } from './workbench.ts'
 
 export const benches: KernelBench[] = [
-  ...[groupedGemm, gatherGemm, linear, normLinear],
+  ...[groupedGemm, gatherGemm, linear, normLinear, lora],
   ...[attention, ropeAttention, latentAttention, ropeCache],
   ...[route, topK, permute, combine, rmsNorm, embedding, sampling],
 ]

@@ -5,7 +5,13 @@ export interface Program {
   readonly body: readonly unknown[]
 }
 interface Value {
+  readonly type: string
   readonly value: unknown
+}
+/** Its name, or a call of it. */
+interface Filter {
+  readonly value?: string
+  readonly callee?: { readonly value?: string }
 }
 interface Variables {
   set(name: string, value: unknown): unknown
@@ -20,6 +26,7 @@ interface Jinja {
   ) => {
     run(program: Program): Value
     evaluate(statement: unknown, variables: Variables): Value
+    applyFilter(operand: Value, filter: Filter, variables: Variables): Value | undefined
   }
 }
 const { Environment, Interpreter, parse, tokenize } = library as unknown as Jinja
@@ -43,6 +50,28 @@ function checkSize(value: unknown): void {
     throw new TemplateLimit(`a list of more than ${maxList} items`)
 }
 
+/** What Python's filters take for a value that is not there; the library refuses it. */
+const emptyFor: Readonly<Record<string, object>> = Object.fromEntries([
+  ...['upper', 'lower', 'title', 'capitalize', 'trim', 'string', 'replace', 'indent', 'length'].map(
+    (name) => [name, { type: 'StringLiteral', value: '' }] as const,
+  ),
+  ...[
+    'list',
+    'first',
+    'last',
+    'reverse',
+    'sort',
+    'join',
+    'unique',
+    'map',
+    'selectattr',
+    'rejectattr',
+  ].map((name) => [name, { type: 'ArrayLiteral', value: [] }] as const),
+])
+
+/** A name that no template can give. */
+const nothing = { type: 'Identifier', value: '' }
+
 /** The library's interpreter with an end: it has none of its own. */
 class LimitedInterpreter extends Interpreter {
   #steps = 0
@@ -55,6 +84,14 @@ class LimitedInterpreter extends Interpreter {
     const value = super.evaluate(statement, variables)
     checkSize(value.value)
     return value
+  }
+
+  override applyFilter(operand: Value, filter: Filter, variables: Variables): Value {
+    const empty =
+      operand.type === 'UndefinedValue' && emptyFor[filter.value ?? filter.callee?.value ?? '']
+    const taken = empty ? this.evaluate(empty, variables) : operand
+    // The first of no items is no value for the library, too.
+    return super.applyFilter(taken, filter, variables) ?? this.evaluate(nothing, variables)
   }
 }
 

@@ -11,6 +11,8 @@ import {
 } from './batch_file.ts'
 import { loadWithBar } from './load.ts'
 import {
+  adapterDirs,
+  adapterOption,
   loadOptions,
   modelDir,
   modelHelp,
@@ -28,18 +30,24 @@ export const help = `moe-native batch: answer a file of requests, in OpenAI's ba
   moe-native batch in.jsonl out-0.jsonl --shard 0/4
 
 in.jsonl has one request a line:
-  {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": {"messages": [...]}}
-out.jsonl gets one answer a line, in the order in which they end. A run that was stopped goes on where it was when the same
-command is given again; answers that failed for want of room are tried again.
+  {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions",
+   "body": {"messages": [...]}}
+out.jsonl gets one answer a line, in the order in which they end. A run that was
+stopped goes on where it was when the same command is given again; answers that
+failed for want of room are tried again.
 
 Batch
-      --shard I/N          only every Nth request, from the Ith on (from 0), for N runs with files of their own
+      --shard I/N          only every Nth request, from the Ith on (from 0), for
+                           N runs with files of their own
       --concurrency N      requests under way at once (default: 128)
-      --name NAME          what requests call the model (default: its folder's name)
+      --name NAME          what requests call the model (default: its folder)
+      --adapter [NAME=]DIR a LoRA adapter that requests name as their model; may be
+                           repeated (default name: its folder)
 ${modelHelp}`
 
 const options: Options = {
   ...modelOptions,
+  ...adapterOption,
   shard: { type: 'string' },
   concurrency: { type: 'string' },
   name: { type: 'string' },
@@ -64,6 +72,8 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   const ended = AbortSignal.any([signal, stop.signal])
   const dir = modelDir(values)
   await using model = await loadWithBar(dir, { ...loadOptions(values), signal: ended }, json)
+  for (const { name, dir } of adapterDirs(values))
+    await model.loadAdapter(dir, { name, signal: ended })
   const name = (values.name as string | undefined) ?? path.basename(path.resolve(dir))
   const served = serving(model, name)
 

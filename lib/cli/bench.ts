@@ -4,20 +4,37 @@ import { modelShapes, type RoutingName, routings } from '../bench/shapes.ts'
 import type { DeviceName } from '../device.ts'
 import { choice, idList, number, parse, printJson } from './options.ts'
 
-const help = `moe-native bench [op…]: kernels at the sizes of real models, against what the device can do
+/** Names for the help, cut into lines of its width. */
+function inLines(names: string[], separator: string): string {
+  const lines: string[] = []
+  for (const name of names) {
+    const longer = lines.length > 0 ? lines.at(-1) + separator + name : name
+    if (lines.length > 0 && longer.length <= 54) lines[lines.length - 1] = longer
+    else lines.push(name)
+  }
+  return lines.join(`${separator.trimEnd()}\n${' '.repeat(23)}`)
+}
 
-  op                   ${benches.map(({ op }) => op).join(' | ')} (default: all)
+const help = `moe-native bench [op…]: kernels at the sizes of real models
+
+  op                   ${inLines(
+    benches.map(({ op }) => op),
+    ' | ',
+  )}
+                       (default: all)
   -d, --device NAME    auto | cpu | cuda | cuda:N | cuda-sim (default: auto)
       --dtype TYPE     weights and activations: bf16 | f32 (default: bf16)
-      --models LIST    ${Object.keys(modelShapes).join(',')}
+      --models LIST    ${inLines(Object.keys(modelShapes), ',')}
                        (default: yuan,moepp,mixtral)
       --tokens LIST    such as 1,8,512 (default: by device)
       --routings LIST  ${routings.join(',')} (default: uniform)
       --seconds X      for each measurement (default: 0.3)
-      --json           one JSON object a line: device and ceilings, then each result as it comes
+      --json           one JSON object a line: device and ceilings, then each
+                       result as it comes
 
-Every kernel is checked before it is timed. Only useful bytes and operations count, inputs rotate past the caches, and
-ceilings are measured in the same run.`
+Every kernel is checked before it is timed, and compared with what the device
+can do in the same run. Only useful bytes and operations count, and inputs
+rotate past the caches.`
 
 const list = (text: unknown): string[] | undefined =>
   text === undefined ? undefined : String(text).split(',')

@@ -1,7 +1,10 @@
 import { createInterface } from 'node:readline'
-import type { ChatMessage, ChatOptions, LayerRouting, Model } from '../index.ts'
+import type { ChatMessage, ChatOptions, Model } from '../index.ts'
+import { Conversation } from './conversation.ts'
 import { loadWithBar } from './load.ts'
 import {
+  adapterDir,
+  adapterOption,
   loadOptions,
   modelDir,
   modelHelp,
@@ -12,6 +15,7 @@ import {
   UsageError,
   type Values,
 } from './options.ts'
+import { routingLines } from './routing_lines.ts'
 
 export const help = `moe-native chat: a conversation in the terminal
 
@@ -24,18 +28,17 @@ Answers
   -n, --max-new-tokens N      most tokens of an answer (default: what fits)
   -t, --temperature X         0 takes the best token
       --top-k N, --top-p X, --min-p X, --seed N
-      --stop TEXT             end an answer before this text; may be given several times
+      --stop TEXT             end an answer before this text; may be repeated
+      --adapter DIR           a LoRA adapter for the answers
 ${modelHelp.slice(0, modelHelp.indexOf('\n\n'))}
 
-Lines are messages, but for /help, /reset, /routing and /exit. Ctrl-C ends an answer, and the program where there
-is none; so does the end of the input.`
-
-const commands = `/reset     forget the conversation
-/routing   say after each answer which experts its tokens chose, or no more
-/exit      end`
+Lines are messages, but for commands such as /save FILE; /help lists them.
+Ctrl-C ends an answer, and the program where there is none; so does the end of
+the input.`
 
 const options: Options = {
   ...modelOptions,
+  ...adapterOption,
   system: { type: 'string' },
   'max-new-tokens': { type: 'string', short: 'n' },
   temperature: { type: 'string', short: 't' },
@@ -56,23 +59,6 @@ const answerOptions = (values: Values): ChatOptions => ({
   stop: values.stop as string[] | undefined,
 })
 
-/** How often an answer's tokens chose each expert of each layer, the most chosen first. */
-function routingLines(
-  routing: readonly (LayerRouting | undefined)[],
-  promptTokens: number,
-  topK: number,
-): string {
-  const lines = routing.flatMap((layer, l) => {
-    if (!layer) return []
-    const counts = new Map<number, number>()
-    for (const id of layer.expertIds.subarray(promptTokens * topK))
-      counts.set(id, (counts.get(id) ?? 0) + 1)
-    const best = [...counts].sort((a, b) => b[1] - a[1] || a[0] - b[0]).slice(0, 8)
-    return [`layer ${l}: ${best.map(([id, times]) => `expert ${id} ${times}x`).join(', ')}\n`]
-  })
-  return lines.join('')
-}
-
 const say = (text: string) => void process.stdout.write(text)
 const note = (text: string) => void process.stderr.write(text)
 
@@ -90,14 +76,38 @@ async function answer(
       say(text)
       content += text
     }
-    const { routing, usage } = await generation
+    const { routing } = await generation
     say('\n')
-    if (routing) note(routingLines(routing, usage.promptTokens, model.config.topK))
+    if (routing) note(routingLines(routing, model.config.topK))
   } catch (error) {
-    if (!signal.aborted) throw error
+    if (!signal.aborted) {
+      messages.pop() // such as one that does not fit any more
+      throw error
+    }
     say('\n')
   }
   messages.push({ role: 'assistant', content })
+}
+
+/** A running answer, which a first Ctrl-C ends; where there is none, and from the second on, it ends the program. */
+class Interrupts {
+  #running: AbortController | undefined
+
+  start(): AbortSignal {
+    this.#running = new AbortController()
+    return this.#running.signal
+  }
+
+  stop(): void {
+    this.#running = undefined
+  }
+
+  /** @returns whether there was something to end */
+  abort(reason: unknown): boolean {
+    if (!this.#running || this.#running.signal.aborted) return false
+    this.#running.abort(reason)
+    return true
+  }
 }
 
 export async function run(args: string[], interrupt: AbortSignal): Promise<void> {
@@ -105,23 +115,22 @@ export async function run(args: string[], interrupt: AbortSignal): Promise<void>
   if (values.help) return void say(`${help}\n`)
   if (values.json) throw new UsageError('--json is for other commands: a conversation is text')
   const asked: ChatOptions = answerOptions(values)
-  const system = values.system as string | undefined
-  const start: ChatMessage[] = system === undefined ? [] : [{ role: 'system', content: system }]
+  const given = adapterDir(values)
   const loading = { ...loadOptions(values), signal: interrupt }
   await using model = await loadWithBar(modelDir(values), loading, false)
+  if (given) asked.adapter = (await model.loadAdapter(given.dir, { signal: interrupt })).name
   asked.maxNewTokens ??= model.generationDefaults.maxNewTokens ?? model.maxTokens
-  await model.applyChatTemplate([...start, { role: 'user', content: 'x' }]) // fails now, or not
+  const conversation = new Conversation(model, values.system as string | undefined)
+  // Fails now, or not.
+  await model.applyChatTemplate([...conversation.messages, { role: 'user', content: 'x' }])
 
-  let messages = [...start]
-  let running: AbortController | undefined
+  const interrupts = new Interrupts()
   const lines = createInterface({ input: process.stdin, output: process.stderr, prompt: '> ' })
-  const stop = () => {
-    if (running) running.abort(new Error('ended'))
-    else lines.close()
-  }
-  lines.on('SIGINT', stop)
+  lines.on('SIGINT', () => {
+    if (!interrupts.abort(new Error('ended'))) lines.close()
+  })
   interrupt.addEventListener('abort', () => {
-    running?.abort(interrupt.reason)
+    interrupts.abort(interrupt.reason)
     lines.close()
   })
   note('/help says what there is beside messages\n')
@@ -129,23 +138,25 @@ export async function run(args: string[], interrupt: AbortSignal): Promise<void>
   for await (const line of lines) {
     const text = line.trim()
     if (text === '/exit') break
-    if (text === '/help') note(`${commands}\n`)
-    else if (text === '/reset') messages = [...start]
-    else if (text === '/routing') asked.routing = !asked.routing
-    else if (/^\/\w+$/.test(text)) note(`there is no ${text}; /help says what there is\n`)
-    else if (text !== '') {
-      running = new AbortController()
-      messages.push({ role: 'user', content: line })
-      try {
-        await answer(model, messages, asked, running.signal)
-      } catch (error) {
-        messages.pop() // such as one that does not fit any more
-        note(`${error instanceof Error ? error.message : error}\n`)
+    const { messages } = conversation
+    try {
+      if (text === '/routing') note(`routing ${toggleRouting(asked) ? 'on' : 'off'}\n`)
+      else if (/^\/\w+( |$)/.test(text)) note(await conversation.command(text))
+      else if (text !== '') {
+        messages.push({ role: 'user', content: line })
+        await answer(model, messages, asked, interrupts.start())
       }
-      running = undefined
+    } catch (error) {
+      note(`${error instanceof Error ? error.message : error}\n`)
     }
+    interrupts.stop()
     if (interrupt.aborted) break
     lines.prompt()
   }
   lines.close()
+}
+
+function toggleRouting(asked: ChatOptions): boolean {
+  asked.routing = asked.routing ? undefined : 'new'
+  return asked.routing !== undefined
 }

@@ -2,12 +2,15 @@ import { convertCheckpoint } from '../convert/convert.ts'
 import { parse, printJson, UsageError } from './options.ts'
 import { progressBar } from './progress.ts'
 
-export const help = `moe-native convert: PyTorch checkpoints (pytorch_model*.bin) to safetensors
+export const help = `moe-native convert: PyTorch checkpoints (pytorch_model*.bin), and those of
+google-research/vmoe, to safetensors
 
   moe-native convert DIR OUT
 
-Reads the pickles with a restricted reader that executes nothing, copies tensor by tensor, and copies
-configuration and tokenizer files. OUT must not exist or be empty.
+Reads the pickles with a restricted reader that executes nothing, copies tensor
+by tensor, and copies configuration and tokenizer files. Of V-MoE, DIR holds
+NAME.index and its NAME.data-iiiii-of-nnnnn; the docs page on the survey's
+systems has their config.json. OUT must not exist or be empty.
 
       --json           print { out } at the end`
 

@@ -1,5 +1,3 @@
-import { readFile } from 'node:fs/promises'
-import { MoeError } from '../errors.ts'
 import { type Evaluation, evaluate } from '../evaluate.ts'
 import { weightsNames } from '../weights/formats.ts'
 import { loadWithBar } from './load.ts'
@@ -16,19 +14,23 @@ import {
   UsageError,
 } from './options.ts'
 import { progressBar } from './progress.ts'
+import { readTextFile } from './text_file.ts'
 
 export const help = `moe-native eval: how well a model predicts a text
 
   moe-native eval --model DIR --text FILE
   moe-native eval --model DIR --text FILE --weights int4 --against-weights auto
 
-Prints the loss and perplexity of the text in windows that do not overlap, and beside another model how far apart their
-choices are. Both models are in memory at once.
+Prints the loss and perplexity of the text in windows that do not overlap, and
+beside another model how far apart their choices are. Both models are in memory
+at once.
 
-      --text FILE              UTF-8 text
-      --window N               tokens that are seen at once (default: 2048, or what fits the cache)
+      --text FILE              UTF-8 text; - reads standard input
+      --window N               tokens that are seen at once (default: 2048, or
+                               what fits the cache)
       --against DIR            another model of the same vocabulary
-      --against-weights TYPE   the other model's matrices; without --against, the same folder
+      --against-weights TYPE   the other model's matrices; without --against,
+                               the same folder
 ${modelHelp}`
 
 const options: Options = {
@@ -51,18 +53,6 @@ function describeResult({ tokens, window, loss, perplexity, against }: Evaluatio
     )
   }
   return lines.join('\n')
-}
-
-async function readTextFile(file: string, signal: AbortSignal): Promise<string> {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file, { signal }))
-  } catch (cause) {
-    if (signal.aborted) throw signal.reason
-    const got = (cause as NodeJS.ErrnoException).code ?? (cause as Error).message
-    throw new MoeError('ERR_MOE_OPTION', `${file}: text must be readable UTF-8, got ${got}`, {
-      cause,
-    })
-  }
 }
 
 export async function run(args: string[], signal: AbortSignal): Promise<void> {

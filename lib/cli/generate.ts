@@ -1,9 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { resolveMaxNewTokens, resolveSampling } from '../engine/sampling.ts'
-import type { GenerateOptions, TokenIds } from '../index.ts'
+import type { GenerateOptions, GenerateResult, TokenIds, Tokenizer } from '../index.ts'
 import { deviceText } from './device.ts'
 import { loadWithBar } from './load.ts'
 import {
+  adapterDir,
+  adapterOption,
   idList,
   loadOptions,
   modelDir,
@@ -16,6 +18,7 @@ import {
   UsageError,
   type Values,
 } from './options.ts'
+import { routingLines } from './routing_lines.ts'
 
 export const help = `moe-native generate: continue a text
 
@@ -30,7 +33,7 @@ Prompt: one of these (default: 'ROMEO:' for the demo)
       --ids 1,2,3             token ids
 Length
   -n, --max-new-tokens N      most new tokens (default: 256)
-      --stop TEXT             end before this text; may be given several times
+      --stop TEXT             end before this text; may be repeated
       --stop-ids 1,2          ids that end the text (default: the model's)
       --ignore-eos            do not end at the model's end-of-text ids
 Sampling (default: greedy)
@@ -40,13 +43,17 @@ Sampling (default: greedy)
       --seed N                equal seeds give equal texts
       --no-generation-defaults
                               not what the model's generation_config.json says
+Adapter
+      --adapter DIR           a LoRA adapter for the text
 Output
-      --logprobs N            report the N best tokens at each place (with --json)
-      --routing               report the experts of every token (with --json)
+      --logprobs N            also the N best tokens at each place
+      --routing               also how often new tokens chose each expert; with
+                              --json, the experts of every token
 ${modelHelp}`
 
 const options: Options = {
   ...modelOptions,
+  ...adapterOption,
   prompt: { type: 'string', short: 'p' },
   'prompt-file': { type: 'string' },
   ids: { type: 'string' },
@@ -121,6 +128,25 @@ function generateOptions(values: Values): GenerateOptions {
   }
 }
 
+/** Each token with its probability, and what could have stood there. */
+function logprobLines(
+  logprobs: NonNullable<GenerateResult['logprobs']>,
+  tokenizer: Tokenizer | undefined,
+): string {
+  const stream = tokenizer?.stream() // so that spaces in front of words are seen
+  const text = (id: number) =>
+    tokenizer ? JSON.stringify(tokenizer.decode([id], { special: true })) : String(id)
+  const share = (logprob: number) => Math.exp(logprob).toFixed(3)
+  const lines = logprobs.map(({ id, logprob, top }) => {
+    const others = top
+      .filter((one) => one.id !== id)
+      .map((one) => `${text(one.id)} ${share(one.logprob)}`)
+    const own = stream ? JSON.stringify(stream.push(id)) : String(id)
+    return `${own.padEnd(16)} ${share(logprob)}  ${others.join('  ')}`.trimEnd()
+  })
+  return `${lines.join('\n')}\n`
+}
+
 export async function run(args: string[], signal: AbortSignal): Promise<void> {
   const { values, rest } = parse(args, options, true)
   if (values.help) return void process.stdout.write(`${help}\n`)
@@ -129,19 +155,25 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   resolveSampling(asked, {}, Number.MAX_SAFE_INTEGER) // what can be wrong without a model is wrong before one is loaded
   resolveMaxNewTokens(asked.maxNewTokens, {})
   const json = values.json === true
+  const given = adapterDir(values)
   const generationDefaults = values['no-generation-defaults'] !== true
   const loading = { ...loadOptions(values), generationDefaults, signal }
   await using model = await loadWithBar(modelDir(values), loading, json)
-  const generation = model.generate(prompt, { ...asked, signal })
-  if (json) return printJson(await generation)
+  const adapter = given && (await model.loadAdapter(given.dir, { signal })).name
+  if (json) return printJson(await model.generate(prompt, { ...asked, adapter, signal }))
+  const generation = model.generate(prompt, {
+    ...{ ...asked, adapter, routing: asked.routing ? 'new' : false, signal },
+  })
 
   let lead = typeof prompt === 'string' ? prompt : ''
   for await (const { text, id } of generation) {
     process.stdout.write(lead + (model.tokenizer ? text : `${id} `))
     lead = ''
   }
-  const { usage, timings } = await generation
+  const { usage, timings, logprobs, routing } = await generation
   process.stdout.write(`${lead}\n`)
+  if (logprobs) process.stdout.write(`\n${logprobLines(logprobs, model.tokenizer)}`)
+  if (routing) process.stdout.write(`\n${routingLines(routing, model.config.topK)}`)
   process.stderr.write(
     `${usage.promptTokens} prompt tokens at ${timings.promptTokensPerSecond.toFixed(0)}/s, ` +
       `${usage.completionTokens} new tokens at ${timings.tokensPerSecond.toFixed(0)}/s ` +

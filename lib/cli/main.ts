@@ -10,7 +10,10 @@ const commands = {
   serve: () => import('./serve.ts'),
   batch: () => import('./batch.ts'),
   forward: () => import('./forward.ts'),
+  routing: () => import('./routing.ts'),
   info: () => import('./info.ts'),
+  doctor: () => import('./doctor.ts'),
+  pull: () => import('./pull.ts'),
   convert: () => import('./convert.ts'),
   quantize: () => import('./quantize.ts'),
   eval: () => import('./eval.ts'),
@@ -19,20 +22,24 @@ const commands = {
 
 const help = `moe-native: Mixture-of-Experts language models from TypeScript
 
-  moe-native generate [--model DIR] --prompt TEXT   continue a text
-  moe-native chat     [--model DIR]                 a conversation in the terminal
-  moe-native serve    [--model DIR]                 answer over HTTP, by OpenAI's protocol
-  moe-native batch    IN.jsonl OUT.jsonl            answer a file of requests
-  moe-native forward  [--model DIR] --ids 1,2,3     logits of token ids
-  moe-native info     [--model DIR]                 what a checkpoint is and needs
-  moe-native convert  DIR OUT                       PyTorch files to safetensors
-  moe-native quantize DIR OUT --format int4         a smaller checkpoint
-  moe-native eval     [--model DIR] --text FILE     loss of a text, beside another model
-  moe-native bench    [op…]                         kernels at the sizes of real models
-  moe-native help     COMMAND                       what a command takes
+  moe-native generate [--model DIR] TEXT          continue a text
+  moe-native chat     [--model DIR]               a conversation in the terminal
+  moe-native serve    [--model DIR]               answer by OpenAI's protocol
+  moe-native batch    IN.jsonl OUT.jsonl          answer a file of requests
+  moe-native forward  [--model DIR] --ids 1,2,3   logits of token ids
+  moe-native routing  [--model DIR] --text FILE   where a text's tokens go
+  moe-native info     [--model DIR]               what a checkpoint is and needs
+  moe-native doctor                               what this machine has
+  moe-native pull     ORG/NAME                    a model of the hub
+  moe-native convert  DIR OUT                     PyTorch files to safetensors
+  moe-native quantize DIR OUT --format int4       a smaller checkpoint
+  moe-native eval     [--model DIR] --text FILE   loss, beside another model
+  moe-native bench    [op…]                       kernels at real sizes
+  moe-native help     COMMAND                     what a command takes
   moe-native --version
 
-Without --model the bundled demo checkpoint runs. Every command has --help, and all but chat have --json.`
+Without --model the bundled demo runs. DIR may be ORG/NAME of the hub.
+Every command has --help, and all but chat have --json.`
 
 function commandOf(name: string): keyof typeof commands {
   if (Object.hasOwn(commands, name)) return name as keyof typeof commands
@@ -73,7 +80,12 @@ try {
   if (argv.includes('--json') && !isUsage && !interrupt.signal.aborted)
     printJson({ error: { code, message: error instanceof Error ? error.message : String(error) } })
   process.stderr.write(`moe-native: ${describe(error)}\n`)
-  if (isUsage) process.stderr.write('moe-native: see moe-native --help\n')
+  if (isUsage) {
+    const [name = ''] = argv
+    const command = Object.hasOwn(commands, name) ? `help ${name}` : '--help'
+    process.stderr.write(`moe-native: see moe-native ${command}\n`)
+  } else if (code === 'ERR_MOE_CUDA_UNAVAILABLE' || code === 'ERR_MOE_NATIVE_LOAD')
+    process.stderr.write('moe-native: moe-native doctor says what this machine has\n')
   process.exitCode = isUsage ? 2 : 1
 }
 if (interrupt.signal.aborted) process.exitCode = 130 // as the shell says of a command that SIGINT ended

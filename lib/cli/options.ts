@@ -27,10 +27,11 @@ export const modelOptions: Options = {
 }
 
 export const modelHelp = `Model
-  -m, --model DIR      checkpoint folder (default: the bundled MoE++ demo)
+  -m, --model DIR      checkpoint folder, or ORG/NAME of the hub (default: the
+                       bundled MoE++ demo)
   -d, --device NAME    auto | cpu | cuda | cuda:N | cuda-sim (default: auto)
       --dtype TYPE     activations: auto | f32 | bf16
-      --weights TYPE   how matrices are stored: auto | f32 | bf16 | int8 | int4 | fp8
+      --weights TYPE   of matrices: auto | f32 | bf16 | int8 | int4 | fp8
       --group N        of int4: inputs that share a scale, 32 (default) or 128
       --threads N      CPU threads (default: all that are allowed)
       --max-tokens N   tokens that the cache holds
@@ -79,7 +80,15 @@ const flags = new Set([
   ...['--prompt', '--ids', '--max-new-tokens', '--stop', '--stop-ids', '--temperature', '--top-k'],
   ...['--top-p', '--min-p', '--repetition-penalty', '--presence-penalty', '--frequency-penalty'],
   ...['--host', '--port', '--name', '--api-key', '--max-waiting', '--drain-seconds'],
-  ...['--window', '--against', '--text', '--seed', '--logprobs', ...Object.values(otherFlags)],
+  ...[
+    '--window',
+    '--against',
+    '--text',
+    '--seed',
+    '--logprobs',
+    '--adapter',
+    ...Object.values(otherFlags),
+  ],
 ])
 
 /** What the library refuses of a command line, in the words of the command line; anything else as it is. */
@@ -125,6 +134,22 @@ export function idList(name: string, text: string): number[] {
       throw new UsageError(`--${name} must be token ids separated by commas, got '${text}'`)
     return id
   })
+}
+
+export const adapterOption: Options = { adapter: { type: 'string', multiple: true } }
+
+/** `--adapter [NAME=]DIR`, each as it was given. */
+export const adapterDirs = (values: Values): { name: string | undefined; dir: string }[] =>
+  ((values.adapter ?? []) as string[]).map((text) => {
+    const [, name, dir] = /^([^=/\\]+)=(.+)$/.exec(text) ?? []
+    return { name, dir: dir ?? text }
+  })
+
+/** The one of a command that takes one. */
+export function adapterDir(values: Values): { name: string | undefined; dir: string } | undefined {
+  const [first, ...others] = adapterDirs(values)
+  if (others.length > 0) throw new UsageError('--adapter must be given once')
+  return first
 }
 
 export const modelDir = (values: Values): string =>

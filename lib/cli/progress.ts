@@ -7,6 +7,13 @@ export function size(bytes: number): string {
   return `${(bytes / 1000 ** unit).toFixed(unit === 0 ? 0 : 1)} ${units[unit]}`
 }
 
+/** Seconds in the units that people say. */
+export function duration(seconds: number): string {
+  if (seconds < 59.5) return `${Math.max(1, Math.round(seconds))} s`
+  const minutes = Math.round(seconds / 60)
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`
+}
+
 /** Shows how far something has come; disposing it clears the line, whatever the end was. */
 export interface ProgressBar extends Disposable {
   update(done: number, total: number): void
@@ -21,13 +28,24 @@ export function progressBar(
 ): ProgressBar {
   if (quiet || !stream.isTTY) return { update() {}, [Symbol.dispose]() {} }
   let drawnAt = Number.NEGATIVE_INFINITY
+  let first: { at: number; done: number } | undefined
+  /** At the mean speed so far, once there is one. */
+  const left = (done: number, total: number): string => {
+    const now = performance.now()
+    first ??= { at: now, done }
+    const seconds = (now - first.at) / 1000
+    if (seconds < 2 || done === first.done || done >= total) return ''
+    return `, ${duration((seconds * (total - done)) / (done - first.done))} left`
+  }
   return {
     update(done, total) {
       if (done < total && performance.now() - drawnAt < 50) return
       drawnAt = performance.now()
       const filled = Math.round((width * done) / Math.max(total, 1))
       const bar = '█'.repeat(filled) + '░'.repeat(width - filled)
-      stream.write(`\r${label} ${bar} ${amount(done)} of ${amount(total)}\x1b[K`)
+      stream.write(
+        `\r${label} ${bar} ${amount(done)} of ${amount(total)}${left(done, total)}\x1b[K`,
+      )
     },
     [Symbol.dispose]() {
       if (drawnAt > 0) stream.write('\r\x1b[K')

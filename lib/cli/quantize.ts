@@ -6,15 +6,19 @@ export const help = `moe-native quantize: a checkpoint with its matrices in 8 or
 
   moe-native quantize DIR OUT --format int4
 
-Writes file by file, in the layout of compressed-tensors, and copies configuration and tokenizer files. OUT must not exist
-or be empty; the same command takes up one that was interrupted.
+Writes file by file, in the layout of compressed-tensors, and copies
+configuration and tokenizer files. OUT must not exist or be empty; the same
+command takes up one that was interrupted.
 
-      --format F       int8: all matrices; int4: experts, with the others in int8
+      --format F       int8: all matrices; int4: experts, and the others in int8
       --group N        values that share a scale of int4: 32 | 128 (default: 32)
-      --attention F    attention's projections: int8 | int4 | bf16, as they are (default: int8)
-      --head F         the matrix that logits come from: int8 | int4 | bf16, as it is (default: int8)
-      --packed         matrices as they lie in memory: they load by mapping, by this version and on a CPU only; --format
-                       may be bf16 and auto, too: as DIR has them
+      --attention F    attention's projections: int8 | int4 | bf16, as they are
+                       (default: int8)
+      --head F         the matrix that logits come from: int8 | int4 | bf16, as
+                       it is (default: int8)
+      --packed         matrices as they lie in memory: they load by mapping, by
+                       this version and on a CPU only; --format may be bf16 and
+                       auto, too: as DIR has them
       --json           print { out } at the end`
 
 const formats = ['int8', 'int4', 'bf16'] as const

@@ -3,6 +3,8 @@ import { serve } from '../server/index.ts'
 import { deviceText } from './device.ts'
 import { loadWithBar } from './load.ts'
 import {
+  adapterDirs,
+  adapterOption,
   loadOptions,
   modelDir,
   modelHelp,
@@ -21,18 +23,22 @@ export const help = `moe-native serve: answer over HTTP, by OpenAI's protocol
     -d '{"messages": [{"role": "user", "content": "Hello!"}]}'
 
 Server
-      --host NAME          address to listen at (default: 127.0.0.1, this machine alone)
+      --host NAME          address to listen at (default: 127.0.0.1)
       --port N             default: 8000; 0 takes any free one
-      --name NAME          what requests call the model (default: its folder's name)
-      --api-key KEY        clients must send it (default: MOE_API_KEY of the environment, if set)
+      --name NAME          what requests call the model (default: its folder)
+      --adapter [NAME=]DIR a LoRA adapter that requests name as their model; may be
+                           repeated (default name: its folder)
+      --api-key KEY        clients must send it (default: MOE_API_KEY, if set)
       --insecure           listen beyond this machine without a key
       --max-waiting N      requests that may wait; more get 429 (default: 256)
-      --drain-seconds N    how long answers may go on after SIGTERM or Ctrl-C (default: 30)
+      --drain-seconds N    for answers after SIGTERM or Ctrl-C (default: 30)
+      --vllm-metrics       metrics also under vLLM's names
       --log                one JSON line a request on standard error
 ${modelHelp}`
 
 const options: Options = {
   ...modelOptions,
+  ...adapterOption,
   host: { type: 'string' },
   port: { type: 'string' },
   name: { type: 'string' },
@@ -40,6 +46,7 @@ const options: Options = {
   insecure: { type: 'boolean' },
   'max-waiting': { type: 'string' },
   'drain-seconds': { type: 'string' },
+  'vllm-metrics': { type: 'boolean' },
   log: { type: 'boolean' },
 }
 
@@ -50,6 +57,7 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   const dir = modelDir(values)
   const maxWaiting = number(values, 'max-waiting', 0) ?? 256
   await using model = await loadWithBar(dir, { ...loadOptions(values), maxWaiting, signal }, json)
+  for (const { name, dir } of adapterDirs(values)) await model.loadAdapter(dir, { name, signal })
   const log = (line: object) => void process.stderr.write(`${JSON.stringify(line)}\n`)
   await using server = await serve(model, {
     host: values.host as string | undefined,
@@ -58,6 +66,7 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
     apiKey: (values['api-key'] as string | undefined) ?? (process.env.MOE_API_KEY || undefined),
     insecure: values.insecure === true,
     drainSeconds: number(values, 'drain-seconds', 0),
+    vllmMetrics: values['vllm-metrics'] === true,
     onRequest: ({ error, ...request }) => {
       if (values.log) log({ time: new Date().toISOString(), ...request })
       if (error !== undefined) log({ level: 'error', path: request.path, message: String(error) })

@@ -6,7 +6,8 @@ import { checkpointFolder } from '../weights/mistakes.ts'
 import { checkPath, isWeights, listFiles, unreadable } from './folders.ts'
 import { Output } from './output.ts'
 import { readPyTorch, type Source } from './pytorch.ts'
-import { safetensorsHeader } from './safetensors_header.ts'
+import { type Described, safetensorsHeader } from './safetensors_header.ts'
+import { readVmoe } from './vmoe.ts'
 import { readAt } from './zip.ts'
 
 /** How far a conversion has come: bytes of tensors, over all files. */
@@ -26,26 +27,41 @@ export interface ConvertOptions {
 
 const pieceBytes = 8 << 20
 
-async function listSources(dir: string): Promise<{ weights: string[]; others: string[] }> {
+async function listSources(dir: string) {
   const names = await listFiles(dir)
-  const weights = names.filter((name) => /^pytorch_model.*\.bin$/.test(name)).sort()
-  if (weights.length === 0)
+  const pytorch = names.filter((name) => /^pytorch_model.*\.bin$/.test(name)).sort()
+  const vmoe = names.filter((name) => name.endsWith('.index'))
+  if (pytorch.length === 0 && vmoe.length !== 1)
     throw new MoeError(
       'ERR_MOE_CHECKPOINT',
-      `${dir}: folder must hold pytorch_model*.bin, got none`,
+      `${dir}: folder must hold pytorch_model*.bin, or one .index file of V-MoE, got ${vmoe.length || 'none'}`,
     )
-  return { weights, others: names.filter((name) => !isWeights(name)) }
+  return { pytorch, vmoe: vmoe[0], others: names.filter((name) => !isWeights(name)) }
 }
 
-/** A PyTorch file and the safetensors file that it becomes. */
+/** A safetensors file and where its tensors come from. */
 interface Part {
-  label: string
   file: string
-  sources: Source[]
+  sources: readonly Described[]
+  /** Their bytes, tensor by tensor. */
+  pieces(): AsyncGenerator<Uint8Array>
+}
+
+async function* pytorchPieces(label: string, sources: Source[]): AsyncGenerator<Uint8Array> {
+  const from = await open(label).catch(unreadable(`${label}: file`))
+  try {
+    for (const { offset, bytes } of sources)
+      for (let done = 0; done < bytes; done += pieceBytes) {
+        const length = Math.min(pieceBytes, bytes - done)
+        yield new Uint8Array((await readAt(from, label, offset + done, length)).buffer)
+      }
+  } finally {
+    await from.close()
+  }
 }
 
 /** What every file holds; nothing is written before all of it is valid. */
-async function readParts(dir: string, weights: string[]): Promise<Part[]> {
+async function pytorchParts(dir: string, weights: string[]): Promise<Part[]> {
   const pad = (n: number) => String(n).padStart(5, '0')
   const seen = new Set<string>()
   const parts: Part[] = []
@@ -56,12 +72,8 @@ async function readParts(dir: string, weights: string[]): Promise<Part[]> {
         ? 'model.safetensors'
         : `model-${pad(i + 1)}-of-${pad(weights.length)}.safetensors`
     const from = await open(label).catch(unreadable(`${label}: file`))
-    try {
-      parts.push({ label, file, sources: await readPyTorch(from, label) })
-    } finally {
-      await from.close()
-    }
-    for (const source of parts.at(-1)!.sources) {
+    const sources = await readPyTorch(from, label).finally(() => from.close())
+    for (const source of sources) {
       if (seen.has(source.name))
         throw new MoeError(
           'ERR_MOE_CHECKPOINT',
@@ -69,38 +81,23 @@ async function readParts(dir: string, weights: string[]): Promise<Part[]> {
         )
       seen.add(source.name)
     }
+    parts.push({ file, sources, pieces: () => pytorchPieces(label, sources) })
   }
   return parts
 }
 
-async function writePart(
-  { label, file, sources }: Part,
-  out: Output,
-  onBytes: (n: number) => void,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const from = await open(label).catch(unreadable(`${label}: file`))
-  try {
-    await out.file(file, async (append) => {
-      await append(safetensorsHeader(sources))
-      for (const { offset, bytes } of sources)
-        for (let done = 0; done < bytes; ) {
-          signal?.throwIfAborted()
-          const length = Math.min(pieceBytes, bytes - done)
-          const { buffer } = await readAt(from, label, offset + done, length)
-          await append(new Uint8Array(buffer))
-          done += length
-          onBytes(length)
-        }
-    })
-  } finally {
-    await from.close()
+async function vmoePart(index: string): Promise<Part> {
+  const sources = await readVmoe(index)
+  async function* pieces() {
+    for (const tensor of sources) yield tensor.data()
   }
+  return { file: 'model.safetensors', sources, pieces }
 }
 
 /**
  * Turns a PyTorch checkpoint (`pytorch_model*.bin`) into safetensors, tensor by tensor, without executing
- * anything of the pickle. Configuration and tokenizer files are copied.
+ * anything of the pickle; or one of google-research/vmoe (`NAME.index`, `NAME.data-iiiii-of-nnnnn`), whose
+ * parameters are all in memory meanwhile. Configuration and tokenizer files are copied.
  *
  * @param from the folder of the checkpoint
  * @param out a folder that does not exist or is empty
@@ -120,20 +117,24 @@ export async function convertCheckpoint(
   if (onProgress !== undefined && typeof onProgress !== 'function')
     badOption('convertCheckpoint', 'onProgress', 'a function', onProgress)
   signal?.throwIfAborted()
-  const { weights, others } = await listSources(dir)
-  const parts = await readParts(dir, weights)
+  const { pytorch, vmoe, others } = await listSources(dir)
+  const parts =
+    pytorch.length > 0 ? await pytorchParts(dir, pytorch) : [await vmoePart(path.join(dir, vmoe!))]
   const totalBytes = parts.flatMap(({ sources }) => sources).reduce((n, s) => n + s.bytes, 0)
   let convertedBytes = 0
   const output = new Output('convertCheckpoint', out)
   await output.open()
   try {
-    for (const part of parts) {
-      const onBytes = (n: number) => {
-        convertedBytes += n
-        onProgress?.({ convertedBytes, totalBytes, file: part.file })
-      }
-      await writePart(part, output, onBytes, signal)
-    }
+    for (const { file, sources, pieces } of parts)
+      await output.file(file, async (append) => {
+        await append(safetensorsHeader(sources))
+        for await (const piece of pieces()) {
+          signal?.throwIfAborted()
+          await append(piece)
+          convertedBytes += piece.length
+          onProgress?.({ convertedBytes, totalBytes, file })
+        }
+      })
     if (parts.length > 1) await output.index(parts, totalBytes)
     for (const name of others) {
       await output.copy(path.join(dir, name), name)

@@ -2,7 +2,7 @@ import { readdir, realpath, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { badOption, MoeError } from '../errors.ts'
 
-const weightFile = /\.(bin|safetensors\d*|pt|pth|gguf)$|\.index\.json$|^\./
+const weightFile = /\.(bin|safetensors\d*|pt|pth|gguf|index)$|\.data-\d+-of-\d+$|\.index\.json$|^\./
 
 /** What is converted, or must not be copied beside the result. */
 export const isWeights = (name: string): boolean => weightFile.test(name)

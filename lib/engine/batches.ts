@@ -3,26 +3,25 @@ import { blockTokens } from '../ops/index.ts'
 import type { BlockPool } from './blocks.ts'
 import { maxSequences } from './chunk.ts'
 import type { Job, Room } from './job.ts'
+import { PromptBudget, type PromptLimits } from './prompt_budget.ts'
 
 export type Batch = { job: Job; numTokens: number }[]
 
 const cacheOption = 'option maxTokens of loadModel'
 
-export interface BatchLimits {
+export interface BatchLimits extends PromptLimits {
   /** Tokens of one text that the model's positions hold for. */
   longestText: number
-  /** Most tokens of a step. */
-  maxTokens: number
   /** Jobs that may wait; more are refused. */
   maxWaiting: number
-  /** Milliseconds that prompts may let a text wait that is being written. */
-  stepMs: number
 }
 
 /** What has been done so far, in tokens unless said otherwise. */
 export interface BatchCounts {
   running: number
   waiting: number
+  /** Of both together; more are refused. */
+  maxCalls: number
   /** Jobs that made room for an older one. */
   preemptions: number
   /** Of prompts that may use what is cached, how many tokens they have and how many were cached. */
@@ -45,8 +44,7 @@ export class Batches {
   readonly #active: Job[] = []
   readonly #arrivals = new WeakMap<Job, number>()
   #arrived = 0
-  /** Of a token in steps that have prompts; undefined: not known yet. */
-  #msPerToken: number | undefined
+  readonly #promptBudget: PromptBudget
   #preemptions = 0
   #queries = 0
   #hits = 0
@@ -54,6 +52,7 @@ export class Batches {
   constructor(pool: BlockPool, limits: BatchLimits) {
     this.#pool = pool
     this.#limits = limits
+    this.#promptBudget = new PromptBudget(limits)
     const tokens = pool.size * blockTokens
     const { longestText } = limits
     this.room =
@@ -66,10 +65,15 @@ export class Batches {
     return this.#active.length + this.#waiting.length === 0
   }
 
+  get #maxCalls(): number {
+    return this.#limits.maxWaiting + maxSequences
+  }
+
   get counts(): BatchCounts {
     return {
       running: this.#active.length,
       waiting: this.#waiting.length,
+      maxCalls: this.#maxCalls,
       preemptions: this.#preemptions,
       prefix: { queries: this.#queries, hits: this.#hits },
     }
@@ -78,7 +82,7 @@ export class Batches {
   /** @throws {MoeError} ERR_MOE_CONTEXT_FULL for a job that never fits, ERR_MOE_BUSY when too many wait */
   add(job: Job): void {
     if (job.reserveTokens > this.room.tokens) throw contextFull(this.room, job.reserveTokens)
-    const most = this.#limits.maxWaiting + maxSequences
+    const most = this.#maxCalls
     const all = this.#waiting.length + this.#active.length
     if (all >= most)
       throw new MoeError(
@@ -125,7 +129,7 @@ export class Batches {
       const { ids, cached } = job.sequence
       const samples =
         job.samples && cached + numTokens === ids.length && ids.length < job.reserveTokens
-      if (job.usesHistory || job.constrained || !samples || !this.active(job)) return undefined
+      if (job.usesHistory || job.waits || !samples || !this.active(job)) return undefined
       if (!job.sequence.reserve(ids.length + 1)) return undefined
     }
     return batch.map(({ job }) => ({ job, numTokens: 1 }))
@@ -133,10 +137,9 @@ export class Batches {
 
   /** Learns from a step how many tokens of prompts a step may have. */
   measured(batch: Batch, ms: number): void {
-    const tokens = batch.reduce((n, { numTokens }) => n + numTokens, 0)
-    if (tokens - batch.length < blockTokens) return
-    const now = ms / tokens
-    this.#msPerToken = 0.7 * (this.#msPerToken ?? now) + 0.3 * now
+    const all = batch.reduce((n, { numTokens }) => n + numTokens, 0)
+    const writers = batch.filter(({ numTokens }) => numTokens === 1).length
+    this.#promptBudget.measured(writers, all - writers, ms)
   }
 
   #before(a: Job, b: Job): number {
@@ -194,7 +197,7 @@ export class Batches {
       return numTokens
     }
     for (const job of order) if (pending(job) === 1) take(job, 1)
-    let budget = this.#promptTokens(batch.length > 0)
+    let budget = Math.min(left, this.#promptBudget.tokens(batch.length))
     const prompts = order.filter((job) => pending(job) > 1)
     const chosen = prompts.slice(0, Math.max(1, Math.floor(budget / blockTokens)))
     // Short ones first, so that what they leave of their share goes to the others.
@@ -204,14 +207,6 @@ export class Batches {
       if (this.active(job)) budget -= take(job, Math.min(share, budget))
     }
     return batch
-  }
-
-  /** Tokens of prompts that the next step may have. */
-  #promptTokens(somebodyWrites: boolean): number {
-    const { maxTokens, stepMs } = this.#limits
-    if (!somebodyWrites || this.#msPerToken === undefined) return maxTokens
-    const tokens = Math.floor(stepMs / this.#msPerToken / blockTokens) * blockTokens
-    return Math.max(blockTokens, Math.min(maxTokens, tokens))
   }
 
   /** At most `most` tokens of a job, up to the end of a block unless all is in: blocks and plans then fit others. */

@@ -35,4 +35,7 @@ export function blockHash(
 }
 
 /** The parent of a first block. */
-export const firstParent = (salt: string): string => hash('sha256', salt, 'binary')
+export function firstParent(salt: string, adapter?: { id: number }): string {
+  const parent = hash('sha256', salt, 'binary')
+  return adapter ? hash('sha256', `${parent} adapter ${adapter.id}`, 'binary') : parent
+}

@@ -40,9 +40,10 @@ export class Choice {
   readonly #words: number
   readonly #ends: readonly number[]
   #mask: Int32Array | undefined
+  #maskWithoutEnds: Int32Array | undefined
   #whole = false
 
-  /** @param ends ids that end a text: allowed where it is whole */
+  /** @param ends ids that end a text: allowed by a grammar where it is whole */
   constructor(
     matcher: Matcher | undefined,
     allowed: Int32Array | undefined,
@@ -80,6 +81,19 @@ export class Choice {
     return this.#mask
   }
 
+  /** The same but for the ids that end a text, unless nothing else may follow. */
+  get maskWithoutEnds(): Int32Array | undefined {
+    if (this.#ends.length === 0) return this.#mask
+    this.#maskWithoutEnds ??= this.#withoutEnds()
+    return this.#maskWithoutEnds
+  }
+
+  #withoutEnds(): Int32Array | undefined {
+    const mask = this.#mask?.slice() ?? new Int32Array(this.#words).fill(-1)
+    for (const id of this.#ends) mask[id >> 5]! &= ~(1 << (id & 31))
+    return mask.some((word) => word !== 0) ? mask : this.#mask
+  }
+
   /** Nothing may follow: the text is whole. */
   get whole(): boolean {
     return this.#whole
@@ -88,6 +102,7 @@ export class Choice {
   /** Takes the next token of a constrained text. */
   async accept(id: number): Promise<void> {
     this.#mask = this.#read(await this.#matcher!.accept(id))
+    this.#maskWithoutEnds = undefined
   }
 
   end(): void {

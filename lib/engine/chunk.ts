@@ -27,6 +27,11 @@ export interface SampleRequest {
 export interface ChunkOutputs {
   /** Tokens, from the last one back, whose logits are wanted as they are. */
   logitRows: number
+  /**
+   * What is asked of the tokens before the last one, or to the end of a chunk that nothing is sampled behind: the draws
+   * say which tokens follow them, and how likely those are.
+   */
+  scores?: readonly SampleRequest[] | undefined
   /** Sample the token that follows the chunk. */
   sample?: SampleRequest | undefined
 }
@@ -45,20 +50,29 @@ export interface ScheduledChunk extends ChunkOutputs {
 export const tokensOf = (chunks: ScheduledChunk[]): number =>
   chunks.reduce((n, { numTokens }) => n + numTokens, 0)
 
+/** What is drawn behind the last tokens of a chunk, in their order. */
+export const drawsOf = ({ scores = [], sample }: ChunkOutputs): readonly SampleRequest[] =>
+  sample ? [...scores, sample] : scores
+
 /** Position of a chunk's first token. */
 export const startOf = ({ sequence, ahead }: ScheduledChunk): number =>
   ahead ? sequence.ids.length : sequence.cached
+
+/** A token that was drawn. */
+export interface Sampled {
+  id: number
+  logprob: number
+  top: { id: number; logprob: number }[]
+  /** The lowest id whose logit is NaN or infinite, so that the rest means nothing; -1: none is. */
+  nonFinite: number
+}
 
 /** What a chunk gets back. Arrays are row-major. */
 export interface ChunkResult {
   logits?: Float32Array
   hiddenStates?: Float32Array[]
   routing?: (LayerRouting | undefined)[]
-  sampled?: {
-    id: number
-    logprob: number
-    top: { id: number; logprob: number }[]
-    /** The lowest id whose logit is NaN or infinite, so that the rest means nothing; -1: none is. */
-    nonFinite: number
-  }
+  /** One for each of `scores`. */
+  scored?: Sampled[]
+  sampled?: Sampled
 }

@@ -1,27 +1,34 @@
 import type { Constraint } from '../constraints/constraint.ts'
 import type { TextStream } from '../tokenizer/index.ts'
-import type { ChunkResult } from './chunk.ts'
+import type { Sampled } from './chunk.ts'
 import type { LayerExpertOptions } from './experts.ts'
 import type { Sampling, SamplingOptions } from './sampling.ts'
 import { StopStrings } from './stop.ts'
 import type { LayerRouting } from './trace.ts'
 
 export interface GenerateOptions extends SamplingOptions {
-  /** Default: what generation_config.json says, else 256. */
+  /** Default: what generation_config.json says, else 256. With `promptLogprobs` it may be 0. */
   maxNewTokens?: number | undefined
+  /** The text ends by no stop id or string before it has so many tokens. Default 0. */
+  minNewTokens?: number | undefined
   /**
    * Strings that end the text, special tokens among them; they are cut from it. Default: what
    * generation_config.json says; [] for none.
    */
   stop?: string | readonly string[] | undefined
-  /** Ids that end the text, instead of the model's end-of-text ids; [] for none. */
-  stopIds?: readonly number[] | undefined
+  /** Ids that end the text, instead of the model's end-of-text ids; [] for none. `also`: beside the model's. */
+  stopIds?: readonly number[] | { also: readonly number[] } | undefined
   /** What the text must be, from its first character to its last. What `maxNewTokens` cuts is only the beginning. */
   constraint?: Constraint | undefined
   /** Only these ids; among them those that end the text, else it ends by its length. */
   allowedTokens?: readonly number[] | undefined
   /** Report this many best tokens beside each one, at most 20. */
   logprobs?: number | undefined
+  /**
+   * Report how likely each token of the prompt was, and this many best ones beside it, at most 20. Nothing cached is used
+   * then.
+   */
+  promptLogprobs?: number | undefined
   /**
    * Also every layer's expert choice for every processed token. `new`: of the tokens behind the prompt alone, so that
    * what is cached of it needs no pass.
@@ -34,6 +41,8 @@ export interface GenerateOptions extends SamplingOptions {
    * only with those of the same salt. Default ''.
    */
   cacheSalt?: string | undefined
+  /** Name of a LoRA adapter that `loadAdapter` has loaded. Default: none. */
+  adapter?: string | undefined
   /** Experts to disable, favour or force for the tokens that this call adds. */
   experts?: LayerExpertOptions | undefined
   /** Aborts; the generation rejects with the signal's reason. */
@@ -44,6 +53,12 @@ export interface GenerateOptions extends SamplingOptions {
 export interface TokenLogprob {
   id: number
   logprob: number
+}
+
+/** A token of a prompt. */
+export interface PromptLogprob extends TokenLogprob {
+  /** The best tokens at this place. */
+  top: TokenLogprob[]
 }
 
 /** One new token. `text` is what it adds to the visible text; without a tokenizer it is empty. */
@@ -65,6 +80,8 @@ export interface GenerateResult {
   stopReason?: string | number
   /** One entry a token of `ids`. With `logprobs`. */
   logprobs?: (TokenLogprob & { top: TokenLogprob[] })[]
+  /** One entry a token of the prompt; undefined for the first, which nothing predicts. With `promptLogprobs`. */
+  promptLogprobs?: (PromptLogprob | undefined)[]
   /**
    * One a layer, undefined for a layer without a router; one row a token that this call processed: the prompt and
    * the new tokens but the last, which a stop id adds. With `routing`; for `new` without the prompt.
@@ -87,6 +104,7 @@ export interface GenerateResult {
 export interface Limits {
   sampling: Sampling
   maxNewTokens: number
+  minNewTokens: number
   stops: readonly string[]
   /** What is told of each id that ends the text: itself, or how the caller wrote it. */
   stopIds: ReadonlyMap<number, string | number>
@@ -134,10 +152,7 @@ export class Completion {
    *
    * @param routing of the token that it was drawn behind
    */
-  accept(
-    { id, logprob, top }: NonNullable<ChunkResult['sampled']>,
-    routing?: (LayerRouting | undefined)[],
-  ): boolean {
+  accept({ id, logprob, top }: Sampled, routing?: (LayerRouting | undefined)[]): boolean {
     this.#firstToken ??= performance.now()
     const reason = this.#limits.stopIds.get(id)
     if (reason !== undefined) return this.#end(reason)
@@ -149,7 +164,9 @@ export class Completion {
       ...(this.#limits.top > 0 && { top: wanted }),
       ...(routing && { routing }),
     })
-    const { text, held, stop } = this.#stops.push(this.#stream?.push(id) ?? '')
+    const piece = this.#stream?.push(id) ?? ''
+    const early = this.ids.length <= this.#limits.minNewTokens
+    const { text, held, stop } = early ? { text: piece, held: false } : this.#stops.push(piece)
     this.#show(text)
     if (stop !== undefined) {
       this.#stopReason = stop

@@ -3,7 +3,7 @@ import { notFinite } from '../errors.ts'
 import type { LayerInfo } from '../layers/step.ts'
 import type { ModelConfig } from '../models/config.ts'
 import type { OptionNames } from '../option_names.ts'
-import { checkOptions, flagOption, nameOption, signalOption } from '../options.ts'
+import { checkOptions, flagOption, nameOption, signalOption, textOption } from '../options.ts'
 import type { ChunkResult } from './chunk.ts'
 import { type ExpertAdjust, type LayerExpertOptions, resolveExperts } from './experts.ts'
 import type { Job } from './job.ts'
@@ -26,6 +26,8 @@ export interface ForwardOptions {
    * infinite; with `logits: 'none'`, also where one of the last position's logits is. Default false.
    */
   checkNumerics?: boolean | undefined
+  /** Name of a LoRA adapter that `loadAdapter` has loaded. Default: none. */
+  adapter?: string | undefined
   /** Aborts the pass; the call rejects with the signal's reason. */
   signal?: AbortSignal | undefined
 }
@@ -53,12 +55,13 @@ export interface ForwardRequest {
   routing: boolean
   experts: ExpertAdjust
   checkNumerics: boolean
+  adapter: string | undefined
   signal: AbortSignal | undefined
 }
 
 const optionNames: OptionNames<ForwardOptions> = {
   ...{ logits: true, hiddenStates: true, routing: true, experts: true },
-  ...{ checkNumerics: true, signal: true },
+  ...{ checkNumerics: true, adapter: true, signal: true },
 }
 
 /** Checks the options of a forward pass and fills in the defaults. */
@@ -68,12 +71,14 @@ export function resolveForwardOptions(
 ): ForwardRequest {
   checkOptions('forward', options, optionNames)
   const { logits = 'last', hiddenStates, routing, experts, checkNumerics, signal } = options
+  const { adapter } = options
   return {
     logits: nameOption('forward', 'logits', logits, ['all', 'last', 'none']),
     hiddenStates: flagOption('forward', 'hiddenStates', hiddenStates),
     routing: flagOption('forward', 'routing', routing),
     experts: resolveExperts('forward', experts, layers),
     checkNumerics: flagOption('forward', 'checkNumerics', checkNumerics),
+    adapter: textOption('forward', 'adapter', adapter),
     signal: signalOption('forward', signal),
   }
 }
@@ -123,7 +128,7 @@ export function runForward(
       priority: 0,
       reuse: false,
       samples: false,
-      ...{ usesHistory: false, constrained: false },
+      ...{ usesHistory: false, waits: false },
       hiddenStates,
       routing,
       experts,

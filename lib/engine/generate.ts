@@ -8,8 +8,8 @@ import {
   flagOption,
   numberOption,
   readIds,
-  readList,
   signalOption,
+  textOption,
 } from '../options.ts'
 import type { Tokenizer } from '../tokenizer/index.ts'
 import type { CheckpointDefaults } from './checkpoint_defaults.ts'
@@ -22,8 +22,10 @@ import {
   type GenerateResult,
   type Limits,
 } from './completion.ts'
+import { type Ends, readEnds } from './ends.ts'
 import { type ExpertAdjust, resolveExperts } from './experts.ts'
 import type { Job, Room } from './job.ts'
+import { PromptScores } from './prompt_scores.ts'
 import { resolveMaxNewTokens, resolveSampling, usesHistory } from './sampling.ts'
 import type { Scheduler } from './scheduler.ts'
 import type { SequenceState } from './sequence_state.ts'
@@ -42,54 +44,25 @@ export interface GenerateContext {
 }
 
 /** What a caller asks for, read once and valid, but for how much of it fits the cache. */
-export interface GenerateRequest extends Omit<Limits, 'reserveTokens'> {
+export interface GenerateRequest extends Omit<Limits, 'reserveTokens'>, Ends {
+  /** Best tokens to report beside each of the prompt. */
+  promptLogprobs: number | undefined
   routing: boolean | 'new'
   priority: number
   cacheSalt: string
+  adapter: string | undefined
   experts: ExpertAdjust
   choice: ChoiceRequest
   signal: AbortSignal | undefined
 }
 
-function readStops(name: string, stop: unknown, hasTokenizer: boolean): string[] {
-  const bad = () => badOption('generate', name, 'a list of non-empty strings', stop)
-  const one = (text: unknown) => (typeof text === 'string' && text !== '' ? text : bad())
-  const stops = typeof stop === 'string' ? [one(stop)] : readList(stop, one, bad)
-  if (stops.length > 0 && !hasTokenizer)
-    badOption('generate', name, 'absent or [], since this model has no tokenizer', stop)
-  return stops
-}
-
-function readStopIds(stopIds: unknown, vocabSize: number): number[] {
-  const range = { min: 0, max: vocabSize - 1, whole: true }
-  const bad = () => badOption('generate', 'stopIds', 'a list of token ids', stopIds)
-  return readList(stopIds, (id) => numberOption('stopIds', id, range), bad)
-}
-
-/** What ends a text by its id, also where it is given as text: special tokens have none that could be found. */
-function endsById(
-  ids: readonly number[],
-  stops: readonly string[],
-  tokenizer: Tokenizer | undefined,
-): ReadonlyMap<number, string | number> {
-  const ends = new Map<number, string | number>()
-  for (const stop of stops) {
-    const id = tokenizer?.specialIds.get(stop)
-    if (id !== undefined) ends.set(id, stop)
-  }
-  for (const id of ids) ends.set(id, id)
-  return ends
-}
-
 export const generateOptionNames: OptionNames<GenerateOptions> = {
-  maxNewTokens: true,
-  stop: true,
-  stopIds: true,
+  ...{ maxNewTokens: true, minNewTokens: true, stop: true, stopIds: true },
   ...{ temperature: true, topK: true, topP: true, minP: true },
   ...{ repetitionPenalty: true, presencePenalty: true, frequencyPenalty: true },
   ...{ seed: true, logitBias: true, allowedTokens: true, constraint: true },
-  ...{ priority: true, cacheSalt: true },
-  logprobs: true,
+  ...{ priority: true, cacheSalt: true, adapter: true },
+  ...{ logprobs: true, promptLogprobs: true },
   routing: true,
   experts: true,
   signal: true,
@@ -107,27 +80,30 @@ export function resolveGenerateOptions(
   }: GenerateContext,
 ): GenerateRequest {
   checkOptions('generate', options, generateOptionNames)
-  const { maxNewTokens, logprobs, stop, stopIds, routing, experts, signal } = options
-  const { priority, cacheSalt = '', allowedTokens, constraint } = options
+  const { logprobs, promptLogprobs, routing, experts, signal } = options
+  const { priority, cacheSalt = '', adapter, allowedTokens, constraint } = options
   if (typeof cacheSalt !== 'string') badOption('generate', 'cacheSalt', 'a string', cacheSalt)
   if (defaults.unsupported !== undefined)
     throw new MoeError('ERR_MOE_UNSUPPORTED', defaults.unsupported)
-  const hasTokenizer = tokenizer !== undefined
-  const stops =
-    stop === undefined
-      ? readStops('stop (here stop_strings of the checkpoint)', defaults.stop ?? [], hasTokenizer)
-      : readStops('stop', stop, hasTokenizer)
+  const best = { min: 0, max: maxLogprobs, whole: true }
+  const maxNewTokens = resolveMaxNewTokens(options.maxNewTokens, defaults, promptLogprobs)
+  const most = { min: 0, max: maxNewTokens, whole: true }
   return {
     sampling: resolveSampling(options, defaults, vocabSize),
-    maxNewTokens: resolveMaxNewTokens(maxNewTokens, defaults),
-    stops,
-    stopIds: endsById(readStopIds(stopIds ?? modelStopIds, vocabSize), stops, tokenizer),
-    top: numberOption('logprobs', logprobs ?? 0, { min: 0, max: maxLogprobs, whole: true }),
+    maxNewTokens,
+    minNewTokens: numberOption('minNewTokens', options.minNewTokens ?? 0, most),
+    ...readEnds(options, { tokenizer, vocabSize, stopIds: modelStopIds, stop: defaults.stop }),
+    top: numberOption('logprobs', logprobs ?? 0, best),
+    promptLogprobs:
+      promptLogprobs === undefined
+        ? undefined
+        : numberOption('promptLogprobs', promptLogprobs, best),
     routing: routing === 'new' ? routing : flagOption('generate', 'routing', routing),
     priority: numberOption('priority', priority ?? 0, { whole: true }),
     cacheSalt,
+    adapter: textOption('generate', 'adapter', adapter),
     experts: resolveExperts('generate', experts, layers),
-    choice: readChoice(allowedTokens, constraint, vocabSize, hasTokenizer),
+    choice: readChoice(allowedTokens, constraint, vocabSize, tokenizer !== undefined),
     signal: signalOption('generate', signal),
   }
 }
@@ -147,7 +123,8 @@ function fitLimits(
     )
   // The last new token is not processed any more, so it needs no room.
   const maxNewTokens = Math.min(request.maxNewTokens, room - promptTokens + 1)
-  return { ...request, maxNewTokens, reserveTokens: before + promptTokens + maxNewTokens - 1 }
+  const processed = promptTokens + Math.max(0, maxNewTokens - 1)
+  return { ...request, maxNewTokens, reserveTokens: before + processed }
 }
 
 /** Ids are checked and copied, text is left for when it is known what it follows. */
@@ -181,8 +158,8 @@ function beginChoice(
   { matchers, vocabSize }: GenerateContext,
   signals: AbortSignal[],
 ): Choice | Promise<Choice> {
-  if (choice.grammar === undefined) return new Choice(undefined, choice.allowed, vocabSize, [])
   const ends = [...stopIds.keys()].filter((id) => id < vocabSize)
+  if (choice.grammar === undefined) return new Choice(undefined, choice.allowed, vocabSize, ends)
   const matcher = matchers().begin(choice.grammar)
   const begun = matcher.then((made) => Choice.of(made, choice.allowed, vocabSize, ends))
   return withAny(signals, async (signal) => {
@@ -196,6 +173,23 @@ function beginChoice(
       throw error
     }
   })
+}
+
+/** Logits of a step that are read for a prompt's tokens; the sampler takes twice as much beside them. */
+const maxScoredBytes = 64 << 20
+const scoredTokens = ({ vocabSize }: GenerateContext): number =>
+  Math.max(1, Math.floor(maxScoredBytes / (4 * vocabSize)))
+
+/** @throws {MoeError} ERR_MOE_OPTION for ids that are never drawn, so that nothing says how likely they are */
+function checkScored(
+  { promptLogprobs }: GenerateRequest,
+  ids: readonly number[],
+  { tokenizer, vocabSize }: GenerateContext,
+): void {
+  const vocabulary = Math.min(tokenizer?.size ?? vocabSize, vocabSize)
+  const beyond = ids.find((id) => id >= vocabulary)
+  if (promptLogprobs !== undefined && beyond !== undefined)
+    badOption('generate', 'promptLogprobs', 'absent for a prompt with ids of no token', beyond)
 }
 
 /**
@@ -214,7 +208,7 @@ export async function runGenerate(
   close: (failed: boolean) => void,
 ): Promise<GenerateResult> {
   const { scheduler } = context
-  const { routing, experts, signal } = request
+  const { routing, promptLogprobs, experts, signal } = request
   const signals = signal ? [signal, left] : [left]
   const before = sequence.ids.length
   let traced = sequence.processed
@@ -223,6 +217,7 @@ export async function runGenerate(
     typeof prompt === 'string' ? await encode(prompt, before > 0, context, signals) : prompt
   for (const signal of signals) signal.throwIfAborted()
   const limits = fitLimits(request, before, ids.length, scheduler.room)
+  checkScored(request, ids, context)
   const begun = beginChoice(request, context, signals)
   const choice = begun instanceof Choice ? begun : await begun
   return new Promise((resolve, reject) => {
@@ -231,6 +226,10 @@ export async function runGenerate(
     const promptLength = sequence.ids.length
     const stream = context.tokenizer?.stream(ids.at(-1)!)
     const completion = new Completion(ids.length, limits, stream, emit)
+    const scores =
+      promptLogprobs === undefined
+        ? undefined
+        : new PromptScores([...sequence.ids], before, promptLogprobs)
     const trace = new TraceRows(context.layers.length)
     let watched: (() => void)[] = []
     let ended = false
@@ -242,7 +241,11 @@ export async function runGenerate(
     }
     const done = () => {
       end(false)
-      resolve({ ...completion.result(), ...(routing && { routing: trace.routing() }) })
+      resolve({
+        ...completion.result(),
+        ...(scores && { promptLogprobs: scores.all }),
+        ...(routing && { routing: trace.routing() }),
+      })
     }
     const choose = async (id: number) => {
       try {
@@ -260,19 +263,23 @@ export async function runGenerate(
       sequence,
       reserveTokens,
       priority: request.priority,
-      reuse: routing !== true,
+      reuse: routing !== true && !scores,
       hiddenStates: false,
       routing: routing !== false,
       experts,
-      maxTokens: Number.POSITIVE_INFINITY,
+      maxTokens: scores ? scoredTokens(context) : Number.POSITIVE_INFINITY,
       samples: true,
       usesHistory: usesHistory(sampling),
-      constrained: choice.constrained,
-      outputs(_, last, ahead) {
+      waits: choice.constrained || scores !== undefined,
+      outputs(numTokens, last, ahead) {
         const step = completion.ids.length + Number(ahead)
-        const { mask } = choice
+        const mask = step < limits.minNewTokens ? choice.maskWithoutEnds : choice.mask
         const sample = { sampling, step, promptLength, top, mask }
-        return { logitRows: 0, sample: last ? sample : undefined }
+        return {
+          logitRows: 0,
+          ...(scores && !scores.done && { scores: scores.draws(sequence.cached, numTokens) }),
+          sample: last ? sample : undefined,
+        }
       },
       onStart() {
         completion.admittedAt ??= performance.now()
@@ -283,7 +290,13 @@ export async function runGenerate(
         const skip = Math.min(numTokens, Math.max(0, known - (sequence.cached - numTokens)))
         if (routing) trace.add({ routing: result.routing ?? [] }, skip, numTokens)
         traced = Math.max(traced, sequence.cached)
+        if (result.scored) scores?.add(result.scored)
         if (!result.sampled) return true
+        if (limits.maxNewTokens === 0) {
+          done()
+          return false
+        }
+        job.waits = choice.constrained
         const { nonFinite } = result.sampled
         if (nonFinite >= 0) {
           const position = sequence.ids.length - 1

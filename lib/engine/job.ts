@@ -30,8 +30,8 @@ export interface Job {
   samples: boolean
   /** Sampling reads the text so far, so no step may follow before the sampled token is known. */
   usesHistory: boolean
-  /** What may follow depends on the sampled token, so here, too, no step may follow before it is known. */
-  constrained: boolean
+  /** For another reason no step may follow, such as that what may come next depends on the sampled token. */
+  waits: boolean
   /** Resolves when it can take part in a step; undefined: it can. Never rejects. */
   ready?: Promise<void> | undefined
   /** Most tokens of one step that this job wants, for instance because it reads large logits. */

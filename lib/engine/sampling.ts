@@ -57,12 +57,16 @@ export const ranges: { readonly [name in Name]: Range } = {
   frequencyPenalty: penalty,
 }
 
-/** How many tokens to write at most. */
+/** How many tokens to write at most: none where the prompt's own are all that is asked of. */
 export const resolveMaxNewTokens = (
   asked: unknown,
   defaults: { maxNewTokens?: number | undefined },
+  promptLogprobs?: unknown,
 ): number =>
-  numberOption('maxNewTokens', asked ?? defaults.maxNewTokens ?? 256, ranges.maxNewTokens)
+  numberOption('maxNewTokens', asked ?? defaults.maxNewTokens ?? 256, {
+    ...ranges.maxNewTokens,
+    ...(promptLogprobs !== undefined && { min: 0 }),
+  })
 
 /** OpenAI's. */
 const biasRange = { min: -100, max: 100 }

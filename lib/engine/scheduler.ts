@@ -7,10 +7,15 @@ import type { Job, Room } from './job.ts'
 import type { SequenceState } from './sequence_state.ts'
 import type { StepRunner } from './step_runner.ts'
 
+/** What steps are for: prompts and the like, texts that are being written, or both. */
+export type StepKind = 'prefill' | 'decode' | 'mixed'
+
 /** What a model is doing and has done. */
 export interface ModelStats extends BatchCounts {
   blocks: BlockCounts
   steps: number
+  /** The same by what they were for, with the milliseconds that they took. */
+  stepsByKind: Record<StepKind, { steps: number; ms: number }>
   /** Tokens that steps have processed: of prompts and the like, and one at a time behind a text. */
   tokens: { prompt: number; decode: number }
   /** Milliseconds that the last step took, and `performance.now()` when it ended; undefined before the first. */
@@ -45,6 +50,11 @@ export class Scheduler {
   #loop: Promise<void> | undefined
   #disposed = false
   #numSteps = 0
+  readonly #stepsByKind = {
+    prefill: { steps: 0, ms: 0 },
+    decode: { steps: 0, ms: 0 },
+    mixed: { steps: 0, ms: 0 },
+  }
   readonly #tokens = { prompt: 0, decode: 0 }
   #lastStep: ModelStats['lastStep']
 
@@ -69,6 +79,7 @@ export class Scheduler {
       ...this.#batches.counts,
       blocks: this.#pool.counts,
       steps: this.#numSteps,
+      stepsByKind: structuredClone(this.#stepsByKind),
       tokens: { ...this.#tokens },
       lastStep: this.#lastStep && { ...this.#lastStep },
       stepBeganAt: began && this.#beganAt(began),
@@ -104,6 +115,11 @@ export class Scheduler {
   async idle(sequence: SequenceState): Promise<void> {
     for (const { batch, settled } of this.#steps)
       if (batch.some(({ job }) => job.sequence === sequence)) await settled
+  }
+
+  /** Resolves when the steps have ended that are under way now. */
+  async settled(): Promise<void> {
+    await Promise.all([...this.#steps].map(({ settled }) => settled))
   }
 
   /** Ends all jobs with ERR_MOE_DISPOSED and resolves when the last step has ended. */
@@ -234,8 +250,13 @@ export class Scheduler {
     const ms = endedAt - this.#beganAt(step)
     this.#lastStep = { ms, endedAt }
     this.#numSteps++
-    for (const { job, numTokens } of batch)
-      this.#tokens[job.samples && numTokens === 1 ? 'decode' : 'prompt'] += numTokens
+    const all = batch.reduce((n, { numTokens }) => n + numTokens, 0)
+    const writes = batch.filter(({ job, numTokens }) => job.samples && numTokens === 1).length
+    this.#tokens.decode += writes
+    this.#tokens.prompt += all - writes
+    const kind = writes === 0 ? 'prefill' : writes === all ? 'decode' : 'mixed'
+    this.#stepsByKind[kind].steps++
+    this.#stepsByKind[kind].ms += ms
     this.#batches.measured(batch, ms)
   }
 }

@@ -1,5 +1,6 @@
 import { badOption, disposed } from '../errors.ts'
 import type { ModelConfig } from '../models/config.ts'
+import type { OptionNames } from '../option_names.ts'
 import { numberOption, readIds, type TokenIds } from '../options.ts'
 import type { GenerateOptions } from './completion.ts'
 import {
@@ -22,6 +23,24 @@ export interface SequenceContext extends GenerateContext {
   config: ModelConfig
   /** Sequences that are not disposed. */
   sequences: Set<Sequence>
+}
+
+export interface SequenceOptions {
+  /** Name of a LoRA adapter that `loadAdapter` has loaded, for all tokens of the sequence. Default: none. */
+  adapter?: string | undefined
+}
+
+export const sequenceOptionNames: OptionNames<SequenceOptions> = { adapter: true }
+
+/** What is cached of a text was computed with one adapter. */
+function ownAdapter(where: string, adapter: string | undefined): void {
+  if (adapter !== undefined)
+    badOption(
+      where,
+      'adapter',
+      'absent for a sequence, which has that of model.sequence()',
+      adapter,
+    )
 }
 
 /**
@@ -64,6 +83,7 @@ export class Sequence {
     const { scheduler, config, vocabSize, layers } = this.#context
     const own = readIds('forward', ids, vocabSize)
     const request = resolveForwardOptions(options, layers)
+    ownAdapter('forward', request.adapter)
     return this.#call((close) => {
       const before = this.#state.ids.length
       this.#state.append(own, request.experts)
@@ -89,6 +109,7 @@ export class Sequence {
       const request = resolveGenerateOptions(options, this.#context)
       if (request.cacheSalt !== '')
         badOption('generate', 'cacheSalt', "'' for a sequence", request.cacheSalt)
+      ownAdapter('generate', request.adapter)
       return this.#call((close) =>
         runGenerate(this.#context, this.#state, own, request, emit, left, close),
       )

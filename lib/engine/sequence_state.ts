@@ -1,3 +1,4 @@
+import type { Adapter } from '../adapters/adapter.ts'
 import type { VisibilityRules } from '../layers/visibility.ts'
 import { blockTokens } from '../ops/index.ts'
 import { blockHash, firstParent } from './block_hash.ts'
@@ -20,6 +21,9 @@ export class SequenceState {
   readonly #rules: VisibilityRules
   readonly #keepsState: boolean
   readonly #salt: string
+  /** What its tokens are computed with, beside the model's own weights. */
+  readonly adapter: Adapter | undefined
+  #disposed = false
   /** Of the full blocks of `ids`, as far as they were asked for. */
   readonly #hashes: string[] = []
   /** Blocks that `commit` has seen. */
@@ -29,11 +33,19 @@ export class SequenceState {
    * @param keepsState a layer remembers the last token, so the cache can only be cut between blocks
    * @param salt       blocks are shared only with texts of the same salt
    */
-  constructor(pool: BlockPool, rules: VisibilityRules, keepsState: boolean, salt = '') {
+  constructor(
+    pool: BlockPool,
+    rules: VisibilityRules,
+    keepsState: boolean,
+    salt = '',
+    adapter?: Adapter,
+  ) {
     this.#pool = pool
     this.#rules = rules
     this.#keepsState = keepsState
     this.#salt = salt
+    this.adapter = adapter
+    adapter?.retain()
     this.#starts = Object.fromEntries(Object.keys(rules).map((name) => [name, []]))
   }
 
@@ -145,7 +157,13 @@ export class SequenceState {
 
   /** A copy that shares every full block. */
   fork(): SequenceState {
-    const copy = new SequenceState(this.#pool, this.#rules, this.#keepsState, this.#salt)
+    const copy = new SequenceState(
+      this.#pool,
+      this.#rules,
+      this.#keepsState,
+      this.#salt,
+      this.adapter,
+    )
     copy.append(this.ids)
     for (const [i, experts] of this.#experts.entries()) copy.#experts[i] = experts
     const full = Math.floor(this.cached / blockTokens)
@@ -161,6 +179,8 @@ export class SequenceState {
 
   dispose(): void {
     this.evict()
+    if (!this.#disposed) this.adapter?.leave()
+    this.#disposed = true
   }
 
   /** Keeps the cache of the first `length` tokens. What is behind them in their last block is written again. */
@@ -185,7 +205,7 @@ export class SequenceState {
   #hash(block: number): string {
     for (let i = this.#hashes.length; i <= block; i++) {
       const [from, to] = [i * blockTokens, (i + 1) * blockTokens]
-      const parent = this.#hashes[i - 1] ?? firstParent(this.#salt)
+      const parent = this.#hashes[i - 1] ?? firstParent(this.#salt, this.adapter)
       this.#hashes.push(blockHash(parent, this.ids.slice(from, to), this.#experts.slice(from, to)))
     }
     return this.#hashes[block]!

@@ -1,8 +1,9 @@
+import type { Adapter } from '../adapters/adapter.ts'
 import type { Visible } from '../layers/step.ts'
 import type { VisibilityRules } from '../layers/visibility.ts'
 import type { Plan, Tensor } from '../native.ts'
 import * as ops from '../ops/index.ts'
-import { type ScheduledChunk, startOf, tokensOf } from './chunk.ts'
+import { drawsOf, type ScheduledChunk, startOf, tokensOf } from './chunk.ts'
 import { usesHistory } from './sampling.ts'
 
 /** The tensors that a step's numbers are copied to. */
@@ -28,6 +29,8 @@ export interface StepTensors {
   /** Where calls change the routing: [rows, experts of all layers] f32, and the row of each token, -1 for none. */
   adjust: Tensor | undefined
   adjustOf: Tensor | undefined
+  /** Where texts have adapters: [T, 1] i32, the adapter of each token, -1 for none. */
+  adapterOf: Tensor | undefined
 }
 
 export interface InputShape {
@@ -43,6 +46,8 @@ export interface InputShape {
   masked: number
   /** Most biases. */
   biased: number
+  /** Generation of the adapters that texts have; 0: none has one. */
+  adapters: number
 }
 
 /**
@@ -60,7 +65,8 @@ export function declareInputs(
   capacity: number,
   vocabulary: number,
 ): StepTensors {
-  const { tokens, sequences, tableWidth, sampled, logitRows, adjusted, masked, biased } = shape
+  const { tokens, sequences, tableWidth, sampled, logitRows, adjusted, masked, biased, adapters } =
+    shape
   const i32 = (name: string, ...shape: number[]) => plan.input(name, shape, 'i32')
   const positions = i32('positions', tokens)
   const visible = Object.entries(rules).map(([name, rule]) => {
@@ -80,6 +86,7 @@ export function declareInputs(
     historyOffsets: i32('historyOffsets', sampled + 1),
     adjust: adjusted > 0 ? plan.input('adjust', [adjusted, experts], 'f32') : undefined,
     adjustOf: adjusted > 0 ? i32('adjustOf', tokens) : undefined,
+    adapterOf: adapters > 0 ? i32('adapterOf', tokens, 1) : undefined,
     masks: masked > 0 ? i32('masks', masked, Math.ceil(vocabulary / 32)) : undefined,
     maskRows: masked > 0 ? i32('maskRows', sampled) : undefined,
     biasIds: biased > 0 ? i32('biasIds', biased) : undefined,
@@ -105,11 +112,16 @@ export function tableWidthOf(chunks: ScheduledChunk[], numBlocks: number): numbe
   return Math.min(numBlocks, 2 ** Math.ceil(Math.log2(Math.max(minTableWidth, blocks))))
 }
 
-/** The numbers of one step, for each of its tensors. */
+/**
+ * The numbers of one step, for each of its tensors.
+ *
+ * @param adapterIndex what stands for a text's adapter; default: that it has none
+ */
 export function stepInputs(
   chunks: ScheduledChunk[],
   rules: VisibilityRules,
   tableWidth: number,
+  adapterIndex: (adapter: Adapter | undefined) => number = () => -1,
 ): StepData {
   const tokens = tokensOf(chunks)
   const perToken = () => new Int32Array(tokens)
@@ -122,7 +134,7 @@ export function stepInputs(
   const logitRows: number[] = []
   let t = 0
   for (const [c, chunk] of chunks.entries()) {
-    const { sequence, numTokens, sample } = chunk
+    const { sequence, numTokens } = chunk
     const first = startOf(chunk)
     const blocks = Math.ceil((first + numTokens) / ops.blockTokens)
     blockTable.set(sequence.blocks.slice(0, blocks), c * tableWidth)
@@ -134,7 +146,7 @@ export function stepInputs(
       sequences[t] = c
     }
     for (let i = chunk.logitRows; i > 0; i--) logitRows.push(t - i)
-    if (sample) sampledRows.push(t - 1)
+    for (let i = drawsOf(chunk).length; i > 0; i--) sampledRows.push(t - i)
   }
   return {
     ...{ ids, positions, slots, sequences, blockTable },
@@ -144,6 +156,7 @@ export function stepInputs(
     ...maskInputs(chunks),
     ...biasInputs(chunks),
     ...adjustInputs(chunks),
+    ...adapterInputs(chunks, adapterIndex),
   }
 }
 
@@ -159,7 +172,7 @@ const roundedUp = (count: number): number => (count === 0 ? 0 : 2 ** Math.ceil(M
 export const adjustedRows = (chunks: ScheduledChunk[]): number =>
   roundedUp(adjustsOf(chunks).length)
 
-const samplesOf = (chunks: ScheduledChunk[]) => chunks.flatMap(({ sample }) => sample ?? [])
+const samplesOf = (chunks: ScheduledChunk[]) => chunks.flatMap(drawsOf)
 
 /** Rows for the masks of a step. */
 export const maskedRows = (chunks: ScheduledChunk[]): number =>
@@ -207,6 +220,21 @@ function adjustInputs(chunks: ScheduledChunk[]): StepData {
   return { adjust, adjustOf }
 }
 
+/** Whether texts of a step have adapters. */
+export const hasAdapters = (chunks: ScheduledChunk[]): boolean =>
+  chunks.some(({ sequence }) => sequence.adapter !== undefined)
+
+function adapterInputs(
+  chunks: ScheduledChunk[],
+  indexOf: (adapter: Adapter | undefined) => number,
+): StepData {
+  if (!hasAdapters(chunks)) return {}
+  const each = chunks.map(({ sequence, numTokens }) =>
+    Array<number>(numTokens).fill(indexOf(sequence.adapter)),
+  )
+  return { adapterOf: Int32Array.from(each.flat()) }
+}
+
 /** What each token sees, by each rule. Nothing behind the chunk is in the cache yet. */
 function visibleInputs(chunks: ScheduledChunk[], rules: VisibilityRules): StepData {
   const data: StepData = {}
@@ -233,21 +261,20 @@ function sampleInputs(chunks: ScheduledChunk[]): StepData {
   const counts: number[] = []
   const history: number[] = []
   const historyOffsets = [0]
-  for (const { sequence, sample } of chunks) {
-    if (!sample) continue
-    const { sampling, step, promptLength } = sample
-    const named = {
-      ...sampling,
-      seedLow: (sampling.seed % 2 ** 32) | 0,
-      seedHigh: Math.floor(sampling.seed / 2 ** 32),
-      step,
-      promptLength,
+  for (const chunk of chunks)
+    for (const { sampling, step, promptLength } of drawsOf(chunk)) {
+      const named = {
+        ...sampling,
+        seedLow: (sampling.seed % 2 ** 32) | 0,
+        seedHigh: Math.floor(sampling.seed / 2 ** 32),
+        step,
+        promptLength,
+      }
+      for (const name of ops.sampleOptionNames) options.push(named[name])
+      for (const name of ops.sampleCountNames) counts.push(named[name])
+      if (usesHistory(sampling)) for (const id of chunk.sequence.ids) history.push(id)
+      historyOffsets.push(history.length)
     }
-    for (const name of ops.sampleOptionNames) options.push(named[name])
-    for (const name of ops.sampleCountNames) counts.push(named[name])
-    if (usesHistory(sampling)) for (const id of sequence.ids) history.push(id)
-    historyOffsets.push(history.length)
-  }
   return {
     options: Float32Array.from(options),
     counts: Int32Array.from(counts),

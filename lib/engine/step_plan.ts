@@ -1,3 +1,4 @@
+import type { LowRank } from '../layers/projection.ts'
 import type { LayerCache, Trace } from '../layers/step.ts'
 import type { Architecture } from '../models/architecture.ts'
 import type { ActivationDType, Plan, Tensor } from '../native.ts'
@@ -18,6 +19,8 @@ import {
 export interface StepShape extends InputShape {
   /** Best tokens to report beside each sampled one. */
   top: number
+  /** Some token is drawn; else all are the best ones. */
+  draws: boolean
   hiddenStates: boolean
   routing: boolean
 }
@@ -25,7 +28,7 @@ export interface StepShape extends InputShape {
 /** A step recorded for one shape. */
 export interface StepPlan {
   plan: Plan
-  /** [chunks that sample] i32 */
+  /** [draws] i32 */
   sampledIds: Tensor | undefined
   read(results: Results, chunks: ScheduledChunk[]): ChunkResult[]
 }
@@ -44,6 +47,8 @@ export function recordStep(
     dtype: ActivationDType
     /** Ids at and beyond it are never sampled. */
     vocabulary: number
+    /** What is of low rank beside projections; the adapters' by those of each token [T, 1] i32. */
+    lowRank(adapterOf: Tensor | undefined): LowRank | undefined
   },
 ): StepPlan {
   const experts = expertColumns(model.layers)
@@ -55,7 +60,8 @@ export function recordStep(
     of.capacity,
     model.config.vocabSize,
   )
-  const { options, counts, history, historyOffsets, adjust, adjustOf, ...more } = declared
+  const { options, counts, history, historyOffsets, adjust, adjustOf, adapterOf, ...more } =
+    declared
   const { masks, maskRows, biasIds, biases, biasOffsets, ...inputs } = more
   const { caches, dtype, vocabulary } = of
   const trace: Trace = { hiddenStates: [], routing: [] }
@@ -65,12 +71,22 @@ export function recordStep(
     const own = adjust?.columns(columns.start, columns.count)
     return { counts: of.counts[l], adjust: own, adjustOf }
   })
-  const logits = model.forward({ plan, dtype, caches, trace, ...inputs, logitRows, choices })
+  const lowRank = of.lowRank(adapterOf)
+  const step = { plan, dtype, caches, trace, ...inputs, logitRows, choices, lowRank }
+  const logits = model.forward(step)
 
   const readers: Reader[] = []
   let sampledIds: Tensor | undefined
   if (logits && shape.sampled > 0) {
-    const asked = { options, counts, history, historyOffsets, vocabulary, top: shape.top }
+    const asked = {
+      options,
+      counts,
+      history,
+      historyOffsets,
+      vocabulary,
+      top: shape.top,
+      draws: shape.draws,
+    }
     const choice = { masks, maskRows, biasIds, biases, biasOffsets }
     const sampled = ops.sample(plan, { logits, ...asked, ...choice })
     for (const [name, tensor] of Object.entries(sampled)) plan.output(name, tensor)

@@ -1,5 +1,5 @@
 import type { NumberArray } from '../native.ts'
-import { type ChunkResult, type ScheduledChunk, tokensOf } from './chunk.ts'
+import { type ChunkResult, drawsOf, type ScheduledChunk, tokensOf } from './chunk.ts'
 import type { LayerRouting } from './trace.ts'
 
 /** A step's outputs by name. */
@@ -8,22 +8,23 @@ export type Results = { readonly [name: string]: NumberArray }
 /** Copies what one kind of output means for each chunk into `out`. */
 export type Reader = (results: Results, chunks: ScheduledChunk[], out: ChunkResult[]) => void
 
-/** Row i of `ids` and `logprobs` belongs to the i-th chunk that samples. */
+/** Row i of `ids` and `logprobs` belongs to the i-th draw of the chunks. */
 export const readSampled =
   (width: number): Reader =>
   ({ ids, logprobs, topIds, topLogprobs, nonFinite }, chunks, out) => {
     let row = 0
-    for (const [c, { sample }] of chunks.entries()) {
-      if (!sample) continue
-      const top = Array.from({ length: sample.top }, (_, i) => ({
-        id: topIds![row * width + i]!,
-        logprob: topLogprobs![row * width + i]!,
-      }))
-      out[c]!.sampled = {
-        ...{ id: ids![row]!, logprob: logprobs![row]!, top },
-        nonFinite: nonFinite![row]!,
-      }
-      row++
+    for (const [c, chunk] of chunks.entries()) {
+      const drawn = drawsOf(chunk).map((draw) => {
+        const top = Array.from({ length: draw.top }, (_, i) => ({
+          id: topIds![row * width + i]!,
+          logprob: topLogprobs![row * width + i]!,
+        }))
+        const own = { id: ids![row]!, logprob: logprobs![row]!, top, nonFinite: nonFinite![row]! }
+        row++
+        return own
+      })
+      if (chunk.sample) out[c]!.sampled = drawn.pop()!
+      if (chunk.scores) out[c]!.scored = drawn
     }
   }
 

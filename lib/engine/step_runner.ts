@@ -1,3 +1,5 @@
+import type { AdapterSet } from '../adapters/adapter_set.ts'
+import type { LowRank } from '../layers/projection.ts'
 import type { LayerCache } from '../layers/step.ts'
 import type { Architecture } from '../models/architecture.ts'
 import {
@@ -14,6 +16,7 @@ import { blockTokens } from '../ops/index.ts'
 import { allocateCaches } from './cache.ts'
 import {
   type ChunkResult,
+  drawsOf,
   maxLogprobs,
   maxStepTokens,
   type ScheduledChunk,
@@ -21,7 +24,14 @@ import {
 } from './chunk.ts'
 import { PlanCache } from './plan_cache.ts'
 import { RoutingCounts, type RoutingStats } from './routing_stats.ts'
-import { adjustedRows, biasedPlaces, maskedRows, stepInputs, tableWidthOf } from './step_inputs.ts'
+import {
+  adjustedRows,
+  biasedPlaces,
+  hasAdapters,
+  maskedRows,
+  stepInputs,
+  tableWidthOf,
+} from './step_inputs.ts'
 import { recordStep, type StepPlan, type StepShape } from './step_plan.ts'
 
 const maxPlans = 64
@@ -37,6 +47,9 @@ export interface StepRunnerOptions {
   gpu: Gpu | undefined
   /** On a GPU, one path for any number of rows. */
   deterministic: boolean
+  adapters: AdapterSet
+  /** Experts of low rank that the checkpoint has. */
+  lowRank: LowRank | undefined
 }
 
 /**
@@ -52,13 +65,19 @@ export class StepRunner {
   /** Everything allocated here. */
   readonly #tensors: Tensor[] = []
   readonly #caches: LayerCache[]
-  /** Steps of one token a text come again and again; others must not drive them out. */
+  /**
+   * Steps of one token a text come again and again; others must not drive them out. Those of texts with adapters hold
+   * all that are loaded.
+   */
   readonly #plans = {
     decode: new PlanCache<StepPlan>(maxPlans),
     mixed: new PlanCache<StepPlan>(maxPlans),
+    adapted: new PlanCache<StepPlan>(maxPlans),
   }
   readonly #counts: RoutingCounts
   #last: StepPlan | undefined
+  /** Of the adapters in plans. */
+  #generation = 0
 
   constructor(model: Architecture, options: StepRunnerOptions) {
     this.#model = model
@@ -91,7 +110,11 @@ export class StepRunner {
     cancel: CancelToken,
   ): Promise<ChunkResult[]> {
     const { visibility } = this.#model
-    const samples = chunks.flatMap(({ sample }) => sample ?? [])
+    const { adapters } = this.#options
+    const adapted = hasAdapters(chunks)
+    if (this.#generation !== adapters.generation) this.#plans.adapted.clear()
+    this.#generation = adapters.generation
+    const samples = chunks.flatMap(drawsOf)
     const shape: StepShape = {
       tokens: tokensOf(chunks),
       sequences: chunks.length,
@@ -101,10 +124,13 @@ export class StepRunner {
       adjusted: adjustedRows(chunks),
       masked: maskedRows(chunks),
       biased: biasedPlaces(chunks),
+      adapters: adapted ? adapters.generation : 0,
       top: topWidths.find((width) => samples.every(({ top }) => top <= width))!,
+      draws: samples.some(({ sampling }) => sampling.temperature !== 0),
       ...want,
     }
-    const plans = shape.tokens === shape.sequences ? this.#plans.decode : this.#plans.mixed
+    const one = shape.tokens === shape.sequences
+    const plans = adapted ? this.#plans.adapted : one ? this.#plans.decode : this.#plans.mixed
     const step = plans.get(JSON.stringify(shape), () => this.#record(shape))
     const before = this.#last
     this.#last = step
@@ -112,6 +138,7 @@ export class StepRunner {
       chunks,
       visibility,
       shape.tableWidth,
+      (adapter) => adapters.indexOf(adapter),
     )
     if (chunks[0]!.ahead) inputs.ids = before!.sampledIds!
     const results = await step.plan.run(inputs, this.#options.threads, cancel)
@@ -135,17 +162,20 @@ export class StepRunner {
   dispose(): void {
     this.#plans.decode.clear()
     this.#plans.mixed.clear()
+    this.#plans.adapted.clear()
     this.#last = undefined
     this.#arena.release()
     for (const tensor of this.#tensors) tensor.release()
   }
 
   #record(shape: StepShape): StepPlan {
-    const { deterministic, numBlocks, dtype, vocabulary } = this.#options
+    const { deterministic, numBlocks, dtype, vocabulary, adapters } = this.#options
     const plan = new (native().Plan)(this.#arena, { deterministic })
     const capacity = numBlocks * blockTokens
     const counts = this.#counts.ofLayers()
-    const of = { caches: this.#caches, counts, capacity, dtype, vocabulary }
+    const lowRank = (adapterOf: Tensor | undefined) =>
+      adapterOf ? adapters.lowRank(adapterOf) : this.#options.lowRank
+    const of = { caches: this.#caches, counts, capacity, dtype, vocabulary, lowRank }
     return recordStep(plan, this.#model, shape, of)
   }
 }

@@ -1,7 +1,8 @@
-import type { Tensor, Weight } from '../native.ts'
+import type { Tensor } from '../native.ts'
 import * as ops from '../ops/index.ts'
-import { rowsOf, type Weights } from '../weights/weights.ts'
+import type { Weights } from '../weights/weights.ts'
 import type { Attention } from './decoder_layer.ts'
+import { type Module, Projection } from './projection.ts'
 import type { CacheSpecs, LayerCache, Step } from './step.ts'
 
 export interface HeadShape {
@@ -55,9 +56,10 @@ export interface AttentionOptions extends HeadShape {
 /** Grouped-query attention with rotary positions: one projection for q, k and v, one back. */
 export class SelfAttention implements Attention {
   readonly caches: CacheSpecs<'keys' | 'values'>
+  readonly modules: readonly Module[]
   readonly #options: AttentionOptions
-  readonly #qkv: { weight: Weight; bias: Tensor | undefined }
-  readonly #out: { weight: Weight; bias: Tensor | undefined }
+  readonly #qkv: Projection
+  readonly #out: Projection
   readonly #norms: { q: Tensor; k: Tensor } | undefined
   readonly #sinks: Tensor | undefined
 
@@ -65,26 +67,16 @@ export class SelfAttention implements Attention {
     const { hidden: H, heads: N, keyValueHeads: G, headSize: D, bias = {}, qkNorm } = options
     this.caches = attentionCaches(options)
     this.#options = options
-    const projection = (parts: [name: string, outputs: number][], K: number, biased = false) => ({
-      weight: weights.matrix(
-        parts.map(([name, n]) => rowsOf(`${prefix}.${name}.weight`, [n, K])),
-        { part: 'attention' },
-      ),
-      bias: biased
-        ? weights.joined(parts.map(([name, n]) => [`${prefix}.${name}.bias`, n] as const))
-        : undefined,
-    })
-    const kv = G * D
-    this.#qkv = projection(
-      [
-        ['q_proj', N * D],
-        ['k_proj', kv],
-        ['v_proj', kv],
-      ],
-      H,
-      bias.qkv,
-    )
-    this.#out = projection([['o_proj', H]], N * D, bias.out)
+    const part = 'attention'
+    const parts = [
+      ['q_proj', N * D],
+      ['k_proj', G * D],
+      ['v_proj', G * D],
+    ] as const
+    this.#qkv = new Projection(weights, prefix, { parts, inputs: H, bias: bias.qkv, part })
+    const out = { parts: [['o_proj', H]], inputs: N * D, bias: bias.out, part } as const
+    this.#out = new Projection(weights, prefix, out)
+    this.modules = [...this.#qkv.modules, ...this.#out.modules]
     this.#sinks = options.sinks ? weights.vector(`${prefix}.sinks`, [N]) : undefined
     this.#norms = qkNorm && {
       q: weights.vector(`${prefix}.q_norm.weight`, [qkNorm.over === 'head' ? D : N * D]),
@@ -97,7 +89,7 @@ export class SelfAttention implements Attention {
     const { plan, dtype } = step
     const { heads: N, keyValueHeads: G, headSize: D, rule, ropeTable, qkNorm, clip } = this.#options
     const { scale = 1 / Math.sqrt(D), outputScale } = this.#options
-    const qkv = ops.linear(plan, { x, ...this.#qkv, dtype }).out // [T, (N + 2G) * D]
+    const qkv = this.#qkv.forward(step, x, { dtype }) // [T, (N + 2G) * D]
     const normed = (part: Tensor, weight: Tensor | undefined) =>
       weight ? ops.rmsNorm(plan, { x: part, weight, eps: qkNorm!.eps, dtype }).out : part
     const q = normed(qkv.columns(0, N * D), this.#norms?.q)
@@ -105,6 +97,6 @@ export class SelfAttention implements Attention {
     const v = qkv.columns((N + G) * D, G * D)
     if (clip !== undefined) for (const x of [q, k, v]) ops.clamp(plan, { x, limit: clip })
     const mixed = attend(step, cache, rule, { q, k, v }, ropeTable, scale, this.#sinks) // [T, N * D]
-    return ops.linear(plan, { x: mixed, ...this.#out, residual, scale: outputScale }).out
+    return this.#out.forward(step, mixed, { residual, scale: outputScale })
   }
 }

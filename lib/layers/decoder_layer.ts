@@ -1,6 +1,7 @@
 import type { Tensor } from '../native.ts'
 import type { Routing } from '../routers/router.ts'
 import type { Norm } from './norm.ts'
+import type { Module } from './projection.ts'
 import type {
   CacheSpecs,
   ExpertInfo,
@@ -13,6 +14,8 @@ import type {
 
 export interface Attention {
   readonly caches: CacheSpecs
+  /** What adapters may add to; absent: nothing. */
+  readonly modules?: readonly Module[]
   /** x [T, H], normed; residual [T, H] f32 -> residual + attention(x) [T, H] */
   forward(step: Step, x: Tensor, residual: Tensor, cache: LayerCache): Tensor
 }
@@ -36,12 +39,14 @@ export interface DecoderParts {
 export class DecoderLayer implements Layer {
   readonly caches: CacheSpecs
   readonly experts: ExpertInfo | undefined
+  readonly modules: readonly Module[] | undefined
   readonly #parts: DecoderParts
 
   constructor(parts: DecoderParts) {
     this.#parts = parts
     this.caches = parts.attention.caches
     this.experts = parts.feedForward.info
+    this.modules = parts.attention.modules
   }
 
   forward(step: Step, x: Tensor, cache: LayerCache, previous?: Routing): LayerOutput {

@@ -1,6 +1,7 @@
 import type { ActivationDType, Plan, Tensor } from '../native.ts'
 import type { ExpertKind } from '../ops/index.ts'
 import type { ChoiceInputs, ExpertGroups, Routing, Scope, Segments } from '../routers/router.ts'
+import type { LowRank, Module } from './projection.ts'
 
 /** One tensor that a layer keeps between steps. */
 export type CacheSpec =
@@ -35,6 +36,8 @@ export interface Recording {
   dtype: ActivationDType
   /** Of the layer that it is handed to. */
   choice?: ChoiceInputs | undefined
+  /** Adapters, or experts of low rank; absent: none. */
+  lowRank?: LowRank | undefined
   /** Tokens that routers may look at together. */
   segments?: Segments | undefined
 }
@@ -86,6 +89,8 @@ export interface LayerInfo {
   readonly caches: CacheSpecs
   /** Undefined: no router and no experts. */
   readonly experts?: ExpertInfo | undefined
+  /** What adapters may add to. */
+  readonly modules?: readonly Module[] | undefined
 }
 
 export interface LayerOutput {

@@ -16,6 +16,7 @@ import { latentCache } from './latent_cache.ts'
 import { layerNorm } from './layer_norm.ts'
 import { limitCapacity } from './limit_capacity.ts'
 import { linear } from './linear.ts'
+import { lora } from './lora.ts'
 import { patches } from './patches.ts'
 import { permute } from './permute.ts'
 import { probe } from './probe.ts'
@@ -45,6 +46,7 @@ export * from './latent_cache.ts'
 export * from './layer_norm.ts'
 export * from './limit_capacity.ts'
 export * from './linear.ts'
+export * from './lora.ts'
 export * from './patches.ts'
 export * from './permute.ts'
 export * from './probe.ts'
@@ -76,6 +78,7 @@ export const all = {
   layerNorm,
   limitCapacity,
   linear,
+  lora,
   patches,
   permute,
   probe,

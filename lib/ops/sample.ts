@@ -27,6 +27,8 @@ export interface SampleInputs {
   vocabulary: number
   /** N, best ids to report */
   top?: number | undefined
+  /** false: every temperature counts as 0, which saves a GPU two launches */
+  draws?: boolean | undefined
 }
 
 export interface SampleOutputs {

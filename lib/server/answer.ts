@@ -10,8 +10,8 @@ import type { Metrics } from './metrics.ts'
 export interface Choice {
   index: number
   generation: Generation
-  /** The prompt's last token, for the text of the first one behind it. */
-  lastPromptId: number | undefined
+  /** The prompt's tokens, where logprobs are asked for: a token's text depends on the one before it. */
+  promptIds: readonly number[]
 }
 
 /** How a kind of completion writes its objects. */
@@ -103,7 +103,7 @@ export async function answerStream(
   try {
     const results = await Promise.all(
       choices.map(async (choice) => {
-        let previousId = choice.lastPromptId
+        let previousId = choice.promptIds.at(-1)
         let opened = false
         const open = async () => {
           if (!opened) await write(form.opening(choice))

@@ -1,5 +1,5 @@
 import type { GenerateOptions } from '../engine/completion.ts'
-import type { Model } from '../model.ts'
+import type { Served } from './exchange.ts'
 import { badParam, Failure, unsupported } from './failure.ts'
 import type { Fields } from './fields.ts'
 import { readBias, readConstraint } from './structured.ts'
@@ -26,14 +26,14 @@ const list = (param: string, value: unknown): string[] | undefined => {
 
 /** Fields whose values other than these would change the answer, which nobody here does. */
 const refused: Readonly<Record<string, readonly unknown[]>> = {
-  suffix: [''],
-  functions: [],
-  function_call: ['none'],
-  modalities: [],
-  audio: [],
-  min_tokens: [0],
-  prompt_logprobs: [],
-  bad_words: [],
+  ...{ suffix: [''], functions: [], function_call: ['none'], modalities: [], audio: [] },
+  // vLLM's
+  ...{ bad_words: [], use_beam_search: [false], length_penalty: [1], prompt_embeds: [] },
+  ...{ include_stop_str_in_output: [false], skip_special_tokens: [true] },
+  ...{ spaces_between_special_tokens: [true], truncate_prompt_tokens: [] },
+  // llama.cpp's
+  ...{ typical_p: [1], mirostat: [0], xtc_probability: [0], dry_multiplier: [0] },
+  ...{ dynatemp_range: [0], top_n_sigma: [-1], repeat_last_n: [-1], t_max_predict_ms: [] },
 }
 
 function refuse(fields: Fields): void {
@@ -45,20 +45,30 @@ function refuse(fields: Fields): void {
   }
 }
 
-/** @throws {Failure} 404 where another model is asked for */
-export function checkModel(fields: Fields, name: string): void {
-  const asked = fields.text('model')
-  if (asked !== undefined && asked !== name)
-    throw new Failure(404, `the model ${JSON.stringify(asked.slice(0, 200))} does not exist`, {
-      param: 'model',
-      code: 'model_not_found',
-    })
+/** Most new tokens, as OpenAI or llama.cpp has it. */
+export const readMaxTokens = (fields: Fields): number | undefined =>
+  fields.number('max_tokens', true) ?? fields.number('n_predict', true)
+
+/**
+ * What a request names as its model: the model, or one of its adapters.
+ *
+ * @throws {Failure} 404 where another is asked for
+ */
+export function servedAs(fields: Fields, served: Served): Served {
+  const name = fields.text('model')
+  if (name === undefined || name === served.name) return served
+  if (served.model.adapters.some((adapter) => adapter.name === name))
+    return { ...served, name, adapter: name }
+  throw new Failure(404, `the model ${JSON.stringify(name.slice(0, 200))} does not exist`, {
+    param: 'model',
+    code: 'model_not_found',
+  })
 }
 
 /** Reads what does not depend on the kind of completion. Ranges are the library's business. */
 export function readAsked(
   fields: Fields,
-  model: Model,
+  { model, adapter }: Served,
   maxNewTokens: number | undefined,
   signal: AbortSignal,
 ): Asked {
@@ -68,9 +78,11 @@ export function readAsked(
   const bestOf = fields.number('best_of', true)
   const n = fields.within('n', 1, maxChoices) ?? 1
   if (bestOf !== undefined && bestOf !== n) unsupported('best_of', 'it must be n')
-  const stopIds = fields.list('stop_token_ids') as number[] | undefined
+  const stopIds = (fields.list('stop_token_ids') ?? []) as number[]
   const ignoreEnd = fields.flag('ignore_eos') ?? false
   const routing = fields.flag('routing') ?? false
+  // vLLM's clients say -1 for none of either.
+  const [topK, seed] = [fields.number('top_k', true), fields.number('seed', true)]
   return {
     n,
     routing,
@@ -80,10 +92,11 @@ export function readAsked(
     options: {
       maxNewTokens,
       stop: list('stop', fields.value('stop')),
-      stopIds: stopIds ?? (ignoreEnd ? [] : undefined),
+      stopIds: ignoreEnd ? stopIds : { also: stopIds },
+      minNewTokens: fields.number('min_tokens', true),
       // As OpenAI's: whoever says nothing gets samples, unless the checkpoint says how.
       temperature: fields.number('temperature') ?? model.generationDefaults.temperature ?? 1,
-      topK: fields.number('top_k', true),
+      topK: topK === -1 ? 0 : topK,
       topP: fields.number('top_p'),
       minP: fields.number('min_p'),
       repetitionPenalty: fields.number('repetition_penalty') ?? fields.number('repeat_penalty'),
@@ -92,9 +105,10 @@ export function readAsked(
       logitBias: readBias(fields),
       allowedTokens: fields.list('allowed_token_ids') as number[] | undefined,
       constraint: readConstraint(fields),
-      seed: fields.number('seed', true),
+      seed: seed === -1 ? undefined : seed,
       priority: fields.number('priority', true),
       cacheSalt: fields.text('cache_salt'),
+      adapter,
       routing: routing ? 'new' : false,
       signal,
     },

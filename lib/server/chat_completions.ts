@@ -1,7 +1,7 @@
 import type { ChatMessage } from '../chat/messages.ts'
 import type { Json } from '../weights/json.ts'
 import { answerStream, answerWhole, type Choice } from './answer.ts'
-import { checkModel, readAsked } from './asked.ts'
+import { readAsked, readMaxTokens, servedAs } from './asked.ts'
 import { ChatForm } from './chat_form.ts'
 import type { Exchange, Served } from './exchange.ts'
 import { badParam, unsupported } from './failure.ts'
@@ -17,14 +17,14 @@ function readLogprobs(fields: Fields): number | undefined {
 }
 
 /** POST /v1/chat/completions */
-export async function chatCompletions(exchange: Exchange, served: Served): Promise<void> {
+export async function chatCompletions(exchange: Exchange, asking: Served): Promise<void> {
   const json = await exchange.json()
   const fields = new Fields(json)
-  checkModel(fields, served.name)
+  const served = servedAs(fields, asking)
   const { model } = served
-  const most = fields.number('max_completion_tokens', true) ?? fields.number('max_tokens', true)
+  const most = fields.number('max_completion_tokens', true) ?? readMaxTokens(fields)
   const maxNewTokens = most ?? model.generationDefaults.maxNewTokens ?? model.maxTokens
-  const asked = readAsked(fields, model, maxNewTokens, exchange.gone)
+  const asked = readAsked(fields, served, maxNewTokens, exchange.gone)
   const top = readLogprobs(fields)
   const { tools, form: callForm, constraint, parallel } = await readTools(fields, served)
   if (tools && asked.options.constraint)
@@ -38,10 +38,11 @@ export async function chatCompletions(exchange: Exchange, served: Served): Promi
     templateVariables: fields.object('chat_template_kwargs') && (json.chat_template_kwargs as Json),
   } as const
   if (fields.has('chat_template')) unsupported('chat_template', 'a template is a program')
+  if (fields.has('prompt_logprobs'))
+    unsupported('prompt_logprobs', '/v1/completions has them, of a text or of ids')
 
-  let lastPromptId: number | undefined
-  if (top !== undefined)
-    lastPromptId = (await model.applyChatTemplate(messages!, template)).ids.at(-1)
+  const promptIds =
+    top === undefined ? [] : (await model.applyChatTemplate(messages!, template)).ids
   const { seed } = asked.options
   const choices = Array.from({ length: asked.n }, (_, index): Choice => {
     const own = {
@@ -50,7 +51,7 @@ export async function chatCompletions(exchange: Exchange, served: Served): Promi
       seed: seed === undefined ? undefined : seed + index,
     }
     const generation = model.chat(messages!, { ...own, ...template, logprobs: top })
-    return { index, generation, lastPromptId }
+    return { index, generation, promptIds }
   })
   const form = new ChatForm(served, asked, {
     logprobs: top !== undefined,

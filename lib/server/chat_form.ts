@@ -110,12 +110,12 @@ export class ChatForm implements Form {
     return { index, delta, logprobs: null, finish_reason, ...this.#routed.rest(index, result) }
   }
 
-  whole({ index, lastPromptId }: Choice, result: GenerateResult, chunks: GenerateChunk[]): object {
+  whole({ index, promptIds }: Choice, result: GenerateResult, chunks: GenerateChunk[]): object {
     const { logprobs, form } = this.#options
     const reading = this.#reading(index)
     const pieces = form ? [...chunks.map((chunk) => reading.push(chunk)), reading.end()] : []
     const content = chunks.map((chunk, i) =>
-      this.#logprob(chunk, chunks[i - 1]?.id ?? lastPromptId),
+      this.#logprob(chunk, chunks[i - 1]?.id ?? promptIds.at(-1)),
     )
     return {
       index,

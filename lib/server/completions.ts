@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import type { GenerateChunk, GenerateResult } from '../engine/completion.ts'
 import { answerStream, answerWhole, type Choice, type Form } from './answer.ts'
-import { type Asked, checkModel, readAsked } from './asked.ts'
+import { type Asked, readAsked, readMaxTokens, servedAs } from './asked.ts'
 import type { Exchange, Served } from './exchange.ts'
 import { badParam, unsupported } from './failure.ts'
 import { Fields } from './fields.ts'
-import { textLogprobs } from './logprobs.ts'
+import { promptLogprobs, promptTokens, type TextToken, textLogprobs } from './logprobs.ts'
 import { Routed } from './routed_experts.ts'
 
 /** OpenAI's default, where the checkpoint says nothing. */
@@ -13,24 +13,36 @@ const defaultMaxTokens = 16
 /** Prompts of one request. */
 const maxPrompts = 64
 
+/** What is asked of texts beside what all completions are. */
+interface TextAsked {
+  /** Best tokens beside each one; undefined: no logprobs. */
+  logprobs: number | undefined
+  /** The same for the prompt's tokens, in vLLM's form. */
+  promptLogprobs: number | undefined
+  /** What goes before each choice's text. */
+  echo: readonly string[]
+}
+
 class TextForm implements Form {
   readonly #id = `cmpl-${randomUUID()}`
   readonly #created = Math.floor(Date.now() / 1000)
   readonly #served: Served
   readonly #asked: Asked
   readonly #routed: Routed
-  readonly #logprobs: boolean
-  /** What goes before each choice's text. */
-  readonly #echo: readonly string[]
+  readonly #text: TextAsked
   /** Length of each choice's text so far. */
   readonly #offsets: number[] = []
 
-  constructor(served: Served, asked: Asked, logprobs: boolean, echo: readonly string[]) {
+  constructor(served: Served, asked: Asked, text: TextAsked) {
     this.#served = served
     this.#asked = asked
     this.#routed = new Routed(asked.routing)
-    this.#logprobs = logprobs
-    this.#echo = echo
+    this.#text = text
+  }
+
+  /** Length of what goes before a choice's text. */
+  #before(index: number): number {
+    return this.#text.echo[index]?.length ?? 0
   }
 
   head(): object {
@@ -43,7 +55,7 @@ class TextForm implements Form {
   }
 
   opening({ index }: Choice): object | undefined {
-    const text = this.#echo[index] ?? ''
+    const text = this.#text.echo[index] ?? ''
     return text === '' ? undefined : { index, text, logprobs: null, finish_reason: null }
   }
 
@@ -53,8 +65,9 @@ class TextForm implements Form {
     previousId: number | undefined,
   ): object | undefined {
     const { returnTokenIds, routing } = this.#asked
-    if (chunk.text === '' && !this.#logprobs && !returnTokenIds && !routing) return undefined
-    const offset = this.#offsets[index] ?? this.#echo[index]?.length ?? 0
+    const silent = this.#text.logprobs === undefined && !returnTokenIds && !routing
+    if (chunk.text === '' && silent) return undefined
+    const offset = this.#offsets[index] ?? this.#before(index)
     this.#offsets[index] = offset + chunk.text.length
     return {
       index,
@@ -71,21 +84,43 @@ class TextForm implements Form {
     return { ...ended, ...this.#routed.rest(index, result) }
   }
 
-  whole({ index, lastPromptId }: Choice, result: GenerateResult, chunks: GenerateChunk[]): object {
-    const echo = this.#echo[index] ?? ''
+  whole({ index, promptIds }: Choice, result: GenerateResult, chunks: GenerateChunk[]): object {
+    const { echo, promptLogprobs: best } = this.#text
     return {
       index,
-      text: echo + result.text,
-      logprobs: this.#logprobsOf(chunks, lastPromptId, echo.length),
+      text: (echo[index] ?? '') + result.text,
+      logprobs: this.#wholeLogprobs(index, promptIds, result, chunks),
       finish_reason: result.finishReason,
+      ...(best !== undefined && {
+        prompt_logprobs: promptLogprobs(
+          this.#served.texts!,
+          promptIds,
+          result.promptLogprobs!,
+          best,
+        ),
+      }),
       ...(this.#asked.returnTokenIds && { token_ids: result.ids }),
       ...this.#routed.whole(result, chunks),
     }
   }
 
-  #logprobsOf(chunks: GenerateChunk[], previousId: number | undefined, offset: number) {
-    if (!this.#logprobs) return null
-    return textLogprobs(this.#served.texts!, chunks, previousId, offset)
+  /** With the prompt's, where that is echoed. */
+  #wholeLogprobs(
+    index: number,
+    ids: readonly number[],
+    { promptLogprobs: scores }: GenerateResult,
+    chunks: readonly GenerateChunk[],
+  ) {
+    const { echo, logprobs: top } = this.#text
+    if (echo.length === 0 || top === undefined)
+      return this.#logprobsOf(chunks, ids.at(-1), this.#before(index))
+    const prompt = promptTokens(this.#served.texts!, ids, scores!, top)
+    return this.#logprobsOf([...prompt, ...chunks], undefined, 0)
+  }
+
+  #logprobsOf(tokens: readonly TextToken[], previousId: number | undefined, offset: number) {
+    if (this.#text.logprobs === undefined) return null
+    return textLogprobs(this.#served.texts!, tokens, previousId, offset)
   }
 }
 
@@ -103,17 +138,22 @@ function readPrompts(fields: Fields): (string | number[])[] {
 }
 
 /** POST /v1/completions */
-export async function completions(exchange: Exchange, served: Served): Promise<void> {
+export async function completions(exchange: Exchange, asking: Served): Promise<void> {
   const fields = new Fields(await exchange.json())
-  checkModel(fields, served.name)
+  const served = servedAs(fields, asking)
   const { model } = served
   const maxNewTokens =
-    fields.number('max_tokens', true) ?? model.generationDefaults.maxNewTokens ?? defaultMaxTokens
-  const asked = readAsked(fields, model, maxNewTokens, exchange.gone)
+    readMaxTokens(fields) ?? model.generationDefaults.maxNewTokens ?? defaultMaxTokens
+  const asked = readAsked(fields, served, maxNewTokens, exchange.gone)
   const top = fields.within('logprobs', 0, 20)
   const echo = fields.flag('echo') ?? false
-  if (echo && top !== undefined) unsupported('logprobs', 'prompts that are echoed have none')
-  if (top !== undefined && !served.texts) unsupported('logprobs', 'the model has no tokenizer')
+  const best = fields.within('prompt_logprobs', 0, 20)
+  const all = [...(echo ? [top] : []), best].filter((one) => one !== undefined)
+  const scores = all.length > 0 ? Math.max(...all) : undefined
+  const spells = top !== undefined || scores !== undefined
+  if (spells && !served.texts) unsupported('logprobs', 'the model has no tokenizer')
+  if (scores !== undefined && asked.stream)
+    unsupported('stream', 'logprobs of a prompt come with whole answers')
   const prompts = readPrompts(fields)
   const texts = prompts.flatMap((prompt) => Array<string | number[]>(asked.n).fill(prompt))
   const { seed } = asked.options
@@ -123,18 +163,20 @@ export async function completions(exchange: Exchange, served: Served): Promise<v
         ...asked.options,
         seed: seed === undefined ? undefined : seed + (index % asked.n),
       }
-      const generation = model.generate(prompt, { ...own, logprobs: top })
-      const ids =
-        typeof prompt !== 'string' || top === undefined
-          ? prompt
-          : await model.tokenizer!.encodeAsync(prompt)
-      return { index, generation, lastPromptId: typeof ids === 'string' ? undefined : ids.at(-1) }
+      const logprobs = { logprobs: top, promptLogprobs: scores }
+      const generation = model.generate(prompt, { ...own, ...logprobs })
+      if (!spells) return { index, generation, promptIds: [] }
+      const ids = typeof prompt === 'string' ? await model.tokenizer!.encodeAsync(prompt) : prompt
+      return { index, generation, promptIds: ids }
     }),
   )
   const spelled = texts.map((prompt) =>
     typeof prompt === 'string' ? prompt : (model.tokenizer?.decode(prompt) ?? ''),
   )
-  const form = new TextForm(served, asked, top !== undefined, echo ? spelled : [])
+  const form = new TextForm(served, asked, {
+    ...{ logprobs: top, promptLogprobs: best },
+    echo: echo ? spelled : [],
+  })
   const answer = asked.stream ? answerStream : answerWhole
   await answer(exchange, form, choices, prompts.length, asked, served.metrics)
 }

@@ -11,11 +11,15 @@ export interface Served {
   model: Model
   /** What the API calls it. */
   name: string
+  /** The adapter that a request named in its place. */
+  adapter?: string
   /** Seconds since 1970. */
   created: number
   texts: TokenTexts | undefined
   metrics: Metrics
   draining: () => boolean
+  /** Metrics that vLLM has are there under its names as well. */
+  vllmMetrics: boolean
 }
 
 /** One request and its response. */

@@ -45,6 +45,7 @@ export const unsupported = (param: string, why: string): never => {
 /** What the library calls otherwise than this API. */
 const otherNames: Readonly<Record<string, string>> = {
   maxNewTokens: 'max_tokens',
+  minNewTokens: 'min_tokens',
   stopIds: 'stop_token_ids',
   logprobs: 'top_logprobs',
   allowedTokens: 'allowed_token_ids',

@@ -1,4 +1,4 @@
-import type { GenerateChunk, TokenLogprob } from '../engine/completion.ts'
+import type { GenerateChunk, PromptLogprob, TokenLogprob } from '../engine/completion.ts'
 import type { Tokenizer } from '../tokenizer/index.ts'
 
 /** JSON has no infinity. */
@@ -21,6 +21,12 @@ export class TokenTexts {
     const stream = this.#tokenizer.stream(previousId)
     return stream.push(id) + stream.end()
   }
+
+  /** What each token of a prompt adds to its text. */
+  pieces(ids: readonly number[]): string[] {
+    const stream = this.#tokenizer.stream(undefined)
+    return ids.map((id) => stream.push(id))
+  }
 }
 
 /** One entry of a chat's `logprobs.content`. */
@@ -38,33 +44,77 @@ export function chatLogprob(
   return { ...entry({ id, logprob }), top_logprobs: top.map(entry) }
 }
 
-/** The `logprobs` of a text completion. */
+/** The `logprobs` of a text completion; null for the first token of a prompt. */
 export interface TextLogprobs {
   tokens: string[]
-  token_logprobs: number[]
-  top_logprobs: Record<string, number>[] | null
+  token_logprobs: (number | null)[]
+  top_logprobs: (Record<string, number> | null)[] | null
   text_offset: number[]
+}
+
+/** A token of a choice: one that is new, or of the prompt. */
+export interface TextToken {
+  id: number
+  text: string
+  logprob?: number
+  top?: readonly TokenLogprob[]
+}
+
+/** A prompt's tokens with their `top` best ones; with none, 0 of them. */
+export function promptTokens(
+  texts: TokenTexts,
+  ids: readonly number[],
+  scores: readonly (PromptLogprob | undefined)[],
+  top: number,
+): TextToken[] {
+  return texts.pieces(ids).map((text, i) => {
+    const score = scores[i]
+    const best = top > 0 && score ? { top: score.top.slice(0, top) } : {}
+    return { id: ids[i]!, text, ...(score && { logprob: score.logprob }), ...best }
+  })
+}
+
+/** vLLM's `prompt_logprobs`: by id, the token and the `top` best ones; null for the first. */
+export function promptLogprobs(
+  texts: TokenTexts,
+  ids: readonly number[],
+  scores: readonly (PromptLogprob | undefined)[],
+  top: number,
+): (object | null)[] {
+  return scores.map((score, i) => {
+    if (!score) return null
+    const best = score.top.slice(0, top)
+    const entry = ({ id, logprob }: TokenLogprob) => {
+      const at = best.findIndex((one) => one.id === id)
+      const decoded_token = texts.of(id, ids[i - 1])
+      return [
+        id,
+        { logprob: finite(logprob), rank: at < 0 ? null : at + 1, decoded_token },
+      ] as const
+    }
+    return Object.fromEntries([score, ...best].map(entry))
+  })
 }
 
 /** @param offset of the first token's text in the choice's text */
 export function textLogprobs(
   texts: TokenTexts,
-  chunks: readonly GenerateChunk[],
+  tokens: readonly TextToken[],
   firstPreviousId: number | undefined,
   offset: number,
 ): TextLogprobs {
   const out: TextLogprobs = { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] }
   let at = offset
   let previousId = firstPreviousId
-  for (const { id, logprob, text, top } of chunks) {
+  for (const { id, logprob, text, top } of tokens) {
     out.tokens.push(texts.of(id, previousId))
-    out.token_logprobs.push(finite(logprob))
-    const best = (top ?? []).map((one) => [texts.of(one.id, previousId), finite(one.logprob)])
-    if (top) out.top_logprobs!.push(Object.fromEntries(best))
+    out.token_logprobs.push(logprob === undefined ? null : finite(logprob))
+    const best = top?.map((one) => [texts.of(one.id, previousId), finite(one.logprob)])
+    out.top_logprobs!.push(best ? Object.fromEntries(best) : null)
     out.text_offset.push(at)
     at += text.length
     previousId = id
   }
-  if (chunks.some(({ top }) => !top)) out.top_logprobs = null
+  if (tokens.every(({ top }) => !top)) out.top_logprobs = null
   return out
 }

@@ -21,6 +21,15 @@ const histograms = {
   request_generation_tokens: ['New tokens of a text.', tokens],
 } as const
 
+/** Families that vLLM has as well, whose names some routers read. */
+const ofVllm = [
+  ...['num_requests_running', 'num_requests_waiting', 'kv_cache_usage_perc'],
+  ...['prefix_cache_queries_total', 'prefix_cache_hits_total', 'num_preemptions_total'],
+  ...['prompt_tokens_total', 'generation_tokens_total', 'request_success_total'],
+  ...Object.keys(histograms),
+]
+const vllmNames = new Map(ofVllm.map((name) => [`moe_${name}`, `vllm:${name}`]))
+
 const version = readVersion()
 
 /** What the server counts itself; the rest is asked of the model at each scrape. */
@@ -90,8 +99,8 @@ export class Metrics {
   }
 }
 
-function writeModel(out: Exposition, { stats }: Model): void {
-  const { running, waiting, preemptions, prefix, blocks, steps, tokens, lastStep } = stats
+function writeModel(out: Exposition, { stats, weights }: Model): void {
+  const { running, waiting, preemptions, prefix, blocks, tokens, lastStep } = stats
   const { size, free, cached, evictions } = blocks
   const gauge = (name: string, help: string, value: number) =>
     out.value('gauge', `moe_${name}`, help, value)
@@ -108,9 +117,19 @@ function writeModel(out: Exposition, { stats }: Model): void {
   counter('prefix_cache_hits_total', 'Prompt tokens that were cached.', prefix.hits)
   counter('prompt_tokens_total', 'Prompt tokens processed.', tokens.prompt)
   counter('generation_tokens_total', 'Tokens processed behind prompts.', tokens.decode)
-  counter('steps_total', 'Steps that have ended.', steps)
+  gauge('weights_bytes', 'What the weights take.', sum(weights.map(({ bytes }) => bytes)))
+  const kinds = Object.entries(stats.stepsByKind)
+  const steps = kinds.map(([kind, { steps }]) => [{ kind }, steps] as const)
+  const times = kinds.map(([kind, { ms }]) => [{ kind }, ms / 1000] as const)
+  out.samples('counter', 'moe_steps_total', 'Steps that have ended.', steps)
+  out.samples('counter', 'moe_step_seconds_total', 'Time that they took.', times)
   gauge('last_step_seconds', 'Time of the last step.', (lastStep?.ms ?? 0) / 1000)
+  if (!lastStep) return
+  const at = (performance.timeOrigin + lastStep.endedAt) / 1000
+  gauge('last_step_timestamp_seconds', 'When it ended.', at)
 }
+
+const sum = (all: readonly number[]): number => all.reduce((a, b) => a + b, 0)
 
 /** Slots are places that a token has for experts, K a layer: those that are not ffn are saved. */
 function writeExperts(out: Exposition, { layers }: RoutingStats): void {
@@ -125,7 +144,7 @@ function writeExperts(out: Exposition, { layers }: RoutingStats): void {
       slots.set(kind, (slots.get(kind) ?? 0) + n)
     }
     const ffn = [...stats.tokensPerExpert].filter((_, e) => stats.kinds[e] === 'ffn')
-    const mean = ffn.reduce((a, b) => a + b, 0) / ffn.length
+    const mean = sum(ffn) / ffn.length
     if (mean > 0) skew.push([{ layer }, Math.max(...ffn) / mean])
   }
   const kinds = [...slots].map(([kind, n]) => [{ kind }, n] as const)
@@ -136,9 +155,10 @@ function writeExperts(out: Exposition, { layers }: RoutingStats): void {
 }
 
 /** GET /metrics, in Prometheus' text format. */
-export async function metrics(exchange: Exchange, { model, name, metrics }: Served): Promise<void> {
-  const out = new Exposition()
-  out.value('gauge', 'moe_build_info', 'What runs here.', 1, { version, model_name: name })
+export async function metrics(exchange: Exchange, served: Served): Promise<void> {
+  const { model, name, metrics, vllmMetrics } = served
+  const out = new Exposition({ model_name: name }, vllmMetrics ? vllmNames : undefined)
+  out.value('gauge', 'moe_build_info', 'What runs here.', 1, { version })
   writeModel(out, model)
   metrics.write(out)
   writeExperts(out, await model.routingStats())

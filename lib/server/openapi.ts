@@ -27,8 +27,9 @@ const sampling: Record<string, Schema> = {
   stop: { anyOf: [string, list(string)] },
   stop_token_ids: list(integer),
   ignore_eos: boolean,
+  min_tokens: { ...integer, minimum: 0 },
   temperature: { ...number, minimum: 0 },
-  top_k: { ...integer, minimum: 0 },
+  top_k: { ...integer, minimum: -1 },
   top_p: between(0, 1, number),
   min_p: between(0, 1, number),
   repetition_penalty: number,
@@ -63,7 +64,8 @@ const textRequest = object(
   {
     prompt: { anyOf: [string, list(string), list(integer), list(list(integer))] },
     ...sampling,
-    ...{ logprobs: between(0, 20), echo: boolean },
+    max_tokens: { ...integer, minimum: 0 },
+    ...{ logprobs: between(0, 20), echo: boolean, prompt_logprobs: between(0, 20) },
   },
   ['prompt'],
 )

@@ -57,10 +57,29 @@ export class Histogram {
 /** The text of one scrape. */
 export class Exposition {
   readonly #lines: string[] = []
+  readonly #common: string
+  readonly #others: ReadonlyMap<string, string>
+
+  /**
+   * @param common labels of all samples
+   * @param others families that are there a second time, under another name
+   */
+  constructor(common: Labels = {}, others: ReadonlyMap<string, string> = new Map()) {
+    this.#common = inBraces(common).slice(1, -1)
+    this.#others = others
+  }
 
   family(type: 'gauge' | 'counter' | 'histogram', name: string, help: string, lines: string[]) {
+    this.#write(type, name, help, lines)
+    const other = this.#others.get(name)
+    if (other === undefined) return
+    const renamed = lines.map((line) => other + line.slice(name.length))
+    this.#write(type, other, help, renamed)
+  }
+
+  #write(type: string, name: string, help: string, lines: string[]) {
     if (lines.length > 0) this.#lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`)
-    for (const line of lines) this.#lines.push(line)
+    for (const line of lines) this.#lines.push(this.#labelled(line))
   }
 
   value(type: 'gauge' | 'counter', name: string, help: string, value: number, labels: Labels = {}) {
@@ -78,6 +97,13 @@ export class Exposition {
         `${name}${typeof labels === 'string' ? labels : inBraces(labels)} ${value}`,
     )
     this.family(type, name, help, labelled)
+  }
+
+  #labelled(line: string): string {
+    if (this.#common === '') return line
+    return line.replace(/^([\w:]+)\{?/, (start, name) =>
+      start === name ? `${name}{${this.#common}}` : `${name}{${this.#common},`,
+    )
   }
 
   get text(): string {

@@ -32,6 +32,8 @@ export interface ServeOptions {
   maxBodyBytes?: number | undefined
   /** Seconds that `close` waits for answers before it ends them. Default 30. */
   drainSeconds?: number | undefined
+  /** `/metrics` has what vLLM has under its names as well, for routers that read those. */
+  vllmMetrics?: boolean | undefined
   /** Called when a request has ended. */
   onRequest?: ((request: ServedRequest) => void) | undefined
 }
@@ -57,7 +59,7 @@ export interface RunningServer {
 
 const optionNames: OptionNames<ServeOptions> = {
   ...{ host: true, port: true, name: true, apiKey: true, insecure: true },
-  ...{ maxBodyBytes: true, drainSeconds: true, onRequest: true },
+  ...{ maxBodyBytes: true, drainSeconds: true, vllmMetrics: true, onRequest: true },
 }
 
 const loopback = /^(localhost|127(\.\d+){3}|\[?::1\]?)$/
@@ -79,6 +81,7 @@ export async function serve(model: Model, options: ServeOptions = {}): Promise<R
   const host = text('host', givenHost ?? '127.0.0.1')
   const key = apiKey === undefined ? undefined : text('apiKey', apiKey)
   const insecure = flagOption('serve', 'insecure', options.insecure)
+  const vllmMetrics = flagOption('serve', 'vllmMetrics', options.vllmMetrics)
   const local = loopback.test(host)
   if (!local && key === undefined && !insecure)
     badOption('serve', 'host', 'of this machine alone unless there is an apiKey, or insecure', host)
@@ -92,7 +95,7 @@ export async function serve(model: Model, options: ServeOptions = {}): Promise<R
 
   let draining = false
   const running = new Set<AbortController>()
-  const served = serving(model, text('name', givenName), () => draining)
+  const served = serving(model, text('name', givenName), () => draining, vllmMetrics)
   const open: Readonly<Record<string, Handler>> = {
     ...{ 'GET /health': health, 'GET /ready': ready },
     ...page, // it asks for the key

@@ -32,6 +32,11 @@ function ofFormat(fields: Fields): Constraint | undefined {
 
 const kinds = ['json', 'regex', 'choice', 'grammar'] as const
 
+/** llama.cpp's. */
+const otherNames: { [kind in (typeof kinds)[number]]?: string } = {
+  ...{ json: 'json_schema', grammar: 'grammar' },
+}
+
 /** What vLLM's fields ask for: `structured_outputs.regex`, or `guided_regex` of older versions. */
 function ofKinds(fields: Fields): Constraint[] {
   const nested = fields.object('structured_outputs')
@@ -40,9 +45,11 @@ function ofKinds(fields: Fields): Constraint[] {
     if (!known.includes(name) && nested!.has(name))
       unsupported(`structured_outputs.${name}`, `it knows ${kinds.join(', ')}`)
   return kinds.flatMap((kind) => {
+    const name = otherNames[kind]
     const places = [
       [`structured_outputs.${kind}`, nested?.value(kind)],
       [`guided_${kind}`, fields.value(`guided_${kind}`)],
+      ...(name ? ([[name, fields.value(name)]] as const) : []),
     ] as const
     return places.flatMap(([param, value]): Constraint[] => {
       if (value === undefined) return []

@@ -8,7 +8,7 @@ export { type ArrayTensor, arrayDType, type KernelOptions } from './one_op.ts'
 /** An op's tensor or weight as an array. */
 export type AsArray<T> = T extends Tensor | Weight
   ? ArrayTensor
-  : T extends readonly Weight[]
+  : T extends readonly (Tensor | Weight)[]
     ? ArrayTensor[]
     : T
 /** Inputs or outputs of an op with its tensors as arrays; weights are row-major. */
@@ -272,6 +272,14 @@ export const kernels = {
     check(op, i) {
       op.indices('rows', i.rows, i.expertOut.shape[0] ?? 0, -1)
       op.indices('ids', i.ids, i.kinds.length)
+    },
+  }),
+
+  /** What low-rank experts add beside a projection: of each token, those of its ids. */
+  lora: alone(ops.lora, {
+    check(op, i) {
+      const parts = Math.max(1, i.columns?.length ?? 1)
+      op.indices('ids', i.ids, i.pairs.length / parts, -1)
     },
   }),
 

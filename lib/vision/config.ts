@@ -55,6 +55,7 @@ const keys = configKeys({
     ...(['image_size', 'num_channels', 'patch_size', 'hidden_size', 'num_classes'] as const),
     ...(['classifier', 'representation_size', 'encoder'] as const),
   ],
+  ignored: { 'initial values of training': ['head_bias_init'], 'the class of the code': ['name'] },
 })
 const encoderKeys = configKeys({
   used: [
@@ -66,7 +67,7 @@ const encoderKeys = configKeys({
 const positionKeys = configKeys({ used: ['name', 'temperature'] })
 const moeKeys = configKeys({
   used: ['layers', 'num_experts', 'group_size', 'router'],
-  ignored: { 'training only': ['dropout_rate'] },
+  ignored: { 'training only': ['dropout_rate', 'split_rngs'] },
 })
 const routerKeys = configKeys({
   used: ['name', 'num_selected_experts', 'num_slots', 'capacity_factor', 'dispatcher'],

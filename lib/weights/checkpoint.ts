@@ -103,7 +103,11 @@ function openWeights(
 export function openConfig(dir: string): CheckpointConfig {
   const files = listFolder(dir)
   const config = readJson(path.join(dir, 'config.json'))
-  if (!config) return bad(`${path.join(dir, 'config.json')}: file must exist, got nothing there`)
+  if (!config)
+    return bad(
+      `${path.join(dir, 'config.json')}: file must exist, got nothing there; a checkpoint is a folder with ` +
+        'config.json and model*.safetensors, such as `npx moe-native pull ORG/NAME` makes',
+    )
   const quantization =
     readJson(path.join(dir, 'quantize_config.json')) ??
     (config.quantization_config as Json | undefined)

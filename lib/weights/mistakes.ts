@@ -1,15 +1,8 @@
-import {
-  closeSync,
-  existsSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readSync,
-  statSync,
-} from 'node:fs'
+import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { badOption, MoeError } from '../errors.ts'
+import { meantHubId } from '../hub_id.ts'
 
 // What people give in place of a checkpoint folder, and the sentence that helps. All of it fails later, too, in words
 // about headers and missing files.
@@ -40,17 +33,16 @@ function pathOf(where: string, dir: unknown): string {
   }
 }
 
-const hubCommand = (id: string) => `hf download ${id} --local-dir ${id.split('/').at(-1)}`
+const hubCommands = (id: string) =>
+  `npx moe-native pull ${id}, or hf download ${id} --local-dir ${id.split('/').at(-1)}`
 
 /** Why there is nothing at this path. */
 function explainNothing(dir: string): never {
-  const hub = /^(?:hf:\/\/|https?:\/\/(?:www\.)?(?:huggingface\.co|hf\.co)\/)(.*)$/i.exec(dir)
-  const id = hub ? hub[1]!.split('/').slice(0, 2).join('/') : dir
-  const named = /^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(id)
-  if (named && (hub || !existsSync(path.dirname(dir))))
+  const id = meantHubId(dir)
+  if (id)
     fail(
       `${dir}: folder must exist, got nothing there; this looks like a model of the Hugging Face hub: ` +
-        `download it first (${hubCommand(id)}) and give its folder`,
+        `download it first (${hubCommands(id.name)}) and give its folder`,
     )
   if (/^\w+:\/\//.test(dir))
     fail(`${dir}: must be a folder of this machine, got a URL; download the files first`)
@@ -168,8 +160,8 @@ function explainFolder(dir: string, files: string[]): void {
   if (gguf) fail(`${dir}: must hold a checkpoint, got a GGUF file (${gguf}), ${ggufText}`)
   if (files.includes('adapter_config.json'))
     fail(
-      `${dir}: must hold a checkpoint, got a LoRA adapter; merge it into its base model${baseOf(dir)} ` +
-        '(merge_and_unload and save_pretrained of PEFT) and load the result',
+      `${dir}: must hold a checkpoint, got a LoRA adapter; load its base model${baseOf(dir)} and give this folder ` +
+        'to its loadAdapter, or on a command line to --adapter',
     )
   if (files.includes('params.json') || files.some((name) => /^consolidated\./.test(name)))
     fail(
@@ -196,6 +188,17 @@ function listed(dir: string): string[] | undefined {
     if (error instanceof MoeError) throw error
     return undefined
   }
+}
+
+/**
+ * The folder of an adapter that a caller's `dir` means; its files are those that their names say.
+ *
+ * @throws {MoeError} as checkpointFolder
+ */
+export function adapterFolder(where: string, given: unknown): string {
+  const dir = pathOf(where, given)
+  checkContents(dir, listed(dir) ?? [])
+  return dir
 }
 
 /**

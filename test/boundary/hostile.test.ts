@@ -1,11 +1,11 @@
 import { spawnSync } from 'node:child_process'
-import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import v8 from 'node:v8'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { Random } from '../cases/case.ts'
 import { cases } from '../cases/index.ts'
-import { copyCheckpoint, readStored, temporaryFolder } from '../support/files.ts'
+import { copyCheckpoint, readStored, temporaryFolder, writeStored } from '../support/files.ts'
 import { fixture, root } from '../support/golden.ts'
 import { torchFile } from '../support/pytorch.ts'
 import { writeModule } from '../support/write_module.ts'
@@ -25,6 +25,18 @@ writeFileSync(
   torchFile(readStored(path.join(torch, 'model.safetensors'))),
 )
 rmSync(path.join(torch, 'model.safetensors'))
+const adapter = path.join(folder, 'adapter')
+mkdirSync(adapter)
+writeFileSync(`${adapter}/adapter_config.json`, '{"peft_type": "LORA", "r": 1}')
+const half = (half: string, shape: number[]) =>
+  [
+    `base_model.model.model.layers.0.self_attn.q_proj.lora_${half}.weight`,
+    { dtype: 'F32', shape, data: new Uint8Array(4 * 128) },
+  ] as const
+writeStored(
+  `${adapter}/adapter_model.safetensors`,
+  new Map([half('A', [1, 128]), half('B', [128, 1])]),
+)
 const camel = (op: string) => op.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase())
 const given = (inputs: object) =>
   Object.fromEntries(Object.entries(inputs).filter(([, value]) => value !== undefined))
@@ -32,7 +44,7 @@ const settingFile = path.join(folder, 'setting')
 writeFileSync(
   settingFile,
   v8.serialize({
-    ...{ torch, folder, checkpoint: `${root}/demo/moepp-tiny`, seed: 1 },
+    ...{ torch, folder, adapter, checkpoint: `${root}/demo/moepp-tiny`, seed: 1 },
     runs: Number(process.env.MOE_HOSTILE_RUNS ?? 150),
     ops: Object.fromEntries(
       cases.map((c) => [
@@ -58,7 +70,7 @@ function run(...args: string[]): { lines: Line[]; ended: string } {
   const { stdout, stderr, signal, status, error } = spawnSync(
     process.execPath,
     [program!, settingFile, ...args],
-    { cwd: folder, encoding: 'utf8', maxBuffer: 2 ** 28, timeout: 50_000 },
+    { cwd: folder, encoding: 'utf8', maxBuffer: 2 ** 28, timeout: 150_000 },
   )
   const lines = stdout.split('\n').filter((line) => line !== '')
   return {

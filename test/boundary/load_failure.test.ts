@@ -1,16 +1,29 @@
 import { spawnSync } from 'node:child_process'
-import { cpSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { expect, it } from 'vitest'
+import { build } from 'esbuild'
+import { describe, expect, it } from 'vitest'
 import { loadAdvice } from '../../lib/load_failure.ts'
 import { temporaryFolder } from '../support/files.ts'
 import { root } from '../support/golden.ts'
 
 const inPackage = { musl: false, inPackage: true }
 
-it.each<[string, string, { musl: boolean; inPackage: boolean }, RegExp]>([
+it.each<[string, string, { musl: boolean; inPackage: boolean; platform?: string }, RegExp]>([
   ['in a bundle', 'no native build', { musl: false, inPackage: false }, /bundle.*--external:moe/],
   ['on musl', 'no native build', { musl: true, inPackage: true }, /musl.*node:22-slim/],
+  [
+    'on an Intel Mac',
+    'no native build',
+    { ...inPackage, platform: 'darwin-x64' },
+    /no binary for Intel Macs\. Build it in a clone/,
+  ],
+  [
+    'on Windows on ARM',
+    'no native build',
+    { ...inPackage, platform: 'win32-arm64' },
+    /Windows on ARM: Node for x64 runs there, too/,
+  ],
   ["version `GLIBC_2.34' not found", "`GLIBC_2.34' not found", inPackage, /needs GLIBC_2\.34/],
   ['of another platform', 'x.node: invalid ELF header', inPackage, /another platform.*npm ci/],
   [
@@ -47,4 +60,29 @@ it.each(['import.meta.url', 'undefined'])('code moved elsewhere says so (%s)', (
   })
   expect(stderr).toBe('')
   expect(stdout).toMatch(/^true ERR_MOE_NATIVE_LOAD .*looks like a bundle/)
+})
+
+describe('a bundle that esbuild makes', () => {
+  const program = `import { demoModel, loadModel } from 'moe-native'
+    const model = await loadModel(demoModel, { device: 'cpu', maxTokens: 64 }).catch(({ code }) => code)
+    console.log(typeof model === 'string' ? model : (await model.generate('ROMEO:', { maxNewTokens: 2 })).ids.length)`
+
+  it.each<[string, string[], string]>([
+    ['runs with the package outside', ['moe-native'], '2\n'],
+    ['says so with the package inside', ['@huggingface/hub', 'sharp'], 'ERR_MOE_NATIVE_LOAD\n'],
+  ])('%s', async (_, external, said) => {
+    const folder = temporaryFolder()
+    const outfile = path.join(folder, 'bundle.mjs')
+    mkdirSync(path.join(folder, 'node_modules'))
+    symlinkSync(root, path.join(folder, 'node_modules/moe-native'))
+    await build({
+      stdin: { contents: program, resolveDir: folder },
+      ...{ bundle: true, platform: 'node', format: 'esm', external, outfile, logLevel: 'error' },
+    })
+    const { stdout, stderr } = spawnSync(process.execPath, [outfile], {
+      cwd: folder,
+      encoding: 'utf8',
+    })
+    expect([stdout, stderr]).toEqual([said, ''])
+  })
 })

@@ -18,7 +18,7 @@ async function script(source: string, env: Record<string, string> = {}): Promise
   writeFileSync(file, source)
   const { stdout } = await run(process.execPath, [file], {
     env: { ...process.env, ...env },
-    timeout: 60_000,
+    timeout: 150_000,
   })
   return stdout.trim()
 }
@@ -66,7 +66,7 @@ describe('the process', () => {
     const env = { ...process.env, NODE_PATH: '' }
     // node_modules is found from the copy, the addon is not.
     mkdirSync(path.join(dir, 'node_modules'))
-    const link = `import { symlinkSync } from 'node:fs'; for (const m of ['node-gyp-build', '@huggingface']) symlinkSync(${JSON.stringify(`${root}/node_modules/`)} + m, 'node_modules/' + m)`
+    const link = `import { symlinkSync } from 'node:fs'; for (const m of ['node-gyp-build', '@huggingface', '@msgpack']) symlinkSync(${JSON.stringify(`${root}/node_modules/`)} + m, 'node_modules/' + m)`
     writeFileSync(path.join(dir, 'link.mjs'), link)
     await run(process.execPath, ['link.mjs'], { cwd: dir, env })
     const { stdout } = await run(process.execPath, ['script.mjs'], { cwd: dir, env })

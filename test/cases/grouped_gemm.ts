@@ -28,6 +28,7 @@ export const groupedGemm: OpCase<Shape> = {
     { counts: [100, 7, 21], K: 24, N: 48, activation: 'silu', x: 'bf16' },
     { counts: [0, 0], spare: 2, K: 8, N: 8 }, //                              nothing routed to FFN experts
     { counts: [0], K: 8, N: 8 },
+    { counts: Array.from({ length: 300 }, (_, g) => (g % 99 ? 0 : 1)), K: 16, N: 8, x: 'bf16' },
     { counts: [30, 0, 1, 90], spare: 9, K: 64, N: 140, activation: 'swiglu', x: 'bf16' }, // matrix paths of a GPU
     { counts: [0, 270, 3], K: 128, N: 72, x: 'bf16' },
     {

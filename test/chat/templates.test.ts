@@ -113,6 +113,15 @@ describe('a last message to be continued', () => {
   })
 })
 
+it('filters take what is not there as empty, as in Python', () => {
+  const program = parseTemplate(
+    "{{ x | upper }}{{ x.y | trim }}{{ x | replace('a', 'b') }}[{{ x | join(',') }}]{{ x | first }}" +
+      "{{ x | length }}{{ x | selectattr('role') | list | length }}{{ x | sort }}{{ x | default('d') }}" +
+      "{% if messages[0].name | upper == 'X' %}x{% endif %}",
+  )
+  expect(renderTemplate(program, { messages: [{}] })).toBe('[]00[]d')
+})
+
 describe('templates that fail', () => {
   it.each(['{% for x in y %}', '{{ }', '{% if %}', `{{ ${'('.repeat(20_000)} }}`])(
     'no template: %.20j',

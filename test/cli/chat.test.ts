@@ -1,7 +1,10 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { type ChatMessage, demoModel } from '../../lib/index.ts'
+import { temporaryFolder } from '../support/files.ts'
 import { root } from '../support/golden.ts'
 import { useModel } from '../support/use_model.ts'
 
@@ -47,9 +50,46 @@ describe('moe-native chat', () => {
     expect(stdout).not.toContain('never')
     const counts = [...stderr.matchAll(/^(?:> )*layer \d+: (.*)$/gm)].map(([, experts]) => experts!)
     expect(counts.length).toBe(4) // of the first answer
-    for (const experts of counts) expect(experts).toMatch(/^expert \d+ \d+x(, expert \d+ \d+x)*$/)
+    for (const experts of counts)
+      expect(experts).toMatch(/^expert \d+ \d+x(, expert \d+ \d+x)*(, …)? \(\d+ tokens\)$/)
     expect(stderr).toMatch(/\/reset +forget the conversation/)
     expect(stderr).toContain('there is no /what')
+  })
+
+  it('keeps conversations in files, and says what they take', async () => {
+    const folder = temporaryFolder()
+    const [file, bad] = [path.join(folder, 'talk.json'), path.join(folder, 'bad.json')]
+    writeFileSync(bad, '{"role": "user"}')
+    const first = ['/tokens', '/system A play.', 'Good morrow.', '/tokens', `/save ${file}`]
+    const { stdout, stderr } = await converse(`${first.join('\n')}\n`, ...args)
+    const messages: ChatMessage[] = JSON.parse(readFileSync(file, 'utf8'))
+    expect(messages).toEqual([
+      { role: 'system', content: 'A play.' },
+      { role: 'user', content: 'Good morrow.' },
+      { role: 'assistant', content: stdout.slice(0, -1) },
+    ])
+    const { ids } = await model().applyChatTemplate(messages, { addGenerationPrompt: false })
+    expect(stderr).toMatch(/^(> )*0 tokens of \d+, 0 messages$/m)
+    expect(stderr).toMatch(new RegExp(`^(> )*${ids.length} tokens of \\d+, 3 messages$`, 'm'))
+
+    const lines = ['/load', '/load /no/file', `/load ${bad}`, `/load ${file}`, 'Who calls?']
+    const next = await converse(
+      `${lines.join('\n')}\n/save /no/folder/x\n/reset\n/tokens\n`,
+      ...args,
+    )
+    const { text } = await model().chat([...messages, { role: 'user', content: 'Who calls?' }], {
+      ...{ maxNewTokens: 12, temperature: 0 },
+    })
+    expect(next).toMatchObject({ code: 0, stdout: `${text}\n` })
+    for (const said of [
+      /needs the name of a file/,
+      /\/no\/file: must be a conversation that \/save wrote, got ENOENT/,
+      /must be a list of messages/,
+      /user: Good morrow\.\n/,
+      /ENOENT.*\/no\/folder\/x/,
+      /0 tokens of \d+, 1 messages/,
+    ])
+      expect(next.stderr).toMatch(said)
   })
 
   it('goes on behind a message that does not fit', async () => {

@@ -3,25 +3,10 @@ import { copyFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'n
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { native } from '../../lib/native.ts'
+import { cli, cliIn } from '../support/cli.ts'
 import { copyCheckpoint, readStored, temporaryFolder } from '../support/files.ts'
 import { fixture, root } from '../support/golden.ts'
 import { torchFile } from '../support/pytorch.ts'
-
-interface Ended {
-  code: number | null
-  stdout: string
-  stderr: string
-}
-
-function cli(...args: string[]): Promise<Ended> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [`${root}/dist/cli/main.js`, ...args])
-    const out = { stdout: '', stderr: '' }
-    for (const name of ['stdout', 'stderr'] as const)
-      child[name].setEncoding('utf8').on('data', (text) => (out[name] += text))
-    child.once('error', reject).once('close', (code) => resolve({ code, ...out }))
-  })
-}
 
 const json = async (...args: string[]) => {
   const { code, stdout } = await cli(...args, '--json')
@@ -29,15 +14,24 @@ const json = async (...args: string[]) => {
   return { code, value: JSON.parse(stdout) }
 }
 
+const verbs = [
+  ...['generate', 'chat', 'serve', 'batch', 'forward', 'routing', 'info', 'doctor', 'pull'],
+  ...['convert', 'quantize', 'eval', 'bench'],
+]
+
 describe('moe-native', () => {
-  it.each(['', 'generate', 'serve', 'batch', 'forward', 'info', 'convert'])(
-    '%s --help teaches',
-    async (command) => {
-      const { code, stdout } = await cli(...(command ? [command] : []), '--help')
-      expect(code).toBe(0)
-      expect(stdout).toMatch(/moe-native (generate|serve|batch|forward|info|convert)/)
-    },
-  )
+  it.each(['', ...verbs])('%s --help teaches, in 80 columns', async (command) => {
+    const { code, stdout } = await cli(...(command ? [command] : []), '--help')
+    expect(code).toBe(0)
+    expect(stdout).toMatch(new RegExp(`^moe-native${command ? ` ${command}` : ''}\\b`))
+    expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([])
+  })
+
+  it('--help names every command', async () => {
+    const { stdout } = await cli('--help')
+    const named = [...stdout.matchAll(/^ {2}moe-native (\w+)/gm)].map(([, name]) => name)
+    expect(named.filter((name) => name !== 'help')).toEqual(verbs)
+  })
 
   it("generate writes the demo's text, and its speed beside it", async () => {
     const { code, stdout, stderr } = await cli('generate', '--prompt', 'ROMEO:\n', '-n', '12')
@@ -107,6 +101,21 @@ describe('moe-native', () => {
     expect(value.routing[0].expertIds).toHaveLength(2 * 5)
   })
 
+  it('generate says routing and probabilities in words', async () => {
+    const args = ['ROMEO:', '-n', '5', '--ignore-eos', '--logprobs', '2', '--routing']
+    const { code, stdout } = await cli('generate', ...args)
+    expect(code).toBe(0)
+    const [text, probabilities, routing, ...rest] = stdout.split('\n\n')
+    expect(text).toMatch(/^ROMEO:/)
+    expect(rest).toEqual([])
+    const tokens = probabilities!.split('\n')
+    expect(tokens).toHaveLength(5)
+    for (const line of tokens) expect(line).toMatch(/^".*" +[01]\.\d{3} {2}"/)
+    const layers = routing!.trimEnd().split('\n')
+    expect(layers).toHaveLength(4)
+    for (const line of layers) expect(line).toMatch(/^layer \d: expert \d+ \dx.* \(4 tokens\)$/)
+  })
+
   it('generate with sampling, stop strings and another model', async () => {
     const args = [
       'generate',
@@ -163,9 +172,41 @@ describe('moe-native', () => {
       experts: { ffn: 8, constant: 2, copy: 1, zero: 1 },
     })
     expect(value.memory.weightBytes).toBeGreaterThan(4e6)
-    expect((await cli('info', '-m', `${root}/demo/mixtral-tiny`)).stdout).toMatch(
-      /architecture\s+mixtral/,
-    )
+    expect(value.tokenizer).toMatchObject({ file: 'tokenizer.model', chatTemplate: true })
+    expect(value.endIds).toEqual([3])
+    expect(Object.keys(value.elementTypes)).toEqual(['BF16'])
+    expect(value.fits).toMatchObject([{ device: 'cpu', fits: true }])
+    const { stdout } = await cli('info', '-m', `${root}/demo/mixtral-tiny`, '-d', 'cpu')
+    expect(stdout).toMatch(/^architecture +mixtral$/m)
+    expect(stdout).toMatch(/^tokenizer +tokenizer\.model, \d+ tokens, no chat template$/m)
+    expect(stdout).toMatch(/^text ends at +\d+ \(<\w+>\)$/m)
+    expect(stdout).toMatch(/^fits cpu +yes: [\d.]+ MB with a cache of \d+ tokens, .* are left$/m)
+  })
+
+  it('info says what would fit where a model does not', async () => {
+    const { code, stdout } = await cli('info', '--max-tokens', '99999999')
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/^fits cpu +no: [\d.]+ GB with a cache of 100000000 tokens, of/m)
+    expect(stdout.replaceAll(/\n {14}/g, ' ')).toMatch(/; maxTokens \d+ would fit$/m)
+  })
+
+  it.each(['top2-token-f32', 'slots1-gap-f32'])('info of a model of images: %s', async (name) => {
+    const dir = fixture(`golden/vision/${name}`)
+    const { value } = await json('info', '-m', dir)
+    expect(value).toMatchObject({ hasWeights: true, fits: [{ device: 'cpu', fits: true }] })
+    expect(value.memory.weightBytes).toBeGreaterThan(0)
+    const alone = temporaryFolder()
+    copyFileSync(`${dir}/config.json`, `${alone}/config.json`)
+    const { value: said } = await json('info', '-m', alone)
+    expect(said).toMatchObject({ hasWeights: false, parameters: value.parameters })
+    expect((await cli('info', '-m', dir)).stdout).toMatch(/^experts +\d+ of inner size \d+ in/m)
+  })
+
+  it('a hub id that is not in the cache says so, offline', async () => {
+    const env = { HF_HUB_OFFLINE: '1', HF_HOME: temporaryFolder() }
+    const { code, stderr } = await cliIn(env, 'info', '-m', 'org/name')
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/ERR_MOE_HUB org\/name: model must be in the cache/)
   })
 
   it.each(['moepp-tiny', 'yuan-tiny', 'mixtral-tiny'])(
@@ -176,7 +217,9 @@ describe('moe-native', () => {
       copyFileSync(`${root}/demo/${name}/config.json`, `${dir}/config.json`)
       const { value } = await json('info', '-m', dir)
       const memory = { ...whole.memory, fileBytes: 0 }
-      expect(value).toEqual({ ...whole, dir, hasWeights: false, memory })
+      const absent = { hasWeights: false, elementTypes: {}, tokenizer: null, endIds: value.endIds }
+      for (const { fits } of [value, whole]) for (const one of fits) delete one.freeBytes
+      expect(value).toEqual({ ...whole, dir, ...absent, memory })
       expect(whole.hasWeights).toBe(true)
       expect((await cli('info', '-m', dir)).stdout).toMatch(/^checkpoint .*no weights there/)
     },
@@ -213,7 +256,12 @@ describe('moe-native', () => {
     ['a name every object has', ['constructor'], 2, /unknown command/],
     ['a misspelt command', ['generat'], 2, /unknown command 'generat'; did you mean generate\?/],
     ['help for no command', ['help', 'nonsense'], 2, /unknown command 'nonsense'/],
-    ['an unknown option', ['generate', '--nonsense'], 2, /unknown option '--nonsense'\n/],
+    [
+      'an unknown option',
+      ['generate', '--nonsense'],
+      2,
+      /unknown option '--nonsense'\n.*see moe-native help generate\n/,
+    ],
     ['a misspelt option', ['generate', '--topp', '1'], 2, /'--topp'; did you mean --top-p\?/],
     ['an option without its value', ['generate', '--seed'], 2, /--seed/],
     ['an argument too many', ['info', 'x'], 2, /'x'/],
@@ -243,7 +291,6 @@ describe('moe-native', () => {
     ['no model', ['info', '-m', ''], 2, /: --model must be the path of a folder/],
     ['an op that is none', ['bench', 'x'], 2, /op must be one of/],
     ['a model that bench has not', ['bench', '--models', 'x'], 2, /: --models must be one of/],
-    ['a hub id', ['info', '-m', 'org/name'], 1, /ERR_MOE_CHECKPOINT .*hf download org\/name/],
     ['ids that are none', ['forward', '--ids', '1,x'], 2, /--ids must be token ids/],
     ['no ids', ['forward'], 2, /--ids must be given/],
     ['a prompt and ids', ['generate', '-p', 'x', '--ids', '1'], 2, /--prompt and --ids/],
@@ -258,7 +305,12 @@ describe('moe-native', () => {
     ['convert without a target', ['convert', 'x'], 2, /needs DIR and OUT/],
     ['a folder that is missing', ['info', '-m', '/no/such/folder'], 1, /ERR_MOE_CHECKPOINT/],
     ['an id beyond the vocabulary', ['forward', '--ids', '99999'], 2, /: --ids must be a token id/],
-    ['a GPU that is not there', ['generate', '-d', 'cuda'], 1, /ERR_MOE_CUDA_UNAVAILABLE/],
+    [
+      'a GPU that is not there',
+      ['generate', '-d', 'cuda'],
+      1,
+      /ERR_MOE_CUDA_UNAVAILABLE.*\n.*moe-native doctor/,
+    ],
   ])('%s fails with a message', async (_, args, code, message) => {
     const ended = await cli(...args)
     expect(ended).toMatchObject({ code, stdout: '' })

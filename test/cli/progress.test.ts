@@ -1,6 +1,6 @@
-import { describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { deviceText } from '../../lib/cli/device.ts'
-import { progressBar } from '../../lib/cli/progress.ts'
+import { duration, progressBar } from '../../lib/cli/progress.ts'
 import { demoModel, loadModel } from '../../lib/index.ts'
 
 const cleared = '\r\x1b[K'
@@ -12,6 +12,7 @@ function terminal() {
 }
 
 describe('the bar', () => {
+  afterEach(() => void vi.useRealTimers())
   it('draws the start and the end, and clears the line', () => {
     const { lines, ...stream } = terminal()
     {
@@ -25,6 +26,29 @@ describe('the bar', () => {
     expect(lines[1]).toMatch(/loading █+ 4.0 KB of 4.0 KB/)
     expect(lines[2]).toBe(cleared)
   })
+
+  it('says how long it will take, once that is known', () => {
+    vi.useFakeTimers({ toFake: ['performance'] })
+    const { lines, ...stream } = terminal()
+    using bar = progressBar('loading', false, stream)
+    bar.update(1000, 9000) // there before
+    vi.advanceTimersByTime(1000)
+    bar.update(2000, 9000)
+    vi.advanceTimersByTime(3000)
+    bar.update(3000, 9000)
+    bar.update(9000, 9000)
+    expect(lines.map((line) => /, (.*) left/.exec(line)?.[1])).toEqual([
+      ...[undefined, undefined, '12 s', undefined],
+    ])
+  })
+
+  it.each([
+    [0.1, '1 s'],
+    [59, '59 s'],
+    [59.7, '1 min'],
+    [3599, '1 h 0 min'],
+    [7500, '2 h 5 min'],
+  ])('%f seconds are %s', (seconds, text) => expect(duration(seconds)).toBe(text))
 
   it('clears the line when the work fails, too', () => {
     const { lines, ...stream } = terminal()

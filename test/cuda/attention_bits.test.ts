@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { blockTokens } from '../../lib/ops/index.ts'
-import { kernels } from '../../lib/standalone/kernels.ts'
-import { type DType, ints, Random, tensor } from '../cases/case.ts'
-import { gpus } from '../support/gpus.ts'
+import { type ArrayTensor, kernels } from '../../lib/standalone/kernels.ts'
+import { attention } from '../cases/attention.ts'
+import { type DType, ints, Random, tensor, toF64 } from '../cases/case.ts'
+import { gpus, someGpus } from '../support/gpus.ts'
 
 const [N, G, D, V] = [2, 1, 16, 24]
 
@@ -43,7 +44,7 @@ function step(lengths: number[], dtype: DType, { window = 1e9, spare = 0 } = {})
 
 const blocksOf = (length: number): number => Math.ceil(length / blockTokens)
 
-describe.each(gpus)('bits of a decode token on $name', ({ device }) => {
+describe.each(someGpus)('bits of a decode token on $name', ({ device }) => {
   const row = async (lengths: number[], t: number, dtype: DType, options = {}) => {
     const { out } = await kernels.attention(step(lengths, dtype, options), { device })
     return Array.from(out.data.subarray(t * N * V, (t + 1) * N * V))
@@ -62,5 +63,68 @@ describe.each(gpus)('bits of a decode token on $name', ({ device }) => {
     expect(await row([length], 0, dtype, { window, spare: 1000 })).toEqual(alone)
     expect(await row([9, length, 400], 1, dtype, { window })).toEqual(alone)
     expect(await row([...others(40), length, ...others(30)], 40, dtype, { window })).toEqual(alone)
+  })
+})
+
+const shapes: (typeof attention.shapes)[number][] = [
+  { lengths: [[80, 66]], N: 2, G: 1, D: 24 },
+  {
+    lengths: [
+      [70, 60],
+      [60, 3],
+    ],
+    N: 2,
+    G: 1,
+    D: 24,
+    V: 16,
+    window: 9,
+    sinks: 3,
+  },
+  {
+    lengths: [
+      [100, 1],
+      [90, 2],
+      [60, 12],
+    ],
+    N: 2,
+    G: 1,
+    D: 24,
+    window: 40,
+  },
+]
+const place = 50
+
+// What differs among the simulator's devices is not in question here.
+const places = [{ name: 'cpu', device: 'cpu' as const }, ...gpus.slice(0, 1)]
+
+describe.each(places)('a key and a value that are NaN, on $name', ({ device }) => {
+  it.each(['f32', 'bf16'] as const)('reach nobody who does not see them: %s', async (dtype) => {
+    for (const shape of shapes) {
+      const inputs = attention.inputs(shape, new Random(4), dtype)
+      const [, , columns, width] = inputs.values.shape as [number, number, number, number]
+      const block = inputs.blockTable.data[Math.floor(place / columns)]
+      /** NaN in one column of that block. */
+      const damaged = (array: ArrayTensor, columnOf: (i: number) => number) => {
+        const numbers = toF64(array)
+        const size = numbers.length / array.shape[0]!
+        const isThere = (i: number) =>
+          Math.floor(i / size) === block && columnOf(i) % columns === place % columns
+        return tensor(array.shape, dtype, (i) => (isThere(i) ? Number.NaN : numbers[i]!))
+      }
+      const keys = damaged(inputs.keys, (i) => i)
+      const values = damaged(inputs.values, (i) => Math.floor(i / width))
+      const { out } = await kernels.attention(inputs, { device })
+      const hurt = (await kernels.attention({ ...inputs, keys, values }, { device })).out
+      const [wanted, got] = [out, hurt].map(toF64) as [Float64Array, Float64Array]
+      const row = out.shape[1]!
+      for (const [t, position] of inputs.positions.data.entries()) {
+        const start = inputs.starts.data[t]
+        const sees = inputs.sequences.data[t] === 0 && start <= place && place <= position
+        const at = [t * row, (t + 1) * row] as const
+        expect(got.subarray(...at), `token ${t}`).toEqual(
+          sees ? new Float64Array(row).fill(Number.NaN) : wanted.subarray(...at),
+        )
+      }
+    }
   })
 })

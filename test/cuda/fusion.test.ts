@@ -138,6 +138,29 @@ const gathered =
     return { out: ops.groupedGemm(one.plan, { x: permuted, offsets, weights, biases, dtype }).out }
   }
 
+/** Tokens of sequences, and the position of each sequence's first one. */
+const convolution =
+  (tokens: number[], positions: number[], dtype: DType, C: number, N: number): Record =>
+  async (one) => {
+    const { array, integers, weight } = source(one, 17)
+    const M = 1 + (Math.max(...positions.map((p, b) => p + tokens[b]!)) >> 5)
+    const places = tokens.flatMap((count, b) =>
+      Array.from({ length: count }, (_, i) => ({ b, p: positions[b]! + i })),
+    )
+    const T = places.length
+    const state = array('state', [tokens.length * M, C], dtype)
+    const pairs = ops.causalPair(one.plan, {
+      ...{ x: array('x', [T, C], dtype), state },
+      positions: integers('positions', [T], (t) => places[t]!.p),
+      slots: integers('slots', [T], (t) => places[t]!.b * M * ops.blockTokens + places[t]!.p),
+      sequences: integers('sequences', [T], (t) => places[t]!.b),
+      blockTable: integers('blockTable', [tokens.length, M], (i) => i),
+    }).out
+    const residual = array('residual', [T, N])
+    const taps = { weight: await weight([N, 2 * C], dtype), bias: array('bias', [N]), residual }
+    return { out: ops.linear(one.plan, { x: pairs, ...taps, dtype }).out, state }
+  }
+
 const rotateAndAttend =
   (
     lengths: number[],
@@ -191,6 +214,12 @@ describe.each(gpus)('fused ops, on $name', ({ device }) => {
     [`a router of 256 in groups, ${dtype}`, routed(8, 256, 'biased', dtype, dtype, sigmoid), 3],
     [`gathered rows, ${dtype}`, gathered(1, dtype, dtype), 2],
     [`more gathered rows, ${dtype}`, gathered(11, dtype, 'bf16'), 2],
+    [`a convolution, ${dtype}`, convolution([1], [5], dtype, 16, 72), 2],
+    [
+      `the same of texts that begin, go on and end a block, ${dtype}`,
+      convolution([1, 1, 2], [0, 32, 31], dtype, 34, 40),
+      2,
+    ],
     [`rotation and attention, ${dtype}`, rotateAndAttend([1], dtype, [2, 2, 16]), 2],
     [`the same in ranges, ${dtype}`, rotateAndAttend([300, 32, 33], dtype, [4, 2, 24]), 2],
     [

@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { expect, it } from 'vitest'
+import { afterEach, expect, it, vi } from 'vitest'
 import { root } from '../support/golden.ts'
 
 interface Limits {
@@ -24,17 +24,24 @@ const { parts, stepsOf } = (await import(`${root}/scripts/gpu_check/steps.mjs`))
   ) => { name: string; seconds: number; tests?: string[] }[]
 }
 
+afterEach(() => void vi.useRealTimers())
+
 it.skipIf(process.platform === 'win32')(
   'a step of the GPU check ends at its limit with all it has started, and what it said stays',
   async () => {
     const folder = mkdtempSync(path.join(os.tmpdir(), 'moe-native-limited-'))
     const lines: string[] = []
-    // A child in the background that would outlive its parent and say so.
-    const script = `echo first; (sleep 2; touch ${folder}/alive) & echo $! > ${folder}/pid; sleep 60`
+    // A child in the background that would outlive its parent.
+    const script = `sleep 600 & echo $! > ${folder}/pid; echo first; sleep 600`
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
     const { status, log } = await limited('bash', ['-c', script], {
-      ...{ seconds: 0.5, env: process.env },
-      onLine: (line) => lines.push(line),
+      ...{ seconds: 60, env: process.env },
+      onLine: (line) => {
+        lines.push(line)
+        vi.advanceTimersByTime(60_000)
+      },
     })
+    vi.useRealTimers()
     expect(status).toBe('cut')
     expect([lines, log]).toEqual([['first'], 'first\n'])
     const child = Number(readFileSync(path.join(folder, 'pid'), 'utf8'))
@@ -42,9 +49,7 @@ it.skipIf(process.platform === 'win32')(
       const stat = `/proc/${child}/stat`
       return existsSync(stat) && !/ Z /.test(readFileSync(stat, 'utf8')) // a dead one may wait for init
     }
-    for (let i = 0; i < 100 && running(); i++)
-      await new Promise((resolve) => setTimeout(resolve, 10))
-    expect(running()).toBe(false)
+    while (running()) await new Promise((resolve) => setTimeout(resolve, 10))
     rmSync(folder, { recursive: true })
   },
 )

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import ts from 'typescript'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { readVisionConfig } from '../../lib/vision/config.ts'
 import { root } from '../support/golden.ts'
 import { type Installed, installPackage } from '../support/installed.ts'
 import { problems } from '../support/type_check.ts'
@@ -39,11 +40,12 @@ describe('code blocks of README and documentation', () => {
     installed = installPackage('built')
   })
 
-  it('are JavaScript or commands', () => {
+  it('are JavaScript, commands or configurations that are read', () => {
     const languages = new Set(all.map(({ language }) => language))
-    expect([...languages].sort()).toEqual(['js', 'none', 'sh'])
+    expect([...languages].sort()).toEqual(['js', 'json', 'none', 'sh'])
     expect(of('js').length).toBeGreaterThan(9)
     expect(of('sh').length).toBeGreaterThan(4)
+    for (const { code } of of('json')) readVisionConfig(JSON.parse(code))
   })
 
   it('are valid TypeScript, too', () => {

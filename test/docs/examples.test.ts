@@ -22,7 +22,7 @@ describe('examples', () => {
 
   it('each has a test here', () => {
     expect(names.sort()).toEqual(
-      ['chat', 'expert_usage', 'kernels', 'routing_trace', 'server', 'worker'].map(
+      ['adapters', 'chat', 'expert_usage', 'kernels', 'routing_trace', 'server', 'worker'].map(
         (n) => `${n}.mjs`,
       ),
     )
@@ -39,6 +39,12 @@ describe('examples', () => {
     const { status, stdout } = await run('chat', { input: 'ROMEO:\nWho is there?\n' })
     expect(status).toBe(0)
     expect(stdout.split('\n').length).toBeGreaterThan(2)
+  })
+
+  it('adapters writes with and without one', async () => {
+    const { status, stdout } = await run('adapters')
+    expect(status).toBe(0)
+    expect(stdout).toMatch(/^random: rank 8, 8 modules, 0.07 MB\n--- base\n.+\n--- random\n/s)
   })
 
   it('routing_trace shows every token and layer', async () => {

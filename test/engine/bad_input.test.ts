@@ -233,7 +233,17 @@ describe('bad input', () => {
     ['generate(prompt)', (x) => noTokenizer().generate(x)],
     ['generate(options)', (x) => model().generate([1], x)],
     ...[
-      ...['maxNewTokens', 'stop', 'stopIds', 'logprobs', 'routing', 'signal', 'temperature'],
+      ...[
+        'maxNewTokens',
+        'minNewTokens',
+        'promptLogprobs',
+        'stop',
+        'stopIds',
+        'logprobs',
+        'routing',
+        'signal',
+        'temperature',
+      ],
       ...['topK', 'topP', 'minP', 'repetitionPenalty', 'presencePenalty', 'frequencyPenalty'],
       'seed',
     ].map((name): [string, (thing: never) => unknown] => [

@@ -75,7 +75,8 @@ type Call =
 /** What holds of any generation, and its result without its times. */
 function checkGeneration(result: GenerateResult, prompt: number[], options: GenerateOptions) {
   const { timings: _, usage: __, ...rest } = result
-  const { maxNewTokens = 0, stopIds, logprobs = 0 } = options
+  const { maxNewTokens = 0, logprobs = 0 } = options
+  const stopIds = options.stopIds as number[] | undefined
   expect(result.ids.length).toBeLessThanOrEqual(maxNewTokens)
   expect(result.finishReason === 'length').toBe(result.stopReason === undefined)
   if (result.finishReason === 'length') expect(result.ids).toHaveLength(maxNewTokens)

@@ -101,7 +101,7 @@ it('a rule without an end of its own ends at the token', () => {
   }
   const shape = {
     ...{ tokens: 5, sequences: 2, tableWidth: 8, sampled: 1, logitRows: 3 },
-    ...{ adjusted: 0, masked: 0, biased: 0 },
+    ...{ adjusted: 0, masked: 0, biased: 0, adapters: 0 },
   }
   const { visible, positions } = declareInputs(plan as unknown as Plan, shape, rules, 12, 64, 100)
   expect(visible.full!.ends).toBe(positions)

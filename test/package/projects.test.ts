@@ -1,4 +1,7 @@
+import { existsSync } from 'node:fs'
 import { afterEach, expect, it, vi } from 'vitest'
+import { longest } from '../../vitest.config.ts'
+import { root } from '../support/golden.ts'
 
 afterEach(() => {
   vi.doUnmock('node:fs')
@@ -18,6 +21,10 @@ async function projects(simulator: boolean): Promise<{ names: string[]; said: st
 
 it('models run on the simulated GPU where it is built', async () => {
   expect(await projects(true)).toEqual({ names: ['native', 'cuda-sim'], said: [] })
+})
+
+it('files that are said to take longest are there', () => {
+  expect(longest.filter((file) => !existsSync(`${root}/${file}`))).toEqual([])
 })
 
 it('where it is not, the project is left out, and one line says so', async () => {

@@ -20,7 +20,8 @@ describe.skipIf(!executablePath)('the page in a browser', () => {
   let browser: Browser
   const troubles: string[] = []
   beforeAll(async () => {
-    browser = await chromium.launch({ executablePath: executablePath!, args: ['--no-sandbox'] })
+    const args = ['--no-sandbox']
+    browser = await chromium.launch({ executablePath: executablePath!, args, timeout: 150_000 })
   })
   afterAll(() => browser?.close())
   afterEach(() => expect(troubles.splice(0)).toEqual([]))
@@ -32,6 +33,7 @@ describe.skipIf(!executablePath)('the page in a browser', () => {
     expected = /^$/,
   ): Promise<Page> {
     const page = await browser.newPage(options)
+    page.setDefaultTimeout(150_000)
     page.on('pageerror', (error) => troubles.push(error.message))
     page.on('console', (message) => {
       const bad = ['error', 'warning'].includes(message.type())
@@ -50,8 +52,7 @@ describe.skipIf(!executablePath)('the page in a browser', () => {
     await page.goto(to)
     return page
   }
-  const state = (page: Page, text: string) =>
-    page.locator('#state', { hasText: text }).waitFor({ timeout: 20_000 })
+  const state = (page: Page, text: string) => page.locator('#state', { hasText: text }).waitFor()
   async function ask(page: Page, tokens: number, text = 'Good morrow.') {
     await page.getByLabel('Tokens', { exact: true }).fill(String(tokens))
     await page.getByLabel('Message').fill(text)
@@ -126,7 +127,7 @@ describe.skipIf(!executablePath)('the page in a browser', () => {
     const page = await open()
     await state(page, 'ready')
     await ask(page, 1900)
-    await page.locator('.token').nth(3).waitFor()
+    await page.locator('.token').nth(3).waitFor({ state: 'attached' }) // a line's end is not to be seen
     await page.getByRole('button', { name: 'Stop' }).dispatchEvent('click') // at once
     await state(page, 'stopped')
     await expect.poll(() => model().stats.running).toBe(0)

@@ -110,6 +110,13 @@ describe('requests that are wrong', () => {
       'tools',
       'unsupported',
     ],
+    ['prompt_logprobs', { ...chat, prompt_logprobs: 1 }, 'prompt_logprobs', 'unsupported'],
+    ['min_tokens', { ...chat, min_tokens: 9 }, 'min_tokens', 'invalid_value'],
+    ['beams', { ...chat, use_beam_search: true }, 'use_beam_search', 'unsupported'],
+    ['best_of', { ...chat, best_of: 2 }, 'best_of', 'unsupported'],
+    ['bad words', { ...chat, bad_words: ['x'] }, 'bad_words', 'unsupported'],
+    ['a penalty by length', { ...chat, length_penalty: 2 }, 'length_penalty', 'unsupported'],
+    ['mirostat', { ...chat, mirostat: 2 }, 'mirostat', 'unsupported'],
     ['a template', { ...chat, chat_template: '{{ 1 }}' }, 'chat_template', 'unsupported'],
   ])('%s', async (_, body, param, code) => {
     const { status, json } = await post(`${url()}/v1/chat/completions`, body)
@@ -118,9 +125,21 @@ describe('requests that are wrong', () => {
     expect(json.error.message).not.toMatch(/^(generate|chat):/)
   })
 
+  it.each([
+    [{ echo: true, logprobs: 1, stream: true }, 'stream'],
+    [{ prompt_logprobs: 1, stream: true }, 'stream'],
+    [{ prompt_logprobs: 21 }, 'prompt_logprobs'],
+    [{ max_tokens: 0 }, 'max_tokens'],
+  ])('of texts: %j', async (more, param) => {
+    const body = { prompt: 'ROMEO:', max_tokens: 4, ...more }
+    const { status, json } = await post(`${url()}/v1/completions`, body)
+    expect([status, json.error.param]).toEqual([400, param])
+  })
+
   it('what changes nothing is taken', async () => {
     const harmless = {
       ...{ logit_bias: {}, response_format: { type: 'text' }, tools: [], tool_choice: 'auto' },
+      ...{ use_beam_search: false, length_penalty: 1, skip_special_tokens: true, bad_words: [] },
       ...{ user: 'me', metadata: { a: 1 }, unknown: [1], top_p: null, stop: null },
     }
     expect((await post(`${url()}/v1/chat/completions`, { ...chat, ...harmless })).status).toBe(200)
@@ -157,6 +176,10 @@ describe('requests that are wrong', () => {
       'logit_bias',
       'tool_choice',
       'allowed_token_ids',
+      'stop_token_ids',
+      'prompt_logprobs',
+      'min_tokens',
+      'echo',
     ]
     for (const path of paths)
       for (const name of names)
@@ -245,9 +268,9 @@ describe('tokens and templates', () => {
     expect((await fetch(`${url()}/ready`)).status).toBe(200)
     await post(`${url()}/v1/chat/completions`, chat)
     const text = await (await fetch(`${url()}/metrics`)).text()
-    expect(text).toMatch(/^moe_num_requests_running 0$/m)
+    expect(text).toMatch(/^moe_num_requests_running\{model_name="demo"\} 0$/m)
     expect(text).toMatch(
-      /^moe_http_requests_total\{route="\/v1\/chat\/completions",method="POST",status="200"\} 1$/m,
+      /^moe_http_requests_total\{.*route="\/v1\/chat\/completions",method="POST",status="200"\} 1$/m,
     )
     for (const line of text.trim().split('\n'))
       expect(line).toMatch(/^(# (HELP|TYPE) moe_\w+ .+|moe_\w+(\{.*\})? [\d.e+-]+)$/)
@@ -342,9 +365,13 @@ describe('clients that leave, and servers that close', () => {
     await until(() => model().stats.running + model().stats.waiting === 66)
     const { status, headers, json } = await post(`${url()}/v1/chat/completions`, chat)
     expect([status, headers.get('retry-after'), json.error.code]).toEqual([429, '1', 'queue_full'])
+    const full = await fetch(`${url()}/ready`)
+    expect([full.status, full.headers.get('retry-after')]).toEqual([503, '1'])
+    expect((await fetch(`${url()}/health`)).status).toBe(200)
     abort.abort()
     await Promise.all(many)
     await until(idle)
+    expect((await fetch(`${url()}/ready`)).status).toBe(200)
   })
 
   it('one that does not read does not hold up others', async () => {

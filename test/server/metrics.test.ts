@@ -22,11 +22,11 @@ async function scrape(): Promise<Map<string, number>> {
       types.set(name, type!)
     }
     if (line.startsWith('#')) continue
-    const [, key, value] = /^(\w+(?:\{[^}]*\})?) (\S+)$/.exec(line)!
-    const family = key!.replace(/\{.*/, '')
-    expect([...types.keys()].some((one) => family.startsWith(one))).toBe(true)
-    expect(samples.has(key!)).toBe(false)
-    samples.set(key!, Number(value))
+    const [, family, labels, value] = /^(\w+)\{model_name="demo"(.*)\} (\S+)$/.exec(line)!
+    const key = labels === '' ? family! : `${family}{${labels!.slice(1)}}`
+    expect([...types.keys()].some((one) => family!.startsWith(one))).toBe(true)
+    expect(samples.has(key)).toBe(false)
+    samples.set(key, Number(value))
   }
   return samples
 }
@@ -49,6 +49,16 @@ describe('metrics', () => {
     expect(grown('moe_requests_rejected_total{reason="invalid"}')).toBe(1)
     const route = '{route="/v1/chat/completions",method="POST",status="200"}'
     expect(grown(`moe_http_requests_total${route}`)).toBe(2)
+    const steps = ['prefill', 'decode', 'mixed'].map((kind) =>
+      grown(`moe_steps_total{kind="${kind}"}`),
+    )
+    expect(steps[0]).toBeGreaterThan(0)
+    expect(steps[1]).toBeGreaterThan(0)
+    expect(grown('moe_step_seconds_total{kind="decode"}')).toBeGreaterThan(0)
+    expect(after.get('moe_last_step_timestamp_seconds')).toBeGreaterThan(1.7e9)
+    expect(after.get('moe_weights_bytes')).toBe(
+      model().weights.reduce((n, { bytes }) => n + bytes, 0),
+    )
     for (const part of ['queue', 'prefill', 'decode'])
       expect(grown(`moe_request_${part}_time_seconds_sum`)).toBeGreaterThanOrEqual(0)
   })
@@ -80,9 +90,33 @@ describe('metrics', () => {
       'x_sum{a="b\\"\\\\\\n"} 6.5',
       'x_count{a="b\\"\\\\\\n"} 4',
     ])
-    const out = new Exposition()
+    const out = new Exposition({ of: 'm' }, new Map([['all', 'other:all']]))
     out.samples('counter', 'empty', 'Nothing.', [])
     expect(out.text).toBe('\n')
+    out.samples('counter', 'all', 'Some.', [[{ a: 1 }, 2]])
+    out.value('gauge', 'one', 'One.', 3)
+    expect(out.text.split('\n').filter((line) => !line.startsWith('#'))).toEqual([
+      ...['all{of="m",a="1"} 2', 'other:all{of="m",a="1"} 2', 'one{of="m"} 3'],
+      '',
+    ])
+  })
+})
+
+describe('metrics under vLLM’s names', () => {
+  const other = useServer(`${root}/demo/moepp-tiny`, { vllmMetrics: true })
+
+  it('are those of the same meaning', async () => {
+    await post(`${other.url()}/v1/chat/completions`, chat)
+    const text = await (await fetch(`${other.url()}/metrics`)).text()
+    const families = [...text.matchAll(/^# TYPE vllm:(\w+) (\w+)$/gm)]
+    expect(families.length).toBe(17)
+    for (const [, name, type] of families) {
+      expect(text).toContain(`\n# TYPE moe_${name} ${type}\n`)
+      const [own, theirs] = ['moe_', 'vllm:'].map((prefix) =>
+        text.split('\n').filter((line) => line.startsWith(prefix + name)),
+      )
+      expect(theirs).toEqual(own!.map((line) => line.replace(/^moe_/, 'vllm:')))
+    }
   })
 })
 

@@ -88,6 +88,15 @@ describe('chat completions', () => {
     }
   })
 
+  it('a top_k or a seed of -1 is none, as for vLLM', async () => {
+    const asked = { ...chat, temperature: 1, ignore_eos: true, seed: 7 }
+    const ask = async (more: object) =>
+      (await client().chat.completions.create({ ...asked, ...more })).choices[0]!.message.content
+    expect(await ask({ top_k: -1 })).toBe(await ask({ top_k: 0 }))
+    const free = { max_tokens: 20, seed: -1 }
+    expect(await ask(free)).not.toBe(await ask(free))
+  })
+
   it.each([undefined, 0, 3])('logprobs with top_logprobs %j', async (top) => {
     const asked = { ...chat, logprobs: true, ...(top !== undefined && { top_logprobs: top }) }
     const { choices } = await client().chat.completions.create(asked)
@@ -187,6 +196,58 @@ describe('text completions', () => {
         .map((one) => one.choices[0].text)
         .join(''),
     ).toBe(`ROMEO:${plain}`)
+  })
+
+  it('an echoed prompt has logprobs, also without a new token', async () => {
+    const prompt = 'ROMEO: What light'
+    const ids = model().tokenizer!.encode(prompt)
+    const { promptLogprobs } = await model().generate(ids, { maxNewTokens: 1, promptLogprobs: 2 })
+    for (const max_tokens of [0, 2]) {
+      const { choices, usage } = await client().completions.create({
+        ...{ ...text, prompt, max_tokens, echo: true, logprobs: 2 },
+      })
+      const { tokens, token_logprobs, top_logprobs, text_offset } = choices[0]!.logprobs!
+      expect([tokens!.length, usage!.completion_tokens]).toEqual([
+        ids.length + max_tokens,
+        max_tokens,
+      ])
+      expect([token_logprobs![0], top_logprobs![0]]).toEqual([null, null])
+      const told = promptLogprobs!.map((one) => one?.logprob ?? null)
+      expect(token_logprobs!.slice(0, ids.length)).toEqual(told)
+      expect(Object.values(top_logprobs![1]!)).toEqual(
+        promptLogprobs![1]!.top.map(({ logprob }) => logprob),
+      )
+      expect(choices[0]!.text.startsWith(prompt)).toBe(true)
+      const last = text_offset![ids.length - 1]!
+      expect(prompt.slice(last)).toBe(tokens![ids.length - 1])
+    }
+  })
+
+  it('prompt_logprobs as vLLM has them', async () => {
+    const body = { ...text, max_tokens: 1, prompt_logprobs: 1, return_token_ids: true }
+    const { json } = await post(`${url()}/v1/completions`, body)
+    const ids = model().tokenizer!.encode('ROMEO:')
+    const scores = json.choices[0].prompt_logprobs
+    expect([scores.length, scores[0]]).toEqual([ids.length, null])
+    for (const [i, id] of ids.entries()) {
+      if (i === 0) continue
+      const entry = scores[i][id]
+      expect(entry).toMatchObject({
+        logprob: expect.any(Number),
+        decoded_token: expect.any(String),
+      })
+      const best: any = Object.values(scores[i]).find((one: any) => one.rank === 1)
+      expect(best.logprob).toBeGreaterThanOrEqual(entry.logprob)
+    }
+    expect(json.choices[0].logprobs).toBeNull()
+  })
+
+  it('a text has at least so many tokens', async () => {
+    const [id] = model().tokenizer!.encode('the', { addSpecialTokens: false })
+    const one = { ...text, logit_bias: { [id!]: 100 }, stop_token_ids: [id], min_tokens: 4 }
+    const { json } = await post(`${url()}/v1/completions`, { ...one, return_token_ids: true })
+    expect(json.choices[0].token_ids.length).toBe(4)
+    expect(json.choices[0].finish_reason).toBe('stop')
   })
 
   it('16 tokens unless it is told otherwise', async () => {

@@ -162,11 +162,19 @@ void Block::barrier(unsigned id, unsigned threads) {
     barrier.arrived = 0;
     ++barrier.generation;
     if (id != 0) return;
+    any_[barrier.generation % 2] = false;  // everyone has read what it was two rounds ago
     ++epoch_;
     pause();
   } else {
     wait(barrier.generation, round);
   }
+}
+
+bool Block::any(bool predicate, unsigned threads) {
+  bool& found = any_[barriers_[0].generation % 2];
+  found |= predicate;
+  barrier(0, threads);
+  return found;
 }
 
 void Block::later(std::function<void()> work) {
@@ -213,6 +221,7 @@ void Block::start(unsigned number, const Schedule& schedule, size_t shared_bytes
   shared_bytes_ = shared_bytes;
   std::memset(shared(), kUninitialised, shared_bytes_);
   for (Barrier& barrier : barriers_) barrier = {};
+  any_[0] = any_[1] = false;
   for (unsigned i = 0; i < count; ++i) {
     Thread& t = threads_[i];
     t.stack = stacks_[i].get();
@@ -323,6 +332,10 @@ unsigned match(unsigned mask, uint64_t value) {
 
 void __syncthreads() {
   moe::sim::Block::current().barrier(0, blockDim.x * blockDim.y * blockDim.z);
+}
+
+int __syncthreads_or(int predicate) {
+  return moe::sim::Block::current().any(predicate != 0, blockDim.x * blockDim.y * blockDim.z);
 }
 
 void __syncwarp(unsigned mask) { moe::sim::Block::current().collect(mask); }

@@ -104,6 +104,8 @@ class Block {
   /// round.
   uint64_t collect(unsigned mask, const std::function<void()>& complete = {});
   void barrier(unsigned id, unsigned threads);
+  /// The block's barrier, which tells whether any of its threads came with a predicate.
+  bool any(bool predicate, unsigned threads);
   /// griddepcontrol.wait.
   void wait_for_grid();
   /// Another block may run here.
@@ -145,6 +147,7 @@ class Block {
   std::vector<Warp> warps_;
   std::vector<Memory> stacks_;
   Barrier barriers_[16];
+  bool any_[2] = {};  // of every second round of the block's barrier
   std::map<const void*, Mbarrier> mbarriers_;
   Schedule schedule_;
   std::deque<std::function<void()>> pending_;

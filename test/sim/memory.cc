@@ -121,6 +121,7 @@ void check(Memory& all, const void* at, size_t bytes, Access access) {
   if (offset % kPage + bytes > all.valid[page] &&
       (all.valid[page] < kPage || offset % kPage + bytes - kPage > all.valid[page + 1]))
     fail("an access outside of all device memory");
+  if (access == Access::prefetch) return;
   if (!block.self().waited && access != Access::constant)
     fail(access == Access::write ? "written before the kernel before has ended"
                                  : "read before the kernel before has ended");
@@ -202,11 +203,19 @@ size_t device_free(void* memory_) {
   return bytes;
 }
 
+bool device_has(const void* at) { return on_device(at); }
+
 void touch(const void* at, size_t bytes, Access access) {
   if (!on_device(at) || !Block::running()) return;
   const auto* byte = static_cast<const char*>(at);
   for (; bytes > 16; bytes -= 16, byte += 16) check(memory(), byte, 16, access);
   check(memory(), byte, bytes, access);
+}
+
+void prefetch(const void* from, size_t bytes) {
+  if (reinterpret_cast<uintptr_t>(from) % 16 || bytes % 16)
+    fail("a prefetch that is not of whole 16 bytes");
+  touch(from, bytes, Access::prefetch);
 }
 
 void load(void* to, const void* from, size_t bytes, Access access) {

@@ -16,6 +16,7 @@ namespace moe::sim {
 enum class Access {
   read,
   write,
+  prefetch,  // brings the thread nothing
   constant,  // a read through the cache that is not coherent, or by the copy engine: of weights
 };
 
@@ -23,9 +24,12 @@ enum class Access {
 void* device_allocate(size_t bytes);
 /// Returns how many bytes it had.
 size_t device_free(void* memory);
+bool device_has(const void* at);
 
 /// Checks an access by the running thread; fails its block where hardware would go wrong.
 void touch(const void* at, size_t bytes, Access access);
+/// As cp.async.bulk.prefetch.L2: at any time, but inside of memory.
+void prefetch(const void* from, size_t bytes);
 /// A load that must be aligned to its size.
 void load(void* to, const void* from, size_t bytes, Access access);
 /// The same for an atomic, before and after it.

@@ -212,9 +212,56 @@ bool shared_memory_of(const Launch& launch, size_t bytes, bool asks) {
   return true;
 }
 
+cudaEvent_t events[2];
+
+enum class Pinned { right, read_early, one_input, one_result };
+
+void twice(int* number) {
+  wait_prior_grid();
+  if (id == 0) *number *= 2;
+}
+
+/// Two runs behind each other, a number in and a number out through pinned memory, before the host
+/// looks at what the first one gave.
+bool two_runs(const Launch& launch, Pinned bug) {
+  if (!launch.planted) bug = Pinned::right;
+  cudaSetDevice(launch.schedule.descending + 2 * launch.schedule.late);
+  for (cudaEvent_t& event : events)
+    if (!event) cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
+  cudaStream_t stream = nullptr;
+  cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  void* memory = nullptr;
+  cudaMallocHost(&memory, 4 * sizeof(int));
+  int* in = static_cast<int*>(memory);
+  int* out = in + 2;
+  const Numbers number(1);
+  for (int run = 0; run < 2; ++run) {
+    int* from = in + (bug == Pinned::one_input ? 0 : run);
+    *from = 20 + run;
+    cudaMemcpyAsync(number.data, from, sizeof(int), cudaMemcpyDefault, stream);
+    cudaLaunchConfig_t config;
+    config.blockDim = 32;
+    config.stream = stream;
+    cudaLaunchKernelEx(&config, twice, number.data);
+    cudaMemcpyAsync(out + (bug == Pinned::one_result ? 0 : run), number.data, sizeof(int),
+                    cudaMemcpyDeviceToHost, stream);
+    cudaEventRecord(events[run], stream);
+  }
+  if (bug != Pinned::read_early) cudaEventSynchronize(events[0]);
+  const int first = out[0];
+  cudaEventSynchronize(events[1]);
+  const int second = out[bug == Pinned::one_result ? 0 : 1];
+  cudaStreamDestroy(stream);
+  cudaFreeHost(memory);
+  return first == 40 && second == 42;
+}
+
 }  // namespace
 
 const std::vector<Case> kMemoryCases = {
+    {"a result read before its event", [](auto& l) { return two_runs(l, Pinned::read_early); }},
+    {"one pinned input for two runs", [](auto& l) { return two_runs(l, Pinned::one_input); }},
+    {"one pinned result for two runs", [](auto& l) { return two_runs(l, Pinned::one_result); }},
     {"a tensor map with an odd stride", [](auto& l) { return tensor_map(l, 136, 64); }},
     {"a tensor map with too high a box", [](auto& l) { return tensor_map(l, 128, 257); }},
     {"a copy past the end of shared memory", copy_past_shared},

@@ -67,6 +67,8 @@ inline uint4 load_once(const uint4* from) {
   return value;
 }
 
+inline void prefetch_l2(const void* from, unsigned bytes) { sim::prefetch(from, bytes); }
+
 template <class T>
 T load_coherent(const T* from) {
   return *from;

@@ -13,23 +13,9 @@
 #include <vector>
 
 #include "block.h"
+#include "streams.h"
 
 namespace moe::sim {
-
-struct Graph {
-  std::vector<std::function<void()>> nodes;
-};
-
-struct Event {
-  std::chrono::steady_clock::time_point at;
-};
-
-struct Stream {
-  int device;
-  std::vector<std::function<void()>> pending{};  // copies of pinned memory that have not happened
-  Graph* capturing = nullptr;
-  uint64_t settled = 0;  // the last launch that the host has waited for
-};
 
 namespace {
 
@@ -46,7 +32,6 @@ Generation generation_of(int device) {
 }
 
 thread_local int current_device = 0;
-std::string last_failure;
 std::mutex mutex;
 size_t used = 0, used_pinned = 0;
 std::map<const char*, size_t> pinned;  // host memory that copies may read or write later
@@ -63,27 +48,6 @@ bool is_pinned(const void* memory) {
 }
 
 Schedule schedule_of(int device) { return {(device & 1) != 0, (device & 2) != 0}; }
-
-void land(Stream& stream) {
-  for (const auto& copy : std::exchange(stream.pending, {})) copy();
-}
-
-cudaError_t run_now(Stream& stream, const std::function<void()>& work) {
-  land(stream);
-  try {
-    work();
-  } catch (const std::exception& failure) {
-    last_failure = failure.what();
-    return cudaErrorLaunchFailure;
-  }
-  return cudaSuccess;
-}
-
-cudaError_t submit(Stream& stream, std::function<void()> work) {
-  if (!stream.capturing) return run_now(stream, work);
-  stream.capturing->nodes.push_back(std::move(work));
-  return cudaSuccess;
-}
 
 const char* record_file() {
   static const char* file = std::getenv("MOE_SIM_RECORD");
@@ -141,13 +105,14 @@ cudaError_t launch(const void* kernel, const cudaLaunchConfig_t& config,
     if (allowed == allowed_shared.end() || shared > static_cast<size_t>(allowed->second))
       return cudaErrorInvalidValue;
   }
-  return submit(stream, [=, &stream, thread = std::move(thread)] {
+  return stream.submit([=, &stream, thread = std::move(thread)] {
     run_grid(grid, block, shared, schedule_of(stream.device), thread, stream.settled);
   });
 }
 
 }  // namespace moe::sim
 
+using moe::sim::Event;
 using moe::sim::Graph;
 using moe::sim::Stream;
 
@@ -216,7 +181,7 @@ const char* cudaGetErrorString(cudaError_t error) {
     case cudaErrorNoKernelImageForDevice:
       return "no kernel image is available for execution on the device";
     case cudaErrorLaunchFailure:
-      return moe::sim::last_failure.c_str();
+      return moe::sim::last_failure();
     default:
       return "invalid argument";
   }
@@ -241,6 +206,7 @@ cudaError_t cudaMalloc(void** memory, size_t bytes) {
 
 cudaError_t cudaFree(void* memory) {
   if (!memory || moe::sim::recording()) return cudaSuccess;
+  moe::sim::wait_for_streams();
   const size_t bytes = moe::sim::device_free(memory);
   const std::lock_guard lock(moe::sim::mutex);
   moe::sim::used -= bytes;
@@ -280,28 +246,35 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
-  auto copy = [=] {
-    std::memcpy(to, from, bytes);
+  const auto copy = [=](const void* source) {
+    std::memcpy(to, source, bytes);
     if (kind != cudaMemcpyDeviceToHost) moe::sim::forget_writes(to, bytes);
   };
-  const void* host = kind == cudaMemcpyDeviceToHost ? to : from;
-  if (stream->capturing || !moe::sim::schedule_of(stream->device).late ||
-      !moe::sim::is_pinned(host))
-    return moe::sim::submit(*stream, copy);
-  stream->pending.push_back(copy);  // it may happen any time before the stream's next work
-  return cudaSuccess;
+  const bool later = stream->late && !stream->capturing;
+  if (kind == cudaMemcpyDeviceToHost) {
+    const bool waits = later && !moe::sim::is_pinned(to);
+    if (later && !waits) std::memset(to, 0xff, bytes);  // whoever reads it now finds nothing
+    const cudaError_t error = stream->submit([=] { copy(from); });
+    return waits && error == cudaSuccess ? stream->wait() : error;
+  }
+  if (!later || moe::sim::is_pinned(from) || moe::sim::device_has(from))
+    return stream->submit([=] { copy(from); });
+  const auto* values = static_cast<const char*>(from);
+  return stream->submit(
+      [copy, held = std::vector<char>(values, values + bytes)] { copy(held.data()); });
 }
 
 cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t stream) {
   if (moe::sim::recording()) return cudaSuccess;
-  return moe::sim::submit(*stream, [=] {
+  return stream->submit([=] {
     std::memset(memory, value, bytes);
     moe::sim::forget_writes(memory, bytes);
   });
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  *stream = new Stream{moe::sim::current_device};
+  const int device = moe::sim::current_device;
+  *stream = new Stream(device, moe::sim::schedule_of(device).late);
   return cudaSuccess;
 }
 
@@ -312,18 +285,31 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (moe::sim::recording()) moe::sim::record_line("\"synchronized\":1");
-  moe::sim::land(*stream);
+  const cudaError_t error = stream->wait();
   stream->settled = moe::sim::next_serial();
+  return error;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = new Event{};
   return cudaSuccess;
 }
 
-cudaError_t cudaEventCreate(cudaEvent_t* event) {
-  *event = new moe::sim::Event{};
-  return cudaSuccess;
-}
+cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, 0); }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  return moe::sim::submit(*stream, [=] { event->at = std::chrono::steady_clock::now(); });
+  return stream->record(event);
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  // Whoever asks often enough has waited.
+  static const size_t most = moe::sim::setting("MOE_SIM_QUERIES", 20);
+  if (!event->passed && ++event->asked < most) return cudaErrorNotReady;
+  return cudaEventSynchronize(event);
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  return event->stream ? event->stream->wait(event) : cudaSuccess;
 }
 
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
@@ -357,9 +343,7 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
-  for (const auto& node : exec->nodes)
-    if (const cudaError_t error = moe::sim::run_now(*stream, node)) return error;
-  return cudaSuccess;
+  return stream->launch(*exec);
 }
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {

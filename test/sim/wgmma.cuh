@@ -11,10 +11,19 @@ inline uint64_t wgmma_descriptor(const void* tile) {
   return offset >> 4;
 }
 
+inline uint64_t wgmma_rows_descriptor(const void* tile, int bytes) {
+  return wgmma_descriptor(tile) | static_cast<uint64_t>(bytes >> 4) << 16;
+}
+
+inline void fence_shared_for_wgmma() {}
 inline void wgmma_fence() {}
 
-template <int N>
-void wgmma(float (&acc)[N / 2], const uint32_t (&a)[4], uint64_t descriptor) {
+namespace sim {
+
+/// `place(n, k)`: where a value of B lies behind the descriptor's address, before the swizzle.
+template <int N, class Place>
+void multiply(float (&acc)[N / 2], const uint32_t (&a)[4], uint64_t descriptor,
+              const Place& place) {
   if (!has_wgmma()) sim::Block::current().fail("a kernel for sm_90a in an image for sm_90");
   sim::WarpSlot* slots =
       sim::hand_over(reinterpret_cast<uint64_t>(a), reinterpret_cast<uint64_t>(acc));
@@ -23,9 +32,9 @@ void wgmma(float (&acc)[N / 2], const uint32_t (&a)[4], uint64_t descriptor) {
     const unsigned char* shared = block.shared();
     std::array<sim::WarpSlot, 32> lanes;
     std::copy_n(slots, 32, lanes.begin());
-    auto work = [lanes, shared, descriptor]() mutable {
+    auto work = [lanes, shared, descriptor, place]() mutable {
       sim::matrix_multiply(lanes.data(), N / 8, [&](int n, int k) {
-        uint64_t at = (descriptor << 4) + static_cast<uint64_t>(n / 8 * 1024 + n % 8 * 128 + 2 * k);
+        uint64_t at = ((descriptor & 0x3fff) << 4) + static_cast<uint64_t>(place(n, k));
         at ^= (at >> 7 & 7) << 4;
         uint16_t bits;
         std::memcpy(&bits, shared + at, 2);
@@ -37,6 +46,21 @@ void wgmma(float (&acc)[N / 2], const uint32_t (&a)[4], uint64_t descriptor) {
     if (groups.empty()) groups.emplace_back();
     groups.back().push_back(std::move(work));
   });
+}
+
+}  // namespace sim
+
+template <int N>
+void wgmma(float (&acc)[N / 2], const uint32_t (&a)[4], uint64_t descriptor) {
+  sim::multiply<N>(acc, a, descriptor,
+                   [](int n, int k) { return n / 8 * 1024 + n % 8 * 128 + 2 * k; });
+}
+
+template <int N>
+void wgmma_rows(float (&acc)[N / 2], const uint32_t (&a)[4], uint64_t descriptor) {
+  const int group = static_cast<int>(descriptor >> 16 & 0x3fff) << 4;
+  sim::multiply<N>(acc, a, descriptor,
+                   [group](int n, int k) { return n / 64 * group + k * 128 + n % 64 * 2; });
 }
 
 inline void wgmma_commit() {

@@ -32,7 +32,7 @@ const show = (name, promise) => Promise.resolve(promise).then(
 )
 `
 
-/** Runs a module in a process of its own; one that takes longer than 50 s is killed, which shows as its signal. */
+/** Runs a module in a process of its own; one that takes longer than 150 s is killed, which shows as its signal. */
 export function runScript(source: string, options: ChildOptions = {}): Promise<Ended> {
   const { nodeArgs = [], below, onOutput, ...spawnOptions } = options
   const file = path.join(temporaryFolder(), 'script.mjs')
@@ -41,7 +41,11 @@ export function runScript(source: string, options: ChildOptions = {}): Promise<E
   const command = [process.execPath, ...nodeArgs, file]
   const [program, ...args] = below ? ['bash', '--norc', '-c', below, 'bash', ...command] : command
   return new Promise((resolve, reject) => {
-    const child = spawn(program!, args, { timeout: 50_000, killSignal: 'SIGKILL', ...spawnOptions })
+    const child = spawn(program!, args, {
+      timeout: 150_000,
+      killSignal: 'SIGKILL',
+      ...spawnOptions,
+    })
     const ended: Ended = { code: null, signal: null, stdout: '', stderr: '' }
     child.stdout?.on('data', (data) => {
       ended.stdout += data

@@ -11,7 +11,7 @@ const logs = path.join(tree, 'CMakeFiles', 'moe_cuda.dir', 'cuda')
 
 /** Kernels that are bound by their inner loops. */
 export const inRegisters =
-  /gemm_few_rows|gemm_tile|gemm_warpgroups|attend|route_few|norm_linear|pair_few|combine|permute|rms_norm|layer_norm|top_k/
+  /gemm_few_rows|gemm_tile|gemm_warpgroups|attend|route_few|norm_linear|pair_few|combine|permute|rms_norm|layer_norm|top_k|weigh|walk/
 
 /** Instructions that a kernel file is written for, in its PTX for an architecture. */
 export const instructions: [file: string, architecture: string, pattern: RegExp][] = [
@@ -25,6 +25,9 @@ export const instructions: [file: string, architecture: string, pattern: RegExp]
   ['gemm/gemm_few.cu', 'sm_80', /ld\.global\.nc\.L1::no_allocate/],
   // Compiled for sm_90, without wgmma, that kernel must not end as if it had done its work.
   ['gemm/gemm_warpgroup.cu', 'sm_90', /\btrap;/],
+  ['attention/attention_warpgroup.cu', 'sm_90a', /wgmma\.mma_async\.sync\.aligned\.m64n256k16/],
+  ['attention/attention_warpgroup.cu', 'sm_90a', /fence\.proxy\.async/],
+  ['attention/attention_warpgroup.cu', 'sm_90', /\btrap;/],
   ['attention/attention_prefill.cu', 'sm_80', /ldmatrix\.sync\.aligned\.m8n8\.x4\.trans/],
 ]
 

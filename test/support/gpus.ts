@@ -13,5 +13,8 @@ export const gpus: { name: string; device: DeviceName }[] = named
   ? [{ name: named, device: named }]
   : simulator.gpus.map(({ name }, i) => ({ name, device: `cuda-sim:${i}` }))
 
+/** Of those the first and, of each generation, the last: for kernels that run under all schedules elsewhere. */
+export const someGpus = named ? gpus : gpus.filter((_, i) => [0, 3, 5, 7].includes(i))
+
 // Where there is none, the file that asks for them reports a skipped test instead of nothing.
 if (gpus.length === 0) it.skip(`tests on a GPU, none here: ${simulator.reason}`, () => {})

@@ -12,6 +12,7 @@ interface Setting {
   checkpoint: string
   torch: string
   folder: string
+  adapter: string
   seed: number
   runs: number
   /** Arguments of each op that are right. */
@@ -52,12 +53,14 @@ const config = {
 let folders = 0
 const model = await moe.loadModel(setting.checkpoint, { device: 'cpu', maxTokens: 512 })
 
+await model.loadAdapter(setting.adapter, { name: 'known' })
+
 const experts = () => {
   const { experts: kinds } = model.config
   return { mask: kinds.map(() => true), bias: kinds.map(() => 0), force: [0] }
 }
 const generateOptions = () => ({
-  maxNewTokens: 2,
+  ...{ maxNewTokens: 2, minNewTokens: 1, promptLogprobs: 1 },
   stop: ['x'],
   stopIds: [1],
   routing: true,
@@ -73,7 +76,10 @@ const template = () => ({ chatTemplate: '{{ messages[0].content }}', templateVar
 
 /** Arguments that are right, by the names of the parameters that a function has. */
 const valid: Record<string, () => unknown[]> = {
-  loadModel: () => [setting.checkpoint, { ...load, ropeTable: 'exact', onProgress() {}, signal }],
+  loadModel: () => [
+    setting.checkpoint,
+    { ...load, ropeTable: 'exact', onProgress() {}, onDownload() {}, signal },
+  ],
   randomModel: () => [{ ...config }, { ...load, weights: 'bf16', seed: 1, signal }],
   convertCheckpoint: () => [
     setting.torch,
@@ -87,8 +93,10 @@ const valid: Record<string, () => unknown[]> = {
     { format: 'int4', group: 32, attention: 'int8', head: 'int8', onProgress() {}, signal },
   ],
   evaluate: () => [model, [1, 2, 3], { window: 4, onProgress() {}, signal }],
-  'model.forward': () => [[1, 2, 3], { ...forward, experts: experts() }],
-  'model.generate': generation,
+  'model.forward': () => [[1, 2, 3], { ...forward, experts: experts(), adapter: 'known' }],
+  'model.generate': () => ['ab', { ...generateOptions(), adapter: 'known' }],
+  'model.sequence': () => [{ adapter: 'known' }],
+  'model.loadAdapter': () => [setting.adapter, { name: `adapter ${folders++}`, signal }],
   'sequence.generate': generation,
   'model.chat': () => [
     conversation(),
@@ -151,6 +159,18 @@ add('model.dispose', async (args) => {
   const other = await moe.loadModel(setting.checkpoint, { device: 'cpu', maxTokens: 32 })
   return (other.dispose as (...args: unknown[]) => unknown)(...args)
 })
+add(
+  'model.unloadAdapter',
+  async (args) => {
+    const { name } = await model.loadAdapter(setting.adapter, { name: 'going' })
+    try {
+      return await (model.unloadAdapter as (...args: unknown[]) => unknown)(...args)
+    } finally {
+      await model.unloadAdapter(name).catch(() => {})
+    }
+  },
+  () => ['going'],
+)
 addMethods('sequence', model.sequence(), async () => {
   const sequence = model.sequence()
   await sequence.forward([1, 2, 3])

@@ -46,7 +46,7 @@ export function change({ holder, key }: Place, value: unknown, later: boolean): 
 
 /** Any string is right here; and a promise takes anything that is no function. */
 const free =
-  /^(loadModel\[0\]|convertCheckpoint|quantizeCheckpoint\[[01]\]|(model|sequence)\.generate\[(0|1\]\["stop)|tokenizer\.encode(Async)?\[0\]|model\.(chat|applyChatTemplate)\[(0|1\]\["(chatT|stop)))/
+  /^(loadModel\[0\]|convertCheckpoint|quantizeCheckpoint\[[01]\]|(model|sequence)\.generate\[(0|1\]\["stop)|tokenizer\.encode(Async)?\[0\]|model\.loadAdapter\[1\]\["name|model\.unloadAdapter|model\.(chat|applyChatTemplate)\[(0|1\]\["(chatT|stop)))/
 const anything = /^generation\./
 
 /** Values of other types than one that is right, which nobody means. */

@@ -52,7 +52,7 @@ export function installPackage(addon: 'packed' | 'built'): Installed {
 
   const env = { ...process.env, PATH: bin, NODE_PATH: '' }
   const node = (...args: string[]): SpawnSyncReturns<string> =>
-    spawnSync('node', args, { cwd: app, env, encoding: 'utf8', timeout: 60_000 })
+    spawnSync('node', args, { cwd: app, env, encoding: 'utf8', timeout: 150_000 })
   const global = execFileSync('npm', ['root', '-g'], { encoding: 'utf8' }).trim()
   const npm = path.join(global, 'npm/bin/npm-cli.js')
   const quiet = ['--offline', '--no-audit', '--no-fund']

@@ -1,7 +1,7 @@
 import { copyFileSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { convertCheckpoint, loadModel } from '../../lib/index.ts'
 import { copyCheckpoint, failure, temporaryFolder } from '../support/files.ts'
 import { fixture } from '../support/golden.ts'
@@ -41,12 +41,17 @@ function hubCache(): string {
   return cache
 }
 
+// As where it is not installed: no test asks the network.
+vi.mock('@huggingface/hub', () => {
+  throw new Error('Cannot find package')
+})
+
 describe('the usual mistakes get the sentence that helps', () => {
   it.each<[string, () => string, RegExp]>([
     [
       'a hub id',
       () => 'mistralai/Mixtral-8x7B-v0.1',
-      /looks like a model of the Hugging Face hub: .*hf download mistralai\/Mixtral-8x7B-v0\.1 --local-dir Mixtral-8x7B-v0\.1/,
+      /got a model of the Hugging Face hub; npm install @huggingface\/hub .*hf download mistralai\/Mixtral-8x7B-v0\.1 --local-dir Mixtral-8x7B-v0\.1/,
     ],
     [
       'an address of the hub',

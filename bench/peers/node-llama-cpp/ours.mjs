@@ -29,6 +29,20 @@ const tasks = {
     for (const s of sequences) s.dispose()
     return times
   },
+  async serve({ clients }) {
+    const started = performance.now()
+    await Promise.all(
+      clients.map(async (requests) => {
+        for (const { ids, forced } of requests) {
+          const sequence = model.sequence()
+          await sequence.forward(ids, { logits: 'none' })
+          for (const id of forced) await sequence.forward([id])
+          sequence.dispose()
+        }
+      }),
+    )
+    return performance.now() - started
+  },
 }
 
 process.on('message', async ({ task, ...input }) => process.send(await tasks[task](input)))

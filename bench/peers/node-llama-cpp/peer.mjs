@@ -55,6 +55,25 @@ const tasks = {
     await Promise.all(running.map((r) => r.return?.()))
     return times
   },
+  /** Milliseconds of all requests; a client's come one after the other, with its tokens forced. */
+  async serve({ clients }) {
+    const sequences = await sequencesOf(clients.length)
+    const started = performance.now()
+    await Promise.all(
+      clients.map(async (requests, c) => {
+        for (const { ids, forced } of requests) {
+          await sequences[c].clearHistory()
+          await sequences[c].evaluateWithoutGeneratingNewTokens(ids)
+          const [first, ...rest] = forced
+          const running = sequences[c].evaluate([first], { temperature: 0, yieldEogToken: true })
+          await running.next()
+          for (const id of rest) await running.next(id)
+          await running.return?.()
+        }
+      }),
+    )
+    return performance.now() - started
+  },
 }
 
 process.on('message', async ({ task, ...input }) => process.send(await tasks[task](input)))

@@ -118,6 +118,19 @@ async function decode(side, round, batch, steps) {
   return median(await side.ask({ task: 'decode', prompts, steps: forced }))
 }
 
+/** Clients of a server: each sends one request after the other, of lengths of its own; forced tokens. */
+async function serve(side, round) {
+  const clients = Array.from({ length: 8 }, (_, c) =>
+    Array.from({ length: 3 }, (_, r) => {
+      const i = 3 * c + r
+      const ids = tokens(16 + ((i * 37) % 113), round * 31 + i)
+      return { ids, forced: tokens(16 + ((i * 29) % 49), round * 57 + i) }
+    }),
+  )
+  const written = clients.flat().reduce((n, { forced }) => n + forced.length, 0)
+  return (1000 * written) / (await full[side].ask({ task: 'serve', clients }))
+}
+
 const full = await pair(folderOf(values.shape, shape))
 /** With an eighth of the experts' size: what differs is seven eighths of the experts' time. */
 const thin =
@@ -142,6 +155,7 @@ const measures = thin
       'prefill 512, tokens/s': rate(512, prefill),
       'decode batch 1, tokens/s': rate(1, (side, round) => decode(side, round, 1, 24)),
       'decode batch 8, tokens/s': rate(8, (side, round) => decode(side, round, 8, 12)),
+      '8 clients, mixed lengths, new tokens/s': serve,
     }
 
 /** What the machine can do, per second: bytes read, and multiplications and additions. */

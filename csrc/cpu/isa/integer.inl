@@ -81,7 +81,8 @@ INLINE Vi part_of(Vi line, int p, Vi low) {
   if (C == Code::int8) return line ^ low;  // sdot wants them signed
 #endif
   if (C == Code::int8 && kDotBytes) return line;
-  if (C == Code::int8) return p == 0 ? line & low : (Vi)((Vu)line >> 8) & low;
+  typedef uint16_t Vw __attribute__((vector_size(kLanes * 4)));
+  if (C == Code::int8) return p == 0 ? line & low : (Vi)((Vw)line >> 8);
   const int shift = Method<C>::kWideRows ? (p == 0 ? 0 : p == 1 ? 8 : p == 2 ? 4 : 12) : 4 * p;
   const Vi codes = (Vi)((Vu)line >> shift) & low;
   return C == Code::mxfp4 ? e2m1_values(codes) : codes;
@@ -140,7 +141,14 @@ INLINE void add_product(Vi& acc, Vi part, Vi row) {
     acc = (Vi)_mm256_add_epi16((__m256i)acc, _mm256_maddubs_epi16((__m256i)part, (__m256i)row));
 #endif
   } else {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    Vi product;  // GCC adds two products in place of a sum and keeps sums on the stack
+    asm("vpmaddwd %2, %3, %1\n\tvpaddd %1, %0, %0"
+        : "+x"(acc), "=&x"(product)
+        : "xm"(row), "x"(part));
+#else
     acc += madd16(part, row);
+#endif
   }
   acc = rounded(acc);
 #endif
@@ -314,7 +322,8 @@ INLINE void integer_panel(const moe::IntegerRow* x, int rows, const Block& block
       continue;
     }
     for (int c = 0; c < 64; c += kColumns) {
-      // The first tiles bring the next group, 16 columns each, where there are enough for all of it.
+      // The first tiles bring the next group, 16 columns each, where there are enough for all of
+      // it.
       int share = tiles >= kColumns / 16 ? c : 64;
       for (int r = 0; r < rows; r += height, share += 16) {
         const char* next =

@@ -157,7 +157,11 @@ export const sampling: KernelBench = {
         const { options, counts, history, historyOffsets } = drawing(S, values)
         const inputs = {
           ...{ options: of(options), counts: of(counts), vocabulary: V },
-          ...{ history: of(history), historyOffsets: of(historyOffsets) },
+          ...{
+            draws: 'temperature' in values,
+            history: of(history),
+            historyOffsets: of(historyOffsets),
+          },
         }
         yield {
           ...{ op: this.op, shape: `[S, ${V}] ${name}`, tokens: S, bytes, flops: 0 },

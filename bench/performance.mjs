@@ -1,0 +1,72 @@
+// The table and the chart of docs/performance.md, from what the peer's runs printed.
+//   node bench/performance.mjs            write both
+//   node bench/performance.mjs --check    fail where they are not those of the measurements
+import { readFileSync, writeFileSync } from 'node:fs'
+
+const results = new URL('results/2026-11-27-zen4/', import.meta.url)
+const page = new URL('../docs/performance.md', import.meta.url)
+const picture = new URL('../docs/pictures/performance.svg', import.meta.url)
+
+const runs = [
+  ['OLMoE, bf16', 'node-llama-cpp-olmoe'],
+  ['OLMoE, int8 : q8_0', 'node-llama-cpp-olmoe-int8'],
+  ['OLMoE, int4 : q4_0', 'node-llama-cpp-olmoe-int4'],
+  ['Qwen3-30B-A3B, bf16', 'node-llama-cpp-qwen3'],
+  ['Qwen3-30B-A3B, int8 : q8_0', 'node-llama-cpp-qwen3-int8'],
+  ['Qwen3-30B-A3B, int4 : q4_0', 'node-llama-cpp-qwen3-int4'],
+  ['B, int8 : q8_0', 'node-llama-cpp-B-int8'],
+  ['B, int4 : q4_0', 'node-llama-cpp-B-int4'],
+].map(([name, file]) => ({
+  name,
+  ...JSON.parse(readFileSync(new URL(`${file}.json`, results), 'utf8')),
+}))
+
+const cell = ({ ours, peer, ratio, min, max }) =>
+  `${ours.toFixed(0)} / ${peer.toFixed(0)} = **${ratio.toFixed(2)}** [${min.toFixed(2)}..${max.toFixed(2)}]`
+const table = [
+  '| model, weights | prefill of 512 tokens | decode, 1 text | decode, 8 texts |',
+  '| --- | --- | --- | --- |',
+  ...runs.map(
+    ({ name, results }) => `| ${name} | ${Object.values(results).map(cell).join(' | ')} |`,
+  ),
+].join('\n')
+
+const [left, unit, bar, gap] = [230, 140, 14, 16]
+const height = 60 + runs.length * (3 * bar + gap)
+const kinds = ['prefill', 'decode 1', 'decode 8']
+const bars = runs.flatMap(({ name, results }, i) => {
+  const y = 50 + i * (3 * bar + gap)
+  const lengths = Object.values(results).map(({ ratio }) => Math.round(unit * ratio))
+  return [
+    `<text x="${left - 12}" y="${y + 26}" class="name">${name}</text>`,
+    ...lengths.map(
+      (width, k) =>
+        `<rect x="${left}" y="${y + k * bar}" width="${width}" height="${bar - 2}" class="k${k}"/>` +
+        `<text x="${left + width + 6}" y="${y + k * bar + 10}">${Object.values(results)[k].ratio.toFixed(2)}</text>`,
+    ),
+  ]
+})
+const svg = [
+  `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 900 ${height}" font-family="system-ui, sans-serif" font-size="11">`,
+  '<title>Times as fast as node-llama-cpp</title>',
+  '<style>text{fill:#1c2430}.name{text-anchor:end;font-size:13px}.k0{fill:#2f6fd0}.k1{fill:#7aa7e6}.k2{fill:#b9d2f5}.one{stroke:#8a94a6;stroke-dasharray:4 3}</style>',
+  `<rect width="900" height="${height}" fill="#fff"/>`,
+  ...kinds.map(
+    (kind, k) =>
+      `<rect x="${left + k * 110}" y="14" width="12" height="12" class="k${k}"/><text x="${left + k * 110 + 18}" y="24" font-size="13">${kind}</text>`,
+  ),
+  ...bars,
+  `<path d="M${left + unit} 36V${height - 10}" class="one"/><text x="${left + unit + 4}" y="42">node-llama-cpp</text>`,
+  '</svg>',
+  '',
+].join('\n')
+
+const text = readFileSync(page, 'utf8')
+const whole = text.replace(/\| model, weights[\s\S]*?\n\n/, `${table}\n\n`)
+if (process.argv.includes('--check')) {
+  if (whole !== text || readFileSync(picture, 'utf8') !== svg)
+    throw new Error('docs/performance.md is not what was measured: node bench/performance.mjs')
+} else {
+  writeFileSync(page, whole)
+  writeFileSync(picture, svg)
+}
