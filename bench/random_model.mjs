@@ -1,6 +1,7 @@
 // A model of Yuan 2.0-M32's shape with random weights, as many of its 24 layers as are asked for: bytes, and tokens a second
 // against the bound of reading a token's weights once. What fits a machine is found by trying.
-//   node bench/random_model.mjs [--layers 24] [--format int4] [--group 128] [--tokens 32] [--json]
+//   node bench/random_model.mjs [--layers 24] [--format int4] [--group 128] [--tokens 8] [--rounds 5] [--json]
+// Texts and probes of the read bandwidth take turns, so that other jobs slow both.
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { randomModel } from '../dist/index.js'
@@ -11,7 +12,8 @@ const { values } = parseArgs({
     layers: { type: 'string', default: '24' },
     format: { type: 'string', default: 'int4' },
     group: { type: 'string', default: '128' },
-    tokens: { type: 'string', default: '32' },
+    tokens: { type: 'string', default: '8' },
+    rounds: { type: 'string', default: '5' },
     json: { type: 'boolean' },
   },
 })
@@ -34,17 +36,30 @@ const read =
   bytesOf((part) => part === 'experts') / 16
 const token = (i) => 100 + ((i * 7919) % 130000)
 await model.generate([token(1)], { maxNewTokens: 2, stopIds: [] })
-const begin = performance.now()
-const { ids } = await model.generate([token(2)], {
-  maxNewTokens: Number(values.tokens),
-  stopIds: [],
-})
-const perSecond = (1000 * ids.length) / (performance.now() - begin)
-const { work, seconds: reading } = await native().probe('read', native().cpu().threads)
+const probe = async () => {
+  const { work, seconds: reading } = await native().probe('read', native().cpu().threads)
+  return work / reading
+}
+const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1]
+const samples = []
+for (let round = 0; round < Number(values.rounds); round++) {
+  const before = await probe()
+  const begin = performance.now()
+  const { ids } = await model.generate([token(2 + round)], {
+    maxNewTokens: Number(values.tokens),
+    stopIds: [],
+  })
+  const tokensPerSecond = (1000 * ids.length) / (performance.now() - begin)
+  const readBytesPerSecond = (before + (await probe())) / 2
+  const share = (tokensPerSecond * read) / readBytesPerSecond
+  samples.push({ tokensPerSecond, readBytesPerSecond, share })
+}
+const middle = (name) => median(samples.map((sample) => sample[name]))
 const peak = 1024 * Number(/VmHWM:\s*(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1])
 const report = {
   ...{ layers: config.num_hidden_layers, weights, seconds, peak, bytes: bytesOf(() => true) },
-  ...{ tokenBytes: read, tokensPerSecond: perSecond, bound: work / reading / read },
+  ...{ tokenBytes: read, tokensPerSecond: middle('tokensPerSecond') },
+  ...{ bound: middle('readBytesPerSecond') / read, shareOfBound: middle('share'), samples },
 }
 console.log(values.json ? JSON.stringify(report) : report)
 await model.dispose()

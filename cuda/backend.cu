@@ -136,16 +136,17 @@ const MoeFailure* open(int index, MoeGpu** gpu) {
   });
 }
 
+/// Null memory where none is left.
+void allocated(cudaError_t error, void** memory) {
+  if (error != cudaErrorMemoryAllocation) return check(error);
+  cudaGetLastError();  // it is handled: later calls must not see it
+  *memory = nullptr;
+}
+
 const MoeFailure* allocate(MoeGpu* gpu, size_t bytes, void** memory) {
   return on(gpu->index, [&] {
     *memory = nullptr;
-    const cudaError_t error = cudaMalloc(memory, bytes);
-    if (error == cudaErrorMemoryAllocation) {
-      cudaGetLastError();  // it is handled: later calls must not see it
-      *memory = nullptr;
-      return;
-    }
-    check(error);
+    allocated(cudaMalloc(memory, bytes), memory);
   });
 }
 
@@ -170,7 +171,14 @@ const MoeFailure* free_memory(MoeGpu* gpu, size_t* bytes) {
 }
 
 const MoeFailure* allocate_pinned(MoeGpu* gpu, size_t bytes, void** memory) {
-  return on(gpu->index, [&] { check(cudaMallocHost(memory, bytes)); });
+  return on(gpu->index, [&] {
+    *memory = nullptr;
+    allocated(cudaMallocHost(memory, bytes), memory);
+  });
+}
+
+void free_pinned(MoeGpu* gpu, void* memory) {
+  on(gpu->index, [&] { check(cudaFreeHost(memory)); });
 }
 
 const MoeFailure* upload(MoeGpu* gpu, void* to, const void* from, size_t bytes) {
@@ -279,6 +287,7 @@ constexpr MoeBackend kBackend{
     .initialize = initialize,
     .free_memory = free_memory,
     .allocate_pinned = allocate_pinned,
+    .free_pinned = free_pinned,
     .upload = upload,
     .download = download,
     .synchronize = synchronize,

@@ -1,5 +1,5 @@
 import { Phatgoose } from './adapters/phatgoose.ts'
-import { type CacheSize, resolveCacheSize } from './cache_size.ts'
+import { fitMemory, limitExperts } from './cache_size.ts'
 import { ChatFormat } from './chat/chat_format.ts'
 import { type Device, openDevice } from './device.ts'
 import { checkpointDefaults, generationFile } from './engine/checkpoint_defaults.ts'
@@ -48,17 +48,12 @@ interface Built<W extends WeightList> {
   graph: Architecture
   weights: W
 }
-/** Makes a graph with handles for its weights; undefined as GPU: in host memory. */
-type Build<W extends WeightList> = (maxTokens: number, gpu: Gpu | undefined) => Built<W>
 
 /** A checkpoint's graph with handles for its weights, everything checked and nothing read. */
 export function buildModel(
   checkpoint: Checkpoint,
   dtype: ActivationDType,
-  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'> & {
-    maxTokens: number
-    weights?: WeightsChoice
-  },
+  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'> & { weights?: WeightsChoice },
   gpu?: Gpu,
 ): Built<CheckpointWeights> {
   const { build } = describeModel(checkpoint.config)
@@ -71,12 +66,12 @@ export function buildModel(
   return { graph, weights }
 }
 
-/** What a checkpoint's weights would take on the CPU, where an embedding table stays in its file. */
+/** What a checkpoint's weights would take: on the CPU an embedding table stays in its file. */
 class AbsentWeights extends RandomWeights {
   override table(name: string, shape: number[], share?: Share): Tensor {
     const { bytes } = this
     const out = super.table(name, shape, share)
-    this.bytes = bytes
+    if (!this.gpu) this.bytes = bytes
     return out
   }
 }
@@ -84,19 +79,20 @@ class AbsentWeights extends RandomWeights {
 /** The same of a configuration alone: handles that nothing fills, of the element type that it names. */
 export function buildWithoutWeights(
   json: Json,
-  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'> & { maxTokens: number },
+  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'>,
+  gpu?: Gpu,
 ): Built<RandomWeights> {
   const { build } = describeModel(json)
-  const weights = absentWeights(json)
+  const weights = absentWeights(json, gpu)
   const graph = build(weights, options)
   release(weights)
   return { graph, weights }
 }
 
 /** Handles of the element type that a configuration names. */
-export function absentWeights(json: Json): RandomWeights {
+export function absentWeights(json: Json, gpu?: Gpu): RandomWeights {
   const format = /float32$/.test(String(json.dtype ?? json.torch_dtype)) ? 'f32' : 'bf16'
-  return new AbsentWeights(format, 0)
+  return new AbsentWeights(format, 0, gpu)
 }
 
 /** A vision transformer's graph, likewise; of its configuration alone where there are no weights. */
@@ -124,46 +120,28 @@ export const release = ({ tensors }: WeightList): void => {
   for (const tensor of tensors) tensor.release()
 }
 
-/**
- * Learns from the graph what its cache takes, with a rotary table as long as most are. Large handles take no memory
- * before they are filled, and all are let go at once.
- */
-function cacheSize<W extends WeightList>(
-  where: string,
-  build: Build<W>,
-  of: { device: Device; dtype: ActivationDType; asked: number | undefined },
-): CacheSize {
-  const { graph, weights } = build(4096, undefined)
-  release(weights)
-  const maxPositions = graph.config.maxPositionEmbeddings
-  const size = resolveCacheSize(where, { layers: graph.layers, maxPositions }, weights.bytes, of)
-  size.checkMemory(0) // before handles take memory for tables of that length
-  return size
-}
-
 const activationDType = ({ dtype }: LoadRequest, { gpu }: Device): ActivationDType =>
   dtype === 'auto' ? (gpu ? 'bf16' : 'f32') : dtype
 
 type Rest = 'tokenizer' | 'chat' | 'stopIds' | 'checkpointDefaults'
 
-/** What both ways to a model share: `fill` gives the weights their numbers, `rest` tells the rest. */
+/** What both ways to a model share: `fill` gives the built weights their numbers, `rest` tells the rest. */
 async function assemble<W extends WeightList>(
   where: string,
   device: Device,
   request: LoadRequest,
-  build: Build<W>,
+  { graph, weights }: Built<W>,
   fill: (weights: W, graph: Architecture) => Promise<Phatgoose | undefined>,
   rest: Pick<ModelParts, Rest>,
 ): Promise<Model> {
-  const { deterministic, threads, maxWaiting, maxTokens: asked } = request
+  const { deterministic, threads, maxWaiting } = request
   const dtype = activationDType(request, device)
-  const { numBlocks, maxTokens, checkMemory } = cacheSize(where, build, { device, dtype, asked })
-  const { graph, weights } = build(maxTokens, device.gpu)
   try {
-    checkMemory(weights.bytes)
+    const shape = { layers: graph.layers, maxPositions: graph.config.maxPositionEmbeddings }
+    const size = fitMemory(where, shape, weights, { device, dtype, asked: request })
     const lowRank = await fill(weights, graph)
     return new Model({
-      ...{ graph, device, dtype, deterministic, numBlocks, maxTokens, maxWaiting, ...rest },
+      ...{ graph, device, dtype, deterministic, ...size, maxWaiting, ...rest },
       threads: Math.min(threads ?? device.threads, device.threads),
       parameters: countParameters(graph.layers, weights),
       weights: weights.info,
@@ -206,16 +184,15 @@ async function load(dir: string | URL, options: LoadModelOptions): Promise<AnyMo
   if (isVision(checkpoint.config)) return loadVision(checkpoint, device, dtype, request)
   if (isSeq2Seq(checkpoint.config)) return loadSeq2Seq(checkpoint, device, dtype, request)
   const { config } = describeModel(checkpoint.config)
-  const build: Build<CheckpointWeights> = (maxTokens, gpu) =>
-    buildModel(checkpoint, dtype, { ...request, maxTokens }, gpu)
   const rest = await restOf(checkpoint, config, request)
   const { tokenizer } = rest
+  const built = buildModel(checkpoint, dtype, request, device.gpu)
   const fill = async (weights: CheckpointWeights, { layers }: Architecture) => {
     const modules = layers.flatMap(({ modules = [] }) => modules)
     await weights.load(request)
     return Phatgoose.open(folder, modules, device.gpu, request.signal)
   }
-  return assemble('loadModel', device, request, build, fill, {
+  return assemble('loadModel', device, request, built, fill, {
     ...rest,
     chat: tokenizer && ChatFormat.open(folder, config, tokenizer),
   })
@@ -262,6 +239,8 @@ async function loadVision(
   try {
     const graph = new VisionTransformer(config, weights)
     weights.checkNames()
+    if (device.gpu && request.gpuMemory !== undefined)
+      limitExperts('loadModel', weights, request.gpuMemory - weights.bytes + weights.expertBytes)
     await weights.load(request)
     return new VisionModel({
       ...{ graph, device, dtype, tensors: weights.tensors, weights: weights.info },
@@ -352,15 +331,13 @@ async function makeRandom(
     )
   }
   const described = describeModel({ ...config })
-  const build: Build<RandomWeights> = (maxTokens, gpu) => {
-    const weights = new RandomWeights(format, seed, gpu)
-    return { graph: described.build(weights, { ...request, maxTokens }), weights }
-  }
-  const fill = async (weights: RandomWeights) => {
+  const weights = new RandomWeights(format, seed, device.gpu)
+  const built = { graph: described.build(weights, request), weights }
+  const fill = async () => {
     await weights.load(request.signal)
     return undefined
   }
-  return assemble(where, device, request, build, fill, {
+  return assemble(where, device, request, built, fill, {
     tokenizer: undefined,
     stopIds: described.config.eosIds,
     checkpointDefaults: {},

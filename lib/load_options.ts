@@ -33,6 +33,12 @@ export interface LoadModelOptions {
    * weights leave.
    */
   maxTokens?: number | undefined
+  /**
+   * Bytes of a GPU's memory for weights and cache. Experts that do not fit stay in pinned host memory and are read over
+   * the bus, the last layers' first; numbers do not change. The cache then takes a quarter at most, unless `maxTokens`
+   * says otherwise, and a step's activations come beside. Default: everything is on the GPU. Nothing on the CPU.
+   */
+  gpuMemory?: number | undefined
   /** Calls that may wait for their turn; more fail with ERR_MOE_BUSY. 64 run at a time. Default: any number. */
   maxWaiting?: number | undefined
   /**
@@ -73,6 +79,7 @@ export const loadOptionNames: OptionNames<LoadModelOptions> = {
   weights: true,
   threads: true,
   maxTokens: true,
+  gpuMemory: true,
   maxWaiting: true,
   deterministic: true,
   ropeTheta: true,
@@ -91,6 +98,7 @@ export function resolveLoadOptions<Options extends LoadModelOptions>(
 ): LoadRequest {
   checkOptions(where, options, names)
   const { device, dtype = 'auto', weights = 'auto', threads, maxTokens, deterministic } = options
+  const { gpuMemory } = options
   const { maxWaiting, ropeTheta, ropeTable, generationDefaults, onProgress, onDownload, signal } =
     options
   const whole = (name: string, value: unknown, max: number) =>
@@ -104,6 +112,7 @@ export function resolveLoadOptions<Options extends LoadModelOptions>(
     weights: readWeights(where, weights, weightsNames),
     threads: whole('threads', threads, 1024),
     maxTokens: whole('maxTokens', maxTokens, 2 ** 30),
+    gpuMemory: whole('gpuMemory', gpuMemory, 2 ** 50),
     maxWaiting:
       maxWaiting === undefined
         ? undefined

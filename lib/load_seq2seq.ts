@@ -1,4 +1,4 @@
-import { resolveCacheSize } from './cache_size.ts'
+import { fitMemory } from './cache_size.ts'
 import type { Device } from './device.ts'
 import type { LoadRequest } from './load_options.ts'
 import type { ActivationDType, Gpu } from './native.ts'
@@ -58,12 +58,9 @@ export async function assembleSeq2Seq<W extends WeightList>(
 ): Promise<Seq2SeqModel> {
   const { graph, weights } = build(device.gpu)
   try {
-    const { maxTokens: asked, threads, deterministic } = request
+    const { threads, deterministic } = request
     const shape = { layers: graph.decoder, maxPositions: 0 }
-    const { numBlocks, checkMemory } = resolveCacheSize(where, shape, weights.bytes, {
-      ...{ device, dtype, asked },
-    })
-    checkMemory(weights.bytes)
+    const { numBlocks } = fitMemory(where, shape, weights, { device, dtype, asked: request })
     await fill(weights)
     return new Seq2SeqModel({
       ...{ graph, device, dtype, deterministic, numBlocks, ...rest },

@@ -32,6 +32,8 @@ export interface Tensor {
   columns(start: number, count: number): Tensor
   /** View of a list's elements from `start` on, as another shape and a dtype of the same size. */
   view(start: number, shape: number[], dtype: DType): Tensor
+  /** Of a matrix that has no memory yet. */
+  setRows(count: number): void
   /** Frees the memory now, under all views. */
   release(): void
 }
@@ -46,6 +48,8 @@ export interface Weight {
   read(offset: number, length: number): Uint8Array
   /** Instead of filling it: the packed bytes are those of the file from `offset` on, a multiple of 64. */
   map(file: MappedFile, offset: number): void
+  /** Before it is filled: host memory that the GPU's kernels read, instead of the GPU's. */
+  pin(): void
   /** Frees the memory now. */
   release(): void
 }
@@ -192,7 +196,8 @@ export interface Native {
   selectIsa(name: string): void
   /** The usable GPUs, or why there are none. */
   gpus(type: 'cuda' | 'cuda-sim'): { reason: string; gpus: GpuInfo[] }
-  tensor(shape: number[], dtype: DType, gpu?: Gpu): Tensor
+  /** `later`: it gets its memory when it is filled. */
+  tensor(shape: number[], dtype: DType, gpu?: Gpu, later?: boolean): Tensor
   tensorFrom(data: NumberArray, shape: number[], dtype: DType, gpu?: Gpu): Tensor
   /** Copies a row-major tensor, for instance from a mapped file to a GPU. */
   copy(out: Tensor, source: Tensor, cancel?: CancelToken): Promise<void>

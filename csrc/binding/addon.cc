@@ -57,11 +57,12 @@ Napi::Value gpus(const Napi::CallbackInfo& info) {
   });
 }
 
-/// tensor(shape, dtype, device): zeroed.
+/// tensor(shape, dtype, device, later): zeroed; `later`: it gets its memory when it is filled.
 Napi::Value tensor(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    return TensorHandle::wrap(
-        info.Env(), make_tensor(read_shape(info[0]), read_dtype(info[1]), read_device(info[2])));
+    const auto make = info[3].ToBoolean() ? make_empty_tensor : make_tensor;
+    return TensorHandle::wrap(info.Env(),
+                              make(read_shape(info[0]), read_dtype(info[1]), read_device(info[2])));
   });
 }
 

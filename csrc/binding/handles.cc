@@ -126,6 +126,7 @@ Napi::Function TensorHandle::define(Napi::Env env) {
                       InstanceAccessor<&TensorHandle::bytes>("bytes"),
                       InstanceMethod<&TensorHandle::columns>("columns"),
                       InstanceMethod<&TensorHandle::view>("view"),
+                      InstanceMethod<&TensorHandle::set_rows>("setRows"),
                       InstanceMethod<&TensorHandle::release>("release")});
 }
 
@@ -188,6 +189,17 @@ Napi::Value TensorHandle::view(const Napi::CallbackInfo& info) {
     part.offset += static_cast<size_t>(start) * dtype_bytes(tensor.dtype);
     part.row_stride = part.last();
     return wrap(info.Env(), part);
+  });
+}
+
+/// setRows(count): of a matrix that has no memory yet.
+void TensorHandle::set_rows(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    const int64_t rows = info[0].ToNumber().Int64Value();
+    if (!tensor || tensor.shape.rank() != 2 || tensor.slot->data() || rows < 0)
+      fail(Code::shape, "setRows: tensor must be a matrix without memory, and rows at least 0");
+    tensor.shape = {rows, tensor.dim(1)};
+    tensor.slot->bytes = tensor.bytes();
   });
 }
 

@@ -44,6 +44,7 @@ class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
   Napi::Value bytes(const Napi::CallbackInfo& info);
   Napi::Value columns(const Napi::CallbackInfo& info);
   Napi::Value view(const Napi::CallbackInfo& info);
+  void set_rows(const Napi::CallbackInfo& info);
   void release(const Napi::CallbackInfo& info);
 };
 

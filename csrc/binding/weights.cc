@@ -23,7 +23,7 @@ Napi::Function WeightHandle::define(Napi::Env env) {
       {InstanceAccessor<&WeightHandle::shape>("shape"),
        InstanceAccessor<&WeightHandle::format>("format"),
        InstanceAccessor<&WeightHandle::bytes>("bytes"), InstanceMethod<&WeightHandle::read>("read"),
-       InstanceMethod<&WeightHandle::map>("map"),
+       InstanceMethod<&WeightHandle::map>("map"), InstanceMethod<&WeightHandle::pin>("pin"),
        InstanceMethod<&WeightHandle::release>("release")});
 }
 
@@ -76,6 +76,11 @@ void WeightHandle::map(const Napi::CallbackInfo& info) {
     const auto offset = info[1].ToNumber().Int64Value();
     map_weight(weight, unwrap<FileHandle>(info[0], "file")->file(), offset);
   });
+}
+
+/// pin(): in host memory that the GPU's kernels read, instead of the GPU's own.
+void WeightHandle::pin(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] { pin_weight(weight); });
 }
 
 /// Frees the memory now. Only after the last run that uses it.

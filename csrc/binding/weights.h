@@ -19,6 +19,7 @@ class WeightHandle : public Napi::ObjectWrap<WeightHandle> {
   Napi::Value bytes(const Napi::CallbackInfo& info);
   Napi::Value read(const Napi::CallbackInfo& info);
   void map(const Napi::CallbackInfo& info);
+  void pin(const Napi::CallbackInfo& info);
   void release(const Napi::CallbackInfo& info);
 };
 

@@ -41,8 +41,9 @@ struct MoeBackend {
   const MoeFailure* (*initialize)(MoeGpu* gpu, void* to, const void* from,
                                   size_t bytes);  // null: zeros
   const MoeFailure* (*free_memory)(MoeGpu* gpu, size_t* bytes);
-  const MoeFailure* (*allocate_pinned)(MoeGpu* gpu, size_t bytes,
-                                       void** memory);  // host memory for fast copies
+  // Host memory for fast copies, which kernels can read, too; null memory: none left.
+  const MoeFailure* (*allocate_pinned)(MoeGpu* gpu, size_t bytes, void** memory);
+  void (*free_pinned)(MoeGpu* gpu, void* memory);
 
   // In order on the stream. `upload` is from the host or the GPU, and may return before the copy is
   // done when `from` is pinned.

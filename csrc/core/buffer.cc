@@ -73,7 +73,10 @@ void Buffer::reserve(size_t bytes) {
   if (bytes <= bytes_) return;
   release();
   std::byte* memory = nullptr;
-  if (device_) {
+  if (pinned_) {
+    memory = static_cast<std::byte*>(device_->allocate_pinned(bytes));
+    std::memset(memory, 0, bytes);
+  } else if (device_) {
     memory = static_cast<std::byte*>(device_->allocate(bytes));
   } else if (bytes >= kHugePage) {
     bytes = round_up(bytes, kHugePage);
@@ -94,6 +97,8 @@ void Buffer::release() {
   if (!data_) return;
   if (shared_)
     shared_.reset();
+  else if (pinned_)
+    device_->free_pinned(data_);
   else if (device_)
     device_->free(data_);
   else if (mapped_)

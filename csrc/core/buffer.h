@@ -8,11 +8,11 @@ namespace moe {
 class Device;
 
 /// Owner of one block of zeroed memory: 64-byte aligned on the host, where large blocks ask for
-/// huge pages, or on a device.
+/// huge pages; on a device; or, pinned, on the host where that device's kernels read it.
 class Buffer {
  public:
-  explicit Buffer(size_t bytes = 0, std::shared_ptr<Device> device = nullptr)
-      : device_(std::move(device)) {
+  explicit Buffer(size_t bytes = 0, std::shared_ptr<Device> device = nullptr, bool pinned = false)
+      : device_(std::move(device)), pinned_(pinned) {
     reserve(bytes);
   }
   ~Buffer() { release(); }
@@ -28,8 +28,10 @@ class Buffer {
 
   std::byte* data() const { return data_; }
   size_t bytes() const { return bytes_; }
-  /// Null: host memory.
+  /// Whose kernels reach it; null: the CPU's alone.
   const std::shared_ptr<Device>& device() const { return device_; }
+  /// Of a device: it is in host memory all the same.
+  bool pinned() const { return pinned_; }
 
  private:
   std::byte* data_ = nullptr;
@@ -37,6 +39,7 @@ class Buffer {
   bool mapped_ = false;
   std::shared_ptr<std::byte> shared_;  // the memory, where it is a part of more
   std::shared_ptr<Device> device_;
+  bool pinned_;
 };
 
 }  // namespace moe

@@ -113,6 +113,15 @@ void* Device::allocate(size_t bytes) {
   return memory;
 }
 
+void* Device::allocate_pinned(size_t bytes) {
+  void* memory = nullptr;
+  check(backend_.allocate_pinned(gpu_, bytes, &memory));
+  if (!memory)
+    fail(Code::out_of_memory, "pinned host memory: ", bytes,
+         " bytes are needed, the system gives no more");
+  return memory;
+}
+
 size_t Device::free_memory() {
   size_t bytes = 0;
   check(backend_.free_memory(gpu_, &bytes));
@@ -141,11 +150,9 @@ void Device::stream(void* to, size_t bytes, size_t unit,
                     const std::function<void(std::byte*, size_t, size_t)>& fill) {
   const size_t piece = std::max(kPiece / unit, size_t{1}) * unit;
   if (piece > kPiece || !staging_) {
-    void* memory = nullptr;
     if (piece > kPiece)
       fail(Code::unsupported, "device: a row must be at most ", kPiece, " bytes, got ", unit);
-    check(backend_.allocate_pinned(gpu_, 2 * kPiece, &memory));
-    staging_ = static_cast<std::byte*>(memory);
+    staging_ = static_cast<std::byte*>(allocate_pinned(2 * kPiece));
   }
   for (size_t begin = 0; begin < bytes; begin += piece) {
     const size_t end = std::min(begin + piece, bytes);

@@ -29,6 +29,9 @@ class Device {
 
   void* allocate(size_t bytes);  // zeroed
   void free(void* memory) { backend_.free(gpu_, memory); }
+  /// Host memory that kernels read over the bus, at the same address; not zeroed.
+  void* allocate_pinned(size_t bytes);
+  void free_pinned(void* memory) { backend_.free_pinned(gpu_, memory); }
   size_t free_memory();
   /// Fills memory that no plan uses yet; from any thread.
   void initialize(void* to, const void* from, size_t bytes) {

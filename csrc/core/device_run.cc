@@ -12,11 +12,8 @@ constexpr size_t kAlign = 64;
 }  // namespace
 
 DeviceRun::DeviceRun(std::shared_ptr<Device> device) : device_(std::move(device)) {
-  if (!device_->runs_) {
-    void* memory = nullptr;
-    Device::check(device_->backend_.allocate_pinned(device_->gpu_, 2 * kRoom * kUnderWay, &memory));
-    device_->runs_ = static_cast<std::byte*>(memory);
-  }
+  if (!device_->runs_)
+    device_->runs_ = static_cast<std::byte*>(device_->allocate_pinned(2 * kRoom * kUnderWay));
   place_ = device_->run_turn_;
   device_->run_turn_ = (place_ + 1) % kUnderWay;
 }

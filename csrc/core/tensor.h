@@ -71,8 +71,14 @@ struct Slot {
   void verify() const {
     if (owner) owner->verify();
   }
-  /// Null: host memory.
+  /// Whose kernels reach it; null: the CPU's alone.
   Device* device() const { return buffer ? buffer->device().get() : nullptr; }
+  /// In host memory, whether or not a device's kernels reach it.
+  bool on_host() const { return !device() || buffer->pinned(); }
+  /// Takes the memory that was left for later.
+  void take_memory() const {
+    if (buffer) buffer->reserve(std::max<size_t>(bytes, 1));
+  }
 };
 
 /// A row-major view of a slot, whose rows may be further apart than their length. Cheap to copy;
@@ -101,7 +107,9 @@ struct Tensor {
   }
 };
 
-/// A zeroed tensor that owns its memory, on the host or on `device`.
+/// A tensor that owns its memory, on the host or on `device`, and takes it by Slot::take_memory.
+Tensor make_empty_tensor(const Shape& shape, DType dtype, std::shared_ptr<Device> device = nullptr);
+/// The same with its memory, zeroed.
 Tensor make_tensor(const Shape& shape, DType dtype, std::shared_ptr<Device> device = nullptr);
 
 }  // namespace moe

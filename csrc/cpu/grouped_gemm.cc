@@ -28,8 +28,8 @@ void GroupedGemm::run_cpu(const CpuContext& cpu) const {
 }
 
 size_t GroupedGemm::scratch_bytes(const Device* device) const {
-  return device ? 0
-                : gemm_scratch_bytes(x, weights[0].format, static_cast<int64_t>(weights.size()));
+  if (device) return static_cast<size_t>(staged_groups()) * weights[0].bytes();
+  return gemm_scratch_bytes(x, weights[0].format, static_cast<int64_t>(weights.size()));
 }
 
 }  // namespace moe

@@ -13,6 +13,8 @@ struct GatherGemm {
   Permute permute;
   GroupedGemm gemm;
 
+  Tensor* scratch_tensor() { return &gemm.scratch; }
+  size_t scratch_bytes(const Device* device) const { return gemm.scratch_bytes(device); }
   void run_cuda(const CudaContext&) const;
 };
 

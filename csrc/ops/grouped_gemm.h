@@ -49,15 +49,27 @@ struct GroupedGemm {
   void run_cuda(const CudaContext&) const;
 
   bool deterministic = false;  // see Linear
+
+  /// On a GPU, groups whose weights are copied to it at a time, since some are in host memory and
+  /// there are so many rows that kernels would read them over the bus again and again. 0: none are.
+  int64_t staged_groups() const {
+    const auto groups = static_cast<int64_t>(weights.size());
+    const bool pinned = std::any_of(weights.begin(), weights.end(),
+                                    [](const Weight& weight) { return weight.pinned(); });
+    constexpr int64_t kTurns = 4;  // the copies take so much less memory, and launches no time
+    return pinned && x.dim(0) > kFewRows * groups ? (groups + kTurns - 1) / kTurns : 0;
+  }
+
+  static constexpr int64_t kFewRows = 16;  // of a group, on average
 };
 
 /// Whether a GPU streams the weights for `rows` rows of all groups (gemm_few) instead of tiling
-/// them. Up to about 16 rows a group the weights' bytes are all that counts, and a tile of 64 rows
-/// would be mostly empty. Tiles are of bf16 rows, by all weights but f32.
+/// them. For few rows a group the weights' bytes are all that counts, and a tile of 64 rows would
+/// be mostly empty. Tiles are of bf16 rows, by all weights but f32.
 constexpr bool streams_weights(DType x, WeightFormat weight, int64_t rows, int64_t groups,
                                bool deterministic) {
   const bool matrices = x == DType::bf16 && weight != WeightFormat::f32;
-  return deterministic || !matrices || rows <= 16 * groups;
+  return deterministic || !matrices || rows <= GroupedGemm::kFewRows * groups;
 }
 
 }  // namespace moe

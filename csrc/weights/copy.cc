@@ -15,6 +15,7 @@ void copy_rows(const Tensor& source, Tensor& out) {
   check.shape("out", out, source.shape);
   check.dtype("out", out, {source.dtype});
   const size_t bytes = out.slot->bytes;
+  out.slot->take_memory();
   Device* device = out.slot->device();
   if (!device) return void(std::memcpy(out.as<std::byte>(), source.as<std::byte>(), bytes));
   device->stream(out.as<std::byte>(), bytes, 1, [&](std::byte* to, size_t begin, size_t end) {
@@ -32,6 +33,7 @@ void copy_to_f32(const std::vector<RowRun>& runs, Tensor& out, float scale) {
     n += run.count * run.source.last();
   }
   check.that(n == out.shape.count(), "rows", "as many values as the output has", n);
+  out.slot->take_memory();
   const auto widen = [&](float* to) {
     for (const RowRun& run : runs) {
       const DType dtype = run.source.dtype;

@@ -123,13 +123,12 @@ void fill_panels(const CpuContext& cpu, const Weight& out, const Packing& packin
     });
   };
   out.slot->buffer->reserve_beside_others(std::max<size_t>(out.bytes(), 1));
-  Device* device = out.slot->device();
-  if (!device) return some(0, PanelGrid(out.N, out.gate_up).panels, out.data());
-  device->stream(out.data(), out.bytes(), panel_bytes,
-                 [&](std::byte* to, size_t begin, size_t end) {
-                   some(static_cast<int64_t>(begin / panel_bytes),
-                        static_cast<int64_t>((end - begin) / panel_bytes), to);
-                 });
+  if (out.slot->on_host()) return some(0, PanelGrid(out.N, out.gate_up).panels, out.data());
+  const auto pieces = [&](std::byte* to, size_t begin, size_t end) {
+    some(static_cast<int64_t>(begin / panel_bytes),
+         static_cast<int64_t>((end - begin) / panel_bytes), to);
+  };
+  out.slot->device()->stream(out.data(), out.bytes(), panel_bytes, pieces);
 }
 
 }  // namespace moe

@@ -21,11 +21,11 @@ void FillRandom::run_cpu(const CpuContext& cpu) const {
 
 void fill_random(const CpuContext& cpu, Tensor& out, float mean, float deviation, uint64_t seed) {
   Check("random").activation("out", out);
-  Device* device = out.slot->device();
-  out.slot->buffer->reserve(std::max<size_t>(out.slot->bytes, 1));
+  out.slot->take_memory();
   const FillRandom op{out, out.shape.count(), mean,
                       deviation * 1.7320508f /* of a uniform distribution */, seed};
-  if (!device) return op.run_cpu(cpu);
+  if (out.slot->on_host()) return op.run_cpu(cpu);
+  Device* device = out.slot->device();
   device->run(device->kernel(FillRandom::kName), &op);
   device->synchronize();  // kernels may read weights before they wait for the one before them
 }

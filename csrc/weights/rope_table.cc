@@ -18,6 +18,7 @@ void rope_table(Tensor& out, const RopeAngles& angles, RopeRounding rounding) {
   check.dtype("out", out, {DType::f32});
   const int64_t P = out.dim(0), half = static_cast<int64_t>(angles.frequencies.size());
   check.shape("out", out, {P, 2 * half});
+  out.slot->take_memory();
   if (Device* device = out.slot->device()) {
     Tensor host = make_tensor(out.shape, out.dtype);
     rope_table(host, angles, rounding);

@@ -16,6 +16,13 @@ Weight make_weight(int64_t n, int64_t k, WeightFormat format, bool gate_up,
   return weight;
 }
 
+void pin_weight(const Weight& weight) {
+  Slot& slot = *weight.slot;
+  if (!slot.device() || slot.data())
+    fail(Code::device, "weight: must be of a GPU and empty to be pinned");
+  slot.buffer = std::make_shared<Buffer>(0, slot.buffer->device(), true);
+}
+
 void map_weight(const Weight& weight, std::shared_ptr<MappedFile> file, int64_t offset) {
   Slot& slot = *weight.slot;
   if (slot.device() || slot.data())

@@ -33,11 +33,16 @@ struct Weight {
   Shape shape() const { return {N, K}; }
   size_t bytes() const { return slot->bytes; }
   std::byte* data() const { return slot->data(); }
+  /// A GPU's, in host memory that its kernels read over the bus.
+  bool pinned() const { return slot->device() && slot->on_host(); }
 };
 
 /// Knows its bytes and takes them when it is filled, on the host or on `device`.
 Weight make_weight(int64_t n, int64_t k, WeightFormat format, bool gate_up,
                    std::shared_ptr<Device> device);
+
+/// Lets the weight, a GPU's and not filled, have pinned host memory instead of the GPU's.
+void pin_weight(const Weight& weight);
 
 class MappedFile;
 /// Lets the weight, on the host and not filled, have the file's bytes from `offset` on as its own.

@@ -70,15 +70,48 @@ GemmArgs gemm_args(const GemmOp& op) {
   return args;
 }
 
+namespace {
+
+/// All of the op's groups or some, by the kernel that all of its rows take.
+void multiply(const CudaContext& cuda, const GemmOp& op, const GemmArgs& args) {
+  const WeightFormat weight = op.weights[0].format;
+  if (streams_weights(op.x.dtype, weight, args.rows, op.groups, op.deterministic))
+    return gemm_few(cuda, args, op.x.dtype, weight);
+  if (cuda.warpgroups && !args.head_rows && gemm_warpgroup(cuda, args, weight)) return;
+  gemm_tiles(cuda, args, weight);
+}
+
+/// A few groups at a time, behind copies of those of their weights that are in host memory.
+void multiply_staged(CudaContext cuda, const GemmOp& op, const GemmArgs& all) {
+  cuda.overlap = false;  // what is before each kernel is a copy
+  const size_t bytes = op.weights[0].bytes();
+  const int64_t bias_rows = gated(all.activation) ? 2 * all.N : all.N;
+  for (int64_t first = 0; first < op.groups; first += op.staged_groups) {
+    GemmArgs args = all;
+    args.groups = static_cast<int>(std::min(op.staged_groups, op.groups - first));
+    args.offsets += first;
+    if (args.bias) args.bias += first * bias_rows;
+    for (int g = 0; g < args.groups; ++g) {
+      const Weight& weight = op.weights[first + g];
+      args.weights[g] = weight.data();
+      if (!weight.pinned()) continue;
+      std::byte* copy = op.staging + static_cast<size_t>(g) * bytes;
+      CudaContext::check(
+          cudaMemcpyAsync(copy, weight.data(), bytes, cudaMemcpyHostToDevice, cuda.stream));
+      args.weights[g] = copy;
+    }
+    multiply(cuda, op, args);
+  }
+}
+
+}  // namespace
+
 void gemm_cuda(const CudaContext& cuda, const GemmOp& op) {
   if (op.groups == 0) return;
   const GemmArgs args = gemm_args(op);
   if (args.rows == 0) return;
-  const WeightFormat weight = op.weights[0].format;
-  if (streams_weights(op.x.dtype, weight, args.rows, args.groups, op.deterministic))
-    return gemm_few(cuda, args, op.x.dtype, weight);
-  if (cuda.warpgroups && !args.head_rows && gemm_warpgroup(cuda, args, weight)) return;
-  gemm_tiles(cuda, args, weight);
+  if (op.staged_groups) return multiply_staged(cuda, op, args);
+  multiply(cuda, op, args);
 }
 
 }  // namespace moe

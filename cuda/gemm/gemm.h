@@ -19,6 +19,10 @@ struct GemmOp {
   Epilogue epilogue;
   const Tensor& out;
   bool deterministic;  // gemm_few for any number of rows
+  // Of GroupedGemm: where weights in host memory are copied first, so many groups at a time; 0:
+  // they are read where they are.
+  int64_t staged_groups = 0;
+  std::byte* staging = nullptr;
   // Of HeadLinear: rows of x and out a head, and what its rows move on by; 0: they are as they lie.
   int64_t head_rows = 0, x_step = 0, out_step = 0;
 };

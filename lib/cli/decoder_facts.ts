@@ -1,4 +1,4 @@
-import { resolveCacheSize } from '../cache_size.ts'
+import { planMemory } from '../cache_size.ts'
 import { findTemplates } from '../chat/template_source.ts'
 import { type Device, devices, openDevice } from '../device.ts'
 import { blockBytes } from '../engine/cache.ts'
@@ -11,6 +11,7 @@ import { countParameters } from '../parameters.ts'
 import { openTokenizer, type Tokenizer } from '../tokenizer/index.ts'
 import { readTokenFiles } from '../tokenizer/token_files.ts'
 import { readWeights, weightsNames } from '../weights/formats.ts'
+import { panelsOf } from '../weights/panels.ts'
 import { billions, elementText, elementTypes, type Facts, type InfoRequest } from './facts.ts'
 import { size } from './progress.ts'
 
@@ -19,17 +20,27 @@ const activationsOn = ({ gpu }: Device, { options }: InfoRequest): ActivationDTy
   return dtype === 'auto' ? (gpu ? 'bf16' : 'f32') : dtype
 }
 
-function built({ said, entries, options }: InfoRequest, dtype: ActivationDType) {
-  const { maxTokens = 4096, weights: asked = 'auto', ropeTheta, ropeTable } = options
-  const rest = {
-    maxTokens,
-    ropeTheta,
-    ropeTable,
-    weights: readWeights('info', asked, weightsNames),
+/** The graph on a device, and what its memory would be; `advice` where it does not fit. Packed folders are the CPU's. */
+function fitted(device: Device, request: InfoRequest) {
+  const { said, entries, options } = request
+  const { weights: asked = 'auto', ropeTheta, ropeTable } = options
+  const rest = { ropeTheta, ropeTable, weights: readWeights('info', asked, weightsNames) }
+  const dtype = activationsOn(device, request)
+  const packed = entries !== undefined && panelsOf(entries) !== undefined
+  const { graph, weights } = entries
+    ? buildModel({ ...said, entries }, dtype, rest, packed ? undefined : device.gpu)
+    : buildWithoutWeights(said.config, rest, device.gpu)
+  const { maxTokens, gpuMemory } = options
+  const wanted = packed ? { maxTokens } : { maxTokens, gpuMemory }
+  const shape = { layers: graph.layers, maxPositions: graph.config.maxPositionEmbeddings }
+  const plan = planMemory('info', shape, weights, { device, dtype, asked: wanted })
+  const all = { graph, weights, dtype, plan }
+  try {
+    return { ...all, onHost: plan.fit(), advice: undefined }
+  } catch (error) {
+    if (!(error instanceof MoeError)) throw error
+    return { ...all, onHost: 0, advice: error.message.split('; ').at(-1)! }
   }
-  return entries
-    ? buildModel({ ...said, entries }, dtype, rest)
-    : buildWithoutWeights(said.config, rest)
 }
 
 /** Whether loadModel would find room on a device, and for how many tokens. */
@@ -46,22 +57,12 @@ interface Fit {
 }
 
 async function fitOn(device: Device, label: string, request: InfoRequest): Promise<Fit> {
-  const dtype = activationsOn(device, request)
-  const { graph, weights } = built(request, dtype)
-  const asked = request.options.maxTokens
-  const { config, layers } = graph
-  const shape = { layers, maxPositions: config.maxPositionEmbeddings }
-  const cache = resolveCacheSize('info', shape, weights.bytes, { device, dtype, asked })
-  const { freeBytes, maxTokens, cacheBytes } = cache
+  const { weights, plan, onHost, advice } = fitted(device, request)
+  const { freeBytes, cacheBytes } = plan
+  const { maxTokens } = plan.size
   const said = { device: label, name: device.info.name, freeBytes, maxTokens }
-  const neededBytes = weights.bytes + cacheBytes
-  try {
-    cache.checkMemory(weights.bytes)
-    return { ...said, fits: true, neededBytes }
-  } catch (error) {
-    if (!(error instanceof MoeError)) throw error
-    return { ...said, fits: false, neededBytes, advice: error.message.split('; ').at(-1)! }
-  }
+  const neededBytes = weights.bytes - onHost + cacheBytes
+  return { ...said, fits: advice === undefined, neededBytes, ...(advice && { advice }) }
 }
 
 /** On everything that can be used here. */
@@ -117,8 +118,8 @@ const contextText = (config: ModelConfig): string =>
 export async function decoderFacts(request: InfoRequest): Promise<Facts> {
   const { said, entries, options } = request
   const device = openDevice(options.device)
-  const dtype = activationsOn(device, request)
-  const { graph, weights } = built(request, dtype)
+  const { graph, weights, dtype } = fitted(device, request)
+  weights.positions = options.maxTokens ?? 4096
   const { config } = graph
   const parameters = countParameters(graph.layers, weights)
   const experts: Record<string, number> = {}
@@ -171,9 +172,9 @@ export async function decoderFacts(request: InfoRequest): Promise<Facts> {
         'memory',
         `${size(memory.weightBytes)} weights${quantized}, ${size(memory.cacheBytesPerToken)} cache per token (${dtype})`,
       ],
-      ...weights.info.map(({ part, format, bytes }, i): [string, string] => [
+      ...weights.info.map(({ part, format, bytes, memory }, i): [string, string] => [
         i === 0 ? 'weights' : '',
-        `${part}, ${format}: ${size(bytes)}`,
+        `${part}, ${format}: ${size(bytes)}${device.gpu && memory === 'host' ? ' in host memory' : ''}`,
       ]),
       ['device', `${device.info.name} (${device.info.reason})`],
       ...room.map((fit): [string, string] => [`fits ${fit.device}`, fitText(fit)]),

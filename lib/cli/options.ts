@@ -19,6 +19,7 @@ export const modelOptions: Options = {
   group: { type: 'string' },
   threads: { type: 'string' },
   'max-tokens': { type: 'string' },
+  'gpu-memory': { type: 'string' },
   'rope-theta': { type: 'string' },
   'rope-table': { type: 'string' },
   json: { type: 'boolean' },
@@ -34,6 +35,7 @@ export const modelHelp = `Model
       --group N        of int4: inputs that share a scale, 32 (default) or 128
       --threads N      CPU threads (default: all that are allowed)
       --max-tokens N   tokens that the cache holds
+      --gpu-memory N   bytes of a GPU for weights and cache, such as 20e9; other experts stay in host memory
       --rope-theta X   rotary base instead of the configuration's
       --rope-table T   Yuan: published | bf16-frequencies | exact
 
@@ -71,6 +73,7 @@ const flags = new Set([
     '--group',
     '--threads',
     '--max-tokens',
+    '--gpu-memory',
     '--rope-theta',
     '--rope-table',
   ],
@@ -167,6 +170,7 @@ export function loadOptions(values: Values): LoadModelOptions {
     weights: weightsOption(values),
     threads: number(values, 'threads', 1),
     maxTokens: number(values, 'max-tokens', 1),
+    gpuMemory: number(values, 'gpu-memory', 1),
     ropeTheta: number(values, 'rope-theta', 1),
     ropeTable: choice(values, 'rope-table', ['published', 'bf16-frequencies', 'exact']),
   }

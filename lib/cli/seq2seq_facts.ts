@@ -1,4 +1,4 @@
-import { resolveCacheSize } from '../cache_size.ts'
+import { planMemory } from '../cache_size.ts'
 import { openDevice } from '../device.ts'
 import { blockBytes } from '../engine/cache.ts'
 import { absentWeights, release } from '../load.ts'
@@ -47,8 +47,8 @@ export async function seq2seqFacts(request: InfoRequest): Promise<Facts> {
   const parameters = countParameters(layersOf(graph), weights)
   const cacheBytesPerToken = blockBytes(decoder, activations) / blockTokens
   const shape = { layers: decoder, maxPositions: 0 }
-  const of = { device, dtype: activations, asked }
-  const { maxTokens } = resolveCacheSize('info', shape, weights.bytes, of)
+  const of = { device, dtype: activations, asked: { maxTokens: asked } }
+  const { maxTokens } = planMemory('info', shape, weights, of).size
   const types = elementTypes(entries)
   const fileBytes = Object.values(types).reduce((sum, bytes) => sum + bytes, 0)
   const memory = {

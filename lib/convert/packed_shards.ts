@@ -72,7 +72,7 @@ const described = ({ each, names }: Batch): Described[] =>
 /** Files of matrices as they lie in memory; the last one also has the tensors that stay as they are. */
 export function planPackedShards(checkpoint: Checkpoint, rule: FormatRule): Shard[] {
   const source = new PanelSource(checkpoint, 'f32', undefined, rule)
-  describeModel(checkpoint.config).build(source, { maxTokens: 1 })
+  describeModel(checkpoint.config).build(source, {})
   const groups: Batch[][] = [[]]
   let size = 0
   for (const batch of source.batches) {

@@ -50,7 +50,7 @@ class Survey extends CheckpointWeights {
 export function surveyCheckpoint(checkpoint: Checkpoint): Map<string, Use> {
   const survey = new Survey(checkpoint, 'f32')
   try {
-    describeModel(checkpoint.config).build(survey, { maxTokens: 1 })
+    describeModel(checkpoint.config).build(survey, {})
     survey.checkNames()
   } finally {
     for (const tensor of survey.tensors) tensor.release()

@@ -6,8 +6,6 @@ import type { ModelConfig } from './config.ts'
 
 /** Load options that concern the mathematics. */
 export interface GraphOptions {
-  /** Positions the rotary tables must cover. */
-  maxTokens: number
   ropeTheta?: number | undefined
   ropeTable?: RopeRounding | undefined
 }

@@ -1,6 +1,6 @@
 import { type AttentionOptions, SelfAttention } from '../layers/attention.ts'
 import type { Weights } from '../weights/weights.ts'
-import type { Architecture, GraphOptions } from './architecture.ts'
+import type { Architecture } from './architecture.ts'
 import { type ConfigReader, limits } from './config.ts'
 import { configKeys } from './config_keys.ts'
 import { decoder, headShape } from './decoder.ts'
@@ -72,12 +72,12 @@ export function readDeepseekConfig(c: ConfigReader<Key>): DeepseekConfig {
   }
 }
 
-export function deepseek(c: DeepseekConfig, weights: Weights, options: GraphOptions): Architecture {
+export function deepseek(c: DeepseekConfig, weights: Weights): Architecture {
   const { attentionBias: bias } = c
   const attention: AttentionOptions = {
     ...headShape(c),
     rule: 'self',
-    ropeTable: weights.ropeTable(options.maxTokens, c.rotaryDim, c.rope),
+    ropeTable: weights.ropeTable(c.rotaryDim, c.rope),
     bias: { qkv: bias, out: bias },
   }
   const chosen = { weights: c.normTopkProb ? 'renormalized' : 'scores' } as const

@@ -1,5 +1,5 @@
 import type { Weights } from '../weights/weights.ts'
-import type { Architecture, GraphOptions } from './architecture.ts'
+import type { Architecture } from './architecture.ts'
 import { type ConfigReader, limits } from './config.ts'
 import { configKeys } from './config_keys.ts'
 import { decoder } from './decoder.ts'
@@ -100,18 +100,14 @@ export function readDeepseekV2Config(c: ConfigReader<Key>): DeepseekV2Config {
   }
 }
 
-export function deepseekV2(
-  c: DeepseekV2Config,
-  weights: Weights,
-  options: GraphOptions,
-): Architecture {
+export function deepseekV2(c: DeepseekV2Config, weights: Weights): Architecture {
   const { groups, routedScale: factor } = c
   const chosen = {
     ...({ weights: 'scores', factor } as const),
     groups: groups && ({ ...groups, score: 'max' } as const),
   }
   return decoder(c, weights, {
-    attention: latentAttention(c, weights, options),
+    attention: latentAttention(c, weights),
     feedForward: deepseekFeedForward(
       weights,
       c,

@@ -1,5 +1,5 @@
 import type { Weights } from '../weights/weights.ts'
-import type { Architecture, GraphOptions } from './architecture.ts'
+import type { Architecture } from './architecture.ts'
 import { type ConfigReader, limits } from './config.ts'
 import { configKeys } from './config_keys.ts'
 import { decoder } from './decoder.ts'
@@ -72,16 +72,12 @@ export function readDeepseekV3Config(c: ConfigReader<Key>): DeepseekV3Config {
   }
 }
 
-export function deepseekV3(
-  c: DeepseekV3Config,
-  weights: Weights,
-  options: GraphOptions,
-): Architecture {
+export function deepseekV3(c: DeepseekV3Config, weights: Weights): Architecture {
   const { groups, routedScale: factor } = c
   for (let l = c.numLayers; l < c.numLayers + c.predictionLayers; l++)
     weights.ignore(new RegExp(`^model\\.layers\\.${l}\\.`))
   return decoder(c, weights, {
-    attention: latentAttention(c, weights, options),
+    attention: latentAttention(c, weights),
     feedForward: deepseekFeedForward(
       weights,
       c,

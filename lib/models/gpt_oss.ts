@@ -3,7 +3,7 @@ import { type Experts, MoeLayer, packedExperts } from '../layers/moe.ts'
 import { causal, slidingWindow } from '../layers/visibility.ts'
 import { TopKRouter } from '../routers/top_k_router.ts'
 import { rowsOf, slabOf, type Weights } from '../weights/weights.ts'
-import type { Architecture, GraphOptions } from './architecture.ts'
+import type { Architecture } from './architecture.ts'
 import { type ConfigReader, limits } from './config.ts'
 import { configKeys } from './config_keys.ts'
 import { decoder, headShape } from './decoder.ts'
@@ -119,11 +119,11 @@ function readExperts(
   }
 }
 
-export function gptOss(c: GptOssConfig, weights: Weights, options: GraphOptions): Architecture {
+export function gptOss(c: GptOssConfig, weights: Weights): Architecture {
   const { hiddenSize: hidden, attentionBias: bias, experts: kinds, topK } = c
   const attention: Omit<AttentionOptions, 'rule'> = {
     ...headShape(c),
-    ropeTable: weights.ropeTable(options.maxTokens, c.rotaryDim, c.rope),
+    ropeTable: weights.ropeTable(c.rotaryDim, c.rope),
     bias: { qkv: bias, out: bias },
     sinks: true,
   }

@@ -3,7 +3,7 @@ import { DenseLayer } from '../layers/dense.ts'
 import { MoeLayer, stackedExperts } from '../layers/moe.ts'
 import { TopKRouter } from '../routers/top_k_router.ts'
 import type { Weights } from '../weights/weights.ts'
-import type { Architecture, GraphOptions } from './architecture.ts'
+import type { Architecture } from './architecture.ts'
 import { type ConfigReader, limits } from './config.ts'
 import { configKeys } from './config_keys.ts'
 import { decoder, headShape } from './decoder.ts'
@@ -80,17 +80,13 @@ export const readGraniteMoeSharedConfig = (
   sharedExpertSize: c.int('shared_intermediate_size', 0, { min: 0 }),
 })
 
-export function graniteMoe(
-  c: GraniteMoeConfig,
-  weights: Weights,
-  options: GraphOptions,
-): Architecture {
+export function graniteMoe(c: GraniteMoeConfig, weights: Weights): Architecture {
   const { hiddenSize: hidden, experts: kinds, topK, attentionBias: bias } = c
   const outputScale = c.residualMultiplier
   const attention: AttentionOptions = {
     ...headShape(c),
     rule: 'self',
-    ropeTable: weights.ropeTable(options.maxTokens, c.rotaryDim, c.rope),
+    ropeTable: weights.ropeTable(c.rotaryDim, c.rope),
     bias: { qkv: bias, out: bias },
     scale: c.attentionMultiplier,
     outputScale,

@@ -1,6 +1,5 @@
 import { LatentAttention, type LatentShape } from '../layers/latent_attention.ts'
 import type { Weights } from '../weights/weights.ts'
-import type { GraphOptions } from './architecture.ts'
 import { type ConfigReader, limits } from './config.ts'
 import {
   type DecoderConfig,
@@ -86,12 +85,11 @@ export interface LatentScales {
 export function latentAttention(
   c: DecoderConfig & LatentConfig,
   weights: Weights,
-  { maxTokens }: GraphOptions,
   scales: LatentScales = { query: 1, latent: 1 },
 ): (prefix: string) => LatentAttention {
   const options = {
     ...{ ...c, hidden: c.hiddenSize, heads: c.numHeads, rule: 'self', bias: c.attentionBias },
-    ropeTable: weights.ropeTable(maxTokens, c.rotaryDim, c.rope),
+    ropeTable: weights.ropeTable(c.rotaryDim, c.rope),
     scale: (scales.query * sharpness(c.rope)) / Math.sqrt(c.headSize),
     latentScale: scales.latent,
   }

@@ -2,7 +2,7 @@ import { type AttentionOptions, SelfAttention } from '../layers/attention.ts'
 import { MoeLayer, packedExperts } from '../layers/moe.ts'
 import { TopKRouter, type TopKRouterOptions } from '../routers/top_k_router.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
-import type { Architecture, GraphOptions } from './architecture.ts'
+import type { Architecture } from './architecture.ts'
 import { type ConfigReader, limits } from './config.ts'
 import { configKeys } from './config_keys.ts'
 import { decoder, headShape } from './decoder.ts'
@@ -130,13 +130,13 @@ function readExperts(weights: Weights, prefix: string, hidden: number, sizes: nu
   return { ...experts, parameters: 3 * hidden * sizes.reduce((sum, size) => sum + size, 0) }
 }
 
-export function llamaMoe(c: LlamaMoeConfig, weights: Weights, options: GraphOptions): Architecture {
+export function llamaMoe(c: LlamaMoeConfig, weights: Weights): Architecture {
   const { hiddenSize: hidden, experts: kinds, topK } = c
   weights.ignore(/\.mlp\.gate\.weight_noise\.weight$/)
   const attention: AttentionOptions = {
     ...headShape(c),
     rule: 'self',
-    ropeTable: weights.ropeTable(options.maxTokens, c.rotaryDim, c.rope),
+    ropeTable: weights.ropeTable(c.rotaryDim, c.rope),
   }
   const gate = (prefix: string, factor: number): TopKRouter => {
     const name = `${prefix}.gate.gate_network`

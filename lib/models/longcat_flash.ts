@@ -17,7 +17,7 @@ import type { Tensor } from '../native.ts'
 import type { ExpertKind } from '../ops/index.ts'
 import { TopKRouter } from '../routers/top_k_router.ts'
 import type { Weights } from '../weights/weights.ts'
-import type { Architecture, GraphOptions } from './architecture.ts'
+import type { Architecture } from './architecture.ts'
 import { latentAttention } from './latent.ts'
 import type { LongcatFlashConfig } from './longcat_flash_config.ts'
 
@@ -76,14 +76,10 @@ function experts(c: LongcatFlashConfig, weights: Weights, prefix: string): MoeLa
   })
 }
 
-export function longcatFlash(
-  c: LongcatFlashConfig,
-  weights: Weights,
-  options: GraphOptions,
-): Architecture {
+export function longcatFlash(c: LongcatFlashConfig, weights: Weights): Architecture {
   const { hiddenSize: hidden, denseSize: size, queryRank, latentRank } = c
   const norm = (name: string) => new RmsNorm(weights, name, hidden, c.rmsNormEps)
-  const attention = latentAttention(c, weights, options, {
+  const attention = latentAttention(c, weights, {
     query: Math.sqrt(hidden / queryRank!),
     latent: Math.sqrt(hidden / latentRank),
   })

@@ -2,7 +2,7 @@ import { SelfAttention } from '../layers/attention.ts'
 import { MoeLayer, swigluExperts } from '../layers/moe.ts'
 import { TopKRouter, type TopKRouterOptions } from '../routers/top_k_router.ts'
 import type { Weights } from '../weights/weights.ts'
-import type { Architecture, GraphOptions } from './architecture.ts'
+import type { Architecture } from './architecture.ts'
 import type { ModelConfig } from './config.ts'
 import { decoder, headShape, windowed } from './decoder.ts'
 import type { MixtralConfig } from './mixtral_config.ts'
@@ -24,8 +24,8 @@ export function mixtralLayer(
   return new MoeLayer(router, { kinds, topK, ...experts })
 }
 
-export function mixtral(c: MixtralConfig, weights: Weights, options: GraphOptions): Architecture {
-  const ropeTable = weights.ropeTable(options.maxTokens, c.rotaryDim, c.rope)
+export function mixtral(c: MixtralConfig, weights: Weights): Architecture {
+  const ropeTable = weights.ropeTable(c.rotaryDim, c.rope)
   const attention = { ...headShape(c), rule: 'self', ropeTable }
   return decoder(c, weights, {
     visibility: windowed(c.slidingWindow),

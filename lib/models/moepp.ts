@@ -3,7 +3,7 @@ import { MoeLayer } from '../layers/moe.ts'
 import type { ExpertKind } from '../ops/index.ts'
 import { ResidualRouter } from '../routers/residual_router.ts'
 import { rowsOf, type Weights } from '../weights/weights.ts'
-import type { Architecture, GraphOptions } from './architecture.ts'
+import type { Architecture } from './architecture.ts'
 import { decoder, headShape } from './decoder.ts'
 import type { MoePlusPlusConfig } from './moepp_config.ts'
 
@@ -46,12 +46,8 @@ function moeLayer(weights: Weights, c: MoePlusPlusConfig, prefix: string): MoeLa
   })
 }
 
-export function moePlusPlus(
-  c: MoePlusPlusConfig,
-  weights: Weights,
-  options: GraphOptions,
-): Architecture {
-  const ropeTable = weights.ropeTable(options.maxTokens, c.rotaryDim, c.rope)
+export function moePlusPlus(c: MoePlusPlusConfig, weights: Weights): Architecture {
+  const ropeTable = weights.ropeTable(c.rotaryDim, c.rope)
   const attention = { ...headShape(c), rule: 'self', ropeTable }
   return decoder(c, weights, {
     attention: (prefix) => new SelfAttention(weights, prefix, attention),

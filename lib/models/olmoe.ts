@@ -1,6 +1,6 @@
 import { type AttentionOptions, SelfAttention } from '../layers/attention.ts'
 import type { Weights } from '../weights/weights.ts'
-import type { Architecture, GraphOptions } from './architecture.ts'
+import type { Architecture } from './architecture.ts'
 import { type ConfigReader, limits } from './config.ts'
 import { configKeys } from './config_keys.ts'
 import { decoder, headShape, routedLayer } from './decoder.ts'
@@ -63,12 +63,12 @@ export function readOlmoeConfig(c: ConfigReader<Key>): OlmoeConfig {
   }
 }
 
-export function olmoe(c: OlmoeConfig, weights: Weights, options: GraphOptions): Architecture {
+export function olmoe(c: OlmoeConfig, weights: Weights): Architecture {
   const { attentionBias: bias, rmsNormEps: eps } = c
   const attention: AttentionOptions = {
     ...headShape(c),
     rule: 'self',
-    ropeTable: weights.ropeTable(options.maxTokens, c.rotaryDim, c.rope),
+    ropeTable: weights.ropeTable(c.rotaryDim, c.rope),
     bias: { qkv: bias, out: bias },
     qkNorm: { over: 'row', eps },
     clip: c.clipQkv,

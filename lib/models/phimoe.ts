@@ -2,7 +2,7 @@ import { type AttentionOptions, SelfAttention } from '../layers/attention.ts'
 import { LayerNorm } from '../layers/norm.ts'
 import { longestText } from '../weights/rope.ts'
 import type { Weights } from '../weights/weights.ts'
-import type { Architecture, GraphOptions } from './architecture.ts'
+import type { Architecture } from './architecture.ts'
 import { type ConfigReader, limits } from './config.ts'
 import { configKeys } from './config_keys.ts'
 import { decoder, headShape } from './decoder.ts'
@@ -77,11 +77,11 @@ export function readPhiMoeConfig(c: ConfigReader<Key>): PhiMoeConfig {
   }
 }
 
-export function phiMoe(c: PhiMoeConfig, weights: Weights, options: GraphOptions): Architecture {
+export function phiMoe(c: PhiMoeConfig, weights: Weights): Architecture {
   const attention: AttentionOptions = {
     ...headShape(c),
     rule: 'self',
-    ropeTable: weights.ropeTable(options.maxTokens, c.rotaryDim, c.rope),
+    ropeTable: weights.ropeTable(c.rotaryDim, c.rope),
     bias: { qkv: c.attentionBias, out: c.attentionBias },
   }
   const choice = { score: 'sparsemixer', weights: 'scores', jitter: c.routerJitter } as const

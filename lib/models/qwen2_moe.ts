@@ -1,7 +1,7 @@
 import { type AttentionOptions, SelfAttention } from '../layers/attention.ts'
 import { DenseLayer } from '../layers/dense.ts'
 import type { Weights } from '../weights/weights.ts'
-import type { Architecture, GraphOptions } from './architecture.ts'
+import type { Architecture } from './architecture.ts'
 import type { ConfigReader } from './config.ts'
 import { configKeys } from './config_keys.ts'
 import { decoder, headShape, routedLayer } from './decoder.ts'
@@ -69,12 +69,12 @@ export function readQwen2MoeConfig(c: ConfigReader<Key>): Qwen2MoeConfig {
   }
 }
 
-export function qwen2Moe(c: Qwen2MoeConfig, weights: Weights, options: GraphOptions): Architecture {
+export function qwen2Moe(c: Qwen2MoeConfig, weights: Weights): Architecture {
   const { hiddenSize: hidden } = c
   const attention: AttentionOptions = {
     ...headShape(c),
     rule: 'self',
-    ropeTable: weights.ropeTable(options.maxTokens, c.rotaryDim, c.rope),
+    ropeTable: weights.ropeTable(c.rotaryDim, c.rope),
     bias: { qkv: c.qkvBias },
   }
   const chosen = { weights: c.normTopkProb ? 'renormalized' : 'scores' } as const

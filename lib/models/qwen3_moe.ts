@@ -1,7 +1,7 @@
 import { type AttentionOptions, SelfAttention } from '../layers/attention.ts'
 import { DenseLayer } from '../layers/dense.ts'
 import type { Weights } from '../weights/weights.ts'
-import type { Architecture, GraphOptions } from './architecture.ts'
+import type { Architecture } from './architecture.ts'
 import { type ConfigReader, limits } from './config.ts'
 import { configKeys } from './config_keys.ts'
 import { decoder, headShape, routedLayer, windowed } from './decoder.ts'
@@ -75,12 +75,12 @@ export function readQwen3MoeConfig(c: ConfigReader<Key>): Qwen3MoeConfig {
   }
 }
 
-export function qwen3Moe(c: Qwen3MoeConfig, weights: Weights, options: GraphOptions): Architecture {
+export function qwen3Moe(c: Qwen3MoeConfig, weights: Weights): Architecture {
   const { hiddenSize: hidden, attentionBias: bias, rmsNormEps: eps } = c
   const attention: AttentionOptions = {
     ...headShape(c),
     rule: 'self',
-    ropeTable: weights.ropeTable(options.maxTokens, c.rotaryDim, c.rope),
+    ropeTable: weights.ropeTable(c.rotaryDim, c.rope),
     bias: { qkv: bias, out: bias },
     qkNorm: { over: 'head', eps },
   }

@@ -114,7 +114,7 @@ export function yuan(c: YuanConfig, weights: Weights, options: GraphOptions): Ar
   // The published table rounds everything to bf16 and loses positions past 256; that is what the model runs with.
   const rounding = options.ropeTable ?? 'published'
   const { rotaryDim, rope } = c
-  const ropeTable = weights.ropeTable(options.maxTokens, rotaryDim, rope, { rounding })
+  const ropeTable = weights.ropeTable(rotaryDim, rope, { rounding })
   const layers = Array.from(
     { length: c.numLayers },
     (_, l) => new YuanLayer(weights, c, `model.layers.${l}`, ropeTable),

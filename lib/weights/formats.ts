@@ -102,4 +102,6 @@ export interface WeightsInfo {
   format: string
   /** In memory, or, of an embedding table on the CPU, in the mapped file. */
   bytes: number
+  /** Whose memory: of a model on a GPU, experts may be in the host's, as `gpuMemory` says. */
+  memory: 'gpu' | 'host'
 }

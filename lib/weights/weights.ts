@@ -104,8 +104,8 @@ export interface Weights {
   matrices(each: Rows[][], options?: MatrixOptions): Weight[]
   /** An embedding table; on the CPU it is left in the file. */
   table(name: string, shape: number[], share?: Share): Tensor
-  /** A rotary table [positions, rotaryDim] f32, cosines then sines. */
-  ropeTable(positions: number, rotaryDim: number, rope: RopeSpec, options?: RopeOptions): Tensor
+  /** A rotary table [positions, rotaryDim] f32, cosines then sines. How many positions is said before it is filled. */
+  ropeTable(rotaryDim: number, rope: RopeSpec, options?: RopeOptions): Tensor
   /** A table that the architecture computes. */
   constant(values: Float32Array, shape: number[]): Tensor
   /** Names that may be there and are not needed. */
@@ -126,6 +126,8 @@ export interface RopeOptions {
   rounding?: RopeRounding
 }
 
+const usualPositions = 4096
+
 /** Handles for what is asked, and the tally that is the same wherever the bytes come from. */
 export abstract class WeightList implements Weights {
   /** Everything that was handed out, to be freed with the model. */
@@ -133,7 +135,9 @@ export abstract class WeightList implements Weights {
   readonly parameters: Record<Share, number> = { dense: 0, expert: 0, embedding: 0, none: 0 }
   /** Bytes in memory once loaded, without what stays in the file. */
   bytes = 0
+  #positions = usualPositions
   readonly #tables = new Map<string, Tensor>()
+  readonly #experts: Weight[] = []
   readonly #tally = new Map<string, WeightsInfo>()
   readonly #format: FormatRule
   protected readonly gpu: Gpu | undefined
@@ -149,7 +153,47 @@ export abstract class WeightList implements Weights {
 
   /** What has been handed out, by what it is for and how it is stored. */
   get info(): WeightsInfo[] {
-    return [...this.#tally.values()]
+    return [...this.#tally.values()].filter(({ bytes }) => bytes > 0)
+  }
+
+  /** How many positions rotary tables have; to be set before they are filled. */
+  get positions(): number {
+    return this.#positions
+  }
+
+  set positions(positions: number) {
+    this.#positions = positions
+    for (const table of this.#tables.values()) {
+      const before = table.bytes
+      table.setRows(positions)
+      this.bytes += table.bytes - before
+      this.count('other', 'f32', table.bytes - before)
+    }
+  }
+
+  /** What experts' matrices take. */
+  get expertBytes(): number {
+    return this.#experts.reduce((sum, { bytes }) => sum + bytes, 0)
+  }
+
+  /**
+   * Leaves experts in host memory, before anything is filled. Their matrices go to the GPU in the order in which they
+   * were asked for, layer by layer, until one does not fit `bytes`.
+   *
+   * @returns bytes in host memory
+   */
+  limitExperts(bytes: number): number {
+    let left = bytes
+    let pinned = 0
+    for (const weight of this.#experts) {
+      left -= weight.bytes
+      if (left >= 0) continue
+      weight.pin()
+      this.count('experts', weight.format, -weight.bytes)
+      this.count('experts', weight.format, weight.bytes, 'host')
+      pinned += weight.bytes
+    }
+    return pinned
   }
 
   /** Without a file every name is the architecture's own. */
@@ -229,6 +273,7 @@ export abstract class WeightList implements Weights {
       this.parameters[share] += rows.reduce((n, run) => n + run.count * sourceShape(run)[1], 0)
       const out = this.own(this.makeWeight(rows, [N, K], part, gateUp))
       this.count(part, out.format, out.bytes)
+      if (share === 'expert') this.#experts.push(out)
       return { rows, out }
     })
     this.loadMatrices(all)
@@ -246,18 +291,13 @@ export abstract class WeightList implements Weights {
     return new (native().Weight)(shape, format, gateUp, this.gpu)
   }
 
-  ropeTable(
-    positions: number,
-    rotaryDim: number,
-    rope: RopeSpec,
-    { rounding = 'exact' }: RopeOptions = {},
-  ): Tensor {
+  ropeTable(rotaryDim: number, rope: RopeSpec, { rounding = 'exact' }: RopeOptions = {}): Tensor {
     // Every layer asks for the same table.
-    const key = JSON.stringify([positions, rotaryDim, rope, rounding])
+    const key = JSON.stringify([rotaryDim, rope, rounding])
     const known = this.#tables.get(key)
     if (known) return known
     const { frequencies, positionScale, factor } = ropeAngles(rope, rotaryDim)
-    const out = this.rows([positions, rotaryDim], 'f32')
+    const out = this.rows([this.#positions, rotaryDim], 'f32')
     this.later(() => native().ropeTable(out, frequencies, positionScale, factor, rounding))
     this.#tables.set(key, out)
     return out
@@ -272,15 +312,20 @@ export abstract class WeightList implements Weights {
 
   /** A row-major tensor where the weights go. */
   protected rows(shape: number[], dtype: DType, part: WeightsInfo['part'] = 'other'): Tensor {
-    const out = this.own(native().tensor(shape, dtype, this.gpu))
+    const out = this.own(native().tensor(shape, dtype, this.gpu, true))
     this.count(part, dtype, out.bytes)
     return out
   }
 
-  protected count(part: WeightsInfo['part'], format: string, bytes: number): void {
-    const key = `${part} ${format}`
+  protected count(
+    part: WeightsInfo['part'],
+    format: string,
+    bytes: number,
+    memory: WeightsInfo['memory'] = this.gpu ? 'gpu' : 'host',
+  ): void {
+    const key = `${part} ${format} ${memory}`
     const counted = this.#tally.get(key)?.bytes ?? 0
-    this.#tally.set(key, { part, format, bytes: counted + bytes })
+    this.#tally.set(key, { part, format, bytes: counted + bytes, memory })
   }
 
   protected own<T extends Tensor | Weight>(handle: T): T {

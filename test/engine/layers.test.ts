@@ -92,7 +92,7 @@ class Twice implements Layer {
 function mixed(weights: Weights, visibility: VisibilityRules, rope: RopeSpec): Architecture {
   const norm = (name: string) => new RmsNorm(weights, name, hidden, 1e-5)
   const vocabulary = new Vocabulary(weights, config, norm('model.norm'))
-  const ropeTable = weights.ropeTable(512, 8, rope)
+  const ropeTable = weights.ropeTable(8, rope)
   const decoder = (rule: string, feedForward: MoeLayer, heads = 4) =>
     new DecoderLayer({
       inputNorm: norm('input_layernorm'),

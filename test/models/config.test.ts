@@ -63,7 +63,7 @@ class Counting extends WeightList {
 
 function parameters(json: Record<string, unknown>) {
   const weights = new Counting()
-  const { layers } = describeModel(json).build(weights, { maxTokens: 32 })
+  const { layers } = describeModel(json).build(weights, {})
   return countParameters(layers, weights)
 }
 

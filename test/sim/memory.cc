@@ -186,7 +186,6 @@ void* device_allocate(size_t bytes) {
   for (size_t i = 0; i < pages; ++i)
     all.valid[at + i] = static_cast<uint16_t>(std::min(bytes - i * kPage, kPage));
   ASAN_UNPOISON_MEMORY_REGION(memory, bytes);
-  std::memset(memory, 0xff, bytes);
   ASAN_POISON_MEMORY_REGION(memory + bytes, (pages + 1) * kPage - bytes);
   return memory;
 }

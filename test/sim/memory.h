@@ -20,7 +20,7 @@ enum class Access {
   constant,  // a read through the cache that is not coherent, or by the copy engine: of weights
 };
 
-/// Memory whose bytes are all 0xff, aligned to 256; null: there is no room.
+/// Memory that kernels reach, aligned to 256; null: there is no room.
 void* device_allocate(size_t bytes);
 /// Returns how many bytes it had.
 size_t device_free(void* memory);

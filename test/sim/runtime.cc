@@ -33,7 +33,7 @@ Generation generation_of(int device) {
 
 thread_local int current_device = 0;
 std::mutex mutex;
-size_t used = 0;
+size_t used = 0, used_pinned = 0;
 std::map<const char*, size_t> pinned;  // host memory that copies may read or write later
 std::map<std::pair<int, const void*>, int> allowed_shared;  // by device and kernel
 
@@ -196,7 +196,10 @@ cudaError_t cudaMalloc(void** memory, size_t bytes) {
   *memory = moe::sim::recording() ? std::aligned_alloc(256, (bytes + 255) / 256 * 256)
                                   : moe::sim::device_allocate(bytes);
   if (!*memory) return cudaErrorMemoryAllocation;
-  if (moe::sim::recording() && bytes <= 4096) std::memset(*memory, 0, bytes);
+  if (!moe::sim::recording())
+    std::memset(*memory, 0xff, bytes);
+  else if (bytes <= 4096)
+    std::memset(*memory, 0, bytes);
   moe::sim::used += bytes;
   return cudaSuccess;
 }
@@ -212,16 +215,25 @@ cudaError_t cudaFree(void* memory) {
 
 cudaError_t cudaMallocHost(void** memory, size_t bytes) {
   const std::lock_guard lock(moe::sim::mutex);
-  *memory = std::malloc(bytes);
+  if (moe::sim::used_pinned + bytes > moe::sim::setting("MOE_SIM_PINNED", size_t{1} << 40))
+    return cudaErrorMemoryAllocation;
+  // Kernels may read it, so what they do there is checked as in the device's memory.
+  *memory = moe::sim::recording() ? std::malloc(bytes) : moe::sim::device_allocate(bytes);
   if (!*memory) return cudaErrorMemoryAllocation;
   moe::sim::pinned[static_cast<char*>(*memory)] = bytes;
+  moe::sim::used_pinned += bytes;
   return cudaSuccess;
 }
 
 cudaError_t cudaFreeHost(void* memory) {
   const std::lock_guard lock(moe::sim::mutex);
-  moe::sim::pinned.erase(static_cast<char*>(memory));
-  std::free(memory);
+  const auto held = moe::sim::pinned.find(static_cast<char*>(memory));
+  moe::sim::used_pinned -= held->second;
+  moe::sim::pinned.erase(held);
+  if (moe::sim::recording())
+    std::free(memory);
+  else
+    moe::sim::device_free(memory);
   return cudaSuccess;
 }
 

@@ -35,7 +35,14 @@ const mutations = fc.array(
 
 const sampling = { temperature: 0.5, topK: 5, topP: 0.9, minP: 0.1, repetitionPenalty: 1.1 }
 const penalties = { presencePenalty: 0.1, frequencyPenalty: 0.1, seed: 3, logprobs: 2 }
-const load = { device: 'cpu', dtype: 'f32', threads: 1, maxTokens: 64, ropeTheta: 1e4 }
+const load = {
+  device: 'cpu',
+  dtype: 'f32',
+  threads: 1,
+  maxTokens: 64,
+  gpuMemory: 2 ** 30,
+  ropeTheta: 1e4,
+}
 const { signal } = new AbortController()
 const forward = { logits: 'last', hiddenStates: true, routing: true, signal }
 const config = {

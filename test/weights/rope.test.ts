@@ -75,9 +75,10 @@ describe.each(cases)('%s', (_, rope, radians, factor = 1) => {
 
   it('fills a table', async () => {
     const weights = new RandomWeights('f32', 1)
-    const table = weights.ropeTable(50, dim, rope)
-    expect(weights.ropeTable(50, dim, { ...rope })).toBe(table)
-    expect(weights.ropeTable(50, dim, { ...rope, theta: rope.theta + 1 })).not.toBe(table)
+    const table = weights.ropeTable(dim, rope)
+    expect(weights.ropeTable(dim, { ...rope })).toBe(table)
+    expect(weights.ropeTable(dim, { ...rope, theta: rope.theta + 1 })).not.toBe(table)
+    weights.positions = 50
     await weights.load()
     const got = await read(table)
     for (let p = 0; p < 50; p++)
@@ -92,7 +93,10 @@ it.skipIf(gpus.length === 0)('a table on a GPU has the bits of one in host memor
   const [, rope] = cases[5]!
   const gpu = new (native().Device)('cuda-sim', 0)
   const [here, there] = [new RandomWeights('f32', 1), new RandomWeights('f32', 1, gpu)]
-  const tables = [here, there].map((weights) => weights.ropeTable(33, 16, rope))
+  const tables = [here, there].map((weights) => {
+    weights.positions = 33
+    return weights.ropeTable(16, rope)
+  })
   await Promise.all([here.load(), there.load()])
   const copy = native().tensor([33, 16], 'f32')
   await native().copy(copy, tables[1]!)

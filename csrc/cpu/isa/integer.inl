@@ -185,13 +185,16 @@ struct Block {
   int64_t bytes;
 };
 
+/// Bytes that a tile brings for each of its lines. More at a time, and it waits.
+constexpr int kAhead = kIntegerVectors * kLanes < 16 ? 4 * kIntegerVectors * kLanes : 64;
+
 /// Adds group g to out[m, 0..] of M rows, from column c
-/// on. `next`: what to bring meanwhile.
+/// on. `next`: what to bring meanwhile; null: nothing.
 template <Code C, int kFolds, int M, int V>
 INLINE void add_group(const moe::IntegerRow* x, const Block& block, const char* data, int64_t g,
                       int c, const char* next, float* out) {
   using Way = Method<C>;
-  constexpr int kLine = 256, kShare = kLine * V * kLanes / 64;
+  constexpr int kLine = 256;
   const Vi low = low_bits<C>();
   const char* line = data + 4 * c;
   const char* q[M];
@@ -212,10 +215,11 @@ INLINE void add_group(const moe::IntegerRow* x, const Block& block, const char* 
 #pragma GCC unroll 16
         for (int v = 0; v < V; ++v) narrow[m][v] = Vi{};
 #pragma GCC unroll 4
-    for (int l = 0; l < Way::kFoldLines; ++l, line += kLine, next += kShare) {
-      if (kShare < kLine)
-#pragma GCC unroll 4
-        for (int i = 0; i < kShare; i += 64) __builtin_prefetch(next + i);
+    for (int l = 0; l < Way::kFoldLines; ++l, line += kLine) {
+      if (next) {
+        __builtin_prefetch(next);
+        next += kAhead;
+      }
       if constexpr (M == 1) {
         Vi a[Way::kParts];
 #pragma GCC unroll 4
@@ -314,16 +318,19 @@ INLINE void integer_panel(const moe::IntegerRow* x, int rows, const Block& block
   for (int64_t g = 0; g < groups; ++g, panel += block.bytes) {
     if (rows == 1) {
       for (int c = 0; c < 64; c += kStream)
-        add_group<C, kFolds, 1, kStreamVectors>(x, block, panel, g, c, panel + block.bytes + 4 * c,
-                                                out);
+        add_group<C, kFolds, 1, kStreamVectors>(x, block, panel, g, c, nullptr, out);
       continue;
     }
     for (int c = 0; c < 64; c += kColumns) {
-      // The first tile brings its share of the next group; the others touch what is there.
-      const char* next = panel + block.bytes + block.bytes * c / 64;
-      for (int r = 0; r < rows; r += height, next = panel)
+      // The first tiles bring the next group, 16 columns each, where there are enough for all of
+      // it.
+      int share = tiles >= kColumns / 16 ? c : 64;
+      for (int r = 0; r < rows; r += height, share += 16) {
+        const char* next =
+            share < c + kColumns ? panel + block.bytes + block.bytes * share / 64 : nullptr;
         integer_rows<C, kFolds>(rows - r < height ? rows - r : height, x + r, block, panel, g, c,
                                 next, out + r * 64);
+      }
     }
   }
 }

@@ -28,8 +28,10 @@ void quantize_row(const float* x, int64_t n, int64_t group, bool wide, void* q, 
       const Vi more = bits > top;
       top = (bits & more) | (top & ~more);
     }
-    int32_t most_bits = 0;
-    for (int l = 0; l < kLanes; ++l) most_bits = top[l] > most_bits ? top[l] : most_bits;
+    const int32_t most_bits = fold(top, [](Vi a, Vi b) {
+      const Vi more = a > b;
+      return (a & more) | (b & ~more);
+    });
     float most;
     memcpy(&most, &most_bits, sizeof most);
     const bool finite = most_bits < kInfinity, zero = most < 0x1p-100f;
@@ -50,8 +52,7 @@ void quantize_row(const float* x, int64_t n, int64_t group, bool wide, void* q, 
         to += sizeof bytes;
       }
     }
-    *sum = 0;
-    for (int l = 0; l < kLanes; ++l) *sum += total[l];
+    *sum = fold(total, [](Vi a, Vi b) { return a + b; });
   }
 }
 

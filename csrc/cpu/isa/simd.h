@@ -108,8 +108,8 @@ INLINE Vf vmax(Vf a, Vf b) { return select(a > b, a, b); }
 INLINE Vf vmin(Vf a, Vf b) { return select(a < b, a, b); }
 
 /// `op` over the lanes, always in the same order: halves onto halves.
-template <class Op>
-INLINE float fold(Vf v, const Op& op) {
+template <class V, class Op>
+INLINE auto fold(V v, const Op& op) {
 #if defined(__AVX512F__)
   v = op(v, __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
   v = op(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
