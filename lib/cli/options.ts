@@ -35,7 +35,8 @@ export const modelHelp = `Model
       --group N        of int4: inputs that share a scale, 32 (default) or 128
       --threads N      CPU threads (default: all that are allowed)
       --max-tokens N   tokens that the cache holds
-      --gpu-memory N   bytes of a GPU for weights and cache, such as 20e9; other experts stay in host memory
+      --gpu-memory N   bytes of a GPU to use, such as 20e9; experts
+                       beyond them stay in host memory
       --rope-theta X   rotary base instead of the configuration's
       --rope-table T   Yuan: published | bf16-frequencies | exact
 
