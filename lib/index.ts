@@ -28,7 +28,7 @@ export type {
   RoutingStatsOptions,
 } from './engine/routing_stats.ts'
 export type { SamplingOptions } from './engine/sampling.ts'
-export type { ModelStats } from './engine/scheduler.ts'
+export type { ModelStats, StepKind } from './engine/scheduler.ts'
 export type { Sequence, SequenceOptions } from './engine/sequence.ts'
 export type { LayerRouting } from './engine/trace.ts'
 export { MoeError, type MoeErrorCode } from './errors.ts'
@@ -39,7 +39,7 @@ export {
   evaluate,
 } from './evaluate.ts'
 export type { DownloadProgress } from './hub/pull.ts'
-export { loadModel, type RandomModelOptions, randomModel } from './load.ts'
+export { type AnyModel, loadModel, type RandomModelOptions, randomModel } from './load.ts'
 export type { LoadModelOptions } from './load_options.ts'
 export type { LoadedModel } from './loaded_model.ts'
 export type { ChatOptions, Model } from './model.ts'

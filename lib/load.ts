@@ -171,7 +171,8 @@ export async function loadModel<Kind extends AnyModel = Model>(
   return (await load(dir, options)) as Kind // which of them it is stands in the folder
 }
 
-type AnyModel = Model | VisionModel | Seq2SeqModel
+/** What a folder may hold: a decoder, an image classifier, an encoder-decoder. */
+export type AnyModel = Model | VisionModel | Seq2SeqModel
 
 async function load(dir: string | URL, options: LoadModelOptions): Promise<AnyModel> {
   const request = resolveLoadOptions('loadModel', options, loadOptionNames)

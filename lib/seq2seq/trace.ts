@@ -4,7 +4,7 @@ import type { NumberArray, Plan } from '../native.ts'
 
 /** What the router of a layer decided, of T tokens. */
 export interface CappedRouting extends LayerRouting {
-  /** [T, 1]: 1 where the expert had no place left, so that the token passed the layer unchanged. */
+  /** [T, 1], 1 where the expert had no place left, so that the token passed the layer unchanged. */
   dropped: Uint8Array
 }
 
