@@ -9,12 +9,12 @@ import { buildSeq2Seq, openExperts } from '../../lib/load_seq2seq.ts'
 import type { NumberArray, Plan, Tensor } from '../../lib/native.ts'
 import { Seq2SeqRunner, type TextState } from '../../lib/seq2seq/runner.ts'
 import { openCheckpoint } from '../../lib/weights/checkpoint.ts'
-import { copyCheckpoint, failure, readStored, writeStored } from '../support/files.ts'
+import { copyCheckpoint, editJson, failure, readStored, writeStored } from '../support/files.ts'
 import { fixture, golden, maxDifference } from '../support/golden.ts'
 import { gpus } from '../support/gpus.ts'
 
-const load = (dir: string, device: string) =>
-  loadModel<Seq2SeqModel>(dir, { device: device as 'cpu', dtype: 'f32', maxTokens: 256 })
+const load = (dir: string, device: string, dtype: 'f32' | 'bf16' = 'f32') =>
+  loadModel<Seq2SeqModel>(dir, { device: device as 'cpu', dtype, maxTokens: 256 })
 
 const plain = fixture('golden/seq2seq/t5-gated-f32')
 /** The folder as it is, or its experts beside the base that they were made for. */
@@ -153,6 +153,24 @@ describe.each(['t5-phatgoose-f32', 't5-top1-f32'])('%s', (folder) => {
     runner.dispose()
     for (const tensor of [...weights.tensors, ...experts.tensors]) tensor.release()
   })
+})
+
+it("in bf16 as in f32 where rounding changes no token's choice", async () => {
+  const dir = fixture('golden/lora_experts/t5-phatgoose-f32')
+  const want = golden(`${dir}/golden.safetensors`)
+  const all = copyCheckpoint(dir)
+  editJson(`${all}/experts.json`, (config) => Object.assign(config, { top_k: config.num_experts }))
+  const input = {
+    inputIds: want.ids('encode.input_ids'),
+    decoderIds: want.ids('decode.input_ids'),
+  }
+  const logitsOf = async (device: string, dtype: 'f32' | 'bf16') => {
+    await using model = await load(all, device, dtype)
+    return (await model.forward(input)).logits
+  }
+  const exact = await logitsOf('cpu', 'f32') // up to 8
+  for (const device of ['cpu', gpus[0]!.device])
+    expect(maxDifference(await logitsOf(device, 'bf16'), exact), device).toBeLessThan(0.3)
 })
 
 describe('refused', () => {
