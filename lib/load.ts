@@ -11,7 +11,7 @@ import {
   loadOptionNames,
   resolveLoadOptions,
 } from './load_options.ts'
-import { assembleSeq2Seq, buildSeq2Seq, seq2seqConfig } from './load_seq2seq.ts'
+import { assembleSeq2Seq, buildSeq2Seq, openExperts, seq2seqConfig } from './load_seq2seq.ts'
 import { Model } from './model.ts'
 import type { ModelParts } from './model_parts.ts'
 import type { Architecture } from './models/architecture.ts'
@@ -223,7 +223,10 @@ async function loadSeq2Seq(
     'loadModel',
     { device, dtype, request },
     (gpu) => buildSeq2Seq(checkpoint, dtype, request.weights, gpu),
-    (weights) => weights.load(request),
+    async ({ graph, weights }) => {
+      await weights.load(request)
+      return openExperts(checkpoint, graph, device, request.signal)
+    },
     await restOf(checkpoint, seq2seqConfig(checkpoint), request),
   )
 }
@@ -327,7 +330,10 @@ async function makeRandom(
         const weights = new RandomWeights(format, seed, gpu)
         return { graph: new EncoderDecoder(read, weights), weights }
       },
-      (weights) => weights.load(request.signal),
+      async ({ weights }) => {
+        await weights.load(request.signal)
+        return undefined
+      },
       { tokenizer: undefined, stopIds: read.eosIds, checkpointDefaults: {} },
     )
   }

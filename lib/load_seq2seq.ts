@@ -1,3 +1,5 @@
+import { Phatgoose } from './adapters/phatgoose.ts'
+import { readPhatgooseConfig } from './adapters/phatgoose_config.ts'
 import { fitMemory } from './cache_size.ts'
 import type { Device } from './device.ts'
 import type { LoadRequest } from './load_options.ts'
@@ -35,7 +37,8 @@ export function buildSeq2Seq(
   gpu?: Gpu,
 ): Built<CheckpointWeights> {
   const weights = new CheckpointWeights(checkpoint, dtype, gpu, format)
-  const graph = new EncoderDecoder(seq2seqConfig(checkpoint), weights)
+  const adapted = readPhatgooseConfig(checkpoint.dir) !== undefined
+  const graph = new EncoderDecoder(seq2seqConfig(checkpoint), weights, adapted)
   weights.checkNames()
   return { graph, weights }
 }
@@ -43,34 +46,46 @@ export function buildSeq2Seq(
 /** All layers, the encoder's first. */
 export const layersOf = ({ encoder, decoder }: EncoderDecoder) => [...encoder, ...decoder]
 
+/** The experts beside a folder's matrices; undefined where it has none. */
+export function openExperts(
+  { dir }: Checkpoint,
+  graph: EncoderDecoder,
+  { gpu }: Device,
+  signal: AbortSignal | undefined,
+): Promise<Phatgoose | undefined> {
+  const modules = layersOf(graph).flatMap(({ modules = [] }) => modules)
+  return Phatgoose.open(dir, modules, gpu, signal)
+}
+
 type Rest = Pick<Seq2SeqParts, 'tokenizer' | 'stopIds' | 'checkpointDefaults'>
 
 /**
  * @param build makes the graph with handles for its weights; undefined as GPU: in host memory
- * @param fill  gives the weights their numbers
+ * @param fill  gives the weights their numbers, and what is beside them
  */
 export async function assembleSeq2Seq<W extends WeightList>(
   where: string,
   { device, dtype, request }: { device: Device; dtype: ActivationDType; request: LoadRequest },
   build: (gpu: Gpu | undefined) => Built<W>,
-  fill: (weights: W) => Promise<void>,
+  fill: (built: Built<W>) => Promise<Phatgoose | undefined>,
   rest: Rest,
 ): Promise<Seq2SeqModel> {
   const { graph, weights } = build(device.gpu)
+  const tensors = [...weights.tensors]
   try {
     const { threads, deterministic } = request
     const shape = { layers: graph.decoder, maxPositions: 0 }
     const { numBlocks } = fitMemory(where, shape, weights, { device, dtype, asked: request })
-    await fill(weights)
+    const lowRank = await fill({ graph, weights })
+    tensors.push(...(lowRank?.tensors ?? []))
     return new Seq2SeqModel({
-      ...{ graph, device, dtype, deterministic, numBlocks, ...rest },
+      ...{ graph, device, dtype, deterministic, numBlocks, lowRank, tensors, ...rest },
       threads: Math.min(threads ?? device.threads, device.threads),
       parameters: countParameters(layersOf(graph), weights),
       weights: weights.info,
-      tensors: weights.tensors,
     })
   } catch (error) {
-    for (const tensor of weights.tensors) tensor.release()
+    for (const tensor of tensors) tensor.release()
     throw error
   }
 }

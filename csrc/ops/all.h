@@ -7,6 +7,7 @@
 #include "ops/combine.h"
 #include "ops/embedding.h"
 #include "ops/expert_choice.h"
+#include "ops/gated_unit.h"
 #include "ops/gather_rows.h"
 #include "ops/grouped_gemm.h"
 #include "ops/head_linear.h"
@@ -42,10 +43,10 @@ struct OpList {
 };
 
 /// Every op there is. The recorder, the GPU backend and lib/ops are made of this list.
-using AllOps =
-    OpList<Attention, AttentionRouter, CausalPair, Clamp, Combine, Embedding, ExpertChoice,
-           GatherRows, GroupedGemm, HeadLinear, ImageTokens, LatentAttention, LatentCache,
-           LayerNorm, LimitCapacity, Linear, Lora, Patches, Permute, Probe, RmsNorm, RopeCache,
-           Sample, SegmentMean, SoftCombine, SoftDispatch, SoftLogits, SoftWeights, TopK>;
+using AllOps = OpList<Attention, AttentionRouter, CausalPair, Clamp, Combine, Embedding,
+                      ExpertChoice, GatedUnit, GatherRows, GroupedGemm, HeadLinear, ImageTokens,
+                      LatentAttention, LatentCache, LayerNorm, LimitCapacity, Linear, Lora, Patches,
+                      Permute, Probe, RmsNorm, RopeCache, Sample, SegmentMean, SoftCombine,
+                      SoftDispatch, SoftLogits, SoftWeights, TopK>;
 
 }  // namespace moe

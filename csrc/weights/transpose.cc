@@ -33,6 +33,7 @@ void transpose(const CpuContext& cpu, const Tensor& source, Tensor& out) {
   check.dtype("out", out, {source.dtype});
   check.contiguous("source", source);
   check.contiguous("out", out);
+  out.slot->take_memory();
   const std::byte* from = source.as<std::byte>();
   cpu.parallel(N, kTile, [&](int64_t begin, int64_t end) {
     if (dtype_bytes(source.dtype) == 4)

@@ -206,7 +206,7 @@ bool attention_prefill(const CudaContext& cuda, const Attention& op, const Atten
   const int widest = std::max(args.D, args.V);
   if (args.D % 8 != 0 || args.V % 8 != 0 || widest > 256 || !aligned(q) || !aligned(out))
     return false;
-  if (cuda.warpgroups) {
+  if (cuda.warpgroups && !op.bias) {  // which has no place for what distance adds
     attention_warpgroup(cuda, op, args);
     return true;
   }

@@ -39,7 +39,7 @@ bool aligned(const Rows<T>& rows) {
   return reinterpret_cast<uintptr_t>(rows.data) % 16 == 0 && rows.stride % 8 == 0;
 }
 
-/// The same on wgmma, for what attention_prefill() takes.
+/// The same on wgmma, for what attention_prefill() takes and no biases.
 void attention_warpgroup(const CudaContext& cuda, const Attention& op, const AttentionArgs& args);
 
 }  // namespace moe

@@ -80,9 +80,9 @@ __device__ __forceinline__ float activated(const GemmArgs& args, float sum) {
 }
 
 /// A gated one.
-__device__ __forceinline__ float activated(const GemmArgs& args, float gate, float up) {
-  const float g = clamped_gate(args.glu, gate);
-  return g / (1.f + expf(-gate_slope(args.glu, g))) * clamped_up(args.glu, up);
+__device__ __forceinline__ float activated(const Glu& glu, float gate, float up) {
+  const float g = clamped_gate(glu, gate);
+  return g / (1.f + expf(-gate_slope(glu, g))) * clamped_up(glu, up);
 }
 
 /// Factor of a row's outputs.
@@ -106,7 +106,7 @@ __device__ __forceinline__ void store_output(const GemmArgs& args, const float* 
     sum += bias[n];
     if (gate_up) up += bias[args.N + n];
   }
-  sum = row_factor(args, row) * (gate_up ? activated(args, sum, up) : activated(args, sum));
+  sum = row_factor(args, row) * (gate_up ? activated(args.glu, sum, up) : activated(args, sum));
   if (args.residual) sum += args.residual[row * args.residual_stride + n];
   const int64_t at = out_row(args, row) + n;
   if (args.out_bf16)

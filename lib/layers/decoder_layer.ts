@@ -24,6 +24,8 @@ export interface Attention {
 export interface FeedForward {
   /** Undefined: dense. */
   readonly info?: ExpertInfo
+  /** What adapters may add to; absent: nothing. */
+  readonly modules?: readonly Module[]
   /** x [T, H], normed; residual [T, H] f32 -> residual + block(x) [T, H] */
   forward(step: Recording, x: Tensor, residual: Tensor, previous?: Routing): LayerOutput
 }

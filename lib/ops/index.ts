@@ -7,6 +7,7 @@ import { clamp } from './clamp.ts'
 import { combine } from './combine.ts'
 import { embedding } from './embedding.ts'
 import { expertChoice } from './expert_choice.ts'
+import { gatedUnit } from './gated_unit.ts'
 import { gatherRows } from './gather_rows.ts'
 import { groupedGemm } from './grouped_gemm.ts'
 import { headLinear } from './head_linear.ts'
@@ -37,6 +38,7 @@ export * from './clamp.ts'
 export * from './combine.ts'
 export * from './embedding.ts'
 export * from './expert_choice.ts'
+export * from './gated_unit.ts'
 export * from './gather_rows.ts'
 export * from './grouped_gemm.ts'
 export * from './head_linear.ts'
@@ -69,6 +71,7 @@ export const all = {
   combine,
   embedding,
   expertChoice,
+  gatedUnit,
   gatherRows,
   groupedGemm,
   headLinear,

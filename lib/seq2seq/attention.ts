@@ -1,7 +1,8 @@
+import { type Module, Projection } from '../layers/projection.ts'
 import type { CacheSpecs, LayerCache, Recording } from '../layers/step.ts'
-import type { Tensor, Weight } from '../native.ts'
+import type { Tensor } from '../native.ts'
 import * as ops from '../ops/index.ts'
-import { rowsOf, type Weights } from '../weights/weights.ts'
+import type { Weights } from '../weights/weights.ts'
 import type { Seq2SeqConfig } from './config.ts'
 
 export type KeyValueCache = LayerCache<'keys' | 'values'>
@@ -38,81 +39,81 @@ export function cachesOf({
 /** Scores are not divided by the root of the head size: its checkpoints have that in their weights. */
 const scale = 1
 
-/** The four matrices of an attention. */
-class Projections {
-  readonly #weights: Weights
-  readonly #prefix: string
-  readonly #hidden: number
-  readonly width: number
-  readonly out: Weight
+/** Some of an attention's matrices as one. */
+function projection(
+  weights: Weights,
+  prefix: string,
+  names: readonly ('q' | 'k' | 'v')[],
+  { hiddenSize: inputs, numHeads, headSize }: Shape,
+): Projection {
+  const parts = names.map((name) => [name, numHeads * headSize] as const)
+  return new Projection(weights, prefix, { parts, inputs, part: 'attention' })
+}
 
-  constructor(weights: Weights, prefix: string, { hiddenSize, numHeads, headSize }: Shape) {
-    this.#weights = weights
-    this.#prefix = prefix
-    this.#hidden = hiddenSize
-    this.width = numHeads * headSize
-    const o = rowsOf(`${prefix}.o.weight`, [hiddenSize, this.width])
-    this.out = weights.matrix([o], { part: 'attention' })
-  }
-
-  /** Some of q, k and v as one matrix. */
-  joined(names: readonly string[]): Weight {
-    const rows = (name: string) =>
-      rowsOf(`${this.#prefix}.${name}.weight`, [this.width, this.#hidden])
-    return this.#weights.matrix(names.map(rows), { part: 'attention' })
-  }
+/** The matrix behind the heads. */
+function projectionBack(
+  weights: Weights,
+  prefix: string,
+  { hiddenSize, numHeads, headSize }: Shape,
+): Projection {
+  const parts = [['o', hiddenSize]] as const
+  return new Projection(weights, prefix, { parts, inputs: numHeads * headSize, part: 'attention' })
 }
 
 /** Attention of a text's tokens to each other, with what distance adds to scores. */
 export class SelfAttention {
-  readonly #qkv: Weight
-  readonly #out: Weight
+  readonly modules: readonly Module[]
+  readonly #qkv: Projection
+  readonly #out: Projection
   readonly #width: number
 
   constructor(weights: Weights, prefix: string, shape: Shape) {
-    const projections = new Projections(weights, prefix, shape)
-    this.#qkv = projections.joined(['q', 'k', 'v'])
-    this.#out = projections.out
-    this.#width = projections.width
+    this.#out = projectionBack(weights, prefix, shape)
+    this.#qkv = projection(weights, prefix, ['q', 'k', 'v'], shape)
+    this.modules = [...this.#qkv.modules, ...this.#out.modules]
+    this.#width = shape.numHeads * shape.headSize
   }
 
   /** x [T, H], normed; residual [T, H] f32; bias [N, distances] -> residual + attention(x) [T, H] */
   forward(
-    { plan, dtype }: Recording,
+    step: Recording,
     x: Tensor,
     residual: Tensor,
     { slots, ...places }: Places,
     { keys, values }: KeyValueCache,
     bias: Tensor,
   ): Tensor {
-    const qkv = ops.linear(plan, { x, weight: this.#qkv, dtype }).out // [T, 3 * N * D]
+    const { plan, dtype } = step
+    const qkv = this.#qkv.forward(step, x, { dtype }) // [T, 3 * N * D]
     const [q, k, v] = [0, 1, 2].map((i) => qkv.columns(i * this.#width, this.#width)) as [
       ...[Tensor, Tensor, Tensor],
     ]
     ops.ropeCache(plan, { q, k, v, positions: places.positions, slots, keys, values })
     const mixed = ops.attention(plan, { q, keys, values, bias, ...places, scale }).out
-    return ops.linear(plan, { x: mixed, weight: this.#out, residual }).out
+    return this.#out.forward(step, mixed, { residual })
   }
 }
 
 /** Attention of a decoder's tokens to the encoder's output, whose keys and values are made once. */
 export class CrossAttention {
-  readonly #q: Weight
-  readonly #kv: Weight
-  readonly #out: Weight
+  readonly modules: readonly Module[]
+  readonly #q: Projection
+  readonly #kv: Projection
+  readonly #out: Projection
   readonly #width: number
 
   constructor(weights: Weights, prefix: string, shape: Shape) {
-    const projections = new Projections(weights, prefix, shape)
-    this.#q = projections.joined(['q'])
-    this.#kv = projections.joined(['k', 'v'])
-    this.#out = projections.out
-    this.#width = projections.width
+    this.#out = projectionBack(weights, prefix, shape)
+    this.#q = projection(weights, prefix, ['q'], shape)
+    this.#kv = projection(weights, prefix, ['k', 'v'], shape)
+    this.modules = [this.#q, this.#kv, this.#out].flatMap(({ modules }) => modules)
+    this.#width = shape.numHeads * shape.headSize
   }
 
   /** Keys and values of encoded [S, H] to their slots [S]. */
-  keep({ plan, dtype }: Recording, encoded: Tensor, slots: Tensor, cache: KeyValueCache): void {
-    const kv = ops.linear(plan, { x: encoded, weight: this.#kv, dtype }).out // [S, 2 * N * D]
+  keep(step: Recording, encoded: Tensor, slots: Tensor, cache: KeyValueCache): void {
+    const { plan, dtype } = step
+    const kv = this.#kv.forward(step, encoded, { dtype }) // [S, 2 * N * D]
     const k = kv.columns(0, this.#width)
     const v = kv.columns(this.#width, this.#width)
     ops.ropeCache(plan, { k, v, slots, ...cache })
@@ -120,14 +121,15 @@ export class CrossAttention {
 
   /** x [T, H], normed; residual [T, H] f32 -> residual + attention(x) [T, H] */
   forward(
-    { plan, dtype }: Recording,
+    step: Recording,
     x: Tensor,
     residual: Tensor,
     looks: Looks,
     { keys, values }: KeyValueCache,
   ): Tensor {
-    const q = ops.linear(plan, { x, weight: this.#q, dtype }).out // [T, N * D]
+    const { plan, dtype } = step
+    const q = this.#q.forward(step, x, { dtype }) // [T, N * D]
     const mixed = ops.attention(plan, { q, keys, values, ...looks, scale }).out
-    return ops.linear(plan, { x: mixed, weight: this.#out, residual }).out
+    return this.#out.forward(step, mixed, { residual })
   }
 }

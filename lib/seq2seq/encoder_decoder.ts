@@ -1,8 +1,10 @@
 import type { FeedForward } from '../layers/decoder_layer.ts'
 import { DenseLayer } from '../layers/dense.ts'
 import { distanceBias } from '../layers/distance_bias.ts'
+import { GatedModules } from '../layers/gated_modules.ts'
 import { MoeLayer } from '../layers/moe.ts'
 import { RmsNorm } from '../layers/norm.ts'
+import type { Module } from '../layers/projection.ts'
 import type { CacheSpecs, ExpertInfo, LayerInfo, Recording, Trace } from '../layers/step.ts'
 import type { Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
@@ -64,37 +66,54 @@ function switchLayer(weights: Weights, prefix: string, c: Seq2SeqConfig): MoeLay
   })
 }
 
-function denseLayer(weights: Weights, prefix: string, c: Seq2SeqConfig): DenseLayer {
+/** @param adapted something is added to its matrices, which makes it slower; only to gated ones */
+function denseLayer(
+  weights: Weights,
+  prefix: string,
+  c: Seq2SeqConfig,
+  adapted: boolean,
+): FeedForward {
   const { hiddenSize: hidden, innerSize: size, activation } = c
-  const gateUp = activation === 'relu' ? ['wi'] : ['wi_0', 'wi_1']
-  return new DenseLayer(weights, prefix, {
-    ...{ hidden, size, activation, names: { gateUp, down: 'wo' } },
-  })
+  const options = { hidden, size, activation }
+  const gated = { gate: 'wi_0', up: 'wi_1', down: 'wo' }
+  if (activation !== 'relu' && adapted)
+    return new GatedModules(weights, prefix, { ...options, ...gated })
+  const gateUp = activation === 'relu' ? ['wi'] : [gated.gate, gated.up]
+  return new DenseLayer(weights, prefix, { ...options, names: { gateUp, down: gated.down } })
+}
+
+/** Which of the blocks there are it is. */
+interface BlockKind {
+  decoder: boolean
+  sparse: boolean
+  /** Low-rank experts are beside its matrices. */
+  adapted: boolean
 }
 
 /** x += attention(norm(x)); in a decoder x += cross(norm(x)); x += block(norm(x)). */
 class Block implements LayerInfo {
   readonly caches: CacheSpecs
   readonly experts: ExpertInfo | undefined
+  readonly modules: readonly Module[]
   readonly cross: CrossAttention | undefined
   readonly #attention: SelfAttention
   readonly #feedForward: FeedForward
   readonly #norms: RmsNorm[]
 
-  constructor(
-    weights: Weights,
-    prefix: string,
-    c: Seq2SeqConfig,
-    is: Record<'decoder' | 'sparse', boolean>,
-  ) {
+  constructor(weights: Weights, prefix: string, c: Seq2SeqConfig, is: BlockKind) {
     const part = (index: number, name: string) => `${prefix}.layer.${index}.${name}`
     const last = is.decoder ? 2 : 1
     this.caches = is.decoder ? cachesOf(c) : {}
     this.#attention = new SelfAttention(weights, part(0, 'SelfAttention'), c)
     if (is.decoder) this.cross = new CrossAttention(weights, part(1, 'EncDecAttention'), c)
     const mlp = c.architecture === 'T5' ? 'DenseReluDense' : 'mlp'
-    this.#feedForward = (is.sparse ? switchLayer : denseLayer)(weights, part(last, mlp), c)
+    this.#feedForward = is.sparse
+      ? switchLayer(weights, part(last, mlp), c)
+      : denseLayer(weights, part(last, mlp), c, is.adapted)
     this.experts = this.#feedForward.info
+    this.modules = [this.#attention, this.cross, this.#feedForward].flatMap(
+      (one) => one?.modules ?? [],
+    )
     this.#norms = Array.from(
       { length: last + 1 },
       (_, i) => new RmsNorm(weights, part(i, 'layer_norm'), c.hiddenSize, c.rmsNormEps),
@@ -124,11 +143,11 @@ class Stack {
   readonly #bias: Tensor
   readonly #norm: RmsNorm
 
-  constructor(weights: Weights, name: 'encoder' | 'decoder', c: Seq2SeqConfig) {
+  constructor(weights: Weights, name: 'encoder' | 'decoder', c: Seq2SeqConfig, adapted: boolean) {
     const { numLayers, sparse } = c[name]
     const decoder = name === 'decoder'
     this.blocks = Array.from({ length: numLayers }, (_, l) => {
-      const is = { decoder, sparse: sparse.includes(l) }
+      const is = { decoder, sparse: sparse.includes(l), adapted }
       return new Block(weights, `${name}.block.${l}`, c, is)
     })
     const table = `${name}.block.0.layer.0.SelfAttention.relative_attention_bias.weight`
@@ -171,7 +190,8 @@ export class EncoderDecoder {
   readonly #encoder: Stack
   readonly #decoder: Stack
 
-  constructor(config: Seq2SeqConfig, weights: Weights) {
+  /** @param adapted low-rank experts are to be beside its matrices */
+  constructor(config: Seq2SeqConfig, weights: Weights, adapted = false) {
     this.config = config
     const { vocabSize, hiddenSize, tieWordEmbeddings, scaleLogits } = config
     const shape = [vocabSize, hiddenSize]
@@ -185,8 +205,8 @@ export class EncoderDecoder {
       scale: scaleLogits ? hiddenSize ** -0.5 : undefined,
     }
     if (tied) weights.ignore(/^lm_head\.weight$/)
-    this.#encoder = new Stack(weights, 'encoder', config)
-    this.#decoder = new Stack(weights, 'decoder', config)
+    this.#encoder = new Stack(weights, 'encoder', config, adapted)
+    this.#decoder = new Stack(weights, 'decoder', config, adapted)
     this.encoder = this.#encoder.blocks
     this.decoder = this.#decoder.blocks
   }

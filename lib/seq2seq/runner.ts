@@ -3,6 +3,7 @@ import { type ChunkResult, maxLogprobs, type SampleRequest } from '../engine/chu
 import { PlanCache } from '../engine/plan_cache.ts'
 import { biasedPlaces, declareSampling, maskedRows, sampleInputs } from '../engine/sample_inputs.ts'
 import { readSampled } from '../engine/step_results.ts'
+import type { LowRank } from '../layers/projection.ts'
 import type { Trace } from '../layers/step.ts'
 import {
   type ActivationDType,
@@ -58,6 +59,8 @@ export interface RunnerOptions {
   /** Ids at and beyond it are never sampled. */
   vocabulary: number
   deterministic: boolean
+  /** Beside the graph's matrices. */
+  lowRank?: LowRank | undefined
 }
 
 const maxPlans = 64
@@ -167,10 +170,10 @@ export class Seq2SeqRunner {
   }
 
   #recordEncoder(plan: Plan, shape: RunsShape & EncodeWish & { crowded: boolean }): void {
-    const { dtype } = this.#options
+    const { dtype, lowRank } = this.#options
     const { ids, places, segments } = declareStack(plan, shape, shape.crowded)
     const trace: Trace = { hiddenStates: [], routing: [] }
-    const step = { plan, dtype, ids, places, segments, trace }
+    const step = { plan, dtype, ids, places, segments, trace, lowRank }
     const graph = this.#graph
     const x = graph.encode({ ...step, cache: this.#caches[0]! })
     if (shape.hidden) plan.output('hidden', graph.encoded({ plan, dtype: 'f32' }, x))
@@ -179,14 +182,14 @@ export class Seq2SeqRunner {
   }
 
   #recordDecoder(plan: Plan, shape: DecodeShape): void {
-    const { dtype, numBlocks, vocabulary } = this.#options
+    const { dtype, numBlocks, vocabulary, lowRank } = this.#options
     const { vocabSize } = this.#graph.config
     const { ids, places, looks, segments } = declareStack(plan, shape, shape.crowded)
     const rows = plan.input('logitRows', [shape.sampled || shape.tokens], 'i32')
     const asked = declareSampling(plan, shape, numBlocks * blockTokens, vocabSize)
     const trace: Trace = { hiddenStates: [], routing: [] }
     const logits = this.#graph.decode({
-      ...{ plan, dtype, ids, places, looks: looks!, segments, trace, logitRows: rows },
+      ...{ plan, dtype, ids, places, looks: looks!, segments, trace, lowRank, logitRows: rows },
       caches: this.#caches,
     })
     if (shape.sampled > 0) {

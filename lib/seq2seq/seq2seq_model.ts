@@ -50,7 +50,7 @@ export interface Seq2SeqForwardResult {
 /** @internal What loadModel hands over. */
 export interface Seq2SeqParts
   extends LoadedParts,
-    Pick<RunnerOptions, 'threads' | 'numBlocks' | 'deterministic'> {
+    Pick<RunnerOptions, 'threads' | 'numBlocks' | 'deterministic' | 'lowRank'> {
   graph: EncoderDecoder
   tokenizer: Tokenizer | undefined
   stopIds: number[]

@@ -27,7 +27,8 @@ interface Rules<Inputs> {
 /** Tensors of the op's fields; those called `packed` become weights. */
 async function tensorsOf(op: OneOp, given: Fields, packed: readonly string[]): Promise<Fields> {
   // GLU variants, which take gate_up weights, are the activations with GLU in their names.
-  const gateUp = /glu/i.test(String(given.activation))
+  const { activation } = given
+  const gateUp = typeof activation === 'string' && /glu/i.test(activation)
   const fields: Fields = {}
   for (const [name, value] of Object.entries(given)) {
     const tensor = (label: string, one: unknown) => {

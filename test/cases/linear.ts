@@ -47,6 +47,22 @@ const gatedBy: {
 
 export const isGated = (activation = 'none') => activation in gatedBy
 
+type Sum = readonly [value: number, terms: number]
+
+/** What a gated activation makes of two sums, and the sum of its absolute terms. */
+export function gatedOutput(
+  activation: string,
+  [gate, gateTerms]: Sum,
+  [up, upTerms]: Sum,
+  { limit = 7, alpha = 1.702 }: Settings,
+): [number, number] {
+  const [ofGate, ofUp, slope] = gatedBy[activation]!(gate, up, { limit, alpha })
+  const product = ofGate * ofUp
+  // Errors of both factors.
+  const errors = slope * gateTerms * Math.abs(ofUp) + Math.abs(ofGate) * upTerms
+  return [product, errors + Math.abs(product)]
+}
+
 /** One output of a GEMM row and the sum of its absolute terms; of gate row n and up row n + N / 2 if it is gated. */
 export function gemmOutput(
   x: Float64Array,
@@ -55,7 +71,7 @@ export function gemmOutput(
   { K, N }: { K: number; N: number },
   activation = 'none',
   bias?: ArrayLike<number>,
-  { limit = 7, alpha = 1.702 }: Settings = {},
+  settings: Settings = {},
 ): [number, number] {
   const sum = (column: number): [number, number] => {
     const [value, terms] = dot(
@@ -67,14 +83,7 @@ export function gemmOutput(
     return [value + added, terms + Math.abs(added)]
   }
   const [value, terms] = sum(n)
-  if (isGated(activation)) {
-    const [up, upTerms] = sum(n + N / 2)
-    const [ofGate, ofUp, slope] = gatedBy[activation]!(value, up, { limit, alpha })
-    const product = ofGate * ofUp
-    // Errors of both factors.
-    const errors = slope * terms * Math.abs(ofUp) + Math.abs(ofGate) * upTerms
-    return [product, errors + Math.abs(product)]
-  }
+  if (isGated(activation)) return gatedOutput(activation, [value, terms], sum(n + N / 2), settings)
   const [f, slope] = plain[activation]!
   const out = f(value)
   return [out, activation === 'none' ? terms : slope * terms + Math.abs(out)]

@@ -186,6 +186,14 @@ inline void build(Choices& c, Clamp& op) {
   op.limit = c.real();
 }
 
+inline void build(Choices& c, GatedUnit& op) {
+  op.x = c.tensor({c.between(0, 9), c.between(0, 9) + 2 * c.between(0, 300)}, DType::f32);
+  op.activation = c.one_of<Activation>();
+  op.limit = c.real();
+  op.alpha = c.real();
+  op.dtype = c.activation();
+}
+
 inline void build(Choices& c, LayerNorm& op) {
   const int64_t H = c.between(0, 600);
   op.x = c.tensor({c.between(0, 9), H}, c.activation());
