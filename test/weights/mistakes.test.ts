@@ -114,12 +114,12 @@ describe('the usual mistakes get the sentence that helps', () => {
           'adapter_config.json': '{"base_model_name_or_path": "mistralai/Mixtral-8x7B-v0.1"}',
           'adapter_model.safetensors': '',
         }),
-      /got a LoRA adapter; merge it into its base model mistralai\/Mixtral-8x7B-v0\.1 /,
+      /got a LoRA adapter; load its base model mistralai\/Mixtral-8x7B-v0\.1 and give .* loadAdapter/,
     ],
     [
       'an adapter whose configuration is damaged',
       () => folder({ 'adapter_config.json': '{' }),
-      /got a LoRA adapter; merge it into its base model \(/,
+      /got a LoRA adapter; load its base model and give .* loadAdapter/,
     ],
     [
       "Mistral's original layout",

@@ -189,7 +189,7 @@ struct Block {
 constexpr int kAhead = kIntegerVectors * kLanes < 16 ? 4 * kIntegerVectors * kLanes : 64;
 
 /// Adds group g to out[m, 0..] of M rows, from column c
-/// on. `next`: what to bring meanwhile; null: nothing.
+/// on. `next`: what tiles bring meanwhile.
 template <Code C, int kFolds, int M, int V>
 INLINE void add_group(const moe::IntegerRow* x, const Block& block, const char* data, int64_t g,
                       int c, const char* next, float* out) {
@@ -216,7 +216,7 @@ INLINE void add_group(const moe::IntegerRow* x, const Block& block, const char* 
         for (int v = 0; v < V; ++v) narrow[m][v] = Vi{};
 #pragma GCC unroll 4
     for (int l = 0; l < Way::kFoldLines; ++l, line += kLine) {
-      if (next) {
+      if constexpr (M > 1) {
         __builtin_prefetch(next);
         next += kAhead;
       }
@@ -318,16 +318,16 @@ INLINE void integer_panel(const moe::IntegerRow* x, int rows, const Block& block
   for (int64_t g = 0; g < groups; ++g, panel += block.bytes) {
     if (rows == 1) {
       for (int c = 0; c < 64; c += kStream)
-        add_group<C, kFolds, 1, kStreamVectors>(x, block, panel, g, c, nullptr, out);
+        add_group<C, kFolds, 1, kStreamVectors>(x, block, panel, g, c, panel, out);
       continue;
     }
     for (int c = 0; c < 64; c += kColumns) {
       // The first tiles bring the next group, 16 columns each, where there are enough for all of
-      // it.
+      // it; the others touch what is there.
       int share = tiles >= kColumns / 16 ? c : 64;
       for (int r = 0; r < rows; r += height, share += 16) {
         const char* next =
-            share < c + kColumns ? panel + block.bytes + block.bytes * share / 64 : nullptr;
+            share < c + kColumns ? panel + block.bytes + block.bytes * share / 64 : panel;
         integer_rows<C, kFolds>(rows - r < height ? rows - r : height, x + r, block, panel, g, c,
                                 next, out + r * 64);
       }
