@@ -46,9 +46,9 @@ __device__ __forceinline__ void load_block(const AttentionArgs& args, const bf16
 }
 
 /// Grid: tiles of 64 tokens, the last ones first, which see most: a long tile that starts last
-/// keeps the GPU waiting. Then query heads.
-template <int DT>
-__global__ void __launch_bounds__(kThreads)
+/// keeps the GPU waiting. Then query heads. kBias: scores get what args.bias says of the distance.
+template <int DT, bool kBias = false>
+__global__ void __launch_bounds__(kThreads, DT <= 6 ? 3 : 2)
     attend_prefill(const AttentionArgs args, Rows<const bf16> q, const bf16* keys,
                    const bf16* values, Rows<bf16> out) {
   using Tile = Tiles<DT>;
@@ -129,7 +129,9 @@ __global__ void __launch_bounds__(kThreads)
             const int position = block * kKeys + 8 * k + 2 * t + h;
             float& score = scores[k][2 * i + h];
             const bool seen = position >= from[i] && position <= to[i];
-            score = seen ? bias[i].score(score, args.scale, position) : -INFINITY;
+            const float value =
+                kBias ? bias[i].score(score, args.scale, position) : score * args.scale;
+            score = seen ? value : -INFINITY;
             top = fmaxf(top, score);
           }
         top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
@@ -204,8 +206,8 @@ bool attention_prefill(const CudaContext& cuda, const Attention& op, const Atten
   const auto q = rows_of<const bf16>(op.q);
   const auto out = rows_of<bf16>(op.out);
   const int widest = std::max(args.D, args.V);
-  if (args.D % 8 != 0 || args.V % 8 != 0 || widest > 256 || !aligned(q) || !aligned(out))
-    return false;
+  if (args.D % 8 != 0 || args.V % 8 != 0 || !aligned(q) || !aligned(out)) return false;
+  if (widest > (op.bias ? 128 : 256)) return false;
   if (cuda.warpgroups && !op.bias) {  // which has no place for what distance adds
     attention_warpgroup(cuda, op, args);
     return true;
@@ -215,7 +217,11 @@ bool attention_prefill(const CudaContext& cuda, const Attention& op, const Atten
                 static_cast<size_t>(bytes), args, q, op.keys.as<const bf16>(),
                 op.values.as<const bf16>(), out);
   };
-  if (widest <= 64)
+  if (op.bias && widest <= 64)
+    launch(attend_prefill<4, true>, Tiles<4>::kBytes);
+  else if (op.bias)
+    launch(attend_prefill<8, true>, Tiles<8>::kBytes);
+  else if (widest <= 64)
     launch(attend_prefill<4>, Tiles<4>::kBytes);
   else if (widest <= 96)
     launch(attend_prefill<6>, Tiles<6>::kBytes);
