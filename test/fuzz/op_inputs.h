@@ -149,6 +149,86 @@ inline bool place(Choices& c, GroupedGemm& op) {
   return true;
 }
 
+inline void build(Choices& c, HeadLinear& op) {
+  const int64_t N = c.between(0, 4), K = c.between(0, 40), O = c.between(0, 70);
+  const WeightFormat format = c.one_of_formats();
+  op.x = c.tensor({c.between(0, 20), N * K + c.between(0, 2) * N}, c.activation());
+  for (int64_t n = 0; n < N; ++n) op.weights.push_back(c.weight(O, K, format, false));
+  op.dtype = c.activation();
+}
+
+/// Rows of latent attention: C, and R that are rotated.
+struct LatentSizes {
+  int64_t C, R, N, T, blocks;
+  explicit LatentSizes(Choices& c)
+      : C(c.between(0, 70)),
+        R(2 * c.between(0, 9)),
+        N(c.between(0, 3)),
+        T(c.between(0, 40)),
+        blocks(c.between(0, 3)) {}
+};
+
+inline void build(Choices& c, LatentCache& op) {
+  const LatentSizes size(c);
+  const DType dtype = c.activation();
+  op.heads = size.N;
+  op.q = c.tensor({size.T, size.N * (size.R + c.between(0, 20))}, dtype);
+  op.latent = c.tensor({size.T, size.C + size.R}, c.activation());
+  op.weight = c.tensor({size.C}, DType::f32);
+  op.eps = c.real();
+  op.scale = c.real();
+  op.positions = c.tensor({size.T}, DType::i32);
+  op.slots = c.tensor({size.T}, DType::i32);
+  op.table = c.tensor({c.between(0, 40), size.R}, DType::f32);
+  op.cache = c.tensor({size.blocks, kBlockTokens, size.C + size.R}, dtype);
+}
+inline bool place(Choices& c, LatentCache& op) {
+  return indices(c, op.positions, 0, op.table.dim(0) - 1) &&
+         indices(c, op.slots, 0, op.cache.dim(0) * kBlockTokens - 1);
+}
+
+inline void build(Choices& c, LatentAttention& op) {
+  const LatentSizes size(c);
+  const DType dtype = c.activation();
+  op.heads = size.N;
+  op.q = c.tensor({size.T, size.N * (size.R + c.between(0, 20))}, dtype);
+  op.absorbed = c.tensor({size.T, size.N * size.C}, dtype);
+  op.cache = c.tensor({size.blocks, kBlockTokens, size.C + size.R}, dtype);
+  op.starts = c.tensor({size.T}, DType::i32);
+  op.ends = c.tensor({size.T}, DType::i32);
+  op.sequences = c.tensor({size.T}, DType::i32);
+  op.block_table = c.tensor({c.between(0, 3), c.between(0, 3)}, DType::i32);
+  op.scale = c.real();
+}
+inline bool place(Choices& c, LatentAttention& op) {
+  if (!places(c, op.ends, op.sequences, op.block_table, op.cache.dim(0))) return false;
+  for (int64_t t = 0; t < op.starts.shape.count(); ++t)
+    op.starts.as<int32_t>()[t] =
+        static_cast<int32_t>(c.between(0, std::max(0, op.ends.as<int32_t>()[t])));
+  return true;
+}
+
+inline void build(Choices& c, Lora& op) {
+  const int64_t T = c.between(0, 20), S = c.between(0, 3), K = c.between(0, 70);
+  const int64_t parts = c.between(1, 3), N = c.between(0, 40);
+  op.x = c.tensor({T, K}, c.activation());
+  op.ids = c.tensor({T, S}, DType::i32);
+  if (c.rarely(2)) op.weights = c.tensor({T, S}, DType::f32);
+  const int64_t count = parts * c.between(0, 3);
+  for (int64_t i = 0; i < count; ++i)
+    op.pairs.push_back(c.tensor({c.between(0, 9), K + N}, DType::f32));
+  if (parts > 1 || c.rarely(2))
+    for (int64_t p = 0; p < parts; ++p) op.columns.push_back(p * N + c.between(0, 1));
+  const int64_t width = parts * N + c.between(0, 3);
+  if (c.rarely(2)) op.residual = c.tensor({T, width}, DType::f32);
+  if (!op.residual || c.rarely(2)) op.width = width;
+  op.scale = c.real();
+  op.epsilon = c.rarely(2) ? c.real() : 0.f;
+}
+inline bool place(Choices& c, Lora& op) {
+  return indices(c, op.ids, -1, static_cast<int64_t>(op.pairs.size()) / op.parts() - 1);
+}
+
 inline void build(Choices& c, Linear& op) {
   const int64_t T = c.between(0, 20), K = c.between(0, 70), N = 2 * c.between(0, 70);
   op.activation = c.one_of<Activation>();

@@ -4,6 +4,7 @@
 #include "core/plan.h"
 #include "cpu/isa/select.h"
 #include "fuzz/op_inputs.h"
+#include "fuzz/segment_inputs.h"
 
 namespace moe::fuzz {
 namespace {
