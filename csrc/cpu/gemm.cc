@@ -31,8 +31,7 @@ void activate(const Job& job, float* sums, const float* up, int64_t n) {
     case Activation::tanh:
       return job.kernels.tanh(sums, n);
     case Activation::relu:
-      for (int64_t i = 0; i < n; ++i) sums[i] = sums[i] < 0.f ? 0.f : sums[i];  // NaN stays
-      return;
+      return job.kernels.relu(sums, n);
     default:
       return job.kernels.glu(sums, up, n, &job.glu);
   }

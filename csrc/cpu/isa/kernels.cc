@@ -52,6 +52,7 @@ extern const Kernels MOE_PASTE(kernels_, MOE_ISA) = {
     .glu = glu,
     .sigmoid = sigmoid,
     .tanh = tanh_row,
+    .relu = relu,
     .rotate = rotate,
     .read_all = read_all,
     .spin_f32 = spin_f32,

@@ -98,6 +98,7 @@ struct Kernels {
   void (*glu)(float* x, const float* up, int64_t n, const Glu* form);
   void (*sigmoid)(float* x, int64_t n);
   void (*tanh)(float* x, int64_t n);
+  void (*relu)(float* x, int64_t n);
   /// Rotates the half-split pairs of x [2 half] by cos_sin: half cosines, then half sines.
   void (*rotate)(float* x, const float* cos_sin, int64_t half);
   /// What the machine can do: sums n floats; does n rounds of independent multiply-adds and returns

@@ -80,6 +80,10 @@ void sigmoid(float* x, int64_t n) {
   map_row(x, n, x, [](Vf v, int64_t) { return 1.f / (1.f + vexp(-v)); });
 }
 
+void relu(float* x, int64_t n) {
+  map_row(x, n, x, [](Vf v, int64_t) { return select(v < 0.f, splat(0.f), v); });  // NaN stays
+}
+
 void tanh_row(float* x, int64_t n) {
   map_row(x, n, x, [](Vf v, int64_t) { return vtanh(v); });
 }
