@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import os from 'node:os'
 import { badOption } from './errors.ts'
-import { type Gpu, native } from './native.ts'
+import { type ActivationDType, type Gpu, native } from './native.ts'
 
 /** Where a model runs. `cuda-sim` runs the CUDA kernels on the host, for tests and learning; slow. */
 export type DeviceName =
@@ -121,6 +121,12 @@ export function openDevice(name: unknown = 'auto'): Device {
     name,
   )
 }
+
+/** Element type of activations where none is asked for: what a GPU's matrix units take, and all of it on a CPU. */
+export const activationDType = (
+  { gpu }: Device,
+  asked: 'auto' | ActivationDType = 'auto',
+): ActivationDType => (asked === 'auto' ? (gpu ? 'bf16' : 'f32') : asked)
 
 /** Bytes that can still be allocated: free memory, within the cgroup's limit. */
 export function availableMemory(): number {

@@ -1,17 +1,18 @@
 import { Phatgoose } from './adapters/phatgoose.ts'
 import { fitMemory, limitExperts } from './cache_size.ts'
 import { ChatFormat } from './chat/chat_format.ts'
-import { type Device, openDevice } from './device.ts'
+import { activationDType, type Device, openDevice } from './device.ts'
 import { checkpointDefaults, generationFile } from './engine/checkpoint_defaults.ts'
 import { badOption } from './errors.ts'
 import { modelFolder } from './hub/model_folder.ts'
+import { modulesOf } from './layers/projection.ts'
 import {
   type LoadModelOptions,
   type LoadRequest,
   loadOptionNames,
   resolveLoadOptions,
 } from './load_options.ts'
-import { assembleSeq2Seq, buildSeq2Seq, openExperts, seq2seqConfig } from './load_seq2seq.ts'
+import { assembleSeq2Seq, buildSeq2Seq, seq2seqConfig } from './load_seq2seq.ts'
 import { Model } from './model.ts'
 import type { ModelParts } from './model_parts.ts'
 import type { Architecture } from './models/architecture.ts'
@@ -95,33 +96,30 @@ export function absentWeights(json: Json, gpu?: Gpu): RandomWeights {
   return new AbsentWeights(format, 0, gpu)
 }
 
-/** A vision transformer's graph, likewise; of its configuration alone where there are no weights. */
+/** A vision transformer's graph, likewise. */
 export function buildVision(
-  said: CheckpointConfig,
-  entries: Checkpoint['entries'] | undefined,
+  checkpoint: Checkpoint,
   dtype: ActivationDType,
   format: WeightsChoice,
   gpu?: Gpu,
-): { graph: VisionTransformer; weights: CheckpointWeights | RandomWeights } {
-  const config = readVisionConfig(said.config)
-  if (!entries) {
-    const absent = new AbsentWeights('f32', 0)
-    const graph = new VisionTransformer(config, absent)
-    release(absent)
-    return { graph, weights: absent }
-  }
-  const weights = new CheckpointWeights({ ...said, entries }, dtype, gpu, format)
-  const graph = new VisionTransformer(config, weights)
+): { graph: VisionTransformer; weights: CheckpointWeights } {
+  const weights = new CheckpointWeights(checkpoint, dtype, gpu, format)
+  const graph = new VisionTransformer(readVisionConfig(checkpoint.config), weights)
   weights.checkNames()
+  return { graph, weights }
+}
+
+/** The same of its configuration alone. */
+export function buildVisionWithoutWeights(json: Json) {
+  const weights = new AbsentWeights('f32', 0)
+  const graph = new VisionTransformer(readVisionConfig(json), weights)
+  release(weights)
   return { graph, weights }
 }
 
 export const release = ({ tensors }: WeightList): void => {
   for (const tensor of tensors) tensor.release()
 }
-
-const activationDType = ({ dtype }: LoadRequest, { gpu }: Device): ActivationDType =>
-  dtype === 'auto' ? (gpu ? 'bf16' : 'f32') : dtype
 
 type Rest = 'tokenizer' | 'chat' | 'stopIds' | 'checkpointDefaults'
 
@@ -135,7 +133,7 @@ async function assemble<W extends WeightList>(
   rest: Pick<ModelParts, Rest>,
 ): Promise<Model> {
   const { deterministic, threads, maxWaiting } = request
-  const dtype = activationDType(request, device)
+  const dtype = activationDType(device, request.dtype)
   try {
     const shape = { layers: graph.layers, maxPositions: graph.config.maxPositionEmbeddings }
     const size = fitMemory(where, shape, weights, { device, dtype, asked: request })
@@ -178,7 +176,7 @@ async function load(dir: string | URL, options: LoadModelOptions): Promise<AnyMo
   const request = resolveLoadOptions('loadModel', options, loadOptionNames)
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)
-  const dtype = activationDType(request, device)
+  const dtype = activationDType(device, request.dtype)
   const { onDownload: onProgress, signal } = request
   const folder = checkpointFolder('loadModel', await modelFolder(dir, { onProgress, signal }))
   const checkpoint = openCheckpoint(folder)
@@ -189,9 +187,8 @@ async function load(dir: string | URL, options: LoadModelOptions): Promise<AnyMo
   const { tokenizer } = rest
   const built = buildModel(checkpoint, dtype, request, device.gpu)
   const fill = async (weights: CheckpointWeights, { layers }: Architecture) => {
-    const modules = layers.flatMap(({ modules = [] }) => modules)
     await weights.load(request)
-    return Phatgoose.open(folder, modules, device.gpu, request.signal)
+    return Phatgoose.open(folder, modulesOf(layers), device.gpu, request.signal)
   }
   return assemble('loadModel', device, request, built, fill, {
     ...rest,
@@ -222,10 +219,10 @@ async function loadSeq2Seq(
   return assembleSeq2Seq(
     'loadModel',
     { device, dtype, request },
-    (gpu) => buildSeq2Seq(checkpoint, dtype, request.weights, gpu),
-    async ({ graph, weights }) => {
+    buildSeq2Seq(checkpoint, dtype, request.weights, device.gpu),
+    async (weights, layers) => {
       await weights.load(request)
-      return openExperts(checkpoint, graph, device, request.signal)
+      return Phatgoose.open(checkpoint.dir, modulesOf(layers), device.gpu, request.signal)
     },
     await restOf(checkpoint, seq2seqConfig(checkpoint), request),
   )
@@ -238,11 +235,8 @@ async function loadVision(
   dtype: ActivationDType,
   request: LoadRequest,
 ): Promise<VisionModel> {
-  const config = readVisionConfig(checkpoint.config)
-  const weights = new CheckpointWeights(checkpoint, dtype, device.gpu, request.weights)
+  const { graph, weights } = buildVision(checkpoint, dtype, request.weights, device.gpu)
   try {
-    const graph = new VisionTransformer(config, weights)
-    weights.checkNames()
     if (device.gpu && request.gpuMemory !== undefined)
       limitExperts('loadModel', weights, request.gpuMemory - weights.bytes + weights.expertBytes)
     await weights.load(request)
@@ -320,30 +314,20 @@ async function makeRandom(
   const seed = numberOption('seed', given ?? 1, { min: 0, max: 2 ** 20, whole: true, where })
   request.signal?.throwIfAborted()
   const device = openDevice(request.device)
-  if (isSeq2Seq(config)) {
-    const dtype = activationDType(request, device)
-    const read = readSeq2SeqConfig({ ...config })
-    return assembleSeq2Seq(
-      where,
-      { device, dtype, request },
-      (gpu) => {
-        const weights = new RandomWeights(format, seed, gpu)
-        return { graph: new EncoderDecoder(read, weights), weights }
-      },
-      async ({ weights }) => {
-        await weights.load(request.signal)
-        return undefined
-      },
-      { tokenizer: undefined, stopIds: read.eosIds, checkpointDefaults: {} },
-    )
-  }
-  const described = describeModel({ ...config })
   const weights = new RandomWeights(format, seed, device.gpu)
-  const built = { graph: described.build(weights, request), weights }
   const fill = async () => {
     await weights.load(request.signal)
     return undefined
   }
+  if (isSeq2Seq(config)) {
+    const dtype = activationDType(device, request.dtype)
+    const read = readSeq2SeqConfig({ ...config })
+    const built = { graph: new EncoderDecoder(read, weights), weights }
+    const rest = { tokenizer: undefined, stopIds: read.eosIds, checkpointDefaults: {} }
+    return assembleSeq2Seq(where, { device, dtype, request }, built, fill, rest)
+  }
+  const described = describeModel({ ...config })
+  const built = { graph: described.build(weights, request), weights }
   return assemble(where, device, request, built, fill, {
     tokenizer: undefined,
     stopIds: described.config.eosIds,

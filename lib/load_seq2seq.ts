@@ -1,7 +1,8 @@
-import { Phatgoose } from './adapters/phatgoose.ts'
+import type { Phatgoose } from './adapters/phatgoose.ts'
 import { readPhatgooseConfig } from './adapters/phatgoose_config.ts'
 import { fitMemory } from './cache_size.ts'
 import type { Device } from './device.ts'
+import type { LayerInfo } from './layers/step.ts'
 import type { LoadRequest } from './load_options.ts'
 import type { ActivationDType, Gpu } from './native.ts'
 import { countParameters } from './parameters.ts'
@@ -46,42 +47,28 @@ export function buildSeq2Seq(
 /** All layers, the encoder's first. */
 export const layersOf = ({ encoder, decoder }: EncoderDecoder) => [...encoder, ...decoder]
 
-/** The experts beside a folder's matrices; undefined where it has none. */
-export function openExperts(
-  { dir }: Checkpoint,
-  graph: EncoderDecoder,
-  { gpu }: Device,
-  signal: AbortSignal | undefined,
-): Promise<Phatgoose | undefined> {
-  const modules = layersOf(graph).flatMap(({ modules = [] }) => modules)
-  return Phatgoose.open(dir, modules, gpu, signal)
-}
-
 type Rest = Pick<Seq2SeqParts, 'tokenizer' | 'stopIds' | 'checkpointDefaults'>
 
-/**
- * @param build makes the graph with handles for its weights; undefined as GPU: in host memory
- * @param fill  gives the weights their numbers, and what is beside them
- */
+/** `fill` gives the built weights their numbers, and what is beside the modules of these layers. */
 export async function assembleSeq2Seq<W extends WeightList>(
   where: string,
   { device, dtype, request }: { device: Device; dtype: ActivationDType; request: LoadRequest },
-  build: (gpu: Gpu | undefined) => Built<W>,
-  fill: (built: Built<W>) => Promise<Phatgoose | undefined>,
+  { graph, weights }: Built<W>,
+  fill: (weights: W, layers: readonly LayerInfo[]) => Promise<Phatgoose | undefined>,
   rest: Rest,
 ): Promise<Seq2SeqModel> {
-  const { graph, weights } = build(device.gpu)
+  const layers = layersOf(graph)
   const tensors = [...weights.tensors]
   try {
     const { threads, deterministic } = request
     const shape = { layers: graph.decoder, maxPositions: 0 }
     const { numBlocks } = fitMemory(where, shape, weights, { device, dtype, asked: request })
-    const lowRank = await fill({ graph, weights })
+    const lowRank = await fill(weights, layers)
     tensors.push(...(lowRank?.tensors ?? []))
     return new Seq2SeqModel({
       ...{ graph, device, dtype, deterministic, numBlocks, lowRank, tensors, ...rest },
       threads: Math.min(threads ?? device.threads, device.threads),
-      parameters: countParameters(layersOf(graph), weights),
+      parameters: countParameters(layers, weights),
       weights: weights.info,
     })
   } catch (error) {

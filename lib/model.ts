@@ -42,6 +42,7 @@ import {
 import { SequenceState } from './engine/sequence_state.ts'
 import { StepRunner } from './engine/step_runner.ts'
 import { badOption, disposed, MoeError } from './errors.ts'
+import { modulesOf } from './layers/projection.ts'
 import { LoadedModel } from './loaded_model.ts'
 import type { ModelParts } from './model_parts.ts'
 import type { Architecture } from './models/architecture.ts'
@@ -111,7 +112,7 @@ export class Model extends LoadedModel {
     const { vocabSize } = graph.config
     const vocabulary = Math.min(tokenizer?.size ?? vocabSize, vocabSize)
     const { gpu } = parts.device
-    const modules = parts.lowRank ? [] : graph.layers.flatMap(({ modules = [] }) => modules)
+    const modules = parts.lowRank ? [] : modulesOf(graph.layers)
     const adapters = new AdapterSet(modules, gpu)
     this.#adapters = adapters
     const { lowRank } = parts

@@ -1,11 +1,10 @@
 import { planMemory } from '../cache_size.ts'
 import { findTemplates } from '../chat/template_source.ts'
-import { type Device, devices, openDevice } from '../device.ts'
+import { activationDType, type Device, devices, openDevice } from '../device.ts'
 import { blockBytes } from '../engine/cache.ts'
 import { MoeError } from '../errors.ts'
 import { buildModel, buildWithoutWeights, endIds } from '../load.ts'
 import type { ModelConfig } from '../models/config.ts'
-import type { ActivationDType } from '../native.ts'
 import { blockTokens } from '../ops/index.ts'
 import { countParameters } from '../parameters.ts'
 import { openTokenizer, type Tokenizer } from '../tokenizer/index.ts'
@@ -15,17 +14,12 @@ import { panelsOf } from '../weights/panels.ts'
 import { billions, elementText, elementTypes, type Facts, type InfoRequest } from './facts.ts'
 import { size } from './progress.ts'
 
-const activationsOn = ({ gpu }: Device, { options }: InfoRequest): ActivationDType => {
-  const { dtype = 'auto' } = options
-  return dtype === 'auto' ? (gpu ? 'bf16' : 'f32') : dtype
-}
-
 /** The graph on a device, and what its memory would be; `advice` where it does not fit. Packed folders are the CPU's. */
 function fitted(device: Device, request: InfoRequest) {
   const { said, entries, options } = request
   const { weights: asked = 'auto', ropeTheta, ropeTable } = options
   const rest = { ropeTheta, ropeTable, weights: readWeights('info', asked, weightsNames) }
-  const dtype = activationsOn(device, request)
+  const dtype = activationDType(device, options.dtype)
   const packed = entries !== undefined && panelsOf(entries) !== undefined
   const { graph, weights } = entries
     ? buildModel({ ...said, entries }, dtype, rest, packed ? undefined : device.gpu)
@@ -56,22 +50,29 @@ interface Fit {
   advice?: string
 }
 
-async function fitOn(device: Device, label: string, request: InfoRequest): Promise<Fit> {
-  const { weights, plan, onHost, advice } = fitted(device, request)
+function fitOf(label: string, { info }: Device, all: ReturnType<typeof fitted>): Fit {
+  const { weights, plan, onHost, advice } = all
   const { freeBytes, cacheBytes } = plan
   const { maxTokens } = plan.size
-  const said = { device: label, name: device.info.name, freeBytes, maxTokens }
+  const said = { device: label, name: info.name, freeBytes, maxTokens }
   const neededBytes = weights.bytes - onHost + cacheBytes
   return { ...said, fits: advice === undefined, neededBytes, ...(advice && { advice }) }
 }
 
 /** On everything that can be used here. */
-async function fits(request: InfoRequest): Promise<Fit[]> {
+async function fits(
+  request: InfoRequest,
+  asked: Device,
+  own: ReturnType<typeof fitted>,
+): Promise<Fit[]> {
   const found = (await devices()).filter(({ available }) => available)
   const names = found.map(({ type, index }) =>
     type === 'cpu' ? 'cpu' : (`cuda:${index}` as const),
   )
-  return Promise.all(names.map((name) => fitOn(openDevice(name), name, request)))
+  return names.map((name) => {
+    const device = openDevice(name)
+    return fitOf(name, device, device.gpu === asked.gpu ? own : fitted(device, request))
+  })
 }
 
 function fitText({ fits, freeBytes, neededBytes, maxTokens, advice }: Fit): string {
@@ -118,7 +119,9 @@ const contextText = (config: ModelConfig): string =>
 export async function decoderFacts(request: InfoRequest): Promise<Facts> {
   const { said, entries, options } = request
   const device = openDevice(options.device)
-  const { graph, weights, dtype } = fitted(device, request)
+  const own = fitted(device, request)
+  const { graph, weights, dtype } = own
+  const room = await fits(request, device, own) // before the bytes are those of other positions
   weights.positions = options.maxTokens ?? 4096
   const { config } = graph
   const parameters = countParameters(graph.layers, weights)
@@ -134,7 +137,6 @@ export async function decoderFacts(request: InfoRequest): Promise<Facts> {
   const opened = await openTokenizer(said.dir, config)
   const tokenizer = tokenizerFacts(request, opened)
   const ends = endIds(said, config, opened)
-  const room = await fits(request)
   const quantized = entries || !said.quantization ? '' : ' without their quantization'
   const kinds = Object.entries(experts).map(([kind, n]) => `${n} ${kind}`)
   return {

@@ -1,5 +1,5 @@
 import { planMemory } from '../cache_size.ts'
-import { openDevice } from '../device.ts'
+import { activationDType, openDevice } from '../device.ts'
 import { blockBytes } from '../engine/cache.ts'
 import { absentWeights, release } from '../load.ts'
 import { buildSeq2Seq, layersOf, seq2seqConfig } from '../load_seq2seq.ts'
@@ -40,14 +40,13 @@ function built({ said, entries, options }: InfoRequest, dtype: ActivationDType) 
 export async function seq2seqFacts(request: InfoRequest): Promise<Facts> {
   const { entries, options } = request
   const device = openDevice(options.device)
-  const { dtype = 'auto', maxTokens: asked } = options
-  const activations: ActivationDType = dtype === 'auto' ? (device.gpu ? 'bf16' : 'f32') : dtype
+  const activations = activationDType(device, options.dtype)
   const { graph, weights } = built(request, activations)
   const { config, decoder } = graph
   const parameters = countParameters(layersOf(graph), weights)
   const cacheBytesPerToken = blockBytes(decoder, activations) / blockTokens
   const shape = { layers: decoder, maxPositions: 0 }
-  const of = { device, dtype: activations, asked: { maxTokens: asked } }
+  const of = { device, dtype: activations, asked: { maxTokens: options.maxTokens } }
   const { maxTokens } = planMemory('info', shape, weights, of).size
   const types = elementTypes(entries)
   const fileBytes = Object.values(types).reduce((sum, bytes) => sum + bytes, 0)

@@ -1,6 +1,5 @@
-import { openDevice } from '../device.ts'
-import { buildVision } from '../load.ts'
-import type { ActivationDType } from '../native.ts'
+import { activationDType, openDevice } from '../device.ts'
+import { buildVision, buildVisionWithoutWeights } from '../load.ts'
 import { countParameters } from '../parameters.ts'
 import type { VisionConfig, VisionRouter } from '../vision/config.ts'
 import { readWeights, weightsNames } from '../weights/formats.ts'
@@ -33,10 +32,11 @@ function expertsText({ moe, numLayers, mlpSize, tokens }: VisionConfig): string 
 export async function visionFacts(request: InfoRequest): Promise<Facts> {
   const { said, entries, options } = request
   const device = openDevice(options.device)
-  const { dtype = 'auto', weights: asked = 'auto' } = options
-  const activations: ActivationDType = dtype === 'auto' ? (device.gpu ? 'bf16' : 'f32') : dtype
-  const format = readWeights('info', asked, weightsNames)
-  const { graph, weights } = buildVision(said, entries, activations, format)
+  const format = readWeights('info', options.weights ?? 'auto', weightsNames)
+  const activations = activationDType(device, options.dtype)
+  const { graph, weights } = entries
+    ? buildVision({ ...said, entries }, activations, format)
+    : buildVisionWithoutWeights(said.config)
   const { config } = graph
   const parameters = countParameters(graph.layers, weights)
   const types = elementTypes(entries)

@@ -11,6 +11,11 @@ export interface Module {
   outputs: number
 }
 
+/** Those of all layers. */
+export const modulesOf = (
+  layers: readonly { modules?: readonly Module[] | undefined }[],
+): Module[] => layers.flatMap(({ modules = [] }) => modules)
+
 /** Low-rank matrices beside modules. */
 export interface LowRank {
   /**

@@ -1,11 +1,10 @@
 import { cpSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { Phatgoose } from '../../lib/adapters/phatgoose.ts'
+import { Phatgoose } from '../../lib/adapters/phatgoose.ts'
 import { readPhatgooseConfig } from '../../lib/adapters/phatgoose_config.ts'
-import { openDevice } from '../../lib/device.ts'
 import { loadModel, type Seq2SeqModel } from '../../lib/index.ts'
-import type { LowRank, Module } from '../../lib/layers/projection.ts'
-import { buildSeq2Seq, openExperts } from '../../lib/load_seq2seq.ts'
+import { type LowRank, type Module, modulesOf } from '../../lib/layers/projection.ts'
+import { buildSeq2Seq, layersOf } from '../../lib/load_seq2seq.ts'
 import type { NumberArray, Plan, Tensor } from '../../lib/native.ts'
 import { Seq2SeqRunner, type TextState } from '../../lib/seq2seq/runner.ts'
 import { openCheckpoint } from '../../lib/weights/checkpoint.ts'
@@ -114,7 +113,7 @@ describe.each(['t5-phatgoose-f32', 't5-top1-f32'])('%s', (folder) => {
     const checkpoint = openCheckpoint(dir)
     const { graph, weights } = buildSeq2Seq(checkpoint, 'f32', 'auto')
     await weights.load({})
-    const experts = (await openExperts(checkpoint, graph, openDevice('cpu'), undefined))!
+    const experts = (await Phatgoose.open(dir, modulesOf(layersOf(graph)), undefined, undefined))!
     const { lowRank, chosen } = telling(experts)
     const runner = new Seq2SeqRunner(graph, {
       ...{ gpu: undefined, dtype: 'f32', threads: 1, numBlocks: 8, lowRank },
