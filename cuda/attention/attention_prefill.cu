@@ -11,11 +11,10 @@ namespace {
 constexpr int kWarps = 4, kThreads = 32 * kWarps, kQueries = 16 * kWarps;
 constexpr int kStages = 2;
 
-/// Shared memory for head sizes up to 16 DT, of keys and of values. Rows of queries and values have
-/// 16 bytes more than they need, so that eight of them meet in no bank.
+/// Shared memory for head sizes up to 16 DT, of keys and of values.
 template <int DT>
 struct Tiles {
-  static constexpr int kRow = 32 * DT + 16;              // bytes of a row of queries or values
+  static constexpr int kRow = row_bytes(DT);             // bytes of a row of queries or values
   static constexpr int kKeyBytes = 16 * DT * kKeys * 2;  // [16 DT][keys], 16-byte chunks swizzled
   static constexpr int kStage = kKeyBytes + kKeys * kRow;
   static constexpr int kBytes = kQueries * kRow + kStages * kStage;
@@ -57,20 +56,12 @@ __global__ void __launch_bounds__(kThreads, DT <= 6 ? 3 : 2)
   wait_prior_grid();
   launch_dependents();
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
-  const int g = lane / 4, t = lane % 4, D = args.D, n = static_cast<int>(blockIdx.y);
+  const int g = lane / 4, t = lane % 4, n = static_cast<int>(blockIdx.y);
   const int head = n / (args.N / args.G);
   const int first = static_cast<int>(gridDim.x - 1 - blockIdx.x) * kQueries,
             end = min(first + kQueries, args.T);
-  for (int i = thread; i < kQueries * 2 * DT; i += kThreads) {
-    const int row = i / (2 * DT), c = i % (2 * DT);
-    const bool there = first + row < end && 8 * c < D;
-    cp_async16(queries + row * Tile::kRow + c * 16,
-               q[there ? first + row : 0] + (there ? n * D + 8 * c : 0), there ? 16 : 0);
-  }
+  load_queries<DT, kQueries>(args, q, n, first, end, queries);
 
-  const auto alone = [&](int token) {
-    return Run{token, token + 1, args.starts[token], args.ends[token]};
-  };
   int alone_end = first;  // tokens before it come one by one
   Run run = next_run(args, first, end);
   while (run.begin < run.end) {
@@ -192,9 +183,9 @@ __global__ void __launch_bounds__(kThreads, DT <= 6 ? 3 : 2)
     // by itself, without what it does not see.
     if (run.end > alone_end && __syncthreads_or(undefined)) {
       alone_end = run.end;
-      run = alone(run.begin);
+      run = alone(args, run.begin);
     } else {
-      run = run.end < alone_end ? alone(run.end) : next_run(args, run.end, end);
+      run = run.end < alone_end ? alone(args, run.end) : next_run(args, run.end, end);
     }
   }
   cp_async_wait<0>();

@@ -34,6 +34,28 @@ __device__ __forceinline__ Run next_run(const AttentionArgs& args, int t, int en
   return {end, end, 0, 0};
 }
 
+/// A run of that token alone.
+__device__ __forceinline__ Run alone(const AttentionArgs& args, int token) {
+  return {token, token + 1, args.starts[token], args.ends[token]};
+}
+
+/// Bytes of a row of 16 DT values in shared memory: 16 more than they need, so that eight rows meet
+/// in no bank.
+constexpr int row_bytes(int DT) { return 32 * DT + 16; }
+
+/// Starts to copy head n's queries of tokens `first` to `end` to rows in shared memory, by a block
+/// that has a warp for 16 of them; zeros beyond `end` and the head's width.
+template <int DT, int kQueries>
+__device__ __forceinline__ void load_queries(const AttentionArgs& args, Rows<const bf16> q, int n,
+                                             int first, int end, unsigned char* queries) {
+  for (int i = static_cast<int>(threadIdx.x); i < kQueries * 2 * DT; i += 2 * kQueries) {
+    const int row = i / (2 * DT), c = i % (2 * DT);
+    const bool there = first + row < end && 8 * c < args.D;
+    cp_async16(queries + row * row_bytes(DT) + c * 16,
+               q[there ? first + row : 0] + (there ? n * args.D + 8 * c : 0), there ? 16 : 0);
+  }
+}
+
 template <class T>
 bool aligned(const Rows<T>& rows) {
   return reinterpret_cast<uintptr_t>(rows.data) % 16 == 0 && rows.stride % 8 == 0;

@@ -11,11 +11,10 @@ constexpr int kGroups = 2, kThreads = 128 * kGroups, kQueries = 64 * kGroups;
 constexpr int kBlocks = 2, kStepKeys = kBlocks * kKeys;  // cache blocks at a time
 constexpr int kStages = 2, kLine = 128;                  // bytes of a swizzled row
 
-/// Shared memory for head sizes up to 16 DT, of keys and of values: stages, then queries in rows
-/// that have 16 bytes more than they need, so that eight of them meet in no bank.
+/// Shared memory for head sizes up to 16 DT, of keys and of values: stages, then queries.
 template <int DT>
 struct Tiles {
-  static constexpr int kRow = 32 * DT + 16;
+  static constexpr int kRow = row_bytes(DT);
   static constexpr int kKeyBytes = 16 * DT * kLine;       // [16 DT][keys]
   static constexpr int kColumnBytes = kStepKeys * kLine;  // [keys][64] of the values
   static constexpr int kStage = kKeyBytes + (DT + 3) / 4 * kColumnBytes;
@@ -168,20 +167,12 @@ __global__ void __launch_bounds__(kThreads, 1)
   wait_prior_grid();
   launch_dependents();
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, g = lane / 4, t = lane % 4;
-  const int D = args.D, n = static_cast<int>(blockIdx.y), head = n / (args.N / args.G);
+  const int n = static_cast<int>(blockIdx.y), head = n / (args.N / args.G);
   const int first = static_cast<int>(gridDim.x - 1 - blockIdx.x) * kQueries,
             end = min(first + kQueries, args.T);
   const int group = thread / 128 * 64, rows = thread / 32 * 16;  // of the tile: first rows
-  for (int i = thread; i < kQueries * 2 * DT; i += kThreads) {
-    const int row = i / (2 * DT), c = i % (2 * DT);
-    const bool there = first + row < end && 8 * c < D;
-    cp_async16(queries + row * Tile::kRow + c * 16,
-               q[there ? first + row : 0] + (there ? n * D + 8 * c : 0), there ? 16 : 0);
-  }
+  load_queries<DT, kQueries>(args, q, n, first, end, queries);
 
-  const auto alone = [&](int token) {
-    return Run{token, token + 1, args.starts[token], args.ends[token]};
-  };
   // Tokens before it come one by one. In shared memory, for there is no register left.
   int* alone_end = reinterpret_cast<int*>(stages + Tile::kAloneAt);
   *alone_end = first;
@@ -250,9 +241,9 @@ __global__ void __launch_bounds__(kThreads, 1)
     const int alone_until = *alone_end;
     if (run.end > alone_until && __syncthreads_or(undefined)) {
       *alone_end = run.end;
-      run = alone(run.begin);
+      run = alone(args, run.begin);
     } else {
-      run = run.end < alone_until ? alone(run.end) : next_run(args, run.end, end);
+      run = run.end < alone_until ? alone(args, run.end) : next_run(args, run.end, end);
     }
   }
   cp_async_wait<0>();

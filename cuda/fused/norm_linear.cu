@@ -71,14 +71,7 @@ void NormLinear::run_cuda(const CudaContext& cuda) const {
     norm.run_cuda(cuda);
     return linear.run_cuda(cuda);
   }
-  GemmArgs args = gemm_args({linear.x,
-                             {},
-                             nullptr,
-                             &linear.weight,
-                             1,
-                             linear.epilogue(),
-                             linear.out,
-                             linear.deterministic});
+  GemmArgs args = gemm_args(linear);
   args.first_wave = first_wave(cuda);
   const NormArgs<float> rows{rows_of<const float>(norm.x), norm.weight.as<const float>(), norm.eps,
                              static_cast<int>(H),

@@ -72,14 +72,7 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
 void PairLinear::run_cuda(const CudaContext& cuda) const {
   const int64_t T = pair.x.dim(0), K = 2 * pair.x.dim(1);
   if (T == 0) return;
-  GemmArgs args = gemm_args({linear.x,
-                             {},
-                             nullptr,
-                             &linear.weight,
-                             1,
-                             linear.epilogue(),
-                             linear.out,
-                             linear.deterministic});
+  GemmArgs args = gemm_args(linear);
   args.first_wave = first_wave(cuda);
   const size_t shared =
       sizeof(float) * kSums + static_cast<size_t>(T * K) * dtype_bytes(pair.x.dtype);

@@ -70,6 +70,10 @@ GemmArgs gemm_args(const GemmOp& op) {
   return args;
 }
 
+GemmArgs gemm_args(const Linear& op) {
+  return gemm_args({op.x, {}, nullptr, &op.weight, 1, op.epilogue(), op.out, op.deterministic});
+}
+
 namespace {
 
 /// All of the op's groups or some, by the kernel that all of its rows take.

@@ -3,6 +3,7 @@
 #include "context.h"
 #include "core/tensor.h"
 #include "ops/grouped_gemm.h"
+#include "ops/linear.h"
 #include "weights/formats/fp8.h"
 #include "weights/formats/integer.h"
 #include "weights/formats/mxfp4.h"
@@ -72,6 +73,8 @@ struct GemmArgs {
 inline int first_wave(const CudaContext& cuda) { return 2 * cuda.multiprocessors; }
 
 GemmArgs gemm_args(const GemmOp& op);
+/// Of a projection, which is one group.
+GemmArgs gemm_args(const Linear& op);
 
 // One launch each; gemm.cu chooses. Few rows: any formats, weights straight from memory. Tiles:
 // bf16 rows by anything but f32. Warpgroups: the same on sm_90, for rows that a tensor copy can
