@@ -7,6 +7,7 @@ import { type ConfigKeys, commonKeys } from './config_keys.ts'
 import { deepseek, deepseekKeys, readDeepseekConfig } from './deepseek.ts'
 import { deepseekV2, deepseekV2Keys, readDeepseekV2Config } from './deepseek_v2.ts'
 import { deepseekV3, deepseekV3Keys, readDeepseekV3Config } from './deepseek_v3.ts'
+import { glm4Moe, glm4MoeKeys, readGlm4MoeConfig } from './glm4_moe.ts'
 import { gptOss, gptOssKeys, readGptOssConfig } from './gpt_oss.ts'
 import {
   graniteMoe,
@@ -89,6 +90,7 @@ export const families: Readonly<Record<string, Family>> = {
   ),
   gpt_oss: family('GptOssForCausalLM', gptOssKeys, readGptOssConfig, gptOss),
   phimoe: family('PhiMoEForCausalLM', phiMoeKeys, readPhiMoeConfig, phiMoe),
+  glm4_moe: family('Glm4MoeForCausalLM', glm4MoeKeys, readGlm4MoeConfig, glm4Moe),
 }
 
 function familyOf({ model_type: type, architectures }: Json): Family {

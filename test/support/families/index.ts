@@ -1,6 +1,7 @@
 import { deepseek } from './deepseek.ts'
 import { deepseekV2 } from './deepseek_v2.ts'
 import { deepseekV3 } from './deepseek_v3.ts'
+import { glm4Moe } from './glm4_moe.ts'
 import { gptOss } from './gpt_oss.ts'
 import { graniteMoe, graniteMoeShared } from './granitemoe.ts'
 import { llamaMoe } from './llama_moe.ts'
@@ -31,4 +32,5 @@ export const familySamples: Readonly<Record<string, FamilySamples>> = {
   granitemoeshared: graniteMoeShared,
   gpt_oss: gptOss,
   phimoe: phiMoe,
+  glm4_moe: glm4Moe,
 }
