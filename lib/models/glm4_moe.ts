@@ -71,7 +71,7 @@ export function readGlm4MoeConfig(c: ConfigReader<Key>): Glm4MoeConfig {
     architecture: 'glm4_moe',
     ...readDecoder(c, {
       ...{ eps: 1e-5, theta: 10000, maxPositions: 131072, keyValueHeads: 8 },
-      ...{ headSize, rotaryDim: readRotaryDim(c, headSize, 0.5) },
+      ...{ headSize, rotaryDim: readRotaryDim(c, headSize, headSize / 2) },
       ropeKinds: ['default', 'linear', 'llama3', 'yarn'],
     }),
     expertSize,

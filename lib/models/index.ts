@@ -19,6 +19,7 @@ import {
 import { llamaMoe, llamaMoeKeys, readLlamaMoeConfig } from './llama_moe.ts'
 import { longcatFlash } from './longcat_flash.ts'
 import { longcatFlashKeys, readLongcatFlashConfig } from './longcat_flash_config.ts'
+import { miniMaxM2, miniMaxM2Keys, readMiniMaxM2Config } from './minimax_m2.ts'
 import { mixtral } from './mixtral.ts'
 import { mixtralKeys, readMixtralConfig } from './mixtral_config.ts'
 import { moePlusPlus } from './moepp.ts'
@@ -91,6 +92,7 @@ export const families: Readonly<Record<string, Family>> = {
   gpt_oss: family('GptOssForCausalLM', gptOssKeys, readGptOssConfig, gptOss),
   phimoe: family('PhiMoEForCausalLM', phiMoeKeys, readPhiMoeConfig, phiMoe),
   glm4_moe: family('Glm4MoeForCausalLM', glm4MoeKeys, readGlm4MoeConfig, glm4Moe),
+  minimax_m2: family('MiniMaxM2ForCausalLM', miniMaxM2Keys, readMiniMaxM2Config, miniMaxM2),
 }
 
 function familyOf({ model_type: type, architectures }: Json): Family {

@@ -6,6 +6,7 @@ import { gptOss } from './gpt_oss.ts'
 import { graniteMoe, graniteMoeShared } from './granitemoe.ts'
 import { llamaMoe } from './llama_moe.ts'
 import { longcatFlash } from './longcat_flash.ts'
+import { miniMaxM2 } from './minimax_m2.ts'
 import { mixtral } from './mixtral.ts'
 import { moePlusPlus } from './moepp.ts'
 import { olmoe } from './olmoe.ts'
@@ -33,4 +34,5 @@ export const familySamples: Readonly<Record<string, FamilySamples>> = {
   gpt_oss: gptOss,
   phimoe: phiMoe,
   glm4_moe: glm4Moe,
+  minimax_m2: miniMaxM2,
 }
