@@ -7,6 +7,7 @@ import { type ConfigKeys, commonKeys } from './config_keys.ts'
 import { deepseek, deepseekKeys, readDeepseekConfig } from './deepseek.ts'
 import { deepseekV2, deepseekV2Keys, readDeepseekV2Config } from './deepseek_v2.ts'
 import { deepseekV3, deepseekV3Keys, readDeepseekV3Config } from './deepseek_v3.ts'
+import { ernie45Moe, ernie45MoeKeys, readErnie45MoeConfig } from './ernie4_5_moe.ts'
 import { glm4Moe, glm4MoeKeys, readGlm4MoeConfig } from './glm4_moe.ts'
 import { gptOss, gptOssKeys, readGptOssConfig } from './gpt_oss.ts'
 import {
@@ -92,6 +93,7 @@ export const families: Readonly<Record<string, Family>> = {
   gpt_oss: family('GptOssForCausalLM', gptOssKeys, readGptOssConfig, gptOss),
   phimoe: family('PhiMoEForCausalLM', phiMoeKeys, readPhiMoeConfig, phiMoe),
   glm4_moe: family('Glm4MoeForCausalLM', glm4MoeKeys, readGlm4MoeConfig, glm4Moe),
+  ernie4_5_moe: family('Ernie4_5_MoeForCausalLM', ernie45MoeKeys, readErnie45MoeConfig, ernie45Moe),
   minimax_m2: family('MiniMaxM2ForCausalLM', miniMaxM2Keys, readMiniMaxM2Config, miniMaxM2),
 }
 

@@ -1,6 +1,7 @@
 import { deepseek } from './deepseek.ts'
 import { deepseekV2 } from './deepseek_v2.ts'
 import { deepseekV3 } from './deepseek_v3.ts'
+import { ernie45Moe } from './ernie4_5_moe.ts'
 import { glm4Moe } from './glm4_moe.ts'
 import { gptOss } from './gpt_oss.ts'
 import { graniteMoe, graniteMoeShared } from './granitemoe.ts'
@@ -34,5 +35,6 @@ export const familySamples: Readonly<Record<string, FamilySamples>> = {
   gpt_oss: gptOss,
   phimoe: phiMoe,
   glm4_moe: glm4Moe,
+  ernie4_5_moe: ernie45Moe,
   minimax_m2: miniMaxM2,
 }
