@@ -1,7 +1,7 @@
 import { type AttentionOptions, SelfAttention } from '../layers/attention.ts'
 import type { Weights } from '../weights/weights.ts'
 import type { Architecture } from './architecture.ts'
-import { type ConfigReader, limits } from './config.ts'
+import type { ConfigReader } from './config.ts'
 import { configKeys } from './config_keys.ts'
 import { decoder, headShape } from './decoder.ts'
 import {
