@@ -35,10 +35,27 @@ export function attend(
   return ops.attention(plan, { q, keys, values, sinks, ...where, scale }).out
 }
 
+/** Of the tensors of an attention block. */
+export interface AttentionNames {
+  /** Projections to queries, keys and values: each its own, or one that has them behind each other. */
+  qkv: readonly [string] | readonly [q: string, k: string, v: string]
+  out: string
+  /** Norms of queries and keys. */
+  norms: readonly [q: string, k: string]
+}
+
+const usual: AttentionNames = {
+  qkv: ['q_proj', 'k_proj', 'v_proj'],
+  out: 'o_proj',
+  norms: ['q_norm', 'k_norm'],
+}
+
 export interface AttentionOptions extends HeadShape {
   /** Name of the visibility rule. */
   rule: string
   ropeTable: Tensor
+  /** Default: as Llama and Qwen have them. */
+  names?: AttentionNames
   /** The file rotates neighbours, and not a value and the one half of the rotated part on. Without norms of heads. */
   neighbours?: boolean
   /** Whether the projections have biases. */
@@ -70,23 +87,24 @@ export class SelfAttention implements Attention {
     this.caches = attentionCaches(options)
     this.#options = options
     const part = 'attention'
-    const size = options.neighbours ? D : undefined
-    const parts = [
-      ['q_proj', N * D, size],
-      ['k_proj', G * D, size],
-      ['v_proj', G * D],
-    ] as const
+    const { names = usual, neighbours } = options
+    const outputs = names.qkv.length === 1 ? [(N + 2 * G) * D] : [N * D, G * D, G * D]
+    const parts = names.qkv.map(
+      (name, i) => [name, outputs[i]!, neighbours && i < 2 ? D : undefined] as const,
+    )
     this.#qkv = new Projection(weights, prefix, { parts, inputs: H, bias: bias.qkv, part })
-    const out = { parts: [['o_proj', H]], inputs: N * D, bias: bias.out, part } as const
+    const out = { parts: [[names.out, H]], inputs: N * D, bias: bias.out, part } as const
     this.#out = new Projection(weights, prefix, out)
     // Adapters have their rows in the file's order.
-    const inOrder = this.#qkv.modules.slice(options.neighbours ? 2 : 0)
+    const inOrder = this.#qkv.modules.slice(neighbours ? 2 : 0)
     this.modules = [...inOrder, ...this.#out.modules]
     this.#sinks = options.sinks ? weights.vector(`${prefix}.sinks`, [N]) : undefined
-    this.#norms = qkNorm && {
-      q: weights.vector(`${prefix}.q_norm.weight`, [qkNorm.over === 'head' ? D : N * D]),
-      k: weights.vector(`${prefix}.k_norm.weight`, [qkNorm.over === 'head' ? D : G * D]),
-    }
+    if (!qkNorm) return
+    const [q, k] = names.norms.map((name, i) => {
+      const size = qkNorm.over === 'head' ? D : [N, G][i]! * D
+      return weights.vector(`${prefix}.${name}.weight`, [size])
+    })
+    this.#norms = { q: q!, k: k! }
   }
 
   /** x [T, H], normed; residual [T, H] f32 -> residual + attention(x) [T, H] */

@@ -2,6 +2,7 @@ import { MoeError, shown } from '../errors.ts'
 import type { Json } from '../weights/json.ts'
 import type { Weights } from '../weights/weights.ts'
 import type { Architecture, GraphOptions } from './architecture.ts'
+import { bailingMoeV2, bailingMoeV2Keys, readBailingMoeV2Config } from './bailing_moe_v2.ts'
 import { ConfigReader, limits, type ModelConfig } from './config.ts'
 import { type ConfigKeys, commonKeys } from './config_keys.ts'
 import { deepseek, deepseekKeys, readDeepseekConfig } from './deepseek.ts'
@@ -98,6 +99,19 @@ export const families: Readonly<Record<string, Family>> = {
   // Moonshot's name for DeepSeek-V3's code, with another number of experts.
   kimi_k2: family('DeepseekV3ForCausalLM', deepseekV3Keys, readDeepseekV3Config, deepseekV3),
   dots1: family('Dots1ForCausalLM', dots1Keys, readDots1Config, dots1),
+  bailing_moe_v2: family(
+    'BailingMoeV2ForCausalLM',
+    bailingMoeV2Keys,
+    readBailingMoeV2Config,
+    bailingMoeV2,
+  ),
+  // As the released files of Ling and Ring 2.0 call it; the first Ling's have the same name and lack keys of this one.
+  bailing_moe: family(
+    'BailingMoeV2ForCausalLM',
+    bailingMoeV2Keys,
+    readBailingMoeV2Config,
+    bailingMoeV2,
+  ),
   minimax_m2: family('MiniMaxM2ForCausalLM', miniMaxM2Keys, readMiniMaxM2Config, miniMaxM2),
 }
 

@@ -1,3 +1,4 @@
+import { bailingMoe, bailingMoeV2 } from './bailing_moe_v2.ts'
 import { deepseek } from './deepseek.ts'
 import { deepseekV2 } from './deepseek_v2.ts'
 import { deepseekV3 } from './deepseek_v3.ts'
@@ -40,5 +41,7 @@ export const familySamples: Readonly<Record<string, FamilySamples>> = {
   ernie4_5_moe: ernie45Moe,
   kimi_k2: kimiK2,
   dots1,
+  bailing_moe_v2: bailingMoeV2,
+  bailing_moe: bailingMoe,
   minimax_m2: miniMaxM2,
 }
