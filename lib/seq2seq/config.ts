@@ -96,10 +96,6 @@ type Reader = ConfigReader<
 /** `only` of the shared keys holds where the common table says the opposite. */
 const common = { ...commonKeys, only: { ...commonKeys.only, ...shared.only } }
 
-/** Whether a config.json is one of these models'. */
-export const isSeq2Seq = ({ model_type: type }: Json): boolean =>
-  type === 'switch_transformers' || type === 't5'
-
 /** Experts stand in every `step`-th layer, from the second on; the step is computed, whatever the file says. */
 function sparseLayers(numLayers: number, sparse: number): number[] {
   const step = sparse > 0 ? Math.floor(numLayers / sparse) : 0
