@@ -64,8 +64,7 @@ type SharedKey = (typeof shared)['used'][number]
 
 /** transformers' T5Config. */
 export const t5Keys = configKeys({
-  used: ['feed_forward_proj'],
-  ignored: { 'made of feed_forward_proj': ['dense_act_fn', 'is_gated_act'] },
+  used: ['feed_forward_proj', 'dense_act_fn', 'is_gated_act'],
 })
 
 /** transformers' SwitchTransformersConfig. */
@@ -96,9 +95,23 @@ type Reader = ConfigReader<
 /** `only` of the shared keys holds where the common table says the opposite. */
 const common = { ...commonKeys, only: { ...commonKeys.only, ...shared.only } }
 
+const classes: Readonly<Record<string, Seq2SeqConfig['architecture']>> = {
+  switch_transformers: 'Switch Transformers',
+  SwitchTransformersForConditionalGeneration: 'Switch Transformers',
+  t5: 'T5',
+  T5ForConditionalGeneration: 'T5',
+}
+
+/** By `model_type`, or without one by the published class. */
+function architectureOf({ model_type: type, architectures }: Json) {
+  const named = (type ?? undefined) === undefined && Array.isArray(architectures)
+  const names: unknown[] = named ? architectures : [type]
+  const known = names.find((name) => Object.hasOwn(classes, String(name)))
+  return known === undefined ? undefined : classes[String(known)]
+}
+
 /** Whether a config.json is one of these models'. */
-export const isSeq2Seq = ({ model_type: type }: Json): boolean =>
-  type === 'switch_transformers' || type === 't5'
+export const isSeq2Seq = (json: Json): boolean => architectureOf(json) !== undefined
 
 /** Experts stand in every `step`-th layer, from the second on; the step is computed, whatever the file says. */
 function sparseLayers(numLayers: number, sparse: number): number[] {
@@ -107,11 +120,18 @@ function sparseLayers(numLayers: number, sparse: number): number[] {
   return all.filter((l) => step === 1 || (step > 1 && l % step === 1))
 }
 
+/** What is made of it is in files, too, and would win over it. */
 function readActivation(c: Reader): Seq2SeqConfig['activation'] {
   const named = c.get('feed_forward_proj') ?? 'relu'
-  if (named === 'relu') return 'relu'
-  if (named === 'gated-gelu') return 'gegluTanh'
-  return c.unsupported('feed_forward_proj', 'relu or gated-gelu')
+  if (named !== 'relu' && named !== 'gated-gelu')
+    c.unsupported('feed_forward_proj', 'relu or gated-gelu')
+  const gated = named === 'gated-gelu'
+  const act = gated ? 'gelu_new' : 'relu'
+  if ((c.get('dense_act_fn') ?? act) !== act)
+    c.unsupported('dense_act_fn', `"${act}", as feed_forward_proj says`)
+  if (c.flag('is_gated_act', gated) !== gated)
+    c.unsupported('is_gated_act', `${gated}, as feed_forward_proj says`)
+  return gated ? 'gegluTanh' : 'relu'
 }
 
 function readDistances(c: Reader): Pick<Seq2SeqConfig, 'buckets' | 'maxDistance'> {
@@ -130,7 +150,7 @@ function readDistances(c: Reader): Pick<Seq2SeqConfig, 'buckets' | 'maxDistance'
  * @throws {MoeError} ERR_MOE_CHECKPOINT, ERR_MOE_UNSUPPORTED naming the key
  */
 export function readSeq2SeqConfig(json: Json): Seq2SeqConfig {
-  const isSwitch = json.model_type === 'switch_transformers'
+  const isSwitch = architectureOf(json) === 'Switch Transformers'
   const c: Reader = new ConfigReader(json, 'config.json', [
     ...[common, shared],
     isSwitch ? switchKeys : t5Keys,
