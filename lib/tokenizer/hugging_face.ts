@@ -13,17 +13,13 @@ import { Ids, type PieceModel } from './piece_model.ts'
 import { spaceSymbol } from './sentencepiece_normalizer.ts'
 import { runAtOnce, type Steps } from './slices.ts'
 import { SuffixStream } from './suffix_stream.ts'
-import { readId, readToken, type TokenFiles } from './token_files.ts'
+import { readAdded, type TokenFiles } from './token_files.ts'
 import { cutAtMarks, type TextStream, type TokenizerCore } from './tokenizer.ts'
 
 /** Added tokens of the file and of those beside it; what has a role is special. */
 function addedTokens(label: string, json: Json, model: JsonModel, files: TokenFiles): AddedToken[] {
   const added = new Map(files.added.map((token) => [token.content, token]))
-  for (const value of (json.added_tokens ?? []) as Json[]) {
-    const token = readToken(value, false)
-    if (token)
-      added.set(token.content, { ...token, id: readId(label, 'added_tokens.id', value.id) })
-  }
+  for (const token of readAdded(label, json)) added.set(token.content, token)
   for (const token of files.named) {
     const id = added.get(token.content)?.id ?? model.vocab.get(token.content)
     if (id !== undefined)
