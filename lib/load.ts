@@ -113,8 +113,8 @@ async function assemble<W extends WeightList>(
  *
  * @param dir the folder: a path or a `file:` URL; or where there is none a model of the Hugging Face hub, `org/name` or
  *   `org/name@revision`, which is taken from the hub's cache, else downloaded by `@huggingface/hub`, installed apart
- * @throws {MoeError} ERR_MOE_CHECKPOINT, ERR_MOE_HUB, ERR_MOE_UNSUPPORTED, ERR_MOE_OPTION, ERR_MOE_DTYPE,
- *   ERR_MOE_OUT_OF_MEMORY, ERR_MOE_CUDA_UNAVAILABLE, ERR_MOE_NATIVE_LOAD
+ * @throws {MoeError} ERR_MOE_CHECKPOINT, also where the hub gives no such model, ERR_MOE_UNSUPPORTED, ERR_MOE_OPTION,
+ *   ERR_MOE_DTYPE, ERR_MOE_OUT_OF_MEMORY, ERR_MOE_CUDA_UNAVAILABLE, ERR_MOE_NATIVE_LOAD
  */
 export async function loadModel<Kind extends AnyModel = Model>(
   dir: string | URL,
