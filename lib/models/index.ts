@@ -115,6 +115,9 @@ export const families: Readonly<Record<string, Family>> = {
   minimax_m2: family('MiniMaxM2ForCausalLM', miniMaxM2Keys, readMiniMaxM2Config, miniMaxM2),
 }
 
+/** Read elsewhere. */
+const encoderDecoders = ['switch_transformers', 't5']
+
 function familyOf({ model_type: type, architectures }: Json): Family {
   const known = Object.keys(families)
   if (typeof type === 'string' && known.includes(type)) return families[type]!
@@ -123,7 +126,7 @@ function familyOf({ model_type: type, architectures }: Json): Family {
   if ((type ?? undefined) === undefined && byName) return byName
   throw new MoeError(
     'ERR_MOE_UNSUPPORTED',
-    `config.json: model_type must be one of ${known.join(', ')}, got ${shown(type)}`,
+    `config.json: model_type must be one of ${[...known, ...encoderDecoders].join(', ')}, got ${shown(type)}`,
   )
 }
 

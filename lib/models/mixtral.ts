@@ -8,7 +8,8 @@ import { decoder, headShape, windowed } from './decoder.ts'
 import type { MixtralConfig } from './mixtral_config.ts'
 
 /**
- * Version 4 of transformers keeps a layer's block under `block_sparse_moe`, version 5 under `mlp`.
+ * Version 4 of transformers keeps a layer's block under `block_sparse_moe`, version 5 under `mlp`, where Phi-3.5-MoE's
+ * gate is a `router`.
  *
  * @param choice how the router of a block of this prefix chooses
  */
@@ -19,10 +20,11 @@ export function mixtralLayer(
   choice: (block: string) => Omit<TopKRouterOptions, 'kinds' | 'hidden' | 'topK'>,
 ): MoeLayer {
   const { hiddenSize: hidden, expertSize: size, experts: kinds, topK } = c
-  const five = weights.has(`${layer}.mlp.gate.weight`)
-  const block = `${layer}.${five ? 'mlp' : 'block_sparse_moe'}`
+  const named = (name: string) => weights.has(`${layer}.mlp.${name}.weight`)
+  const gate = named('router') && c.architecture === 'phimoe' ? 'router' : 'gate'
+  const block = `${layer}.${named(gate) ? 'mlp' : 'block_sparse_moe'}`
   const options = { kinds, hidden, topK, ...choice(block) }
-  const router = new TopKRouter(weights, `${block}.gate.weight`, options)
+  const router = new TopKRouter(weights, `${block}.${gate}.weight`, options)
   const names = { gate: 'w1', up: 'w3', down: 'w2' }
   const shape = { count: kinds.length, hidden, size }
   const experts = swigluExperts(weights, `${block}.experts`, shape, names)
