@@ -109,7 +109,7 @@ describe('images and options', () => {
       { data: bytes, ...size },
       { data: numbers, ...size },
     ])
-    expect(mixed[0]!.logits).toEqual(mixed[1]!.logits)
+    expect(mixed).toEqual([first, second])
     expect(first!.classId).toBe(second!.logits.indexOf(Math.max(...second!.logits)))
   })
 
