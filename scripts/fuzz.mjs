@@ -14,15 +14,9 @@ import { Worker } from 'node:worker_threads'
 const root = path.resolve(import.meta.dirname, '..')
 const tree = path.join(root, 'build-cmake/fuzz')
 const natives = ['ops', 'weights']
-const readers = [
-  'safetensors',
-  'index',
-  'pickle',
-  'zip',
-  'sentencepiece',
-  'tokenizerJson',
-  'config',
-]
+const readers =
+  `safetensors index pickle zip vmoe sentencepiece tokenizerJson config settings peft phatgoose
+  template answer schema request hub mistakes`.split(/\s+/)
 
 const { values } = parseArgs({
   options: {
