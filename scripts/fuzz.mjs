@@ -133,8 +133,9 @@ async function fuzzReader(name) {
   const watch = setInterval(() => {
     if (progress[0] !== last) since = performance.now()
     last = progress[0]
-    if (performance.now() - since < hangSeconds * 1000) return
-    finding = `no end in ${hangSeconds} s`
+    const seconds = progress[0] === first ? 4 * hangSeconds : hangSeconds // the first one loads modules
+    if (performance.now() - since < seconds * 1000) return
+    finding = `no end in ${seconds} s`
     clearInterval(watch)
     worker.terminate().catch(() => {})
   }, 500)
