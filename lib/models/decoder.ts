@@ -40,19 +40,24 @@ export function decoder(c: ModelConfig, weights: Weights, blocks: DecoderBlocks)
   return new Decoder(c, { vocabulary, visibility, layers })
 }
 
-/** Where files keep a router as `gate` beside `experts`: a projection and its choice, and shared experts if there are any. */
+/**
+ * Where files keep a router as `gate` beside `experts`: a projection and its choice, and shared experts if there are any.
+ *
+ * @param gate the name of the projection
+ */
 export function routedLayer(
   weights: Weights,
   prefix: string,
   { experts: kinds, topK, hiddenSize: hidden, expertSize: size }: ModelConfig,
   choice: Omit<TopKRouterOptions, 'kinds' | 'hidden' | 'topK'>,
   shared?: FeedForward,
+  gate = 'gate',
 ): MoeLayer {
   const router = { kinds, hidden, topK, ...choice }
   const shape = { count: kinds.length, hidden, size }
   const experts = swigluExperts(weights, `${prefix}.experts`, shape)
   return new MoeLayer(
-    new TopKRouter(weights, `${prefix}.gate.weight`, router),
+    new TopKRouter(weights, `${prefix}.${gate}.weight`, router),
     { kinds, topK, ...experts },
     shared,
   )

@@ -19,6 +19,8 @@ import {
   readGraniteMoeConfig,
   readGraniteMoeSharedConfig,
 } from './granitemoe.ts'
+import { hunyuanV1Moe } from './hunyuan_v1_moe.ts'
+import { hunyuanV1MoeKeys, readHunyuanV1MoeConfig } from './hunyuan_v1_moe_config.ts'
 import { llamaMoe, llamaMoeKeys, readLlamaMoeConfig } from './llama_moe.ts'
 import { longcatFlash } from './longcat_flash.ts'
 import { longcatFlashKeys, readLongcatFlashConfig } from './longcat_flash_config.ts'
@@ -111,6 +113,12 @@ export const families: Readonly<Record<string, Family>> = {
     bailingMoeV2Keys,
     readBailingMoeV2Config,
     bailingMoeV2,
+  ),
+  hunyuan_v1_moe: family(
+    'HunYuanMoEV1ForCausalLM',
+    hunyuanV1MoeKeys,
+    readHunyuanV1MoeConfig,
+    hunyuanV1Moe,
   ),
   minimax_m2: family('MiniMaxM2ForCausalLM', miniMaxM2Keys, readMiniMaxM2Config, miniMaxM2),
 }
