@@ -180,7 +180,13 @@ async function load(dir: string | URL, options: LoadModelOptions): Promise<AnyMo
   const { onDownload: onProgress, signal } = request
   const folder = checkpointFolder('loadModel', await modelFolder(dir, { onProgress, signal }))
   const checkpoint = openCheckpoint(folder)
-  if (isVision(checkpoint.config)) return loadVision(checkpoint, device, dtype, request)
+  if (isVision(checkpoint.config))
+    return assembleVision(
+      'loadModel',
+      { device, dtype, request },
+      buildVision(checkpoint, dtype, request.weights, device.gpu),
+      (weights) => weights.load(request),
+    )
   if (isSeq2Seq(checkpoint.config)) return loadSeq2Seq(checkpoint, device, dtype, request)
   const { config } = describeModel(checkpoint.config)
   const rest = await restOf(checkpoint, config, request)
@@ -228,18 +234,17 @@ async function loadSeq2Seq(
   )
 }
 
-/** A vision transformer's folder: the same files without a tokenizer. */
-async function loadVision(
-  checkpoint: Checkpoint,
-  device: Device,
-  dtype: ActivationDType,
-  request: LoadRequest,
+/** A vision transformer: no tokenizer and no cache. */
+async function assembleVision<W extends WeightList>(
+  where: string,
+  { device, dtype, request }: { device: Device; dtype: ActivationDType; request: LoadRequest },
+  { graph, weights }: { graph: VisionTransformer; weights: W },
+  fill: (weights: W) => Promise<unknown>,
 ): Promise<VisionModel> {
-  const { graph, weights } = buildVision(checkpoint, dtype, request.weights, device.gpu)
   try {
     if (device.gpu && request.gpuMemory !== undefined)
-      limitExperts('loadModel', weights, request.gpuMemory - weights.bytes + weights.expertBytes)
-    await weights.load(request)
+      limitExperts(where, weights, request.gpuMemory - weights.bytes + weights.expertBytes)
+    await fill(weights)
     return new VisionModel({
       ...{ graph, device, dtype, tensors: weights.tensors, weights: weights.info },
       threads: Math.min(request.threads ?? device.threads, device.threads),
@@ -290,11 +295,15 @@ export function randomModel(
   config: { model_type: 'switch_transformers' | 't5'; [key: string]: unknown },
   options?: RandomModelOptions,
 ): Promise<Seq2SeqModel>
-export function randomModel<Kind extends Model | Seq2SeqModel = Model>(
+export function randomModel(
+  config: { model_type: 'vmoe' | 'soft_moe'; [key: string]: unknown },
+  options?: RandomModelOptions,
+): Promise<VisionModel>
+export function randomModel<Kind extends AnyModel = Model>(
   config: Record<string, unknown>,
   options?: RandomModelOptions,
 ): Promise<Kind>
-export async function randomModel<Kind extends Model | Seq2SeqModel = Model>(
+export async function randomModel<Kind extends AnyModel = Model>(
   config: Record<string, unknown>,
   options: RandomModelOptions = {},
 ): Promise<Kind> {
@@ -304,7 +313,7 @@ export async function randomModel<Kind extends Model | Seq2SeqModel = Model>(
 async function makeRandom(
   config: Record<string, unknown>,
   options: RandomModelOptions,
-): Promise<Model | Seq2SeqModel> {
+): Promise<AnyModel> {
   const where = 'randomModel'
   if (typeof config !== 'object' || config === null || Array.isArray(config))
     badOption(where, 'config', 'the contents of a config.json', config)
@@ -319,12 +328,16 @@ async function makeRandom(
     await weights.load(request.signal)
     return undefined
   }
+  const at = { device, dtype: activationDType(device, request.dtype), request }
+  if (isVision(config)) {
+    const graph = new VisionTransformer(readVisionConfig({ ...config }), weights)
+    return assembleVision(where, at, { graph, weights }, fill)
+  }
   if (isSeq2Seq(config)) {
-    const dtype = activationDType(device, request.dtype)
     const read = readSeq2SeqConfig({ ...config })
     const built = { graph: new EncoderDecoder(read, weights), weights }
     const rest = { tokenizer: undefined, stopIds: read.eosIds, checkpointDefaults: {} }
-    return assembleSeq2Seq(where, { device, dtype, request }, built, fill, rest)
+    return assembleSeq2Seq(where, at, built, fill, rest)
   }
   const described = describeModel({ ...config })
   const built = { graph: described.build(weights, request), weights }
