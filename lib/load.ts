@@ -266,6 +266,7 @@ export function endIds(
   return eosId !== undefined && eosId < vocabSize ? [eosId] : []
 }
 
+/** Options of `randomModel`: those of `loadModel` that need no files. */
 export interface RandomModelOptions
   extends Omit<LoadModelOptions, 'onProgress' | 'onDownload' | 'generationDefaults' | 'weights'> {
   /** How matrices are stored; default bf16. Quantised ones are made as they are, without others before them. */
