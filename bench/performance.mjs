@@ -49,8 +49,8 @@ const bars = runs.flatMap(({ name, results }, i) => {
 const svg = [
   `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 900 ${height}" font-family="system-ui, sans-serif" font-size="11">`,
   '<title>Times as fast as node-llama-cpp</title>',
-  '<style>text{fill:#1c2430}.name{text-anchor:end;font-size:13px}.k0{fill:#2f6fd0}.k1{fill:#7aa7e6}.k2{fill:#b9d2f5}.one{stroke:#8a94a6;stroke-dasharray:4 3}</style>',
-  `<rect width="900" height="${height}" fill="#fff"/>`,
+  '<style>text{fill:#1c2430}.name{text-anchor:end;font-size:13px}.k0{fill:#2f6fd0}.k1{fill:#d98a1f}.k2{fill:#2c9a72}.one{stroke:#8a94a6;stroke-dasharray:4 3}' +
+    '@media (prefers-color-scheme:dark){text{fill:#dfe3ea}.k0{fill:#6ea3f0}.k1{fill:#e5a54b}.k2{fill:#4dbb92}}</style>',
   ...kinds.map(
     (kind, k) =>
       `<rect x="${left + k * 110}" y="14" width="12" height="12" class="k${k}"/><text x="${left + k * 110 + 18}" y="24" font-size="13">${kind}</text>`,

@@ -9,8 +9,8 @@ import type { Plan, Tensor } from '../native.ts'
  * token of its segment, and what a token takes of each slot.
  *
  * ```text
- * dispatch[t, s] = exp(logits[t, s]) / sum over the tokens t' of the segment of exp(logits[t',
- * s]) combine[t, s] = exp(logits[t, s]) / sum over s' of exp(logits[t, s'])
+ * dispatch[t, s] = exp(z[t, s]) / sum over tokens t' of the segment of exp(z[t', s])
+ * combine[t, s] = exp(z[t, s]) / sum over slots s' of exp(z[t, s'])    z = logits
  * ```
  */
 export interface SoftWeightsInputs {
