@@ -5,7 +5,12 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 
 const results = new URL('results/', import.meta.url)
 const page = new URL('../docs/kernels.md', import.meta.url)
-const named = { yuan: 'Yuan 2.0-M32', moepp: 'MoE++ 7B', mixtral: 'Mixtral 8x7B', deepseek: 'DeepSeek-V2-Lite' }
+const named = {
+  yuan: 'Yuan 2.0-M32',
+  moepp: 'MoE++ 7B',
+  mixtral: 'Mixtral 8x7B',
+  deepseek: 'DeepSeek-V2-Lite',
+}
 const columns = [1, 8, 512]
 
 const newest = readdirSync(results)
@@ -37,7 +42,9 @@ function table(op) {
   const lines = [
     `| ${named[model]} | ${columns.map((n) => (n === 1 ? '1 token' : `${n} tokens`)).join(' | ')} |`,
     `| --- |${' ---: |'.repeat(columns.length)}`,
-    ...[...shapes].map(([shape, at]) => `| ${shape} | ${columns.map((n) => cell(at[n])).join(' | ')} |`),
+    ...[...shapes].map(
+      ([shape, at]) => `| ${shape} | ${columns.map((n) => cell(at[n])).join(' | ')} |`,
+    ),
   ]
   return `${lines.join('\n')}\n`
 }
@@ -49,4 +56,5 @@ const whole = text
   .replace(/(<!-- limits -->\n)[\s\S]*?\n\n/, (_, mark) => `${mark}${limits}\n\n`)
   .replace(/(<!-- times: (\w+) -->\n)(?:\|.*\n)*/g, (_, mark, op) => `${mark}${table(op)}`)
 if (!process.argv.includes('--check')) writeFileSync(page, whole)
-else if (whole !== text) throw new Error('docs/kernels.md is not what was measured: node bench/kernel_tables.mjs')
+else if (whole !== text)
+  throw new Error('docs/kernels.md is not what was measured: node bench/kernel_tables.mjs')

@@ -80,20 +80,24 @@ class AbsentWeights extends RandomWeights {
 /** The same of a configuration alone: handles that nothing fills, of the element type that it names. */
 export function buildWithoutWeights(
   json: Json,
-  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'>,
+  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'> & { weights?: WeightsChoice },
   gpu?: Gpu,
 ): Built<RandomWeights> {
   const { build } = describeModel(json)
-  const weights = absentWeights(json, gpu)
+  const weights = absentWeights(json, gpu, options.weights)
   const graph = build(weights, options)
   release(weights)
   return { graph, weights }
 }
 
-/** Handles of the element type that a configuration names. */
-export function absentWeights(json: Json, gpu?: Gpu): RandomWeights {
-  const format = /float32$/.test(String(json.dtype ?? json.torch_dtype)) ? 'f32' : 'bf16'
-  return new AbsentWeights(format, 0, gpu)
+/** Handles of what is asked for, or of the element type that a configuration names. */
+export function absentWeights(
+  json: Json,
+  gpu?: Gpu,
+  weights: WeightsChoice = 'auto',
+): RandomWeights {
+  const own = /float32$/.test(String(json.dtype ?? json.torch_dtype)) ? 'f32' : 'bf16'
+  return new AbsentWeights(weights === 'auto' ? own : weights, 0, gpu)
 }
 
 /** A vision transformer's graph, likewise. */

@@ -67,7 +67,11 @@ export default defineConfig({
     ],
     sidebar: {
       '/': [...guide, { text: 'API reference', link: '/api/' }],
-      '/api/': [{ text: 'API reference', link: '/api/' }, ...api, { text: 'Guide', link: '/getting-started' }],
+      '/api/': [
+        { text: 'API reference', link: '/api/' },
+        ...api,
+        { text: 'Guide', link: '/getting-started' },
+      ],
     },
   },
 })

@@ -41,7 +41,13 @@ export const box = (x, y, width, height, text = '', kind = 'box') => [
  * A tensor of `rows` by `columns` cells; `look(row, column)` is a class, a class and an opacity, or nothing. `text(row, column)`
  * is written into a cell, `name` above and `shape` below.
  */
-export function grid(x, y, rows, columns, { look, text, name, shape, size = 16, wide = size } = {}) {
+export function grid(
+  x,
+  y,
+  rows,
+  columns,
+  { look, text, name, shape, size = 16, wide = size } = {},
+) {
   const cells = []
   for (let r = 0; r < rows; r++)
     for (let c = 0; c < columns; c++) {

@@ -35,9 +35,17 @@ const legend = [
   `<rect x="${left + i * 76}" y="4" width="10" height="10" class="${kind}"/>`,
   words(left + 16 + i * 76, 13, name, 'left small'),
 ])
-const labels = names.map((name, t) => words(left - 8, top + t * high + 12, name.replaceAll('\n', '⏎').trim() || '␣', 'right'))
-const svg = picture('Experts that each token chose, layer by layer', top + tokens.length * high + 10, legend, frames, labels, marks)
-  .replace('viewBox="0 0 640', `viewBox="0 0 ${left + numLayers * block}`)
+const labels = names.map((name, t) =>
+  words(left - 8, top + t * high + 12, name.replaceAll('\n', '⏎').trim() || '␣', 'right'),
+)
+const svg = picture(
+  'Experts that each token chose, layer by layer',
+  top + tokens.length * high + 10,
+  legend,
+  frames,
+  labels,
+  marks,
+).replace('viewBox="0 0 640', `viewBox="0 0 ${left + numLayers * block}`)
 writeFileSync(new URL('text_routing.svg', import.meta.url), svg)
 console.log(JSON.stringify(text))
 await model.dispose()
