@@ -28,7 +28,7 @@ function time(seconds) {
 }
 const cell = (result) =>
   result
-    ? `${time(result.seconds)}, ${Math.round(100 * result.share)} % of ${result.bound === 'read' ? 'reading' : 'multiplying'}`
+    ? `${time(result.seconds)} (${Math.round(100 * result.share)} % ${result.bound === 'read' ? 'read' : 'matrix'})`
     : ''
 
 /** The benchmark of one kernel: at Yuan's sizes, or at those of the first model that has it; nothing where none has. */
