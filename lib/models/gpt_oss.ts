@@ -88,7 +88,9 @@ export function readGptOssConfig(c: ConfigReader<Key>): GptOssConfig {
     ...chosen,
     expertSize: c.int('intermediate_size', 2880),
     layerTypes: readLayerTypes(c, shared.numLayers),
-    slidingWindow: c.int('sliding_window', 128, { max: limits.positions }),
+    slidingWindow: c.isNull('sliding_window')
+      ? c.invalid('sliding_window', 'a whole number of at least 1')
+      : c.int('sliding_window', 128, { max: limits.positions }),
     attentionBias: c.flag('attention_bias', true),
     swigluLimit: c.number('swiglu_limit', 7, 1e-6, limits.factor),
   }

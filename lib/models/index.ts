@@ -91,6 +91,9 @@ export const families: Readonly<Record<string, Family>> = {
   phimoe: family('PhiMoEForCausalLM', phiMoeKeys, readPhiMoeConfig, phiMoe),
 }
 
+/** Read elsewhere. */
+const encoderDecoders = ['switch_transformers', 't5']
+
 function familyOf({ model_type: type, architectures }: Json): Family {
   const known = Object.keys(families)
   if (typeof type === 'string' && known.includes(type)) return families[type]!
@@ -99,7 +102,7 @@ function familyOf({ model_type: type, architectures }: Json): Family {
   if ((type ?? undefined) === undefined && byName) return byName
   throw new MoeError(
     'ERR_MOE_UNSUPPORTED',
-    `config.json: model_type must be one of ${known.join(', ')}, got ${shown(type)}`,
+    `config.json: model_type must be one of ${[...known, ...encoderDecoders].join(', ')}, got ${shown(type)}`,
   )
 }
 

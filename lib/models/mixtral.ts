@@ -7,7 +7,10 @@ import type { ModelConfig } from './config.ts'
 import { decoder, headShape, windowed } from './decoder.ts'
 import type { MixtralConfig } from './mixtral_config.ts'
 
-/** Version 4 of transformers keeps a layer's block under `block_sparse_moe`, version 5 under `mlp`. */
+/**
+ * Version 4 of transformers keeps a layer's block under `block_sparse_moe`, version 5 under `mlp`, where Phi-3.5-MoE's
+ * gate is a `router`.
+ */
 export function mixtralLayer(
   weights: Weights,
   c: ModelConfig,
@@ -15,9 +18,11 @@ export function mixtralLayer(
   choice: Pick<TopKRouterOptions, 'score' | 'weights' | 'jitter'>,
 ): MoeLayer {
   const { hiddenSize: hidden, expertSize: size, experts: kinds, topK } = c
-  const block = weights.has(`${layer}.mlp.gate.weight`) ? 'mlp' : 'block_sparse_moe'
+  const named = (name: string) => weights.has(`${layer}.mlp.${name}.weight`)
+  const gate = named('router') && c.architecture === 'phimoe' ? 'router' : 'gate'
+  const block = named(gate) ? 'mlp' : 'block_sparse_moe'
   const options = { kinds, hidden, topK, ...choice }
-  const router = new TopKRouter(weights, `${layer}.${block}.gate.weight`, options)
+  const router = new TopKRouter(weights, `${layer}.${block}.${gate}.weight`, options)
   const names = { gate: 'w1', up: 'w3', down: 'w2' }
   const shape = { count: kinds.length, hidden, size }
   const experts = swigluExperts(weights, `${layer}.${block}.experts`, shape, names)

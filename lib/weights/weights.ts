@@ -334,6 +334,11 @@ export abstract class WeightList implements Weights {
     this.bytes += handle.bytes
     return handle
   }
+
+  /** Frees everything that was handed out. */
+  release(): void {
+    for (const tensor of this.tensors) tensor.release()
+  }
 }
 
 export const count = (shape: number[]): number => shape.reduce((n, dim) => n * dim, 1)
