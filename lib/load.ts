@@ -65,11 +65,11 @@ export function buildModel(
 /** The same of a configuration alone: handles that nothing fills, of the element type that it names. */
 export function buildWithoutWeights(
   json: Json,
-  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'>,
+  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'> & { weights?: WeightsChoice },
   gpu?: Gpu,
 ): Built<RandomWeights> {
   const { build } = describeModel(json)
-  const weights = absentWeights(json, gpu)
+  const weights = absentWeights(json, gpu, options.weights)
   const graph = build(weights, options)
   weights.release()
   return { graph, weights }
@@ -157,6 +157,7 @@ async function load(dir: string | URL, options: LoadModelOptions): Promise<AnyMo
   })
 }
 
+/** Options of `randomModel`: those of `loadModel` that need no files. */
 export interface RandomModelOptions
   extends Omit<LoadModelOptions, 'onProgress' | 'onDownload' | 'generationDefaults' | 'weights'> {
   /** How matrices are stored; default bf16. Quantised ones are made as they are, without others before them. */
