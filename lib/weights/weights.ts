@@ -128,6 +128,7 @@ export interface MatrixOptions {
   part?: Part
 }
 
+/** How the table of rotary positions is rounded: as the published code does, or only its frequencies, or not at all. */
 export type RopeRounding = 'published' | 'bf16-frequencies' | 'exact'
 export interface RopeOptions {
   /** Default `exact`. */
