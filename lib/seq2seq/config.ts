@@ -106,8 +106,9 @@ const classes: Readonly<Record<string, Seq2SeqConfig['architecture']>> = {
 function architectureOf({ model_type: type, architectures }: Json) {
   const named = (type ?? undefined) === undefined && Array.isArray(architectures)
   const names: unknown[] = named ? architectures : [type]
-  const known = names.find((name) => Object.hasOwn(classes, String(name)))
-  return known === undefined ? undefined : classes[String(known)]
+  return names.flatMap((name) =>
+    typeof name === 'string' && Object.hasOwn(classes, name) ? classes[name]! : [],
+  )[0]
 }
 
 /** Whether a config.json is one of these models'. */
