@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { resolveMaxNewTokens, resolveSampling } from '../engine/sampling.ts'
 import type { GenerateOptions, GenerateResult, TokenIds, Tokenizer } from '../index.ts'
 import { deviceText } from './device.ts'
@@ -19,6 +18,7 @@ import {
   type Values,
 } from './options.ts'
 import { routingLines } from './routing_lines.ts'
+import { readTextFile } from './text_file.ts'
 
 export const help = `moe-native generate: continue a text
 
@@ -74,18 +74,11 @@ const options: Options = {
   routing: { type: 'boolean' },
 }
 
-/** A file as text, `-` as standard input. */
-function readText(file: string): string {
-  try {
-    return readFileSync(file === '-' ? 0 : file, 'utf8')
-  } catch (error) {
-    throw new UsageError(
-      `--prompt-file must be a file that can be read: ${(error as Error).message}`,
-    )
-  }
-}
-
-function promptOf(values: Values, rest: string[]): string | TokenIds {
+async function promptOf(
+  values: Values,
+  rest: string[],
+  signal: AbortSignal,
+): Promise<string | TokenIds> {
   const given: [name: string, value: string][] = [
     ...rest.map((text): [string, string] => ['TEXT', text]),
     ...['prompt', 'prompt-file', 'ids'].flatMap((name): [string, string][] =>
@@ -102,7 +95,8 @@ function promptOf(values: Values, rest: string[]): string | TokenIds {
     throw new UsageError('a TEXT, --prompt, --prompt-file or --ids must be given')
   if (value === undefined) return 'ROMEO:'
   if (name === 'ids') return idList('ids', value)
-  return name === 'prompt-file' || value === '-' ? readText(value) : value
+  if (name !== 'prompt-file' && value !== '-') return value
+  return readTextFile('--prompt-file', value, signal)
 }
 
 function generateOptions(values: Values): GenerateOptions {
@@ -150,7 +144,7 @@ function logprobLines(
 export async function run(args: string[], signal: AbortSignal): Promise<void> {
   const { values, rest } = parse(args, options, true)
   if (values.help) return void process.stdout.write(`${help}\n`)
-  const prompt = promptOf(values, rest)
+  const prompt = await promptOf(values, rest, signal)
   const asked = generateOptions(values)
   resolveSampling(asked, {}, Number.MAX_SAFE_INTEGER) // what can be wrong without a model is wrong before one is loaded
   resolveMaxNewTokens(asked.maxNewTokens, {})

@@ -52,8 +52,12 @@ export function parse(
     return { values: parsed.values as Values, rest: parsed.positionals }
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
-    const flag = code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION' && /'(-[^']*)'/.exec(message)?.[1]
-    if (!flag) throw new UsageError(message)
+    const flag = /'(-[^']*)'/.exec(message)?.[1]
+    if (flag && /ambiguous/.test(message))
+      throw new UsageError(
+        `${flag} must have a value, got none; one that begins with a dash is written ${flag}=VALUE`,
+      )
+    if (!flag || code !== 'ERR_PARSE_ARGS_UNKNOWN_OPTION') throw new UsageError(message)
     const near = nearest(flag, Object.keys(options))
     throw new UsageError(`unknown option '${flag}'${near ? `; did you mean --${near}?` : ''}`)
   }
@@ -127,15 +131,22 @@ export function choice<T extends string>(
   throw new UsageError(`--${name} must be ${known.join(' | ')}, got '${text}'`)
 }
 
-/** `1,2,3` as ids. */
-export function idList(name: string, text: string): number[] {
+function wholeNumbers(name: string, text: string, what: string, least: number): number[] {
   return text.split(',').map((part) => {
-    const id = Number(part)
-    if (part.trim() === '' || !Number.isInteger(id))
-      throw new UsageError(`--${name} must be token ids separated by commas, got '${text}'`)
-    return id
+    const value = Number(part)
+    if (part.trim() === '' || !Number.isInteger(value) || value < least)
+      throw new UsageError(`--${name} must be ${what} separated by commas, got '${text}'`)
+    return value
   })
 }
+
+/** `1,2,3` as ids. */
+export const idList = (name: string, text: string): number[] =>
+  wholeNumbers(name, text, 'token ids', Number.NEGATIVE_INFINITY)
+
+/** `1,8,512` as numbers of something. */
+export const counts = (name: string, text: string): number[] =>
+  wholeNumbers(name, text, 'whole numbers of at least 1', 1)
 
 export const adapterOption: Options = { adapter: { type: 'string', multiple: true } }
 
