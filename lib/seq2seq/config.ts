@@ -1,5 +1,6 @@
 import { ConfigReader, limits } from '../models/config.ts'
 import { commonKeys, configKeys } from '../models/config_keys.ts'
+import { seq2seqKind } from '../models/kinds.ts'
 import type { Json } from '../weights/json.ts'
 
 /** Encoder or decoder. */
@@ -95,25 +96,6 @@ type Reader = ConfigReader<
 /** `only` of the shared keys holds where the common table says the opposite. */
 const common = { ...commonKeys, only: { ...commonKeys.only, ...shared.only } }
 
-const classes: Readonly<Record<string, Seq2SeqConfig['architecture']>> = {
-  switch_transformers: 'Switch Transformers',
-  SwitchTransformersForConditionalGeneration: 'Switch Transformers',
-  t5: 'T5',
-  T5ForConditionalGeneration: 'T5',
-}
-
-/** By `model_type`, or without one by the published class. */
-function architectureOf({ model_type: type, architectures }: Json) {
-  const named = (type ?? undefined) === undefined && Array.isArray(architectures)
-  const names: unknown[] = named ? architectures : [type]
-  return names.flatMap((name) =>
-    typeof name === 'string' && Object.hasOwn(classes, name) ? classes[name]! : [],
-  )[0]
-}
-
-/** Whether a config.json is one of these models'. */
-export const isSeq2Seq = (json: Json): boolean => architectureOf(json) !== undefined
-
 /** Experts stand in every `step`-th layer, from the second on; the step is computed, whatever the file says. */
 function sparseLayers(numLayers: number, sparse: number): number[] {
   const step = sparse > 0 ? Math.floor(numLayers / sparse) : 0
@@ -151,7 +133,7 @@ function readDistances(c: Reader): Pick<Seq2SeqConfig, 'buckets' | 'maxDistance'
  * @throws {MoeError} ERR_MOE_CHECKPOINT, ERR_MOE_UNSUPPORTED naming the key
  */
 export function readSeq2SeqConfig(json: Json): Seq2SeqConfig {
-  const isSwitch = architectureOf(json) === 'Switch Transformers'
+  const isSwitch = seq2seqKind(json) === 'Switch Transformers'
   const c: Reader = new ConfigReader(json, 'config.json', [
     ...[common, shared],
     isSwitch ? switchKeys : t5Keys,

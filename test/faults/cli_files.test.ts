@@ -36,7 +36,7 @@ describe.skipIf(process.platform !== 'linux')('a file that cannot take all of it
 
   it('but a file that can gets all of it', () => {
     expect(shell('$MOE forward --ids 1,2,3 --json > whole.json').status).toBe(0)
-    expect(JSON.parse(readFileSync(at('whole.json'), 'utf8')).logits).toHaveLength(2048)
+    expect(JSON.parse(readFileSync(at('whole.json'), 'utf8')).results).toHaveLength(1)
   })
 })
 
@@ -67,11 +67,7 @@ describe.skipIf(process.platform !== 'linux')('what a command line gets wrong ab
     ],
     ['half a token', 'info --max-tokens 1.5', /--max-tokens must be a whole number/],
     ['no tokens', 'bench linear --tokens 0', /--tokens must be whole numbers of at least 1/],
-    [
-      'a dash',
-      'generate hi --temperature -1',
-      /--temperature must have a value, .* --temperature=VALUE/,
-    ],
+    ['a dash', 'generate hi --temperature -1', /--temperature must be .* got -1/],
   ])('%s', (_, args, message) => {
     const { status, stdout, stderr } = shell(`$MOE ${args}`)
     expect([status, stdout]).toEqual([2, ''])
