@@ -1,7 +1,8 @@
-import type { Phatgoose } from './adapters/phatgoose.ts'
+import { describePhatgoose, type Phatgoose } from './adapters/phatgoose.ts'
 import { readPhatgooseConfig } from './adapters/phatgoose_config.ts'
 import { fitMemory } from './cache_size.ts'
 import type { Device } from './device.ts'
+import { modulesOf } from './layers/projection.ts'
 import type { LayerInfo } from './layers/step.ts'
 import type { LoadRequest } from './load_options.ts'
 import type { ActivationDType, Gpu } from './native.ts'
@@ -41,6 +42,8 @@ export function buildSeq2Seq(
   const adapted = readPhatgooseConfig(checkpoint.dir) !== undefined
   const graph = new EncoderDecoder(seq2seqConfig(checkpoint), weights, adapted)
   weights.checkNames()
+  const experts = describePhatgoose(checkpoint.dir, modulesOf(layersOf(graph)), gpu)
+  weights.beside(experts?.bytes ?? 0)
   return { graph, weights }
 }
 
