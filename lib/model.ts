@@ -63,6 +63,7 @@ import { longestText } from './weights/rope.ts'
 /** On a CPU a prompt's tokens take so long that whoever writes would wait seconds. */
 const cpuSlowdown = 2.5
 
+/** Options of `model.chat`: those of `generate`, and what the chat template reads. */
 export interface ChatOptions
   extends GenerateOptions,
     Omit<TemplateOptions, 'addGenerationPrompt'> {}

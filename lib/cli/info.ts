@@ -1,5 +1,4 @@
-import { isSeq2Seq } from '../seq2seq/config.ts'
-import { isVision } from '../vision/vision_transformer.ts'
+import { isSeq2Seq, isVision } from '../models/kinds.ts'
 import { openCheckpoint, openConfig } from '../weights/checkpoint.ts'
 import { weightFile } from '../weights/mistakes.ts'
 import { adapterFacts, isAdapter } from './adapter_facts.ts'

@@ -41,10 +41,16 @@ const help = `moe-native: Mixture-of-Experts language models from TypeScript
 Without --model the bundled demo runs. DIR may be ORG/NAME of the hub.
 Every command has --help, and all but chat have --json.`
 
+/** What other programs call these. */
+const otherNames: Readonly<Record<string, keyof typeof commands>> = {
+  ...{ run: 'chat', complete: 'generate', completion: 'generate', show: 'info', inspect: 'info' },
+  ...{ download: 'pull', get: 'pull', start: 'serve', perplexity: 'eval', benchmark: 'bench' },
+}
+
 function commandOf(name: string): keyof typeof commands {
   if (Object.hasOwn(commands, name)) return name as keyof typeof commands
   const known = Object.keys(commands)
-  const near = nearest(name, known)
+  const near = Object.hasOwn(otherNames, name) ? otherNames[name] : nearest(name, known)
   const hint = near ? `did you mean ${near}?` : `there are ${known.join(', ')}`
   throw new UsageError(`unknown command '${name}'; ${hint}`)
 }
@@ -53,7 +59,7 @@ const interrupt = new AbortController()
 
 async function main([name, ...args]: string[]): Promise<void> {
   const say = (text: string) => void process.stdout.write(`${text}\n`)
-  if (name === '--version' || name === '-v') return say(readVersion())
+  if (name === '--version' || name === '-v' || name === '-V') return say(readVersion())
   const asksHelp = name === 'help'
   if (name === undefined || name === '--help' || name === '-h') return say(help)
   if (asksHelp && args[0] === undefined) return say(help)

@@ -1,13 +1,13 @@
 import { planMemory } from '../cache_size.ts'
 import { activationDType, openDevice } from '../device.ts'
 import { blockBytes } from '../engine/cache.ts'
-import { absentWeights, release } from '../load.ts'
 import { buildSeq2Seq, layersOf, seq2seqConfig } from '../load_seq2seq.ts'
 import type { ActivationDType } from '../native.ts'
 import { blockTokens } from '../ops/index.ts'
 import { countParameters } from '../parameters.ts'
 import type { Seq2SeqConfig } from '../seq2seq/config.ts'
 import { EncoderDecoder } from '../seq2seq/encoder_decoder.ts'
+import { absentWeights } from '../weights/absent_weights.ts'
 import { readWeights, weightsNames } from '../weights/formats.ts'
 import {
   billions,
@@ -33,7 +33,7 @@ function built({ said, entries, options }: InfoRequest, dtype: ActivationDType) 
   if (entries) return buildSeq2Seq({ ...said, entries }, dtype, format)
   const weights = absentWeights(said.config)
   const graph = new EncoderDecoder(seq2seqConfig(said), weights)
-  release(weights)
+  weights.release()
   return { graph, weights }
 }
 

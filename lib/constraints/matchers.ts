@@ -1,6 +1,7 @@
 import { disposed, MoeError } from '../errors.ts'
 import { CheckedTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts'
-import { MatcherThread, TaskError, ThreadEnded } from './matcher_thread.ts'
+import type { MatcherThread } from './matcher_thread.ts'
+import { TaskError, ThreadEnded } from './thread_errors.ts'
 
 /** Milliseconds that a thread may take to begin and a grammar to compile. */
 export const compileMs = 10_000
@@ -86,6 +87,7 @@ export class Matchers {
   }
 
   async #start(text: string, ids: readonly number[]): Promise<Matcher> {
+    const { MatcherThread } = await import('./matcher_thread.ts') // and with it Node's threads
     for (let tries = 0; ; tries++) {
       if (this.#disposed) disposed('model')
       this.#session ??= {

@@ -4,6 +4,7 @@ import type { OptionNames } from '../option_names.ts'
 import { checkOptions, flagOption, readIds, readList, type TokenIds } from '../options.ts'
 import type { TraceWish } from './trace.ts'
 
+/** What `encode` and `forward` of an encoder-decoder return beside their result. */
 export interface TraceOptions {
   /** Also every layer's expert choice for every token, and what was dropped. Default false. */
   routing?: boolean | undefined

@@ -13,6 +13,7 @@ export interface Capacity {
   multipleOf: number
 }
 
+/** How tokens of images and experts find each other. */
 export type VisionRouter =
   /** V-MoE: a token chooses experts. */
   | { kind: 'tokens'; topK: number; capacity: Capacity; order: 'choice' | 'priority' }

@@ -1,0 +1,12 @@
+import { existsSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+// Absent in a bundle of CommonJS, where importing must not fail.
+const here: string | undefined = import.meta.url
+const folder = path.resolve(here ? path.dirname(fileURLToPath(here)) : 'lib', '..')
+// Electron's archive is a folder for Node's functions only: what native code opens is beside it.
+const unpacked = folder.replace(/\.asar(?=[\\/])/, '.asar.unpacked')
+
+/** Where this package lies, with its binaries, demo and page. `lib` and `dist` are one level below. */
+export const packageFolder = existsSync(unpacked) ? unpacked : folder
