@@ -68,7 +68,7 @@ export function openPeft(dir: string, modules: readonly Module[]): PeftModule[] 
         entry,
         kinds.length === 0
           ? 'of a model whose modules take adapters, got one of which none does'
-          : `lora_A or lora_B of a module of this model that takes adapters (${kinds.join(', ')}), got another`,
+          : `lora_A or lora_B of a module of this model that takes adapters (${kinds.join(', ')}), got another; PEFT's merge_and_unload puts it into the base`,
       )
     const halves = found.get(name) ?? {}
     halves[half as 'A' | 'B'] = entry
