@@ -144,6 +144,16 @@ describe('images and options', () => {
     expect(await model.classify(images[129]!)).toEqual(all[129])
   })
 
+  it('gives what it says, and ends between batches when it is aborted', async () => {
+    const image = { data: pixels, ...size }
+    expect(Object.keys(await model.classify(image)).sort()).toEqual(['classId', 'logits'])
+    expect(Object.keys(await model.embed(image))).toEqual(['embedding'])
+    const stop = new AbortController()
+    const work = model.classify(Array<typeof image>(200).fill(image), { signal: stop.signal })
+    stop.abort(new Error('enough'))
+    await expect(work).rejects.toThrow('enough')
+  })
+
   it.each([
     [
       'another width',
@@ -158,6 +168,13 @@ describe('images and options', () => {
     ['no image', 7, 'ERR_MOE_OPTION', /images\[0\]/],
     ['nothing', undefined, 'ERR_MOE_OPTION', /images\[0\]/],
     ['a file without sharp', 'cat.png', 'ERR_MOE_UNSUPPORTED', /npm install sharp/],
+    ['bytes of a file', new Uint8Array(9), 'ERR_MOE_UNSUPPORTED', /sharp.*a file of 9 bytes/],
+    ['a URL', new URL('file:///cat.png'), 'ERR_MOE_UNSUPPORTED', /cat\.png/],
+    [
+      'what is no number',
+      { data: pixels.map(() => Number.NaN), ...size },
+      ...(['ERR_MOE_NUMERIC', /images\[0\] gives must be finite/] as const),
+    ],
     ['no images', [], 'ERR_MOE_OPTION', /at least one image/],
   ] as const)('refuses %s', (_, image, code, text) =>
     refused(model.classify(image as never), code, text),
