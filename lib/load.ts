@@ -65,11 +65,11 @@ export function buildModel(
 /** The same of a configuration alone: handles that nothing fills, of the element type that it names. */
 export function buildWithoutWeights(
   json: Json,
-  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'>,
+  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'> & { weights?: WeightsChoice },
   gpu?: Gpu,
 ): Built<RandomWeights> {
   const { build } = describeModel(json)
-  const weights = absentWeights(json, gpu)
+  const weights = absentWeights(json, gpu, options.weights)
   const graph = build(weights, options)
   weights.release()
   return { graph, weights }
@@ -113,8 +113,8 @@ async function assemble<W extends WeightList>(
  *
  * @param dir the folder: a path or a `file:` URL; or where there is none a model of the Hugging Face hub, `org/name` or
  *   `org/name@revision`, which is taken from the hub's cache, else downloaded by `@huggingface/hub`, installed apart
- * @throws {MoeError} ERR_MOE_CHECKPOINT, ERR_MOE_HUB, ERR_MOE_UNSUPPORTED, ERR_MOE_OPTION, ERR_MOE_DTYPE,
- *   ERR_MOE_OUT_OF_MEMORY, ERR_MOE_CUDA_UNAVAILABLE, ERR_MOE_NATIVE_LOAD
+ * @throws {MoeError} ERR_MOE_CHECKPOINT, also where the hub gives no such model, ERR_MOE_UNSUPPORTED, ERR_MOE_OPTION,
+ *   ERR_MOE_DTYPE, ERR_MOE_OUT_OF_MEMORY, ERR_MOE_CUDA_UNAVAILABLE, ERR_MOE_NATIVE_LOAD
  */
 export async function loadModel<Kind extends AnyModel = Model>(
   dir: string | URL,
@@ -157,6 +157,7 @@ async function load(dir: string | URL, options: LoadModelOptions): Promise<AnyMo
   })
 }
 
+/** Options of `randomModel`: those of `loadModel` that need no files. */
 export interface RandomModelOptions
   extends Omit<LoadModelOptions, 'onProgress' | 'onDownload' | 'generationDefaults' | 'weights'> {
   /** How matrices are stored; default bf16. Quantised ones are made as they are, without others before them. */
@@ -181,11 +182,15 @@ export function randomModel(
   config: { model_type: 'switch_transformers' | 't5'; [key: string]: unknown },
   options?: RandomModelOptions,
 ): Promise<Seq2SeqModel>
-export function randomModel<Kind extends Model | Seq2SeqModel = Model>(
+export function randomModel(
+  config: { model_type: 'vmoe' | 'soft_moe'; [key: string]: unknown },
+  options?: RandomModelOptions,
+): Promise<VisionModel>
+export function randomModel<Kind extends AnyModel = Model>(
   config: Record<string, unknown>,
   options?: RandomModelOptions,
 ): Promise<Kind>
-export async function randomModel<Kind extends Model | Seq2SeqModel = Model>(
+export async function randomModel<Kind extends AnyModel = Model>(
   config: Record<string, unknown>,
   options: RandomModelOptions = {},
 ): Promise<Kind> {
@@ -195,7 +200,7 @@ export async function randomModel<Kind extends Model | Seq2SeqModel = Model>(
 async function makeRandom(
   config: Record<string, unknown>,
   options: RandomModelOptions,
-): Promise<Model | Seq2SeqModel> {
+): Promise<AnyModel> {
   const where = 'randomModel'
   if (typeof config !== 'object' || config === null || Array.isArray(config))
     badOption(where, 'config', 'the contents of a config.json', config)
@@ -209,6 +214,10 @@ async function makeRandom(
   const fill = async () => {
     await weights.load(request.signal)
     return undefined
+  }
+  if (isVision(config)) {
+    const { randomVision } = await import('./load_vision.ts')
+    return randomVision(where, config, device, request, weights, fill)
   }
   if (isSeq2Seq(config)) {
     const { randomSeq2Seq } = await import('./load_seq2seq.ts')

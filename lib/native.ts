@@ -21,6 +21,7 @@ export type WeightFormat =
   | 'mxfp4'
   | 'fp8'
   | 'fp8g128'
+/** Typed arrays that tensors are made of: f32, i32, bf16 as its bits, u8. */
 export type NumberArray = Float32Array | Int32Array | Uint16Array | Uint8Array
 
 /** Handle of native memory. Arithmetic happens in ops only. */

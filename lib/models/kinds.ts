@@ -4,6 +4,22 @@ import type { Json } from '../weights/json.ts'
 export const isVision = ({ model_type: type }: Json): boolean =>
   type === 'vmoe' || type === 'soft_moe'
 
+const seq2seqClasses = {
+  switch_transformers: 'Switch Transformers',
+  SwitchTransformersForConditionalGeneration: 'Switch Transformers',
+  t5: 'T5',
+  T5ForConditionalGeneration: 'T5',
+} as const
+
+/** Which encoder-decoder a config.json is of, by `model_type`, or without one by the published class. */
+export function seq2seqKind({ model_type: type, architectures }: Json) {
+  const named = (type ?? undefined) === undefined && Array.isArray(architectures)
+  const names: unknown[] = named ? architectures : [type]
+  const known = names.find((name) => Object.hasOwn(seq2seqClasses, String(name)))
+  return known === undefined
+    ? undefined
+    : seq2seqClasses[String(known) as keyof typeof seq2seqClasses]
+}
+
 /** Whether it is an encoder-decoder's. */
-export const isSeq2Seq = ({ model_type: type }: Json): boolean =>
-  type === 'switch_transformers' || type === 't5'
+export const isSeq2Seq = (json: Json): boolean => seq2seqKind(json) !== undefined

@@ -17,6 +17,7 @@ import { serving } from './serving.ts'
 import { stats } from './stats.ts'
 import { applyTemplate, detokenize, tokenize } from './tokens.ts'
 
+/** Options of `serve`. */
 export interface ServeOptions {
   /** Default 127.0.0.1: this machine alone. Any other needs `apiKey`, or `insecure`. */
   host?: string | undefined

@@ -9,6 +9,7 @@ import type { VisionConfig } from './config.ts'
 import { type ImageData, type ImageInput, joinImages, readImages } from './images.ts'
 import type { VisionTransformer } from './vision_transformer.ts'
 
+/** Options of `classify` and `embed`. */
 export interface ClassifyOptions {
   /** Also return what the routers decided, and the hidden states. Default false. */
   routing?: boolean | undefined
@@ -43,6 +44,7 @@ export interface SoftVisionRouting {
   routerLogits: Float32Array
 }
 
+/** What happened to one image in the layers: N tokens, H hidden. */
 export interface VisionTrace {
   /** One a layer; undefined for a layer without experts. */
   routing?: (VisionRouting | SoftVisionRouting | undefined)[]
@@ -50,6 +52,7 @@ export interface VisionTrace {
   hiddenStates?: Float32Array[]
 }
 
+/** What a vision model says of one image. */
 export interface Classification extends VisionTrace {
   /** [classes], before softmax or sigmoid */
   logits: Float32Array
@@ -57,6 +60,7 @@ export interface Classification extends VisionTrace {
   classId: number
 }
 
+/** What a vision model makes of one image, before its head. */
 export interface Embedding extends VisionTrace {
   /** What the head reads: [representation size], else [H] */
   embedding: Float32Array

@@ -1,4 +1,5 @@
 import type { Gpu, Tensor } from '../native.ts'
+import type { WeightsChoice } from './formats.ts'
 import type { Json } from './json.ts'
 import { RandomWeights } from './random_weights.ts'
 import type { Share } from './weights.ts'
@@ -13,8 +14,12 @@ export class AbsentWeights extends RandomWeights {
   }
 }
 
-/** Handles of the element type that a configuration names. */
-export function absentWeights(json: Json, gpu?: Gpu): RandomWeights {
-  const format = /float32$/.test(String(json.dtype ?? json.torch_dtype)) ? 'f32' : 'bf16'
-  return new AbsentWeights(format, 0, gpu)
+/** Handles of what is asked for, or of the element type that a configuration names. */
+export function absentWeights(
+  json: Json,
+  gpu?: Gpu,
+  weights: WeightsChoice = 'auto',
+): RandomWeights {
+  const own = /float32$/.test(String(json.dtype ?? json.torch_dtype)) ? 'f32' : 'bf16'
+  return new AbsentWeights(weights === 'auto' ? own : weights, 0, gpu)
 }

@@ -229,7 +229,9 @@ describe('moe-native', () => {
     const env = { HF_HUB_OFFLINE: '1', HF_HOME: temporaryFolder() }
     const { code, stderr } = await cliIn(env, 'info', '-m', 'org/name')
     expect(code).toBe(1)
-    expect(stderr).toMatch(/ERR_MOE_HUB org\/name: model must be in the cache/)
+    expect(stderr).toMatch(
+      /ERR_MOE_CHECKPOINT org\/name: folder must exist, .* model must be in the cache/,
+    )
   })
 
   it.each(['moepp-tiny', 'yuan-tiny', 'mixtral-tiny'])(

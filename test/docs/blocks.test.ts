@@ -11,17 +11,22 @@ import { problems } from '../support/type_check.ts'
 interface Block {
   name: string
   language: string
+  flags: string
   code: string
 }
 
-/** Code blocks of a page; ```` ```sh no-run ```` is left out, for commands that need what is not here. */
+/** What a block that is not run needs: ```` ```sh no-run: a clone ````. */
+const reasons = ['a checkpoint', 'a clone', 'a terminal', 'the network']
+
+/** Code blocks of a page. Blocks without a language are formulas and what programs print. */
 function blocks(file: string): Block[] {
   const text = readFileSync(file, 'utf8')
   return Array.from(
-    text.matchAll(/^```(\w+)(.*)\n([\s\S]*?)^```/gm),
+    text.matchAll(/^```(\w*)(.*)\n([\s\S]*?)^```$/gm),
     ([, language, flags, code], i) => ({
       name: `${path.basename(file, '.md')}-${i}`,
-      language: flags!.includes('no-run') ? 'none' : language!,
+      language: language!,
+      flags: flags!.replace(/\[\w+\]/, '').trim(), // the name of a tab
       code: code!,
     }),
   )
@@ -31,7 +36,8 @@ const pages = readdirSync(`${root}/docs`)
   .filter((file) => file.endsWith('.md'))
   .map((file) => `${root}/docs/${file}`)
 const all = [`${root}/README.md`, ...pages].flatMap(blocks)
-const of = (language: string): Block[] => all.filter((block) => block.language === language)
+const of = (language: string): Block[] =>
+  all.filter((block) => block.language === language && block.flags === '')
 
 /** Node from 22.18 on runs TypeScript by leaving out its types. */
 const features = spawnSync(userNode, ['-p', 'process.features.typescript'], { encoding: 'utf8' })
@@ -47,17 +53,25 @@ describe('code blocks of README and documentation', () => {
     installed = installPackage('built')
   })
 
-  it('are JavaScript, commands or configurations that are read', () => {
+  it('are JavaScript, TypeScript, commands or configurations, and run or say why not', () => {
     const languages = new Set(all.map(({ language }) => language))
-    expect([...languages].sort()).toEqual(['js', 'json', 'none', 'sh'])
+    expect([...languages].sort()).toEqual(['', 'js', 'json', 'sh', 'ts'])
+    const marked = all.filter(({ flags }) => flags !== '')
+    expect(marked.filter(({ flags }) => !reasons.includes(flags.replace('no-run: ', '')))).toEqual(
+      [],
+    )
     expect(of('js').length).toBeGreaterThan(9)
     expect(of('sh').length).toBeGreaterThan(4)
     for (const { code } of of('json')) readVisionConfig(JSON.parse(code))
   })
 
-  it('are valid TypeScript, too', () => {
+  it('are valid TypeScript; those that are not run, JavaScript with its types in comments', () => {
+    const typed = all.filter(({ language }) => ['js', 'ts'].includes(language))
     const files = new Map(
-      of('js').map(({ name, code }) => [`${root}/build/snippets/${name}.mts`, code]),
+      typed.map(({ name, language, flags, code }) => {
+        const extension = language === 'js' && flags !== '' ? 'mjs' : 'mts'
+        return [`${root}/build/snippets/${name}.${extension}`, code]
+      }),
     )
     const { options } = ts.parseJsonConfigFileContent(
       ts.readConfigFile(`${root}/tsconfig.json`, ts.sys.readFile).config,
@@ -74,7 +88,9 @@ describe('code blocks of README and documentation', () => {
       files.has(file)
         ? ts.createSourceFile(file, files.get(file)!, language)
         : getSourceFile(file, language)
-    expect(problems(ts.createProgram([...files.keys()], options, host))).toEqual([])
+    expect(
+      problems(ts.createProgram([...files.keys()], { ...options, checkJs: true }, host)),
+    ).toEqual([])
   })
 
   it.each(programs)('$file runs', async ({ file, code }) => {
