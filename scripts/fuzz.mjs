@@ -14,15 +14,9 @@ import { Worker } from 'node:worker_threads'
 const root = path.resolve(import.meta.dirname, '..')
 const tree = path.join(root, 'build-cmake/fuzz')
 const natives = ['ops', 'weights']
-const readers = [
-  'safetensors',
-  'index',
-  'pickle',
-  'zip',
-  'sentencepiece',
-  'tokenizerJson',
-  'config',
-]
+const readers =
+  `safetensors index pickle zip vmoe sentencepiece tokenizerJson config settings peft phatgoose
+  template answer schema request hub mistakes`.split(/\s+/)
 
 const { values } = parseArgs({
   options: {
@@ -139,8 +133,9 @@ async function fuzzReader(name) {
   const watch = setInterval(() => {
     if (progress[0] !== last) since = performance.now()
     last = progress[0]
-    if (performance.now() - since < hangSeconds * 1000) return
-    finding = `no end in ${hangSeconds} s`
+    const seconds = progress[0] === first ? 4 * hangSeconds : hangSeconds // the first one loads modules
+    if (performance.now() - since < seconds * 1000) return
+    finding = `no end in ${seconds} s`
     clearInterval(watch)
     worker.terminate().catch(() => {})
   }, 500)

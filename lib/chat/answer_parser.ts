@@ -30,3 +30,12 @@ export function heldBack(text: string, markers: readonly string[]): number {
       if (marker.startsWith(text.slice(text.length - n))) most = n
   return most
 }
+
+/** The first of the markers in `text`; undefined where there is none. */
+export function firstMarker(
+  text: string,
+  markers: readonly string[],
+): { marker: string; at: number } | undefined {
+  const places = markers.map((marker) => ({ marker, at: text.indexOf(marker) }))
+  return places.filter(({ at }) => at >= 0).sort((a, b) => a.at - b.at)[0]
+}

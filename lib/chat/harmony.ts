@@ -1,4 +1,10 @@
-import { type AnswerParser, type CallDelta, heldBack, type ParsedPiece } from './answer_parser.ts'
+import {
+  type AnswerParser,
+  type CallDelta,
+  firstMarker,
+  heldBack,
+  type ParsedPiece,
+} from './answer_parser.ts'
 import { harmonyMarkers as markers } from './call_forms.ts'
 
 /**
@@ -18,9 +24,9 @@ export class HarmonyParser implements AnswerParser {
     const out = { content: '', reasoning: '', calls: [] as CallDelta[] }
     this.#held += text
     for (;;) {
-      const at = this.#held.search(/<\|\w+\|>/)
-      const marker = at < 0 ? undefined : markers.find((one) => this.#held.startsWith(one, at))
-      if (!marker) break
+      const first = firstMarker(this.#held, markers)
+      if (!first) break
+      const { marker, at } = first
       this.#add(this.#held.slice(0, at), out)
       this.#held = this.#held.slice(at + marker.length)
       this.#mark(marker, out)

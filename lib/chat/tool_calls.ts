@@ -1,4 +1,4 @@
-import { type AnswerParser, heldBack, type ParsedPiece } from './answer_parser.ts'
+import { type AnswerParser, firstMarker, heldBack, type ParsedPiece } from './answer_parser.ts'
 import type { CallForm } from './call_forms.ts'
 import { HarmonyParser } from './harmony.ts'
 import { JsonEnd } from './json_end.ts'
@@ -52,8 +52,7 @@ export class CallParser implements AnswerParser {
   }
 
   #readText(out: ParsedPiece): boolean {
-    const places = this.#markers.map((marker) => ({ marker, at: this.#held.indexOf(marker) }))
-    const [first] = places.filter(({ at }) => at >= 0).sort((a, b) => a.at - b.at)
+    const first = firstMarker(this.#held, this.#markers)
     const end = first?.at ?? this.#held.length - heldBack(this.#held, this.#markers)
     this.#text(this.#held.slice(0, end), out)
     this.#held = this.#held.slice(end + (first?.marker.length ?? 0))

@@ -31,10 +31,20 @@ const damaged = (label: string, what: string, expected: string, got: unknown): n
 const isMap = (v: unknown): v is Record<string, unknown> =>
   typeof v === 'object' && v !== null && !Array.isArray(v) && !(v instanceof IndexInfo)
 const volume = (slices: Slices): number => slices.reduce((n, [a, b]) => n * (b - a), 1)
+const isSlices = (v: unknown): v is Slices =>
+  Array.isArray(v) &&
+  v.every(
+    (axis) =>
+      Array.isArray(axis) &&
+      axis.length === 2 &&
+      axis.every(Number.isSafeInteger) &&
+      axis[0] >= 0 &&
+      axis[0] < axis[1],
+  )
 const overlap = (a: Slices, b: Slices): boolean =>
   a.every(([start, stop], i) => start < b[i]![1] && b[i]![0] < stop)
 
-const limits = { depth: 64, chunks: 4096 }
+const limits = { depth: 64, chunks: 4096, rank: 16 }
 
 /** The leaves in the order in which the publisher numbers them: by the keys of each map. */
 function* leaves(label: string, tree: unknown, at: string[]): Generator<[string[], IndexInfo]> {
@@ -53,7 +63,7 @@ function readShard(label: string, bytes: Uint8Array): Map<number, Chunk[]> {
   const chunk = (pair: unknown): Chunk => {
     const [arrays, slices] = Array.isArray(pair) ? pair : []
     const ok = Array.isArray(arrays) && arrays.every((a) => a instanceof FlatArray)
-    if (!ok || !Array.isArray(slices)) damaged(label, 'chunk', 'arrays and slices', typeof pair)
+    if (!ok || !isSlices(slices)) return damaged(label, 'chunk', 'arrays and slices', typeof pair)
     return { arrays, slices }
   }
   return new Map(
@@ -92,6 +102,8 @@ function place(out: Uint8Array, shape: number[], { slices, arrays }: Chunk, size
 /** Checks that the chunks are the tensor: each value once. */
 function checkChunks(label: string, name: string, info: IndexInfo, chunks: Chunk[]): void {
   const { shape } = info
+  if (shape.length > limits.rank)
+    damaged(label, `tensor ${name}: shape`, `at most ${limits.rank} axes`, shape.length)
   if (chunks.length > limits.chunks)
     damaged(label, `tensor ${name}: chunks`, `at most ${limits.chunks}`, chunks.length)
   const size = elementBytes[dtypes[info.dtype]!]!
@@ -147,7 +159,7 @@ export async function readVmoe(index: string): Promise<VmoeTensor[]> {
   if (tensors.length === 0) damaged(index, 'index', 'of tensors', 'none')
   return tensors.map(({ keys, info, number }) => {
     const name = keys.slice(whole ? 1 : 0).join('/')
-    const dtype = dtypes[info.dtype]
+    const dtype = Object.hasOwn(dtypes, info.dtype) ? dtypes[info.dtype] : undefined
     if (dtype === undefined)
       throw new MoeError(
         'ERR_MOE_UNSUPPORTED',

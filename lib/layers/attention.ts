@@ -39,6 +39,8 @@ export interface AttentionOptions extends HeadShape {
   /** Name of the visibility rule. */
   rule: string
   ropeTable: Tensor
+  /** The file rotates neighbours, and not a value and the one half of the rotated part on. Without norms of heads. */
+  neighbours?: boolean
   /** Whether the projections have biases. */
   bias?: { qkv?: boolean; out?: boolean }
   /** RMS norm of q and k before the rotation: over each head alone, or over all heads together. */
@@ -68,15 +70,18 @@ export class SelfAttention implements Attention {
     this.caches = attentionCaches(options)
     this.#options = options
     const part = 'attention'
+    const size = options.neighbours ? D : undefined
     const parts = [
-      ['q_proj', N * D],
-      ['k_proj', G * D],
+      ['q_proj', N * D, size],
+      ['k_proj', G * D, size],
       ['v_proj', G * D],
     ] as const
     this.#qkv = new Projection(weights, prefix, { parts, inputs: H, bias: bias.qkv, part })
     const out = { parts: [['o_proj', H]], inputs: N * D, bias: bias.out, part } as const
     this.#out = new Projection(weights, prefix, out)
-    this.modules = [...this.#qkv.modules, ...this.#out.modules]
+    // Adapters have their rows in the file's order.
+    const inOrder = this.#qkv.modules.slice(options.neighbours ? 2 : 0)
+    this.modules = [...inOrder, ...this.#out.modules]
     this.#sinks = options.sinks ? weights.vector(`${prefix}.sinks`, [N]) : undefined
     this.#norms = qkNorm && {
       q: weights.vector(`${prefix}.q_norm.weight`, [qkNorm.over === 'head' ? D : N * D]),

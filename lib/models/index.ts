@@ -7,6 +7,9 @@ import { type ConfigKeys, commonKeys } from './config_keys.ts'
 import { deepseek, deepseekKeys, readDeepseekConfig } from './deepseek.ts'
 import { deepseekV2, deepseekV2Keys, readDeepseekV2Config } from './deepseek_v2.ts'
 import { deepseekV3, deepseekV3Keys, readDeepseekV3Config } from './deepseek_v3.ts'
+import { dots1, dots1Keys, readDots1Config } from './dots1.ts'
+import { ernie45Moe, ernie45MoeKeys, readErnie45MoeConfig } from './ernie4_5_moe.ts'
+import { glm4Moe, glm4MoeKeys, readGlm4MoeConfig } from './glm4_moe.ts'
 import { gptOss, gptOssKeys, readGptOssConfig } from './gpt_oss.ts'
 import {
   graniteMoe,
@@ -18,6 +21,7 @@ import {
 import { llamaMoe, llamaMoeKeys, readLlamaMoeConfig } from './llama_moe.ts'
 import { longcatFlash } from './longcat_flash.ts'
 import { longcatFlashKeys, readLongcatFlashConfig } from './longcat_flash_config.ts'
+import { miniMaxM2, miniMaxM2Keys, readMiniMaxM2Config } from './minimax_m2.ts'
 import { mixtral } from './mixtral.ts'
 import { mixtralKeys, readMixtralConfig } from './mixtral_config.ts'
 import { moePlusPlus } from './moepp.ts'
@@ -89,6 +93,12 @@ export const families: Readonly<Record<string, Family>> = {
   ),
   gpt_oss: family('GptOssForCausalLM', gptOssKeys, readGptOssConfig, gptOss),
   phimoe: family('PhiMoEForCausalLM', phiMoeKeys, readPhiMoeConfig, phiMoe),
+  glm4_moe: family('Glm4MoeForCausalLM', glm4MoeKeys, readGlm4MoeConfig, glm4Moe),
+  ernie4_5_moe: family('Ernie4_5_MoeForCausalLM', ernie45MoeKeys, readErnie45MoeConfig, ernie45Moe),
+  // Moonshot's name for DeepSeek-V3's code, with another number of experts.
+  kimi_k2: family('DeepseekV3ForCausalLM', deepseekV3Keys, readDeepseekV3Config, deepseekV3),
+  dots1: family('Dots1ForCausalLM', dots1Keys, readDots1Config, dots1),
+  minimax_m2: family('MiniMaxM2ForCausalLM', miniMaxM2Keys, readMiniMaxM2Config, miniMaxM2),
 }
 
 /** Read elsewhere. */

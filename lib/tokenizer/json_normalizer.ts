@@ -133,9 +133,8 @@ export function normalizerOf(json: Json | null): Normalize {
           () => true,
         )
       // The library turns an Oniguruma pattern into one of JavaScript.
-      const { pattern } = libraryParts({ normalizer: json }).normalizer as { pattern?: RegExp }
-      if (pattern) return replaced(pattern, content)
-      break
+      const { pattern } = libraryParts({ normalizer: json }).normalizer as { pattern: RegExp }
+      return replaced(pattern, content)
     }
     case 'Lowercase':
       return windowed(lowercase, isAscii)

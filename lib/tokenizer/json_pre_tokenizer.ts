@@ -154,9 +154,8 @@ export function preTokenizerOf(json: Json | null): PreTokenize {
         throw new RangeError(`pre_tokenizer Split with behavior ${behavior}, inverted`)
       // The library turns the Oniguruma pattern into one of JavaScript.
       const { pattern } = libraryParts({ pre_tokenizer: json }).pre_tokenizer as {
-        pattern?: RegExp | null
+        pattern: RegExp
       }
-      if (!pattern) throw new RangeError('pre_tokenizer Split without a pattern')
       return splitAt(pattern, inverted ? 'matches' : behavior)
     }
   }

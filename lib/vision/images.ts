@@ -22,7 +22,7 @@ export function joinImages(images: readonly ImageData[]): Float32Array | Uint8Ar
   let at = 0
   for (const { data } of images) {
     const same = bytes || data instanceof Float32Array
-    all.set(same ? data : Float32Array.from(data, (v) => v / 127.5 - 1), at)
+    all.set(same ? data : Float32Array.from(data, (v) => Math.fround(v / 127.5) - 1), at) // the op's bits
     at += data.length
   }
   return all

@@ -44,6 +44,13 @@ export const rowsOf = (name: string, shape: number[]): Rows => ({
   count: shape[0]!,
 })
 
+/**
+ * Rows of a file that rotates neighbours, as kernels rotate them: a value and the one half of `count` on. The even ones
+ * come first.
+ */
+export const evenFirst = (name: string, shape: number[], start: number, count: number): Rows[] =>
+  [0, 1].map((odd) => ({ name, shape, start: start + odd, count: count / 2, step: 2 }))
+
 /** All rows of one matrix of a tensor [matrices, rows, ...row]. */
 export const slabOf = (name: string, shape: number[], slab: number): Rows => ({
   name,
@@ -92,8 +99,6 @@ export interface Weights {
   vector(name: string, shape: number[], scale?: number): Tensor
   /** Tensors of one shape, widened to f32 and stacked: [names, ...shape]. */
   stack(names: string[], shape: number[]): Tensor
-  /** Vectors one behind the other, widened to f32: biases of matrices that are packed as one. */
-  joined(parts: readonly (readonly [name: string, size: number])[]): Tensor
   /** Rows one behind the other, widened to f32, as a tensor of `shape`: biases in the order of a matrix's rows. */
   gathered(rows: Rows[], shape: number[], share?: Share): Tensor
   /** Rows of a matrix [R, C] in any order, as columns, widened to f32: [C, order.length]. */
@@ -222,14 +227,6 @@ export abstract class WeightList implements Weights {
     return this.gathered(
       names.map((name) => rowsOf(name, shape)),
       [names.length, ...shape],
-    )
-  }
-
-  joined(parts: readonly (readonly [name: string, size: number])[]): Tensor {
-    const total = parts.reduce((sum, [, size]) => sum + size, 0)
-    return this.gathered(
-      parts.map(([name, size]) => rowsOf(name, [size])),
-      [total],
     )
   }
 

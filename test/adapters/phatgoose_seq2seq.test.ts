@@ -10,7 +10,7 @@ import { Seq2SeqRunner, type TextState } from '../../lib/seq2seq/runner.ts'
 import { openCheckpoint } from '../../lib/weights/checkpoint.ts'
 import { copyCheckpoint, editJson, failure, readStored, writeStored } from '../support/files.ts'
 import { fixture, golden, maxDifference } from '../support/golden.ts'
-import { gpus } from '../support/gpus.ts'
+import { devices } from '../support/gpus.ts'
 
 const load = (dir: string, device: string, dtype: 'f32' | 'bf16' = 'f32') =>
   loadModel<Seq2SeqModel>(dir, { device: device as 'cpu', dtype, maxTokens: 256 })
@@ -77,7 +77,7 @@ describe.each(['t5-phatgoose-f32', 't5-top1-f32'])('%s', (folder) => {
   const inputIds = want.ids('encode.input_ids')
   const decoderIds = want.ids('decode.input_ids')
 
-  describe.each(['cpu', gpus[0]!.device])('on %s', (device) => {
+  describe.each(devices)('on %s', (device) => {
     let model: Seq2SeqModel
     beforeAll(async () => {
       model = await load(dir, device)
@@ -168,7 +168,7 @@ it("in bf16 as in f32 where rounding changes no token's choice", async () => {
     return (await model.forward(input)).logits
   }
   const exact = await logitsOf('cpu', 'f32') // up to 8
-  for (const device of ['cpu', gpus[0]!.device])
+  for (const device of devices)
     expect(maxDifference(await logitsOf(device, 'bf16'), exact), device).toBeLessThan(0.3)
 })
 

@@ -8,6 +8,7 @@ import {
 import { Random } from '../cases/case.ts'
 import { bits, everything, text as ids97 } from '../support/bits.ts'
 import { fixture, range } from '../support/golden.ts'
+import { simulated } from '../support/gpus.ts'
 import { useModel } from '../support/use_model.ts'
 
 // What is cached, and making room for others, changes no bit.
@@ -20,9 +21,10 @@ const checkpoints = [
   'deepseek_v3/base-f32',
   'longcat_flash/base-f32',
 ]
+const gpu = { device: 'cuda-sim:3', deterministic: true, threads: 1 } as const
 const places: [string, LoadModelOptions][] = [
   ['the CPU', { device: 'cpu' }],
-  ['a GPU, deterministic', { device: 'cuda-sim:3', deterministic: true, threads: 1 }],
+  ...(simulated ? [['a GPU, deterministic', gpu] as [string, LoadModelOptions]] : []),
 ]
 
 /** Ids of the smallest vocabulary. */

@@ -160,6 +160,12 @@ describe('calls in an answer', () => {
       '<|channel|>analysis<|message|>a<|b<|end|><|start|>assistant<|channel|>final<|message|>Done <|x|>.',
       { content: 'Done <|x|>.', reasoning: 'a<|b', calls: [] },
     ],
+    [
+      'gpt-oss, a marker that is none',
+      '<|channel|>',
+      '<|x|><|channel|>analysis<|message|>Hm.<|y|><|end|><|start|>assistant<|message|>Yes.',
+      { content: 'Yes.', reasoning: 'Hm.<|y|>', calls: [] },
+    ],
     ['gpt-oss without channels', '<|channel|>', 'Plain.', { content: 'Plain.', calls: [] }],
     ['no call', '[TOOL_CALLS]', 'I [TOOL] x', { content: 'I [TOOL] x', calls: [] }],
   ])('%s', (_, shown, text, parsed) => {

@@ -1,8 +1,9 @@
 import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { ExtData, encode } from '@msgpack/msgpack'
 import { describe, expect, it } from 'vitest'
 import { convertCheckpoint } from '../../lib/index.ts'
-import { failure, readStored, temporaryFolder } from '../support/files.ts'
+import { copyCheckpoint, failure, readStored, temporaryFolder } from '../support/files.ts'
 import { fixture } from '../support/golden.ts'
 import { type VmoeOptions, vmoeCheckpoint } from '../support/vmoe_files.ts'
 
@@ -45,6 +46,31 @@ describe('convert of google-research/vmoe', () => {
     expect(twice).toMatchObject({ message: expect.stringContaining('got some twice') })
     const complex = await refused({ dtype: 'complex64' })
     expect(complex).toMatchObject({ code: 'ERR_MOE_UNSUPPORTED', message: /complex64/ })
+  })
+
+  // Of a checkpoint of one tensor [1] of one value.
+  const axis = encode([encode([0, 1, null])])
+  const info = (shape: number[], dtype: string) =>
+    new ExtData(8, encode([encode([shape, dtype, false, {}]), [axis], [0]]))
+  const value = new ExtData(1, encode([[1], 'float32', new Uint8Array(4)]))
+  const chunk = (slices: unknown) => [[[value], slices]]
+  const whole = chunk(new ExtData(6, axis))
+
+  it.each<[string, unknown, unknown, string]>([
+    ['no slices', info([1], 'float32'), chunk([null]), 'chunk must be arrays and slices'],
+    ['a slice below 0', info([1], 'float32'), chunk([[-1, 0]]), 'chunk must be arrays and slices'],
+    ['an empty slice', info([1], 'float32'), chunk([[1, 1]]), 'chunk must be arrays and slices'],
+    ['half a slice', info([1], 'float32'), chunk([[1]]), 'chunk must be arrays and slices'],
+    ['axes without end', info(Array(50_000).fill(1), 'float32'), whole, 'at most 16 axes'],
+    ['a name that objects have', info([1], 'constructor'), whole, 'got constructor'],
+  ])('refuses %s', async (_, a, chunks, message) => {
+    const dir = copyCheckpoint(fixture('golden/vision', folder))
+    writeFileSync(path.join(dir, 'x.index'), encode({ shard_count: 1, index: { a } }))
+    const shard = { __msgpack_array_chunk_a87ca2__: true, 0: chunks }
+    writeFileSync(path.join(dir, 'x.data-00000-of-00001'), encode(shard))
+    expect(await failure(() => converted(dir))).toMatchObject({
+      ...{ name: 'MoeError', message: expect.stringContaining(message) },
+    })
   })
 
   it('refuses damaged files by name', async () => {

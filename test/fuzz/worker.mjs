@@ -5,6 +5,13 @@ import { MoeError } from '../../dist/errors.js'
 import { Random } from './mutate.mjs'
 import { targets } from './readers.mjs'
 
+// The library never prints.
+let printed
+for (const way of ['log', 'info', 'warn', 'error'])
+  console[way] = (...all) => {
+    printed ??= new Error(`printed: ${all.join(' ')}`)
+  }
+
 const { name, seed, first, end, seconds, progress } = workerData
 const until = performance.now() + seconds * 1000
 for (let i = first; i < end && performance.now() < until; i++) {
@@ -16,6 +23,7 @@ for (let i = first; i < end && performance.now() < until; i++) {
     if (!(error instanceof MoeError)) throw error
     progress[1]++
   }
+  if (printed) throw printed
   progress[0] = i + 1
   if (i % 64 === 0) await setImmediate() // lets what was collected be finalized
 }

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { bucketOf } from '../../lib/layers/distance_bias.ts'
-import { isSeq2Seq, readSeq2SeqConfig } from '../../lib/seq2seq/config.ts'
+import { isSeq2Seq } from '../../lib/models/kinds.ts'
+import { readSeq2SeqConfig } from '../../lib/seq2seq/config.ts'
 import type { Json } from '../../lib/weights/json.ts'
 import { fixture, golden } from '../support/golden.ts'
 

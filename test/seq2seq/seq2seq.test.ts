@@ -9,11 +9,10 @@ import { buildSeq2Seq } from '../../lib/load_seq2seq.ts'
 import { Seq2SeqRunner, type TextState } from '../../lib/seq2seq/runner.ts'
 import { openCheckpoint } from '../../lib/weights/checkpoint.ts'
 import { fixture, golden, maxDifference, range } from '../support/golden.ts'
-import { gpus } from '../support/gpus.ts'
+import { devices } from '../support/gpus.ts'
 
 const tolerance = 5e-5
 const folders = ['base-f32', 'overflow-tied-f32', 'allsparse-bf16', 't5-gated-f32']
-const devices = ['cpu', gpus[0]!.device] as const // the ops' cases run on all of them
 
 describe.each(devices)('encoder-decoders on %s', (device) => {
   describe.each(folders)('%s', (folder) => {

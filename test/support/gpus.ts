@@ -13,6 +13,9 @@ export const gpus: { name: string; device: DeviceName }[] = named
   ? [{ name: named, device: named }]
   : simulator.gpus.map(({ name }, i) => ({ name, device: `cuda-sim:${i}` }))
 
+/** The CPU, and one of those where there is one. */
+export const devices: readonly DeviceName[] = ['cpu', ...gpus.slice(0, 1).map((g) => g.device)]
+
 /** Of those the first and, of each generation, the last: for kernels that run under all schedules elsewhere. */
 export const someGpus = named ? gpus : gpus.filter((_, i) => [0, 3, 5, 7].includes(i))
 

@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { beforeAll, describe, expect, it } from 'vitest'
+import { beforeAll, describe, expect, it, vi } from 'vitest'
 import { loadModel } from '../../lib/index.ts'
 import { openTokenizer, type Tokenizer } from '../../lib/tokenizer/index.ts'
 import { copyCheckpoint, failure, temporaryFolder } from '../support/files.ts'
@@ -92,6 +92,20 @@ describe('tokenizer.json', () => {
     const error = await failure(() => openTokenizer(folderWith({ nonsense: true }), anyConfig))
     expect(error).toMatchObject({ name: 'MoeError', code: 'ERR_MOE_CHECKPOINT' })
     expect(error.message).toMatch(/tokenizer\.json/)
+  })
+
+  it.each([
+    ['normalizer', { type: 'Replace', pattern: { Glob: '*' }, content: '' }],
+    ['decoder', { type: 'Sequence', decoders: [{ type: 'Replace', pattern: {}, content: '' }] }],
+    ['pre_tokenizer', { type: 'Split', behavior: 'Isolated', invert: false }],
+  ])('a %s without a pattern is refused, and nothing is printed', async (part, json) => {
+    const print = vi.spyOn(console, 'warn')
+    const dir = folderWith({ ...byteTokenizer(), [part]: json })
+    expect(await failure(() => openTokenizer(dir, anyConfig))).toMatchObject({
+      ...{ code: 'ERR_MOE_CHECKPOINT', message: expect.stringContaining('without a pattern') },
+    })
+    expect(print).not.toHaveBeenCalled()
+    print.mockRestore()
   })
 
   it('a model with one generates text, and draws no id that it cannot produce', async () => {
