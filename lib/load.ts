@@ -182,11 +182,15 @@ export function randomModel(
   config: { model_type: 'switch_transformers' | 't5'; [key: string]: unknown },
   options?: RandomModelOptions,
 ): Promise<Seq2SeqModel>
-export function randomModel<Kind extends Model | Seq2SeqModel = Model>(
+export function randomModel(
+  config: { model_type: 'vmoe' | 'soft_moe'; [key: string]: unknown },
+  options?: RandomModelOptions,
+): Promise<VisionModel>
+export function randomModel<Kind extends AnyModel = Model>(
   config: Record<string, unknown>,
   options?: RandomModelOptions,
 ): Promise<Kind>
-export async function randomModel<Kind extends Model | Seq2SeqModel = Model>(
+export async function randomModel<Kind extends AnyModel = Model>(
   config: Record<string, unknown>,
   options: RandomModelOptions = {},
 ): Promise<Kind> {
@@ -196,7 +200,7 @@ export async function randomModel<Kind extends Model | Seq2SeqModel = Model>(
 async function makeRandom(
   config: Record<string, unknown>,
   options: RandomModelOptions,
-): Promise<Model | Seq2SeqModel> {
+): Promise<AnyModel> {
   const where = 'randomModel'
   if (typeof config !== 'object' || config === null || Array.isArray(config))
     badOption(where, 'config', 'the contents of a config.json', config)
@@ -210,6 +214,10 @@ async function makeRandom(
   const fill = async () => {
     await weights.load(request.signal)
     return undefined
+  }
+  if (isVision(config)) {
+    const { randomVision } = await import('./load_vision.ts')
+    return randomVision(where, config, device, request, weights, fill)
   }
   if (isSeq2Seq(config)) {
     const { randomSeq2Seq } = await import('./load_seq2seq.ts')

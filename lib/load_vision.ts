@@ -1,5 +1,5 @@
 import { limitExperts } from './cache_size.ts'
-import type { Device } from './device.ts'
+import { activationDType, type Device } from './device.ts'
 import type { LoadRequest } from './load_options.ts'
 import type { ActivationDType, Gpu } from './native.ts'
 import { countParameters } from './parameters.ts'
@@ -11,6 +11,13 @@ import type { Checkpoint } from './weights/checkpoint.ts'
 import { CheckpointWeights } from './weights/checkpoint_weights.ts'
 import type { WeightsChoice } from './weights/formats.ts'
 import type { Json } from './weights/json.ts'
+import type { RandomWeights } from './weights/random_weights.ts'
+import type { WeightList } from './weights/weights.ts'
+
+interface Built<W extends WeightList> {
+  graph: VisionTransformer
+  weights: W
+}
 
 /** A vision transformer's graph, likewise. */
 export function buildVision(
@@ -18,7 +25,7 @@ export function buildVision(
   dtype: ActivationDType,
   format: WeightsChoice,
   gpu?: Gpu,
-): { graph: VisionTransformer; weights: CheckpointWeights } {
+): Built<CheckpointWeights> {
   const weights = new CheckpointWeights(checkpoint, dtype, gpu, format)
   const graph = new VisionTransformer(readVisionConfig(checkpoint.config), weights)
   weights.checkNames()
@@ -33,18 +40,17 @@ export function buildVisionWithoutWeights(json: Json) {
   return { graph, weights }
 }
 
-/** A vision transformer's folder: the same files without a tokenizer. */
-export async function loadVision(
-  checkpoint: Checkpoint,
-  device: Device,
-  dtype: ActivationDType,
-  request: LoadRequest,
+/** A vision transformer: no tokenizer and no cache. `fill` gives the built weights their numbers. */
+async function assembleVision<W extends WeightList>(
+  where: string,
+  { device, dtype, request }: { device: Device; dtype: ActivationDType; request: LoadRequest },
+  { graph, weights }: Built<W>,
+  fill: (weights: W) => Promise<unknown>,
 ): Promise<VisionModel> {
-  const { graph, weights } = buildVision(checkpoint, dtype, request.weights, device.gpu)
   try {
     if (device.gpu && request.gpuMemory !== undefined)
-      limitExperts('loadModel', weights, request.gpuMemory - weights.bytes + weights.expertBytes)
-    await weights.load(request)
+      limitExperts(where, weights, request.gpuMemory - weights.bytes + weights.expertBytes)
+    await fill(weights)
     return new VisionModel({
       ...{ graph, device, dtype, tensors: weights.tensors, weights: weights.info },
       threads: Math.min(request.threads ?? device.threads, device.threads),
@@ -54,4 +60,33 @@ export async function loadVision(
     weights.release()
     throw error
   }
+}
+
+/** A vision transformer's folder. */
+export function loadVision(
+  checkpoint: Checkpoint,
+  device: Device,
+  dtype: ActivationDType,
+  request: LoadRequest,
+): Promise<VisionModel> {
+  return assembleVision(
+    'loadModel',
+    { device, dtype, request },
+    buildVision(checkpoint, dtype, request.weights, device.gpu),
+    (weights) => weights.load(request),
+  )
+}
+
+/** One with random weights, of the contents of a config.json. */
+export function randomVision(
+  where: string,
+  json: Json,
+  device: Device,
+  request: LoadRequest,
+  weights: RandomWeights,
+  fill: () => Promise<unknown>,
+): Promise<VisionModel> {
+  const dtype = activationDType(device, request.dtype)
+  const graph = new VisionTransformer(readVisionConfig({ ...json }), weights)
+  return assembleVision(where, { device, dtype, request }, { graph, weights }, fill)
 }

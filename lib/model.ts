@@ -58,7 +58,6 @@ import {
   textOption,
 } from './options.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
-import { CheckedTokenizer } from './tokenizer/tokenizer.ts'
 import { longestText } from './weights/rope.ts'
 
 /** On a CPU a prompt's tokens take so long that whoever writes would wait seconds. */
@@ -283,15 +282,10 @@ export class Model extends LoadedModel {
     return this.#chatFormat('toolCallForm').callForm('toolCallForm')
   }
 
-  /** Made with the first constraint: it spells out all tokens. */
+  /** Made with the first constraint. */
   #grammars(): Matchers {
     this.#check()
-    const { tokenizer } = this
-    if (!(tokenizer instanceof CheckedTokenizer))
-      throw new MoeError('ERR_MOE_UNSUPPORTED', 'generate: constraint needs a tokenizer, got none')
-    this.#matchers ??= new Matchers(
-      CheckedTokenizer.letters(tokenizer).slice(0, this.config.vocabSize),
-    )
+    this.#matchers ??= Matchers.of(this.tokenizer, this.config.vocabSize)
     return this.#matchers
   }
 

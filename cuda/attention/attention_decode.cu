@@ -138,13 +138,17 @@ __global__ void __launch_bounds__(kThreads, kResident)
   auto* flag = reinterpret_cast<int*>(softmaxes + kWarps);
   const int thread = static_cast<int>(threadIdx.x);
   const Lanes<T> lane(V);
+  int index = static_cast<int>(blockIdx.y);
+  Piece piece = find_piece(args, index);
+  if (n % (args.N / args.G) == 0) {
+    prefetch_cache(args, piece, g, keys, D);
+    prefetch_cache(args, piece, g, values, V);
+  }
   wait_prior_grid();
   launch_dependents();
 
-  for (int index = static_cast<int>(blockIdx.y);; index += static_cast<int>(gridDim.y)) {
-    const Piece piece = find_piece(args, index);
+  for (; piece.token >= 0; piece = find_piece(args, index += static_cast<int>(gridDim.y))) {
     const int t = piece.token;
-    if (t < 0) return;
     if (piece.count == 0) continue;
     const Visible visible(args, t);
     const DistanceBias bias(args, t, n);

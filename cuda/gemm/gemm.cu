@@ -44,6 +44,7 @@ GemmArgs gemm_args(const GemmOp& op) {
   args.K = static_cast<int>(weight.K);
   args.N = static_cast<int>(op.out.dim(1));
   args.offsets = op.offsets;
+  args.settled = op.settled;
   args.bias = epilogue.bias ? epilogue.bias.as<float>() : nullptr;
   args.row_scale = epilogue.row_scale ? epilogue.row_scale.as<float>() : nullptr;
   args.row_scale_stride = epilogue.row_scale.row_stride;

@@ -14,7 +14,9 @@ void GroupedGemm::run_cuda(const CudaContext& cuda) const {
                    .out = out,
                    .deterministic = deterministic,
                    .staged_groups = staged_groups(),
-                   .staging = scratch.as<std::byte>()});
+                   .staging = scratch.as<std::byte>(),
+                   .settled = std::none_of(weights.begin(), weights.end(),
+                                           [](const Weight& w) { return w.pinned(); })});
 }
 
 }  // namespace moe

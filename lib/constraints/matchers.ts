@@ -1,4 +1,5 @@
 import { disposed, MoeError } from '../errors.ts'
+import { CheckedTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts'
 import type { MatcherThread } from './matcher_thread.ts'
 import { TaskError, ThreadEnded } from './thread_errors.ts'
 
@@ -53,6 +54,13 @@ export class Matchers {
   /** @param tokens each id's bytes in GPT-2's letters; '' for what is no text */
   constructor(tokens: readonly string[]) {
     this.#tokens = [...tokens, ''] // one more, for the end of a text
+  }
+
+  /** Over the ids that a tokenizer has, of so many: it spells out all of them. */
+  static of(tokenizer: Tokenizer | undefined, vocabSize: number): Matchers {
+    if (!(tokenizer instanceof CheckedTokenizer))
+      throw new MoeError('ERR_MOE_UNSUPPORTED', 'generate: constraint needs a tokenizer, got none')
+    return new Matchers(CheckedTokenizer.letters(tokenizer).slice(0, vocabSize))
   }
 
   /**
