@@ -17,10 +17,21 @@ const entries = {
 }
 /** What benchmarks, scripts and tests import besides. */
 const internals = [
+  ...['device', 'errors', 'load', 'load_seq2seq', 'native', 'parameters'],
+  ...['adapters/peft', 'adapters/phatgoose'],
   ...['bench/ceilings', 'bench/kernels/gemm', 'bench/shapes', 'bench/workbench'],
-  ...['convert/convert', 'convert/pickle', 'device', 'errors', 'models/index', 'native'],
-  ...['ops/index', 'standalone/kernels', 'tokenizer/index'],
-  ...['weights/checkpoint', 'weights/safetensors'],
+  ...['chat/call_forms', 'chat/template', 'chat/tool_calls', 'constraints/constraint'],
+  ...['convert/convert', 'convert/pickle', 'convert/vmoe', 'engine/checkpoint_defaults'],
+  ...[
+    'hub/pull',
+    'models/index',
+    'ops/index',
+    'seq2seq/config',
+    'server/offline',
+    'server/serving',
+  ],
+  ...['standalone/kernels', 'tokenizer/index', 'vision/config', 'vision/vision_transformer'],
+  ...['weights/checkpoint', 'weights/mistakes', 'weights/quantization', 'weights/safetensors'],
 ]
 
 const { metafile } = await build({
