@@ -332,6 +332,12 @@ export abstract class WeightList implements Weights {
     return out
   }
 
+  /** Counts what takes memory beside what is asked for here. */
+  beside(bytes: number): void {
+    this.bytes += bytes
+    this.count('other', 'f32', bytes)
+  }
+
   /** A row-major tensor where the weights go. */
   protected rows(shape: number[], dtype: DType, part: WeightsInfo['part'] = 'other'): Tensor {
     const out = this.own(native().tensor(shape, dtype, this.gpu, true))
