@@ -1,7 +1,7 @@
 import { badOption } from '../errors.ts'
 import type { WeightFormat } from '../native.ts'
 import { flagOption, nameOption } from '../options.ts'
-import { bitsOf, type FormatRule, formatRule, type Part, quantized } from '../weights/formats.ts'
+import { type FormatRule, fewerBits, formatRule, type Part, quantized } from '../weights/formats.ts'
 
 /** How far each part of a model is quantised. */
 export interface Recipe {
@@ -43,7 +43,6 @@ export function recipeRule({ format, group, attention, head }: Recipe): FormatRu
   return ({ part, stored, K }) => {
     const kind = kinds[part]
     if (kind === undefined || kind === 'bf16') return stored
-    const asked = kind.startsWith('int4') ? int4(K) : 'int8'
-    return bitsOf(asked) < bitsOf(stored) ? asked : stored
+    return fewerBits(stored, kind.startsWith('int4') ? int4(K) : 'int8')
   }
 }

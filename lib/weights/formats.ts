@@ -68,10 +68,14 @@ export function commonFormat(formats: WeightFormat[]): WeightFormat {
 export const bitsOf = (format: WeightFormat): number =>
   Number(/^(?:int|mxfp|fp)(\d+)/.exec(format)?.[1] ?? 16)
 
-/**
- * The format for a matrix with rows of K that is `stored` so. Fewer bits than asked for are never made more, and of two
- * formats with 8 only FP8 becomes the other.
- */
+/** Fewer bits than asked for are never made more, and of two formats with 8 only FP8 becomes the other. */
+export function fewerBits(stored: WeightFormat, asked: WeightFormat): WeightFormat {
+  const fewer = bitsOf(stored) - bitsOf(asked)
+  const other = stored.startsWith('fp8') && !asked.startsWith('fp8')
+  return fewer > 0 || (fewer === 0 && other) ? asked : stored
+}
+
+/** The format for a matrix with rows of K that is `stored` so. */
 export function chosenFormat(
   weights: WeightsChoice,
   { part, stored, K }: { part: Part; stored: WeightFormat; K: number },
@@ -80,10 +84,7 @@ export function chosenFormat(
   if (weights === 'f32' || weights === 'bf16') return weights
   const named = quantized[weights][part]
   const asked = named === 'int4g128' && K % 128 !== 0 ? 'int4g32' : named
-  if (!asked) return stored
-  const fewer = bitsOf(stored) - bitsOf(asked)
-  const other = stored.startsWith('fp8') && !asked.startsWith('fp8')
-  return fewer > 0 || (fewer === 0 && other) ? asked : stored
+  return asked ? fewerBits(stored, asked) : stored
 }
 
 /** What a matrix with rows of K is to be stored as, by what it is for and what its file has. */

@@ -9,7 +9,7 @@ import { fixture, root } from '../support/golden.ts'
 import { simulated } from '../support/gpus.ts'
 
 const newFolder = (): string => path.join(temporaryFolder(), 'out')
-const load = (dir: string, weights: 'auto' | 'int4' | 'bf16' = 'auto') =>
+const load = (dir: string, weights: 'auto' | 'int4' | 'int8' | 'bf16' = 'auto') =>
   loadModel(dir, { device: 'cpu', weights, maxTokens: 64 })
 const logitsOf = async (model: Model) =>
   (await model.forward([5, 6, 7, 8, 9], { logits: 'all' })).logits
@@ -27,6 +27,7 @@ describe('packed weights', () => {
     ['f32 as bf16', fixture('golden/yuan/tiny-a'), 'bf16'],
     ['published integers', fixture('golden/yuan/tiny-e-gptq4'), 'auto'],
     ['stacked and transposed experts of MXFP4', fixture('golden/gpt_oss/mxfp4'), 'auto'],
+    ['FP8 in int8', fixture('golden/minimax_m2/base-fp8'), 'int8'],
     ['padded experts', fixture('golden/llama_moe/sizes-bf16'), 'int4'],
     ['latent attention', fixture('golden/deepseek_v2/lite-bf16'), 'int4'],
   ] as const)('%s: the bits of loading', async (_, dir, format) => {
