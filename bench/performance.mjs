@@ -31,32 +31,33 @@ const table = [
   ),
 ].join('\n')
 
-const [left, unit, bar, gap] = [230, 140, 14, 16]
-const height = 60 + runs.length * (3 * bar + gap)
-const kinds = ['prefill', 'decode 1', 'decode 8']
+const [unit, bar, group] = [112, 15, 76]
+const height = 44 + runs.length * group
+const kinds = ['prefill', 'decode, 1 text', 'decode, 8 texts']
 const bars = runs.flatMap(({ name, results }, i) => {
-  const y = 50 + i * (3 * bar + gap)
-  const lengths = Object.values(results).map(({ ratio }) => Math.round(unit * ratio))
+  const y = 60 + i * group
   return [
-    `<text x="${left - 12}" y="${y + 26}" class="name">${name}</text>`,
-    ...lengths.map(
-      (width, k) =>
-        `<rect x="${left}" y="${y + k * bar}" width="${width}" height="${bar - 2}" class="k${k}"/>` +
-        `<text x="${left + width + 6}" y="${y + k * bar + 10}">${Object.values(results)[k].ratio.toFixed(2)}</text>`,
-    ),
+    `<text x="0" y="${y - 6}" class="name">${name}</text>`,
+    ...Object.values(results).map(({ ratio }, k) => {
+      const width = Math.round(unit * ratio)
+      return (
+        `<rect x="0" y="${y + k * bar}" width="${width}" height="${bar - 2}" class="k${k}"/>` +
+        `<text x="${width + 6}" y="${y + k * bar + 11}">${ratio.toFixed(2)}</text>`
+      )
+    }),
   ]
 })
 const svg = [
-  `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 900 ${height}" font-family="system-ui, sans-serif" font-size="11">`,
+  `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 520 ${height}" font-family="system-ui, sans-serif" font-size="12">`,
   '<title>Times as fast as node-llama-cpp</title>',
-  '<style>text{fill:#1c2430}.name{text-anchor:end;font-size:13px}.k0{fill:#2f6fd0}.k1{fill:#7aa7e6}.k2{fill:#b9d2f5}.one{stroke:#8a94a6;stroke-dasharray:4 3}</style>',
-  `<rect width="900" height="${height}" fill="#fff"/>`,
+  '<style>text{fill:#1c2430}.name{font-size:13px;font-weight:600}.k0{fill:#2f6fd0}.k1{fill:#d98a1f}.k2{fill:#2c9a72}.one{stroke:#8a94a6;stroke-dasharray:4 3}' +
+    '@media (prefers-color-scheme:dark){text{fill:#dfe3ea}.k0{fill:#6ea3f0}.k1{fill:#e5a54b}.k2{fill:#4dbb92}}</style>',
   ...kinds.map(
     (kind, k) =>
-      `<rect x="${left + k * 110}" y="14" width="12" height="12" class="k${k}"/><text x="${left + k * 110 + 18}" y="24" font-size="13">${kind}</text>`,
+      `<rect x="${k * 120}" y="6" width="12" height="12" class="k${k}"/><text x="${k * 120 + 18}" y="16">${kind}</text>`,
   ),
+  `<path d="M${unit} 50V${height}" class="one"/><text x="${unit + 210}" y="34">1 (dashed): node-llama-cpp</text>`,
   ...bars,
-  `<path d="M${left + unit} 36V${height - 10}" class="one"/><text x="${left + unit + 4}" y="42">node-llama-cpp</text>`,
   '</svg>',
   '',
 ].join('\n')

@@ -12,6 +12,7 @@ export type DeviceName =
   | 'cuda-sim'
   | `cuda-sim:${number}`
 
+/** A device of this machine, or why there is none of its kind. */
 export interface DeviceInfo {
   type: 'cpu' | 'cuda' | 'cuda-sim'
   name: string

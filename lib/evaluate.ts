@@ -4,6 +4,7 @@ import { native } from './native.ts'
 import type { OptionNames } from './option_names.ts'
 import { checkOptions, numberOption, readIds, signalOption, type TokenIds } from './options.ts'
 
+/** Options of `evaluate`. */
 export interface EvaluateOptions {
   /** A model of the same vocabulary, to compare with. */
   against?: Model | undefined
@@ -15,6 +16,7 @@ export interface EvaluateOptions {
   signal?: AbortSignal | undefined
 }
 
+/** How far an evaluation is. */
 export interface EvaluateProgress {
   doneTokens: number
   totalTokens: number

@@ -1,8 +1,7 @@
-import { Phatgoose } from './adapters/phatgoose.ts'
-import { fitMemory, limitExperts } from './cache_size.ts'
+import { describePhatgoose, Phatgoose } from './adapters/phatgoose.ts'
+import { fitMemory } from './cache_size.ts'
 import { ChatFormat } from './chat/chat_format.ts'
 import { activationDType, type Device, openDevice } from './device.ts'
-import { checkpointDefaults, generationFile } from './engine/checkpoint_defaults.ts'
 import { badOption } from './errors.ts'
 import { modelFolder } from './hub/model_folder.ts'
 import { modulesOf } from './layers/projection.ts'
@@ -12,24 +11,20 @@ import {
   loadOptionNames,
   resolveLoadOptions,
 } from './load_options.ts'
-import { assembleSeq2Seq, buildSeq2Seq, seq2seqConfig } from './load_seq2seq.ts'
+import { restOf } from './load_rest.ts'
 import { Model } from './model.ts'
 import type { ModelParts } from './model_parts.ts'
 import type { Architecture } from './models/architecture.ts'
-import { ConfigReader, type ModelConfig } from './models/config.ts'
 import { describeModel } from './models/index.ts'
-import type { ActivationDType, Gpu, Tensor } from './native.ts'
+import { isSeq2Seq, isVision } from './models/kinds.ts'
+import type { ActivationDType, Gpu } from './native.ts'
 import type { OptionNames } from './option_names.ts'
 import { numberOption } from './options.ts'
 import { countParameters } from './parameters.ts'
-import { isSeq2Seq, readSeq2SeqConfig } from './seq2seq/config.ts'
-import { EncoderDecoder } from './seq2seq/encoder_decoder.ts'
 import type { Seq2SeqModel } from './seq2seq/seq2seq_model.ts'
-import { openTokenizer, type Tokenizer } from './tokenizer/index.ts'
-import { readVisionConfig } from './vision/config.ts'
-import { VisionModel } from './vision/vision_model.ts'
-import { isVision, VisionTransformer } from './vision/vision_transformer.ts'
-import { type Checkpoint, type CheckpointConfig, openCheckpoint } from './weights/checkpoint.ts'
+import type { VisionModel } from './vision/vision_model.ts'
+import { absentWeights } from './weights/absent_weights.ts'
+import { type Checkpoint, openCheckpoint } from './weights/checkpoint.ts'
 import { CheckpointWeights } from './weights/checkpoint_weights.ts'
 import {
   readWeights,
@@ -43,7 +38,7 @@ import { checkpointFolder } from './weights/mistakes.ts'
 import { PackedWeights } from './weights/packed_weights.ts'
 import { panelsOf } from './weights/panels.ts'
 import { RandomWeights } from './weights/random_weights.ts'
-import type { Share, WeightList } from './weights/weights.ts'
+import type { WeightList } from './weights/weights.ts'
 
 interface Built<W extends WeightList> {
   graph: Architecture
@@ -64,61 +59,21 @@ export function buildModel(
     : new CheckpointWeights(checkpoint, dtype, gpu, options.weights)
   const graph = build(weights, options)
   weights.checkNames()
+  weights.beside(describePhatgoose(checkpoint.dir, modulesOf(graph.layers), gpu)?.bytes ?? 0)
   return { graph, weights }
-}
-
-/** What a checkpoint's weights would take: on the CPU an embedding table stays in its file. */
-class AbsentWeights extends RandomWeights {
-  override table(name: string, shape: number[], share?: Share): Tensor {
-    const { bytes } = this
-    const out = super.table(name, shape, share)
-    if (!this.gpu) this.bytes = bytes
-    return out
-  }
 }
 
 /** The same of a configuration alone: handles that nothing fills, of the element type that it names. */
 export function buildWithoutWeights(
   json: Json,
-  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'>,
+  options: Pick<LoadModelOptions, 'ropeTheta' | 'ropeTable'> & { weights?: WeightsChoice },
   gpu?: Gpu,
 ): Built<RandomWeights> {
   const { build } = describeModel(json)
-  const weights = absentWeights(json, gpu)
+  const weights = absentWeights(json, gpu, options.weights)
   const graph = build(weights, options)
-  release(weights)
+  weights.release()
   return { graph, weights }
-}
-
-/** Handles of the element type that a configuration names. */
-export function absentWeights(json: Json, gpu?: Gpu): RandomWeights {
-  const format = /float32$/.test(String(json.dtype ?? json.torch_dtype)) ? 'f32' : 'bf16'
-  return new AbsentWeights(format, 0, gpu)
-}
-
-/** A vision transformer's graph, likewise. */
-export function buildVision(
-  checkpoint: Checkpoint,
-  dtype: ActivationDType,
-  format: WeightsChoice,
-  gpu?: Gpu,
-): { graph: VisionTransformer; weights: CheckpointWeights } {
-  const weights = new CheckpointWeights(checkpoint, dtype, gpu, format)
-  const graph = new VisionTransformer(readVisionConfig(checkpoint.config), weights)
-  weights.checkNames()
-  return { graph, weights }
-}
-
-/** The same of its configuration alone. */
-export function buildVisionWithoutWeights(json: Json) {
-  const weights = new AbsentWeights('f32', 0)
-  const graph = new VisionTransformer(readVisionConfig(json), weights)
-  release(weights)
-  return { graph, weights }
-}
-
-export const release = ({ tensors }: WeightList): void => {
-  for (const tensor of tensors) tensor.release()
 }
 
 type Rest = 'tokenizer' | 'chat' | 'stopIds' | 'checkpointDefaults'
@@ -147,7 +102,7 @@ async function assemble<W extends WeightList>(
       tensors: [...weights.tensors, ...(lowRank?.tensors ?? [])],
     })
   } catch (error) {
-    release(weights)
+    weights.release()
     throw error
   }
 }
@@ -159,8 +114,8 @@ async function assemble<W extends WeightList>(
  *
  * @param dir the folder: a path or a `file:` URL; or where there is none a model of the Hugging Face hub, `org/name` or
  *   `org/name@revision`, which is taken from the hub's cache, else downloaded by `@huggingface/hub`, installed apart
- * @throws {MoeError} ERR_MOE_CHECKPOINT, ERR_MOE_HUB, ERR_MOE_UNSUPPORTED, ERR_MOE_OPTION, ERR_MOE_DTYPE,
- *   ERR_MOE_OUT_OF_MEMORY, ERR_MOE_CUDA_UNAVAILABLE, ERR_MOE_NATIVE_LOAD
+ * @throws {MoeError} ERR_MOE_CHECKPOINT, also where the hub gives no such model, ERR_MOE_UNSUPPORTED, ERR_MOE_OPTION,
+ *   ERR_MOE_DTYPE, ERR_MOE_OUT_OF_MEMORY, ERR_MOE_CUDA_UNAVAILABLE, ERR_MOE_NATIVE_LOAD
  */
 export async function loadModel<Kind extends AnyModel = Model>(
   dir: string | URL,
@@ -180,8 +135,15 @@ async function load(dir: string | URL, options: LoadModelOptions): Promise<AnyMo
   const { onDownload: onProgress, signal } = request
   const folder = checkpointFolder('loadModel', await modelFolder(dir, { onProgress, signal }))
   const checkpoint = openCheckpoint(folder)
-  if (isVision(checkpoint.config)) return loadVision(checkpoint, device, dtype, request)
-  if (isSeq2Seq(checkpoint.config)) return loadSeq2Seq(checkpoint, device, dtype, request)
+  // Code that a decoder does without is loaded when it is needed.
+  if (isVision(checkpoint.config)) {
+    const { loadVision } = await import('./load_vision.ts')
+    return loadVision(checkpoint, device, dtype, request)
+  }
+  if (isSeq2Seq(checkpoint.config)) {
+    const { loadSeq2Seq } = await import('./load_seq2seq.ts')
+    return loadSeq2Seq(checkpoint, device, dtype, request)
+  }
   const { config } = describeModel(checkpoint.config)
   const rest = await restOf(checkpoint, config, request)
   const { tokenizer } = rest
@@ -196,76 +158,7 @@ async function load(dir: string | URL, options: LoadModelOptions): Promise<AnyMo
   })
 }
 
-/** What the files beside the weights say. */
-async function restOf(
-  checkpoint: Checkpoint,
-  config: Pick<ModelConfig, 'architecture' | 'eosIds' | 'vocabSize'>,
-  { generationDefaults }: LoadRequest,
-) {
-  const file = generationFile(checkpoint.generationConfig, checkpoint.config)
-  const defaults = generationDefaults ? checkpointDefaults(file) : {}
-  const tokenizer = await openTokenizer(checkpoint.dir, config)
-  const ids = endIds(checkpoint, config, tokenizer)
-  return { tokenizer, stopIds: ids, checkpointDefaults: defaults }
-}
-
-/** An encoder-decoder's folder. */
-async function loadSeq2Seq(
-  checkpoint: Checkpoint,
-  device: Device,
-  dtype: ActivationDType,
-  request: LoadRequest,
-): Promise<Seq2SeqModel> {
-  return assembleSeq2Seq(
-    'loadModel',
-    { device, dtype, request },
-    buildSeq2Seq(checkpoint, dtype, request.weights, device.gpu),
-    async (weights, layers) => {
-      await weights.load(request)
-      return Phatgoose.open(checkpoint.dir, modulesOf(layers), device.gpu, request.signal)
-    },
-    await restOf(checkpoint, seq2seqConfig(checkpoint), request),
-  )
-}
-
-/** A vision transformer's folder: the same files without a tokenizer. */
-async function loadVision(
-  checkpoint: Checkpoint,
-  device: Device,
-  dtype: ActivationDType,
-  request: LoadRequest,
-): Promise<VisionModel> {
-  const { graph, weights } = buildVision(checkpoint, dtype, request.weights, device.gpu)
-  try {
-    if (device.gpu && request.gpuMemory !== undefined)
-      limitExperts('loadModel', weights, request.gpuMemory - weights.bytes + weights.expertBytes)
-    await weights.load(request)
-    return new VisionModel({
-      ...{ graph, device, dtype, tensors: weights.tensors, weights: weights.info },
-      threads: Math.min(request.threads ?? device.threads, device.threads),
-      parameters: countParameters(graph.layers, weights),
-    })
-  } catch (error) {
-    release(weights)
-    throw error
-  }
-}
-
-/** The ids that end a text: of generation_config.json, else of config.json, else of the tokenizer's files. */
-export function endIds(
-  { generationConfig }: CheckpointConfig,
-  { eosIds, vocabSize }: Pick<ModelConfig, 'eosIds' | 'vocabSize'>,
-  tokenizer: Tokenizer | undefined,
-): number[] {
-  const ids = new ConfigReader(generationConfig ?? {}, 'generation_config.json').ids(
-    'eos_token_id',
-    vocabSize,
-  )
-  if (ids.length > 0 || eosIds.length > 0) return ids.length > 0 ? ids : eosIds
-  const eosId = tokenizer?.eosId
-  return eosId !== undefined && eosId < vocabSize ? [eosId] : []
-}
-
+/** Options of `randomModel`: those of `loadModel` that need no files. */
 export interface RandomModelOptions
   extends Omit<LoadModelOptions, 'onProgress' | 'onDownload' | 'generationDefaults' | 'weights'> {
   /** How matrices are stored; default bf16. Quantised ones are made as they are, without others before them. */
@@ -290,11 +183,15 @@ export function randomModel(
   config: { model_type: 'switch_transformers' | 't5'; [key: string]: unknown },
   options?: RandomModelOptions,
 ): Promise<Seq2SeqModel>
-export function randomModel<Kind extends Model | Seq2SeqModel = Model>(
+export function randomModel(
+  config: { model_type: 'vmoe' | 'soft_moe'; [key: string]: unknown },
+  options?: RandomModelOptions,
+): Promise<VisionModel>
+export function randomModel<Kind extends AnyModel = Model>(
   config: Record<string, unknown>,
   options?: RandomModelOptions,
 ): Promise<Kind>
-export async function randomModel<Kind extends Model | Seq2SeqModel = Model>(
+export async function randomModel<Kind extends AnyModel = Model>(
   config: Record<string, unknown>,
   options: RandomModelOptions = {},
 ): Promise<Kind> {
@@ -304,7 +201,7 @@ export async function randomModel<Kind extends Model | Seq2SeqModel = Model>(
 async function makeRandom(
   config: Record<string, unknown>,
   options: RandomModelOptions,
-): Promise<Model | Seq2SeqModel> {
+): Promise<AnyModel> {
   const where = 'randomModel'
   if (typeof config !== 'object' || config === null || Array.isArray(config))
     badOption(where, 'config', 'the contents of a config.json', config)
@@ -319,12 +216,13 @@ async function makeRandom(
     await weights.load(request.signal)
     return undefined
   }
+  if (isVision(config)) {
+    const { randomVision } = await import('./load_vision.ts')
+    return randomVision(where, config, device, request, weights, fill)
+  }
   if (isSeq2Seq(config)) {
-    const dtype = activationDType(device, request.dtype)
-    const read = readSeq2SeqConfig({ ...config })
-    const built = { graph: new EncoderDecoder(read, weights), weights }
-    const rest = { tokenizer: undefined, stopIds: read.eosIds, checkpointDefaults: {} }
-    return assembleSeq2Seq(where, { device, dtype, request }, built, fill, rest)
+    const { randomSeq2Seq } = await import('./load_seq2seq.ts')
+    return randomSeq2Seq(where, config, device, request, weights, fill)
   }
   const described = describeModel({ ...config })
   const built = { graph: described.build(weights, request), weights }

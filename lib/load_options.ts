@@ -13,6 +13,7 @@ import {
 } from './weights/formats.ts'
 import type { RopeRounding } from './weights/weights.ts'
 
+/** Options of `loadModel`. */
 export interface LoadModelOptions {
   /** Default `auto`: a usable GPU, else the CPU; `model.device.reason` says why. */
   device?: DeviceName | undefined

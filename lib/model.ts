@@ -58,12 +58,12 @@ import {
   textOption,
 } from './options.ts'
 import type { Tokenizer } from './tokenizer/index.ts'
-import { CheckedTokenizer } from './tokenizer/tokenizer.ts'
 import { longestText } from './weights/rope.ts'
 
 /** On a CPU a prompt's tokens take so long that whoever writes would wait seconds. */
 const cpuSlowdown = 2.5
 
+/** Options of `model.chat`: those of `generate`, and what the chat template reads. */
 export interface ChatOptions
   extends GenerateOptions,
     Omit<TemplateOptions, 'addGenerationPrompt'> {}
@@ -282,15 +282,10 @@ export class Model extends LoadedModel {
     return this.#chatFormat('toolCallForm').callForm('toolCallForm')
   }
 
-  /** Made with the first constraint: it spells out all tokens. */
+  /** Made with the first constraint. */
   #grammars(): Matchers {
     this.#check()
-    const { tokenizer } = this
-    if (!(tokenizer instanceof CheckedTokenizer))
-      throw new MoeError('ERR_MOE_UNSUPPORTED', 'generate: constraint needs a tokenizer, got none')
-    this.#matchers ??= new Matchers(
-      CheckedTokenizer.letters(tokenizer).slice(0, this.config.vocabSize),
-    )
+    this.#matchers ??= Matchers.of(this.tokenizer, this.config.vocabSize)
     return this.#matchers
   }
 

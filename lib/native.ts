@@ -1,14 +1,14 @@
 import { createRequire } from 'node:module'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { MoeError } from './errors.ts'
 import { loadAdvice } from './load_failure.ts'
+import { packageFolder } from './package_folder.ts'
 
 /** Element type of a tensor. */
 export type DType = 'f32' | 'bf16' | 'f16' | 'i32' | 'u8'
 /** Element type of activations. */
 export type ActivationDType = 'f32' | 'bf16'
-/** How the values of a weight are stored: csrc/weights/format.h. */
+/** How the values of a weight are stored; `g32` and `g128`: so many inputs share a scale. */
 export type WeightFormat =
   | 'f32'
   | 'bf16'
@@ -21,6 +21,7 @@ export type WeightFormat =
   | 'mxfp4'
   | 'fp8'
   | 'fp8g128'
+/** Typed arrays that tensors are made of: f32, i32, bf16 as its bits, u8. */
 export type NumberArray = Float32Array | Int32Array | Uint16Array | Uint8Array
 
 /** Handle of native memory. Arithmetic happens in ops only. */
@@ -242,11 +243,10 @@ let loaded: Native | undefined
 export function native(): Native {
   if (loaded) return loaded
   let addon: Native
-  let root = '.'
+  const root = packageFolder
   try {
     const here: string | undefined = import.meta.url // absent in a bundle of CommonJS
-    if (here) root = path.resolve(path.dirname(fileURLToPath(here)), '..')
-    const require = createRequire(here ?? path.resolve('index.js'))
+    const require = createRequire(here ?? path.join(root, 'index.js'))
     addon = (require('node-gyp-build') as (dir: string) => Native)(root)
   } catch (cause) {
     const [line] = (cause as Error).message.split('\n')

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
-
-const file = new URL('../package.json', import.meta.url)
+import path from 'node:path'
+import { packageFolder } from './package_folder.ts'
 
 /** Of the package. */
-export const readVersion = (): string => JSON.parse(readFileSync(file, 'utf8')).version
+export const readVersion = (): string =>
+  JSON.parse(readFileSync(path.join(packageFolder, 'package.json'), 'utf8')).version

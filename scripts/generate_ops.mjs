@@ -9,13 +9,23 @@ import { fileURLToPath } from 'node:url'
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
 const folder = path.join(root, 'lib/ops')
 
-/** The comments of a header: the text above `Struct`, and of `Struct.inputs.name` and `Struct.outputs.name`. */
+/** The comments of a header: the text above a struct or an enum, and of `Struct.inputs.name` and `Struct.outputs.name`. */
 function comments(source) {
   const docs = new Map()
+  for (const [, doc, name, body] of source.matchAll(
+    /((?:^\/\/\/.*\n)+)enum class (\w+)[^{]*\{([^}]*)\}/gm,
+  )) {
+    docs.set(name, textOf(doc))
+    const values = [...body.matchAll(/\b\w+,? *(?:\/\/ (.*(?:\n {4,}\/\/ .*)*))?/g)]
+    docs.set(
+      `${name}.values`,
+      values.map(([, text]) => text?.replace(/\n *\/\/ /g, ' ')),
+    )
+  }
   for (const [, doc, struct, body] of source.matchAll(
     /((?:^\/\/\/.*\n)+)struct (\w+) \{\n([\s\S]*?)^\};/gm,
   )) {
-    docs.set(struct, doc.replace(/^\/\/\/ ?/gm, '').trimEnd())
+    docs.set(struct, textOf(doc))
     const members = new Map(
       [...body.matchAll(/^ {2}[\w:<>]+ (\w+)(?: = [^;]+)?; *\/\/ (.*(?:\n {4,}\/\/ .*)*)/gm)].map(
         ([, member, text]) => [member, text.replace(/\n *\/\/ /g, ' ')],
@@ -27,20 +37,32 @@ function comments(source) {
   return docs
 }
 
+/** Without slashes, and with formulas, which are indented, as blocks of code. */
+const textOf = (doc) =>
+  doc
+    .replace(/^\/\/\/ ?/gm, '')
+    .trimEnd()
+    .replace(/(?:^ {2,}\S.*\n?)+/gm, (lines) => `\`\`\`text\n${dedented(lines)}\n\`\`\`\n`)
+    .trimEnd()
+const dedented = (lines) => lines.trimEnd().replace(/^ {2}/gm, '')
+const firstParagraph = (doc) => doc.split('\n\n')[0]
+
 const isMade = ({ role }) => role === 'output' || role === 'extra'
-const indented = (text, margin) => [
-  `${margin}/**`,
-  ...text.split('\n').map((line) => `${margin} * ${line}`.trimEnd()),
-  `${margin} */`,
-]
+const indented = (text, margin) =>
+  text.includes('\n')
+    ? [
+        `${margin}/**`,
+        ...text.split('\n').map((line) => `${margin} * ${line}`.trimEnd()),
+        `${margin} */`,
+      ]
+    : [`${margin}/** ${text} */`]
 
 const stemOf = (name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 const structOf = (name) => `${name[0].toUpperCase()}${name.slice(1)}`
 
 /** The file of an op. */
-function opFile({ name, fields }, enums) {
+function opFile({ name, fields }, enums, docs) {
   const source = `csrc/ops/${stemOf(name)}.h`
-  const docs = comments(readFileSync(path.join(root, source), 'utf8'))
   const struct = structOf(name)
   const member = (field) => {
     const text = docs.get(`${struct}.${isMade(field) ? 'outputs' : 'inputs'}.${field.name}`)
@@ -63,14 +85,21 @@ function opFile({ name, fields }, enums) {
     `import type { ${handles.join(', ')} } from '../native.ts'`,
     ...(names.length > 0 ? [`import type { ${names.join(', ')} } from './names.ts'`] : []),
     '',
+    ...indented(`Fields of the op \`${name}\`.\n\n${docs.get(struct)}`, ''),
     `export interface ${struct}Inputs {`,
     ...fields.filter((field) => !isMade(field)).flatMap(member),
     '}',
     '',
     ...(made.length > 0
-      ? [`export interface ${struct}Outputs {`, ...made.flatMap(member), '}', '']
+      ? [
+          `/** What the op \`${name}\` makes. */`,
+          `export interface ${struct}Outputs {`,
+          ...made.flatMap(member),
+          '}',
+          '',
+        ]
       : []),
-    ...indented(docs.get(struct) ?? name, ''),
+    ...indented(firstParagraph(docs.get(struct)), ''),
     `export function ${name}(plan: Plan, inputs: ${struct}Inputs): ${result} {`,
     made.length > 0
       ? `  return plan.record('${name}', inputs) as ${result}`
@@ -81,7 +110,7 @@ function opFile({ name, fields }, enums) {
 }
 
 /** What values of fields may be called. */
-function namesFile(enums, blockTokens) {
+function namesFile(enums, blockTokens, docs) {
   const lines = [
     '// Made of csrc/ops/*.h by scripts/generate_ops.mjs.',
     '',
@@ -92,14 +121,19 @@ function namesFile(enums, blockTokens) {
     if (type === 'DType') continue // of every tensor: lib/native.ts
     const list = `${type[0].toLowerCase()}${type.slice(1)}Names`
     const quoted = names.map((name) => `'${name}'`)
-    lines.push('', `export type ${type} = ${quoted.join(' | ')}`)
+    const values = names.flatMap((name, i) => {
+      const text = docs.get(`${type}.values`)[i]
+      return text ? [`- \`${name}\`: ${text}`] : []
+    })
+    const doc = [docs.get(type), ...(values.length > 0 ? ['', ...values] : [])].join('\n')
+    lines.push('', ...indented(doc, ''), `export type ${type} = ${quoted.join(' | ')}`)
     lines.push(`export const ${list}: readonly ${type}[] = [${quoted.join(', ')}]`)
   }
   return `${lines.join('\n')}\n`
 }
 
 /** Every op by name, and which of its fields are weights. */
-function indexFile(ops) {
+function indexFile(ops, docs) {
   const weights = ({ fields }) =>
     fields.filter(({ type }) => /Weight\b/.test(type)).map((field) => `'${field.name}'`)
   return [
@@ -112,7 +146,10 @@ function indexFile(ops) {
     ),
     '',
     'export const all = {',
-    ...ops.map(({ name }) => `  ${name},`),
+    ...ops.flatMap(({ name }) => [
+      ...indented(firstParagraph(docs.get(structOf(name))), '  '),
+      `  ${name},`,
+    ]),
     '}',
     '',
     'export const weightFields: { readonly [op: string]: readonly string[] } = {',
@@ -124,16 +161,19 @@ function indexFile(ops) {
   ].join('\n')
 }
 
-/** The types of ops, for the API reference. */
+/** The types of public ops, for the API reference. */
 function typesFile(ops, enums) {
+  const isPublic = (name) => !/^probe/i.test(name) // of the benchmarks
   const of = ({ name, fields }) =>
     ['Inputs', ...(fields.some(isMade) ? ['Outputs'] : [])].map((end) => structOf(name) + end)
   return [
     '// Made of csrc/ops/*.h by scripts/generate_ops.mjs.',
     '',
-    ...ops.map((op) => `export type { ${of(op).join(', ')} } from './${stemOf(op.name)}.ts'`),
+    ...ops
+      .filter(({ name }) => isPublic(name))
+      .map((op) => `export type { ${of(op).join(', ')} } from './${stemOf(op.name)}.ts'`),
     `export type { ${Object.keys(enums)
-      .filter((type) => type !== 'DType')
+      .filter((type) => type !== 'DType' && isPublic(type))
       .join(', ')} } from './names.ts'`,
     '',
   ].join('\n')
@@ -143,10 +183,14 @@ function files() {
   const { ops, enums, blockTokens } = createRequire(import.meta.url)('node-gyp-build')(
     root,
   ).describeOps()
+  const headers = readdirSync(path.join(root, 'csrc/ops')).filter((name) => name.endsWith('.h'))
+  const docs = comments(
+    headers.map((name) => readFileSync(path.join(root, 'csrc/ops', name), 'utf8')).join('\n'),
+  )
   return new Map([
-    ...ops.map((op) => [`${stemOf(op.name)}.ts`, opFile(op, enums)]),
-    ['names.ts', namesFile(enums, blockTokens)],
-    ['index.ts', indexFile(ops)],
+    ...ops.map((op) => [`${stemOf(op.name)}.ts`, opFile(op, enums, docs)]),
+    ['names.ts', namesFile(enums, blockTokens, docs)],
+    ['index.ts', indexFile(ops, docs)],
     ['types.ts', typesFile(ops, enums)],
   ])
 }

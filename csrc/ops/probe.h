@@ -4,6 +4,7 @@
 
 namespace moe {
 
+/// What is measured.
 enum class ProbeKind {
   read,   // every byte of `from`, once
   copy,   // `from` to `to`

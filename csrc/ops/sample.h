@@ -4,9 +4,10 @@
 
 namespace moe {
 
-/// Columns of a row's real and whole options. `topK` 0: all; `step` numbers the draw;
-/// `promptLength` is of the history.
+/// Columns of a row's real options.
 enum class SampleOption { temperature, top_p, min_p, repetition, presence, frequency };
+/// Columns of a row's whole options. `topK` 0: all; `step` numbers the draw; `promptLength` is of
+/// the history.
 enum class SampleCount { top_k, seed_low, seed_high, step, prompt_length };
 
 template <>

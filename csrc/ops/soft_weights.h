@@ -7,8 +7,8 @@ namespace moe {
 /// The two softmaxes of Soft MoE (arXiv:2308.00951, equations 1 and 2): what a slot takes of each
 /// token of its segment, and what a token takes of each slot.
 ///
-///   dispatch[t, s] = exp(logits[t, s]) / sum over the tokens t' of the segment of exp(logits[t',
-///   s]) combine[t, s] = exp(logits[t, s]) / sum over s' of exp(logits[t, s'])
+///   dispatch[t, s] = exp(z[t, s]) / sum over tokens t' of the segment of exp(z[t', s])
+///   combine[t, s] = exp(z[t, s]) / sum over slots s' of exp(z[t, s'])    z = logits
 struct SoftWeights {
   static constexpr const char* kName = "softWeights";
 

@@ -9,6 +9,7 @@ namespace moe {
 constexpr int kKeys = static_cast<int>(kBlockTokens);  // of a cache block
 
 struct AttentionArgs {
+  // The host writes these, no kernel: they may be read before wait_prior_grid(), by load_again().
   const int32_t *starts, *ends, *sequences;
   Rows<const int32_t> block_table;
   float scale;
@@ -27,11 +28,11 @@ constexpr int kLongRun = 8;
 
 /// Whether token t stands in a long run. It depends on the token's own chunk alone.
 __device__ __forceinline__ bool in_long_run(const AttentionArgs& args, int t) {
-  const int sequence = args.sequences[t];
+  const auto sequence_of = [&](int s) { return load_again(args.sequences + s); };
+  const int sequence = sequence_of(t);
   int length = 1;
-  for (int s = t - 1; s >= 0 && length < kLongRun && args.sequences[s] == sequence; --s) ++length;
-  for (int s = t + 1; s < args.T && length < kLongRun && args.sequences[s] == sequence; ++s)
-    ++length;
+  for (int s = t - 1; s >= 0 && length < kLongRun && sequence_of(s) == sequence; --s) ++length;
+  for (int s = t + 1; s < args.T && length < kLongRun && sequence_of(s) == sequence; ++s) ++length;
   return length >= kLongRun;
 }
 

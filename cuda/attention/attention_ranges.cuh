@@ -57,7 +57,7 @@ struct Visible {
   int first_block, last_block, length;  // of a range, in blocks
 
   __device__ __forceinline__ Visible(const AttentionArgs& args, int t)
-      : positions{args.starts[t], args.ends[t]},
+      : positions{load_again(args.starts + t), load_again(args.ends + t)},
         first_block(positions.first / kKeys),
         last_block(positions.last / kKeys),
         length(static_cast<int>(Attention::range_blocks(last_block - first_block + 1))) {}
@@ -97,6 +97,21 @@ __device__ inline Piece find_piece(const AttentionArgs& args, int index) {
     index -= __shfl_sync(~0u, sum, 31);
   }
   return {-1, 0, 0, 0};
+}
+
+/// Asks for what a piece's first blocks have in the cache of group `g`, in rows of `width`, also
+/// before wait_prior_grid(): all but the last tokens' are older than this step.
+template <class T>
+__device__ __forceinline__ void prefetch_cache(const AttentionArgs& args, const Piece& piece, int g,
+                                               const T* cache, int width) {
+  constexpr int kBlocks = 2;
+  const int i = static_cast<int>(threadIdx.x);
+  if (piece.token < 0 || piece.count == 0 || i >= kBlocks) return;
+  const Span blocks = Visible(args, piece.token).blocks(piece.first);
+  if (blocks.first + i > blocks.last) return;
+  const int32_t* table = args.block_table[load_again(args.sequences + piece.token)];
+  const int64_t row = (int64_t{load_again(table + blocks.first + i)} * args.G + g) * kKeys;
+  prefetch_l2(cache + row * width, static_cast<unsigned>(kKeys * width) * sizeof(T));
 }
 
 /// The ranges of one token and head while they wait for each other.

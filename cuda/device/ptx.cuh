@@ -97,6 +97,9 @@ __device__ __forceinline__ uint32_t load_again(const uint32_t* from) {
   asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(v) : "l"(from));
   return v;
 }
+__device__ __forceinline__ int32_t load_again(const int32_t* from) {
+  return static_cast<int32_t>(load_again(reinterpret_cast<const uint32_t*>(from)));
+}
 __device__ __forceinline__ float2 load_again(const float2* from) {
   float2 v;
   asm volatile("ld.global.nc.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "l"(from));
@@ -119,6 +122,14 @@ __device__ __forceinline__ void prefetch_l2(const void* from, unsigned bytes) {
 #if __CUDA_ARCH__ >= 900
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes));
 #endif
+}
+
+/// What another kernel writes, perhaps just now: any value at all may come. It may decide what is
+/// asked for early, and nothing that has a result.
+__device__ __forceinline__ int32_t load_guess(const int32_t* from) {
+  int32_t v;
+  asm volatile("ld.relaxed.gpu.global.s32 %0, [%1];" : "=r"(v) : "l"(from));
+  return v;
 }
 
 /// What another block has written in this kernel; the first cache may hold what was there before.

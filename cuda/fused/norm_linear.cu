@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(32 * kFewWarps, 2)
   const Steps piece = warp_steps(args.grid.steps);
   WeightStream<W> stream(args.grid, args.weights[0], tile, piece);
   stream.start();
-  if (tile < args.first_wave) prefetch_panel(args.grid, args.weights[0], tile);
+  prefetch_waves(args, args.weights[0], tile, 0);
   if (tile == 0) prefetch_norm(norm_of);
   wait_prior_grid();
   launch_dependents();

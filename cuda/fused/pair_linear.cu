@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
   const Steps piece = warp_steps(args.grid.steps);
   WeightStream<W> stream(args.grid, args.weights[0], tile, piece);
   stream.start();
-  if (tile < args.first_wave) prefetch_panel(args.grid, args.weights[0], tile);
+  prefetch_waves(args, args.weights[0], tile, 0);
   wait_prior_grid();
   launch_dependents();
   for (int t = 0; t < T; ++t) {

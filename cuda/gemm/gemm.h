@@ -24,6 +24,8 @@ struct GemmOp {
   // they are read where they are.
   int64_t staged_groups = 0;
   std::byte* staging = nullptr;
+  // Offsets are older than the kernel before, which makes them a good guess before the wait.
+  bool settled = false;
   // Of HeadLinear: rows of x and out a head, and what its rows move on by; 0: they are as they lie.
   int64_t head_rows = 0, x_step = 0, out_step = 0;
 };
@@ -50,6 +52,7 @@ struct GemmArgs {
   int groups, K, N;  // N outputs
   WeightGrid grid;
   const int32_t* offsets;
+  bool settled;       // see GemmOp
   const float* bias;  // [groups, weight rows]; of gate_up weights the gate rows' N first
   const float* row_scale;
   int64_t row_scale_stride;

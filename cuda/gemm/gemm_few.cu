@@ -7,11 +7,15 @@
 namespace moe {
 namespace {
 
-/// The `index`-th group that has rows; -1: there are fewer. Whole warps call it.
-__device__ __forceinline__ int group_with_rows(const GemmArgs& args, int index) {
+/// The `index`-th group that has rows, by offsets as `offset_of(pointer)` has them; -1: there are
+/// fewer. Whole warps call it.
+template <class OffsetOf>
+__device__ __forceinline__ int group_with_rows(const GemmArgs& args, int index,
+                                               const OffsetOf& offset_of) {
   for (int first = 0; first < args.groups; first += 32) {
     const int group = first + static_cast<int>(threadIdx.x % 32);
-    const bool has = group < args.groups && args.offsets[group] < args.offsets[group + 1];
+    const int32_t* at = args.offsets + group;
+    const bool has = group < args.groups && offset_of(at) < offset_of(at + 1);
     uint32_t found = __ballot_sync(~0u, has);
     for (; found && index > 0; --index) found &= found - 1;
     if (found) return first + __ffs(static_cast<int>(found)) - 1;
@@ -34,19 +38,25 @@ __global__ void __launch_bounds__(32 * kFewWarps, is_bf16<X> ? 2 : 1)
     stream.start();
     return stream;
   };
-  // No kernel writes weights, so a group that is known need not wait for the kernel before.
-  int group = static_cast<int>(blockIdx.y);
+  // No kernel writes weights, so a group that is known need not wait for the kernel before. One
+  // that is as good as known is taken, and looked at again behind the wait.
+  const int index = static_cast<int>(blockIdx.y);
+  int group = index;
+  if (args.offsets)
+    group = args.settled
+                ? group_with_rows(args, index, [](const int32_t* at) { return load_guess(at); })
+                : -1;
   WeightStream<W> stream =
-      args.offsets ? WeightStream<W>(args.grid, nullptr, 0, {0, 0}) : stream_of(group);
-  if (!args.offsets && tile + group * static_cast<int>(gridDim.x) < args.first_wave &&
-      blockIdx.z == 0)
-    prefetch_panel(args.grid, args.weights[group], tile);
+      group < 0 ? WeightStream<W>(args.grid, nullptr, 0, {0, 0}) : stream_of(group);
+  if (group >= 0 && blockIdx.z == 0)
+    prefetch_waves(args, args.weights[group], tile, index * static_cast<int>(gridDim.x));
   wait_prior_grid();
   launch_dependents();
   if (args.offsets) {
-    group = group_with_rows(args, group);
+    const int guess = group;
+    group = group_with_rows(args, index, [](const int32_t* at) { return *at; });
     if (group < 0) return;
-    stream = stream_of(group);
+    if (group != guess) stream = stream_of(group);
   }
   const RowRange range = group_rows(args, group);
   const bool whole = args.x_aligned && args.K % kStepK == 0;

@@ -73,6 +73,17 @@ __device__ __forceinline__ void prefetch_panel(const WeightGrid& grid, const voi
   if (bytes) prefetch_l2(panel + begin, bytes);
 }
 
+/// The same of a tile by a block of those that may be there before the kernel before has ended, and
+/// of the one that comes a wave later, whose last blocks would have memory to themselves. `before`:
+/// blocks of the groups before.
+__device__ __forceinline__ void prefetch_waves(const GemmArgs& args, const void* weight, int tile,
+                                               int before) {
+  if (before + tile >= args.first_wave) return;
+  prefetch_panel(args.grid, weight, tile);
+  if (tile + args.first_wave < static_cast<int>(gridDim.x))
+    prefetch_panel(args.grid, weight, tile + args.first_wave);
+}
+
 /// Adds a lane's products of one step to its sum of a weight row: an order that leaves the compiler
 /// no choice, as other kernels give these bits, too.
 /// `w`: the weights of row g, or behind two more of row g + 8.

@@ -14,7 +14,8 @@ void GroupedGemm::run_cuda(const CudaContext& cuda) const {
                    .out = out,
                    .deterministic = deterministic,
                    .staged_groups = staged_groups(),
-                   .staging = scratch.as<std::byte>()});
+                   .staging = scratch.as<std::byte>(),
+                   .settled = true});
 }
 
 }  // namespace moe

@@ -9,6 +9,7 @@ import { adapterFolder } from '../weights/mistakes.ts'
 import { Adapter, type AdapterInfo } from './adapter.ts'
 import { openPeft } from './peft.ts'
 
+/** Options of `model.loadAdapter`. */
 export interface LoadAdapterOptions {
   /** What calls name it by; default the folder's name. */
   name?: string | undefined

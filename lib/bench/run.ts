@@ -3,6 +3,7 @@ import { badOption, MoeError } from '../errors.ts'
 import type { ActivationDType } from '../native.ts'
 import { CeilingProbe, type Ceilings } from './ceilings.ts'
 import { attention } from './kernels/attention.ts'
+import { expertChoice, limitCapacity } from './kernels/capacity.ts'
 import { gatherGemm, ropeAttention } from './kernels/decode.ts'
 import { normLinear, route } from './kernels/fused.ts'
 import { groupedGemm, linear } from './kernels/gemm.ts'
@@ -10,6 +11,7 @@ import { latentAttention } from './kernels/latent.ts'
 import { lora } from './kernels/lora.ts'
 import { combine, permute, topK } from './kernels/routing.ts'
 import { embedding, rmsNorm, ropeCache, sampling } from './kernels/rows.ts'
+import { softCombine, softDispatch, softLogits, softWeights } from './kernels/soft.ts'
 import { modelShapes, type RoutingName, routings } from './shapes.ts'
 import { type KernelBench, Workbench } from './workbench.ts'
 
@@ -17,6 +19,7 @@ export const benches: KernelBench[] = [
   ...[groupedGemm, gatherGemm, linear, normLinear, lora],
   ...[attention, ropeAttention, latentAttention, ropeCache],
   ...[route, topK, permute, combine, rmsNorm, embedding, sampling],
+  ...[limitCapacity, expertChoice, softLogits, softWeights, softDispatch, softCombine],
 ]
 
 export interface BenchOptions {

@@ -18,8 +18,8 @@ export interface TemplateSources {
 const maxUnits = 1 << 20
 
 /**
- * The chat template of a checkpoint folder: of `chat_template.jinja`, else of tokenizer_config.json, which has one or
- * a list of named ones.
+ * The chat template of a checkpoint folder: of `chat_template.jinja`, beside which named ones have a folder, else of
+ * tokenizer_config.json, which has one or a list of named ones.
  *
  * @throws {MoeError} ERR_MOE_CHECKPOINT where it is no text, or too long for one
  */
@@ -30,7 +30,14 @@ export function findTemplates(
   const file = path.join(dir, 'chat_template.jinja')
   const key = `${path.join(dir, 'tokenizer_config.json')}: chat_template`
   const text = readBytes(file)?.toString('utf8')
-  if (text !== undefined) return { standard: checked(file, text), tools: undefined }
+  if (text !== undefined) {
+    const other = path.join(dir, 'additional_chat_templates', 'tool_use.jinja')
+    const forTools = readBytes(other)?.toString('utf8')
+    return {
+      standard: checked(file, text),
+      tools: forTools === undefined ? undefined : checked(other, forTools),
+    }
+  }
   const { chat_template: value } = tokenizerConfig
   if (value === undefined || value === null) return { standard: undefined, tools: undefined }
   if (!Array.isArray(value)) return { standard: checked(key, value), tools: undefined }

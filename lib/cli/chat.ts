@@ -59,6 +59,9 @@ const answerOptions = (values: Values): ChatOptions => ({
   stop: values.stop as string[] | undefined,
 })
 
+/** `/exit`, and what others call it. */
+const ends: readonly string[] = ['/exit', '/quit', '/bye']
+
 const say = (text: string) => void process.stdout.write(text)
 const note = (text: string) => void process.stderr.write(text)
 
@@ -135,15 +138,25 @@ export async function run(args: string[], interrupt: AbortSignal): Promise<void>
   })
   note('/help says what there is beside messages\n')
   lines.prompt()
+  let begun = ''
   for await (const line of lines) {
-    const text = line.trim()
-    if (text === '/exit') break
+    if (line.endsWith('\\')) {
+      begun += `${line.slice(0, -1)}\n`
+      continue
+    }
+    const message = begun + line
+    begun = ''
+    const text = message.trim()
+    if (ends.includes(text)) break
     const { messages } = conversation
     try {
-      if (text === '/routing') note(`routing ${toggleRouting(asked) ? 'on' : 'off'}\n`)
+      if (text === '/retry') {
+        if (conversation.dropAnswer()) await answer(model, messages, asked, interrupts.start())
+        else note('there is nothing to answer yet\n')
+      } else if (text === '/routing') note(`routing ${toggleRouting(asked) ? 'on' : 'off'}\n`)
       else if (/^\/\w+( |$)/.test(text)) note(await conversation.command(text))
       else if (text !== '') {
-        messages.push({ role: 'user', content: line })
+        messages.push({ role: 'user', content: message })
         await answer(model, messages, asked, interrupts.start())
       }
     } catch (error) {

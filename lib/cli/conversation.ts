@@ -7,7 +7,9 @@ const commands = `/reset          forget the conversation, but for the system me
 /load FILE      go on with one that was written
 /tokens         how much of the context the conversation takes
 /routing        say after each answer which experts its tokens chose, or no more
+/retry          another answer to the last message; with a temperature, another one
 /exit           end
+A line that ends with a backslash goes on in the next one.
 `
 
 /** Messages that are shown when a conversation is taken up. */
@@ -39,6 +41,7 @@ export class Conversation {
       case 'help':
         return commands
       case 'reset':
+      case 'clear':
         this.messages = this.#systemMessages()
         return ''
       case 'system':
@@ -51,6 +54,12 @@ export class Conversation {
         return argument === '' ? '/load needs the name of a file\n' : this.#load(argument)
     }
     return `there is no /${name}; /help says what there is\n`
+  }
+
+  /** Takes the last answer back. @returns whether a message is there to be answered */
+  dropAnswer(): boolean {
+    if (this.messages.at(-1)?.role === 'assistant') this.messages.pop()
+    return this.messages.at(-1)?.role === 'user'
   }
 
   #systemMessages(): ChatMessage[] {

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { fstatSync } from 'node:fs'
 import { resolveMaxNewTokens, resolveSampling } from '../engine/sampling.ts'
 import type { GenerateOptions, GenerateResult, TokenIds, Tokenizer } from '../index.ts'
 import { deviceText } from './device.ts'
@@ -19,15 +19,16 @@ import {
   type Values,
 } from './options.ts'
 import { routingLines } from './routing_lines.ts'
+import { readTextFile } from './text_file.ts'
 
 export const help = `moe-native generate: continue a text
 
   moe-native generate 'ROMEO:'
   moe-native generate 'ROMEO:' --temperature 0.8 --top-p 0.9 --seed 1
-  moe-native generate --prompt - < letter.txt
+  cat letter.txt | moe-native generate --quiet
   moe-native generate --model DIR --ids 1,2,3 --max-new-tokens 20 --json
 
-Prompt: one of these (default: 'ROMEO:' for the demo)
+Prompt: one of these (default: what is piped in, else 'ROMEO:' for the demo)
   TEXT, -p, --prompt TEXT     text to continue; - reads it from standard input
       --prompt-file FILE      a file with the text
       --ids 1,2,3             token ids
@@ -49,6 +50,8 @@ Output
       --logprobs N            also the N best tokens at each place
       --routing               also how often new tokens chose each expert; with
                               --json, the experts of every token
+      --no-display-prompt     only what is written behind the prompt
+  -q, --quiet                 no progress and no speed on standard error
 ${modelHelp}`
 
 const options: Options = {
@@ -72,20 +75,21 @@ const options: Options = {
   'no-generation-defaults': { type: 'boolean' },
   logprobs: { type: 'string' },
   routing: { type: 'boolean' },
+  'no-display-prompt': { type: 'boolean' },
+  quiet: { type: 'boolean', short: 'q' },
 }
 
-/** A file as text, `-` as standard input. */
-function readText(file: string): string {
-  try {
-    return readFileSync(file === '-' ? 0 : file, 'utf8')
-  } catch (error) {
-    throw new UsageError(
-      `--prompt-file must be a file that can be read: ${(error as Error).message}`,
-    )
-  }
+/** Whether a shell pipes something in. Not what a program that starts this one has as a pipe: it may never end it. */
+function isPiped(): boolean {
+  const input = fstatSync(0)
+  return input.isFIFO() || input.isFile()
 }
 
-function promptOf(values: Values, rest: string[]): string | TokenIds {
+async function promptOf(
+  values: Values,
+  rest: string[],
+  signal: AbortSignal,
+): Promise<string | TokenIds> {
   const given: [name: string, value: string][] = [
     ...rest.map((text): [string, string] => ['TEXT', text]),
     ...['prompt', 'prompt-file', 'ids'].flatMap((name): [string, string][] =>
@@ -98,11 +102,14 @@ function promptOf(values: Values, rest: string[]): string | TokenIds {
       `the prompt must be given once (quote a TEXT with spaces), got ${names.join(' and ')}`,
     )
   const [[name, value] = []] = given
+  const piped = value === undefined && isPiped() ? await readTextFile('--prompt', '-', signal) : ''
+  if (piped !== '') return piped
   if (value === undefined && values.model !== undefined)
-    throw new UsageError('a TEXT, --prompt, --prompt-file or --ids must be given')
+    throw new UsageError('a TEXT, --prompt, --prompt-file or --ids must be given, or piped in')
   if (value === undefined) return 'ROMEO:'
   if (name === 'ids') return idList('ids', value)
-  return name === 'prompt-file' || value === '-' ? readText(value) : value
+  if (name !== 'prompt-file' && value !== '-') return value
+  return readTextFile('--prompt-file', value, signal)
 }
 
 function generateOptions(values: Values): GenerateOptions {
@@ -150,22 +157,23 @@ function logprobLines(
 export async function run(args: string[], signal: AbortSignal): Promise<void> {
   const { values, rest } = parse(args, options, true)
   if (values.help) return void process.stdout.write(`${help}\n`)
-  const prompt = promptOf(values, rest)
+  const prompt = await promptOf(values, rest, signal)
   const asked = generateOptions(values)
   resolveSampling(asked, {}, Number.MAX_SAFE_INTEGER) // what can be wrong without a model is wrong before one is loaded
   resolveMaxNewTokens(asked.maxNewTokens, {})
   const json = values.json === true
+  const quiet = values.quiet === true
   const given = adapterDir(values)
   const generationDefaults = values['no-generation-defaults'] !== true
   const loading = { ...loadOptions(values), generationDefaults, signal }
-  await using model = await loadWithBar(modelDir(values), loading, json)
+  await using model = await loadWithBar(modelDir(values), loading, json || quiet)
   const adapter = given && (await model.loadAdapter(given.dir, { signal })).name
   if (json) return printJson(await model.generate(prompt, { ...asked, adapter, signal }))
   const generation = model.generate(prompt, {
     ...{ ...asked, adapter, routing: asked.routing ? 'new' : false, signal },
   })
 
-  let lead = typeof prompt === 'string' ? prompt : ''
+  let lead = typeof prompt === 'string' && values['no-display-prompt'] !== true ? prompt : ''
   for await (const { text, id } of generation) {
     process.stdout.write(lead + (model.tokenizer ? text : `${id} `))
     lead = ''
@@ -174,6 +182,7 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   process.stdout.write(`${lead}\n`)
   if (logprobs) process.stdout.write(`\n${logprobLines(logprobs, model.tokenizer)}`)
   if (routing) process.stdout.write(`\n${routingLines(routing, model.config.topK)}`)
+  if (quiet) return
   process.stderr.write(
     `${usage.promptTokens} prompt tokens at ${timings.promptTokensPerSecond.toFixed(0)}/s, ` +
       `${usage.completionTokens} new tokens at ${timings.tokensPerSecond.toFixed(0)}/s ` +

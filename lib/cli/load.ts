@@ -1,10 +1,8 @@
 import { MoeError } from '../errors.ts'
 import { modelFolder as hubFolder } from '../hub/model_folder.ts'
-import { loadModel } from '../load.ts'
+import { type AnyModel, loadModel } from '../load.ts'
 import type { LoadModelOptions } from '../load_options.ts'
 import { Model } from '../model.ts'
-import type { Seq2SeqModel } from '../seq2seq/seq2seq_model.ts'
-import { VisionModel } from '../vision/vision_model.ts'
 import { checkpointFolder } from '../weights/mistakes.ts'
 import { progressBar } from './progress.ts'
 
@@ -40,16 +38,14 @@ export async function loadWithBar(
   using bar = progressBar('loading', quiet)
   const onProgress: LoadModelOptions['onProgress'] = ({ loadedBytes, totalBytes }) =>
     bar.update(loadedBytes, totalBytes)
-  const model = await loadModel<Model | VisionModel | Seq2SeqModel>(folder, {
+  const model = await loadModel<AnyModel>(folder, {
     ...options,
     onProgress,
   })
   if (model instanceof Model) return model
   await model.dispose()
   const [what, call] =
-    model instanceof VisionModel
-      ? ['one of images', 'classify']
-      : ['an encoder-decoder', 'generate']
+    'classify' in model ? ['one of images', 'classify'] : ['an encoder-decoder', 'generate']
   throw new MoeError(
     'ERR_MOE_UNSUPPORTED',
     `${dir}: model must be a language model, got ${what} (${model.config.architecture}), which loadModel and ${call} run`,

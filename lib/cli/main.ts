@@ -1,4 +1,6 @@
 #!/usr/bin/env node
+import { fstatSync, writeSync } from 'node:fs'
+import type { Writable } from 'node:stream'
 import { nearest } from '../option_names.ts'
 import { readVersion } from '../version.ts'
 import { asUsage, describe, printJson, UsageError } from './options.ts'
@@ -41,10 +43,16 @@ const help = `moe-native: Mixture-of-Experts language models from TypeScript
 Without --model the bundled demo runs. DIR may be ORG/NAME of the hub.
 Every command has --help, and all but chat have --json.`
 
+/** What other programs call these. */
+const otherNames: Readonly<Record<string, keyof typeof commands>> = {
+  ...{ run: 'chat', complete: 'generate', completion: 'generate', show: 'info', inspect: 'info' },
+  ...{ download: 'pull', get: 'pull', start: 'serve', perplexity: 'eval', benchmark: 'bench' },
+}
+
 function commandOf(name: string): keyof typeof commands {
   if (Object.hasOwn(commands, name)) return name as keyof typeof commands
   const known = Object.keys(commands)
-  const near = nearest(name, known)
+  const near = Object.hasOwn(otherNames, name) ? otherNames[name] : nearest(name, known)
   const hint = near ? `did you mean ${near}?` : `there are ${known.join(', ')}`
   throw new UsageError(`unknown command '${name}'; ${hint}`)
 }
@@ -53,7 +61,7 @@ const interrupt = new AbortController()
 
 async function main([name, ...args]: string[]): Promise<void> {
   const say = (text: string) => void process.stdout.write(`${text}\n`)
-  if (name === '--version' || name === '-v') return say(readVersion())
+  if (name === '--version' || name === '-v' || name === '-V') return say(readVersion())
   const asksHelp = name === 'help'
   if (name === undefined || name === '--help' || name === '-h') return say(help)
   if (asksHelp && args[0] === undefined) return say(help)
@@ -61,6 +69,21 @@ async function main([name, ...args]: string[]): Promise<void> {
   process.once('SIGINT', () => interrupt.abort(new Error('interrupted')))
   await run(asksHelp ? ['--help'] : args, interrupt.signal)
 }
+
+/** Into a file on a full disk Node writes what fits, and says nothing of the rest. */
+function writeAllOrFail(stream: NodeJS.WriteStream & { _write: Writable['_write'] }): void {
+  stream._write = (chunk: Buffer, _encoding, done) => {
+    try {
+      for (let at = 0; at < chunk.length; ) at += writeSync(1, chunk, at)
+      done()
+    } catch (error) {
+      done(error as Error)
+    }
+  }
+}
+try {
+  if (fstatSync(1).isFile()) writeAllOrFail(process.stdout)
+} catch {} // standard output is closed
 
 // Whoever reads may leave early, as `head` does.
 process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => {

@@ -42,18 +42,46 @@ export const modelHelp = `Model
 
   --json prints one JSON object on standard output and nothing else there.`
 
+/** `--x -1` as `--x=-1`: a number below zero is no flag. */
+function withNegatives(args: string[], options: Options): string[] {
+  const out: string[] = []
+  for (const arg of args) {
+    const name = /^--([\w-]+)$/.exec(out.at(-1) ?? '')?.[1]
+    const takes = name !== undefined && options[name]?.type === 'string'
+    if (takes && /^-[\d.]/.test(arg)) out.push(`${out.pop()}=${arg}`)
+    else out.push(arg)
+  }
+  return out
+}
+
 export function parse(
   args: string[],
   options: Options,
   positionals = false,
 ): { values: Values; rest: string[] } {
   try {
-    const parsed = parseArgs({ args, options, allowPositionals: positionals, strict: true })
+    const parsed = parseArgs({
+      args: withNegatives(args, options),
+      options,
+      allowPositionals: positionals,
+      strict: true,
+    })
     return { values: parsed.values as Values, rest: parsed.positionals }
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
-    const flag = code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION' && /'(-[^']*)'/.exec(message)?.[1]
+    if (code === 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL') {
+      const [, word] = /'(.*?)'/.exec(message)!
+      const hint = options.model ? `; did you mean --model ${word}?` : ''
+      throw new UsageError(`'${word}' is not expected${hint}`)
+    }
+    const flag = /'(?:-\w, )?(-[\w-]*)/.exec(message)?.[1]
     if (!flag) throw new UsageError(message)
+    if (code === 'ERR_PARSE_ARGS_INVALID_OPTION_VALUE')
+      throw new UsageError(
+        message.includes('does not take')
+          ? `${flag} takes no value`
+          : `${flag} needs a value; one that begins with a dash is written as --name=-value`,
+      )
     const near = nearest(flag, Object.keys(options))
     throw new UsageError(`unknown option '${flag}'${near ? `; did you mean --${near}?` : ''}`)
   }
@@ -99,7 +127,8 @@ export function asUsage(error: unknown): unknown {
   if (name === undefined) return error
   const kebab = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
   const flag = otherFlags[name] ?? `--${kebab}`
-  return flags.has(flag) ? new UsageError(`${flag} ${rest}`) : error
+  const said = rest!.replace(/\bapiKey\b/, '--api-key').replace(/\binsecure\b/, '--insecure')
+  return flags.has(flag) ? new UsageError(`${flag} ${said}`) : error
 }
 
 export function number(
@@ -127,15 +156,22 @@ export function choice<T extends string>(
   throw new UsageError(`--${name} must be ${known.join(' | ')}, got '${text}'`)
 }
 
-/** `1,2,3` as ids. */
-export function idList(name: string, text: string): number[] {
+function wholeNumbers(name: string, text: string, what: string, least: number): number[] {
   return text.split(',').map((part) => {
-    const id = Number(part)
-    if (part.trim() === '' || !Number.isInteger(id))
-      throw new UsageError(`--${name} must be token ids separated by commas, got '${text}'`)
-    return id
+    const value = Number(part)
+    if (part.trim() === '' || !Number.isInteger(value) || value < least)
+      throw new UsageError(`--${name} must be ${what} separated by commas, got '${text}'`)
+    return value
   })
 }
+
+/** `1,2,3` as ids. */
+export const idList = (name: string, text: string): number[] =>
+  wholeNumbers(name, text, 'token ids', Number.NEGATIVE_INFINITY)
+
+/** `1,8,512` as numbers of something. */
+export const counts = (name: string, text: string): number[] =>
+  wholeNumbers(name, text, 'whole numbers of at least 1', 1)
 
 export const adapterOption: Options = { adapter: { type: 'string', multiple: true } }
 

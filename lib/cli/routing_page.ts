@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
+import path from 'node:path'
+import { packageFolder } from '../package_folder.ts'
 import { type Heat, heatMap } from './heat_map.ts'
 import { escapeHtml, type Markup, markup } from './markup.ts'
 import { busiest, expertsText, isMixed, mean, percent, type RoutingAbout } from './routing_table.ts'
@@ -15,7 +17,7 @@ export interface PageToken {
 }
 
 const shades = 12
-const folder = new URL('../../page/', import.meta.url)
+const folder = path.join(packageFolder, 'page')
 const shadeRules = Array.from(
   { length: shades },
   (_, s) =>
@@ -196,7 +198,7 @@ export async function routingPage(
 ): Promise<string> {
   const [common, own, script] = await Promise.all(
     ['style.css', 'routing.css', 'routing.js'].map((name) =>
-      readFile(new URL(name, folder), 'utf8'),
+      readFile(path.join(folder, name), 'utf8'),
     ),
   )
   const style = `${common}${own}${shadeRules}`

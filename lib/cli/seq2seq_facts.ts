@@ -1,13 +1,13 @@
 import { planMemory } from '../cache_size.ts'
 import { activationDType, openDevice } from '../device.ts'
 import { blockBytes } from '../engine/cache.ts'
-import { absentWeights, release } from '../load.ts'
 import { buildSeq2Seq, layersOf, seq2seqConfig } from '../load_seq2seq.ts'
 import type { ActivationDType } from '../native.ts'
 import { blockTokens } from '../ops/index.ts'
 import { countParameters } from '../parameters.ts'
 import type { Seq2SeqConfig } from '../seq2seq/config.ts'
 import { EncoderDecoder } from '../seq2seq/encoder_decoder.ts'
+import { absentWeights } from '../weights/absent_weights.ts'
 import { readWeights, weightsNames } from '../weights/formats.ts'
 import {
   billions,
@@ -16,6 +16,7 @@ import {
   type Facts,
   fitsHere,
   type InfoRequest,
+  lowRankFacts,
 } from './facts.ts'
 import { size } from './progress.ts'
 
@@ -32,7 +33,7 @@ function built({ said, entries, options }: InfoRequest, dtype: ActivationDType) 
   if (entries) return buildSeq2Seq({ ...said, entries }, dtype, format)
   const weights = absentWeights(said.config)
   const graph = new EncoderDecoder(seq2seqConfig(said), weights)
-  release(weights)
+  weights.release()
   return { graph, weights }
 }
 
@@ -57,9 +58,10 @@ export async function seq2seqFacts(request: InfoRequest): Promise<Facts> {
     fileBytes,
   }
   const { fits, rows } = await fitsHere(weights.bytes + maxTokens * cacheBytesPerToken)
+  const lowRank = lowRankFacts(request, layersOf(graph), device)
   return {
     json: {
-      ...{ architecture: config.architecture, parameters, memory, maxTokens },
+      ...{ architecture: config.architecture, parameters, ...lowRank.json, memory, maxTokens },
       ...{ device: device.info, fits, config },
     },
     rows: [
@@ -75,6 +77,7 @@ export async function seq2seqFacts(request: InfoRequest): Promise<Facts> {
       ],
       ['attention', `${config.numHeads} heads of ${config.headSize}, biases by distance`],
       ['experts', expertsText(config)],
+      ...lowRank.rows,
       [
         'memory',
         `${size(weights.bytes)} weights, ${size(cacheBytesPerToken)} cache per token (${activations})`,

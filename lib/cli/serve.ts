@@ -1,5 +1,5 @@
 import path from 'node:path'
-import { serve } from '../server/index.ts'
+import { readServeOptions, type ServeOptions, serve } from '../server/serve.ts'
 import { deviceText } from './device.ts'
 import { loadWithBar } from './load.ts'
 import {
@@ -56,10 +56,8 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   const json = values.json === true
   const dir = modelDir(values)
   const maxWaiting = number(values, 'max-waiting', 0) ?? 256
-  await using model = await loadWithBar(dir, { ...loadOptions(values), maxWaiting, signal }, json)
-  for (const { name, dir } of adapterDirs(values)) await model.loadAdapter(dir, { name, signal })
   const log = (line: object) => void process.stderr.write(`${JSON.stringify(line)}\n`)
-  await using server = await serve(model, {
+  const asked: ServeOptions = {
     host: values.host as string | undefined,
     port: number(values, 'port', 0),
     name: (values.name as string | undefined) ?? path.basename(path.resolve(dir)),
@@ -71,7 +69,11 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
       if (values.log) log({ time: new Date().toISOString(), ...request })
       if (error !== undefined) log({ level: 'error', path: request.path, message: String(error) })
     },
-  })
+  }
+  readServeOptions(asked) // what is wrong is wrong before minutes of loading
+  await using model = await loadWithBar(dir, { ...loadOptions(values), maxWaiting, signal }, json)
+  for (const { name, dir } of adapterDirs(values)) await model.loadAdapter(dir, { name, signal })
+  await using server = await serve(model, asked)
   const { url } = server
   if (json) printJson({ url, device: model.device })
   else process.stdout.write(`${url} on ${deviceText(model.device, model.dtype)}\n`)

@@ -1,5 +1,5 @@
 import { activationDType, openDevice } from '../device.ts'
-import { buildVision, buildVisionWithoutWeights } from '../load.ts'
+import { buildVision, buildVisionWithoutWeights } from '../load_vision.ts'
 import { countParameters } from '../parameters.ts'
 import type { VisionConfig, VisionRouter } from '../vision/config.ts'
 import { readWeights, weightsNames } from '../weights/formats.ts'

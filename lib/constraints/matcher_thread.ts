@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads'
+import { TaskError, ThreadEnded } from './thread_errors.ts'
 
 interface Answer {
   id: number
@@ -13,12 +14,6 @@ export type Task =
   | { task: 'begin'; matcher: number; grammar: number; ids: readonly number[] }
   | { task: 'accept'; matcher: number; id: number }
   | { task: 'end'; matcher: number }
-
-/** The grammar or its text is at fault, not the thread. */
-export class TaskError extends Error {}
-
-/** The thread ended before it answered. */
-export class ThreadEnded extends Error {}
 
 /** A thread of grammars. It does not keep the process alive unless somebody waits. */
 export class MatcherThread {

@@ -1,5 +1,7 @@
 import { disposed, MoeError } from '../errors.ts'
-import { MatcherThread, TaskError, ThreadEnded } from './matcher_thread.ts'
+import { CheckedTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts'
+import type { MatcherThread } from './matcher_thread.ts'
+import { TaskError, ThreadEnded } from './thread_errors.ts'
 
 /** Milliseconds that a thread may take to begin and a grammar to compile. */
 export const compileMs = 10_000
@@ -54,6 +56,13 @@ export class Matchers {
     this.#tokens = [...tokens, ''] // one more, for the end of a text
   }
 
+  /** Over the ids that a tokenizer has, of so many: it spells out all of them. */
+  static of(tokenizer: Tokenizer | undefined, vocabSize: number): Matchers {
+    if (!(tokenizer instanceof CheckedTokenizer))
+      throw new MoeError('ERR_MOE_UNSUPPORTED', 'generate: constraint needs a tokenizer, got none')
+    return new Matchers(CheckedTokenizer.letters(tokenizer).slice(0, vocabSize))
+  }
+
   /**
    * @throws {MoeError} ERR_MOE_OPTION for what is no grammar, ERR_MOE_UNSUPPORTED for one that takes too long
    */
@@ -78,6 +87,7 @@ export class Matchers {
   }
 
   async #start(text: string, ids: readonly number[]): Promise<Matcher> {
+    const { MatcherThread } = await import('./matcher_thread.ts') // and with it Node's threads
     for (let tries = 0; ; tries++) {
       if (this.#disposed) disposed('model')
       this.#session ??= {

@@ -17,6 +17,7 @@ export interface ConvertProgress {
   file: string
 }
 
+/** Options of `convertCheckpoint`. */
 export interface ConvertOptions {
   /** Called after each piece of a tensor. */
   onProgress?: ((progress: ConvertProgress) => void) | undefined

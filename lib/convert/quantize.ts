@@ -23,6 +23,7 @@ export interface QuantizeProgress {
   file: string
 }
 
+/** Options of `quantizeCheckpoint`. */
 export interface QuantizeOptions {
   /**
    * `int8`: every matrix of experts, attention, dense blocks and the head, in 8 bits with a scale for each row. `int4`:

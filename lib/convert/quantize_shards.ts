@@ -2,6 +2,7 @@ import path from 'node:path'
 import { MoeError } from '../errors.ts'
 import { native, type WeightFormat } from '../native.ts'
 import type { Checkpoint } from '../weights/checkpoint.ts'
+import { moduleOf } from '../weights/encoding.ts'
 import type { Json } from '../weights/json.ts'
 import { type Entry, entryDType } from '../weights/safetensors.ts'
 import { count } from '../weights/weights.ts'
@@ -21,13 +22,11 @@ interface Piece {
   tensors: Described[]
 }
 
-const layerOf = (name: string): string => name.replace(/\.weight$/, '')
-
 /** What is written in place of `entry`, in the order of the file. */
 function tensorsOf(entry: Entry, format: WeightFormat | undefined): Described[] {
   const { name, shape, bytes, storedDtype: dtype } = entry
   if (!format) return [{ name, dtype, shape, bytes }]
-  const layer = layerOf(name)
+  const layer = moduleOf(name)
   const lead = shape.slice(0, -1)
   const [rows, width] = [count(lead), shape.at(-1)!]
   const scales = (dtype: 'F16' | 'F32', each: number): Described => ({
@@ -91,7 +90,7 @@ const layersOf = (pieces: Piece[]): LayerFormats =>
   new Map(
     pieces
       .filter(({ matrix }) => matrix)
-      .map(({ entry, format }) => [layerOf(entry.name), format] as const),
+      .map(({ entry, format }) => [moduleOf(entry.name), format] as const),
   )
 
 export const pieceBytes = 16 << 20

@@ -6,6 +6,7 @@ import type { Sampling, SamplingOptions } from './sampling.ts'
 import { StopStrings } from './stop.ts'
 import type { LayerRouting } from './trace.ts'
 
+/** Options of `generate`: how the next token is chosen, when the text ends, what is reported beside it. */
 export interface GenerateOptions extends SamplingOptions {
   /** Default: what generation_config.json says, else 256. With `promptLogprobs` it may be 0. */
   maxNewTokens?: number | undefined
@@ -70,6 +71,7 @@ export interface GenerateChunk extends TokenLogprob {
   routing?: (LayerRouting | undefined)[]
 }
 
+/** A text that has ended. */
 export interface GenerateResult {
   text: string
   /** New tokens, without the one that ended the text. */

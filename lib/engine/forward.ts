@@ -32,6 +32,7 @@ export interface ForwardOptions {
   signal?: AbortSignal | undefined
 }
 
+/** What one pass over a sequence gives. T tokens are those of the call. */
 export interface ForwardResult {
   /** [tokens, vocabulary] for `all`, [vocabulary] for `last`, empty for `none` */
   logits: Float32Array

@@ -153,9 +153,9 @@ export async function encodePrompt(
 }
 
 /** A grammar may have to be compiled, which nobody has to wait for who has gone. */
-function beginChoice(
+export function beginChoice(
   { choice, stopIds }: GenerateRequest,
-  { matchers, vocabSize }: GenerateContext,
+  { matchers, vocabSize }: Pick<GenerateContext, 'matchers' | 'vocabSize'>,
   signals: AbortSignal[],
 ): Choice | Promise<Choice> {
   const ends = [...stopIds.keys()].filter((id) => id < vocabSize)

@@ -3,6 +3,7 @@ import { type Gpu, native, type Tensor } from '../native.ts'
 import type { ExpertKind } from '../ops/index.ts'
 import { expertColumns } from './experts.ts'
 
+/** Options of `model.routingStats`. */
 export interface RoutingStatsOptions {
   /** Begin to count anew. Default false. */
   reset?: boolean | undefined
@@ -14,6 +15,7 @@ export interface RoutingStats {
   layers: (LayerRoutingStats | undefined)[]
 }
 
+/** How often the experts of one layer were chosen. */
 export interface LayerRoutingStats {
   /** Of each expert, in the order of their ids. */
   kinds: readonly ExpertKind[]

@@ -25,6 +25,7 @@ export interface SequenceContext extends GenerateContext {
   sequences: Set<Sequence>
 }
 
+/** Options of `model.sequence`. */
 export interface SequenceOptions {
   /** Name of a LoRA adapter that `loadAdapter` has loaded, for all tokens of the sequence. Default: none. */
   adapter?: string | undefined

@@ -1,6 +1,6 @@
 import type { Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
-import { type Rows, rowsOf, type Weights } from '../weights/weights.ts'
+import { evenFirst, type Rows, rowsOf, type Weights } from '../weights/weights.ts'
 import type { Attention } from './decoder_layer.ts'
 import type { CacheSpecs, LayerCache, Step } from './step.ts'
 
@@ -35,10 +35,6 @@ export interface LatentAttentionOptions extends LatentShape {
 /** Of the latents' norms, whatever the model's other norms have. */
 const eps = 1e-6
 
-/** Files rotate neighbours, kernels a value and the one half a head on: the even rows come first. */
-const rotatedRows = (name: string, shape: number[], start: number, count: number): Rows[] =>
-  [0, 1].map((odd) => ({ name, shape, start: start + odd, count: count / 2, step: 2 }))
-
 /**
  * Multi-head latent attention (DeepSeek-AI 2024, arXiv:2405.04434, section 2.1) in its absorbed form: the cache has
  * the normed latent and the rotated key of a token, C + R values whatever the number of heads. What makes keys of
@@ -70,11 +66,11 @@ export class LatentAttention implements Attention {
       each.flatMap((n) => {
         const [shape, start] = [[N * (P + R), width], n * (P + R)]
         const unrotated = { name: name(part), shape, start, count: P }
-        return [...rotatedRows(name(part), shape, start + P, R), unrotated]
+        return [...evenFirst(name(part), shape, start + P, R), unrotated]
       })
     const latent = (end: string, ...width: number[]): Rows[] => {
       const [key, shape] = [`${prefix}.kv_a_proj_with_mqa.${end}`, [C + R, ...width]]
-      return [{ name: key, shape, start: 0, count: C }, ...rotatedRows(key, shape, C, R)]
+      return [{ name: key, shape, start: 0, count: C }, ...evenFirst(key, shape, C, R)]
     }
     // One matrix for all that is made of the input; but q_proj has no bias where the others have one.
     this.#width = Q ?? (bias ? 0 : N * (P + R))

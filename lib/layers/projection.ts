@@ -1,7 +1,7 @@
 import type { ActivationDType, Plan, Tensor, Weight } from '../native.ts'
 import * as ops from '../ops/index.ts'
 import type { Part } from '../weights/formats.ts'
-import { rowsOf, type Weights } from '../weights/weights.ts'
+import { evenFirst, rowsOf, type Weights } from '../weights/weights.ts'
 
 /** A linear module of the published graph: what adapters add to. */
 export interface Module {
@@ -43,8 +43,8 @@ export interface ProductOptions {
 }
 
 export interface ProjectionOptions {
-  /** Names behind the prefix, and their outputs. */
-  parts: readonly (readonly [name: string, outputs: number])[]
+  /** Names behind the prefix, their outputs, and the size of heads whose neighbours the file rotates. */
+  parts: readonly (readonly [name: string, outputs: number, neighbours?: number | undefined])[]
   inputs: number
   bias?: boolean | undefined
   part: Part
@@ -62,14 +62,16 @@ export class Projection {
     { parts, inputs, bias = false, part }: ProjectionOptions,
   ) {
     this.modules = parts.map(([name, outputs]) => ({ name: `${prefix}.${name}`, inputs, outputs }))
-    this.#weight = weights.matrix(
-      this.modules.map(({ name, outputs }) => rowsOf(`${name}.weight`, [outputs, inputs])),
-      { part },
-    )
-    if (bias)
-      this.#bias = weights.joined(
-        this.modules.map(({ name, outputs }) => [`${name}.bias`, outputs] as const),
-      )
+    const rows = (end: string, ...width: number[]) =>
+      parts.flatMap(([name, outputs, size]) => {
+        const [all, shape] = [`${prefix}.${name}.${end}`, [outputs, ...width]]
+        if (size === undefined) return [rowsOf(all, shape)]
+        const heads = Array.from({ length: outputs / size }, (_, n) => n * size)
+        return heads.flatMap((start) => evenFirst(all, shape, start, size))
+      })
+    this.#weight = weights.matrix(rows('weight', inputs), { part })
+    const total = parts.reduce((sum, [, outputs]) => sum + outputs, 0)
+    if (bias) this.#bias = weights.gathered(rows('bias'), [total])
   }
 
   /** residual + scale * (x W^T + bias) [T, outputs of all modules] */

@@ -104,7 +104,9 @@ export class ConfigReader<Key extends string = string> {
     return this.number(key, fallback, 1e-30, 1)
   }
 
+  /** null is false, as Python takes it, whatever the fallback is. */
   flag(key: Key, fallback?: boolean): boolean {
+    if (this.isNull(key) && fallback !== undefined) return false
     return this.#read(key, fallback, 'true or false', (v) => typeof v === 'boolean')
   }
 

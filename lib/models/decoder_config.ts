@@ -1,5 +1,5 @@
 import { type ConfigReader, limits, type ModelConfig } from './config.ts'
-import { type RopeKind, readRope, ropeKeys } from './rope.ts'
+import { type RopeKind, type RopeSpec, readRope, ropeKeys } from './rope.ts'
 
 /** Keys that every configuration with Llama's attention has. */
 export const decoderKeys = [
@@ -26,6 +26,10 @@ export interface DecoderDefaults {
   layerType?: string
   /** Where it is not hidden size / heads: what the file says, checked. */
   headSize?: number | undefined
+  /** Where the family reads it by itself. */
+  rope?: RopeSpec | undefined
+  /** Where it is a part of the head: what the file says, checked. */
+  rotaryDim?: number
   /** Where the file does not have the key; null is one a head. */
   keyValueHeads?: number
   /** Where the file does not say it as `num_hidden_layers`. */
@@ -57,8 +61,9 @@ export function readDecoder(c: ConfigReader<DecoderKey>, of: DecoderDefaults): D
     c.invalid('num_key_value_heads', 'a divisor of num_attention_heads')
   const headSize = of.headSize ?? equalHeads(c, hiddenSize, numHeads)
   const maxPositions = c.int('max_position_embeddings', of.maxPositions, { max: limits.positions })
-  const { theta, ropeKinds: kinds, layerType } = of
-  const rope = readRope(c, { theta, kinds, maxPositions, ...(layerType && { layerType }) })
+  const { theta, ropeKinds: kinds, layerType, rotaryDim } = of
+  const rules = { theta, kinds, maxPositions, partial: rotaryDim !== undefined }
+  const rope = of.rope ?? readRope(c, { ...rules, ...(layerType && { layerType }) })
   return {
     vocabSize,
     hiddenSize,
@@ -66,7 +71,7 @@ export function readDecoder(c: ConfigReader<DecoderKey>, of: DecoderDefaults): D
     numHeads,
     numKeyValueHeads,
     headSize,
-    rotaryDim: headSize,
+    rotaryDim: rotaryDim ?? headSize,
     rope,
     rmsNormEps: c.epsilon('rms_norm_eps', of.eps),
     maxPositionEmbeddings: maxPositions,
@@ -84,6 +89,11 @@ export function readHeadSize(c: ConfigReader<'head_dim'>): number | undefined {
   if (size % 2 !== 0) c.invalid('head_dim', 'even')
   return size
 }
+
+/** The same, where it has to be known before the rest is read. */
+export const readAnyHeadSize = (
+  c: ConfigReader<'head_dim' | 'hidden_size' | 'num_attention_heads'>,
+): number => readHeadSize(c) ?? equalHeads(c, c.int('hidden_size'), c.count('num_attention_heads'))
 
 /** Under either name; files that have both say the same. */
 export function readExpertCount(

@@ -30,6 +30,21 @@ export const readSharedSize = (
   fallback: number,
 ): number => expertSize * c.int('n_shared_experts', fallback, { min: 0, max: limits.count })
 
+/** Layers behind the last. */
+export interface PredictionLayers {
+  /** They predict further tokens, and are not run. */
+  predictionLayers: number
+}
+
+export const readPredictions = (c: ConfigReader<'num_nextn_predict_layers'>): PredictionLayers => ({
+  predictionLayers: c.int('num_nextn_predict_layers', 1, { min: 0, max: limits.count }),
+})
+
+export function ignorePredictions(c: ModelConfig & PredictionLayers, weights: Weights): void {
+  for (let l = c.numLayers; l < c.numLayers + c.predictionLayers; l++)
+    weights.ignore(new RegExp(`^model\\.layers\\.${l}\\.`))
+}
+
 /** @param choice how the router of a block of this prefix chooses */
 export function deepseekFeedForward(
   weights: Weights,

@@ -11,13 +11,8 @@ import {
   deepseekLayerKeys,
   readSharedSize,
 } from './deepseek_layers.ts'
+import { type ExpertGroups, groupKeys, readGroups } from './groups.ts'
 import { type LatentConfig, latentAttention, latentKeys, readLatentDecoder } from './latent.ts'
-
-/** Groups of neighbouring experts, of which a token chooses from the best. */
-export interface ExpertGroups {
-  count: number
-  kept: number
-}
 
 /** DeepSeek-V2 and its relatives: latent attention, experts in groups beside shared ones, dense first layers. */
 export interface DeepseekV2Config extends DecoderConfig, LatentConfig, DeepseekLayers {
@@ -40,8 +35,7 @@ export const deepseekV2Keys = configKeys({
     ...latentKeys,
     ...deepseekLayerKeys,
     'topk_method',
-    'n_group',
-    'topk_group',
+    ...groupKeys,
     'routed_scaling_factor',
   ],
   only: {
@@ -54,22 +48,6 @@ export const deepseekV2Keys = configKeys({
   ignored: deepseekIgnored,
 })
 type Key = (typeof deepseekV2Keys)['used'][number]
-
-/** Of E experts, of which a token chooses K. */
-export function readGroups(
-  c: ConfigReader<'n_group' | 'topk_group'>,
-  [E, K]: [number, number],
-  fallback: ExpertGroups,
-): ExpertGroups | undefined {
-  const count = c.count('n_group', fallback.count)
-  const kept = c.count('topk_group', fallback.kept)
-  if (E % count !== 0) c.invalid('n_group', `a divisor of n_routed_experts, ${E}`)
-  if (kept > count) c.invalid('topk_group', `at most n_group, ${count}`)
-  if (K > (kept * E) / count)
-    c.invalid('topk_group', `of groups with at least num_experts_per_tok, ${K}, experts`)
-  if (count > 32 && kept < count) c.unsupported('n_group', 'at most 32')
-  return kept < count ? { count, kept } : undefined
-}
 
 /** Group limits are of one method; the other does not read their keys. */
 function readMethod(c: ConfigReader<Key>, experts: [number, number]): ExpertGroups | undefined {

@@ -1,6 +1,5 @@
 import { type AttentionOptions, SelfAttention } from '../layers/attention.ts'
 import { type Experts, MoeLayer, packedExperts } from '../layers/moe.ts'
-import { causal, slidingWindow } from '../layers/visibility.ts'
 import { TopKRouter } from '../routers/top_k_router.ts'
 import { rowsOf, slabOf, type Weights } from '../weights/weights.ts'
 import type { Architecture } from './architecture.ts'
@@ -14,10 +13,8 @@ import {
   readHeadSize,
   readTopK,
 } from './decoder_config.ts'
+import { type LayerType, layerVisibility, readLayerTypes } from './layer_types.ts'
 import type { RopeSpec } from './rope.ts'
-
-const layerTypes = ['sliding_attention', 'full_attention'] as const
-type LayerType = (typeof layerTypes)[number]
 
 /** gpt-oss (arXiv:2508.10925): sinks, a window in some layers, experts with biases and a clamped SwiGLU. */
 export interface GptOssConfig extends DecoderConfig {
@@ -53,15 +50,6 @@ export const gptOssKeys = configKeys({
 })
 type Key = (typeof gptOssKeys)['used'][number]
 
-/** Absent: every second layer slides, the first one does. */
-function readLayerTypes(c: ConfigReader<Key>, layers: number): LayerType[] {
-  const listed = c.get('layer_types') ?? Array.from({ length: layers }, (_, l) => layerTypes[l % 2])
-  const isType = (type: unknown) => layerTypes.includes(type as LayerType)
-  if (!Array.isArray(listed) || listed.length !== layers || !listed.every(isType))
-    c.unsupported('layer_types', `a list of ${layers} times ${layerTypes.join(' or ')}`)
-  return listed as LayerType[]
-}
-
 /** The published class has a scaling where the file says nothing. */
 function readScaling(c: ConfigReader<Key>, { theta, ...said }: RopeSpec): RopeSpec {
   if (c.get('rope_scaling') !== undefined || c.get('rope_parameters') !== undefined)
@@ -87,8 +75,12 @@ export function readGptOssConfig(c: ConfigReader<Key>): GptOssConfig {
     rope: readScaling(c, shared.rope),
     ...chosen,
     expertSize: c.int('intermediate_size', 2880),
-    layerTypes: readLayerTypes(c, shared.numLayers),
-    slidingWindow: c.int('sliding_window', 128, { max: limits.positions }),
+    layerTypes: readLayerTypes(c, shared.numLayers, (l) =>
+      l % 2 === 0 ? 'sliding_attention' : 'full_attention',
+    ),
+    slidingWindow: c.isNull('sliding_window')
+      ? c.invalid('sliding_window', 'a whole number of at least 1')
+      : c.int('sliding_window', 128, { max: limits.positions }),
     attentionBias: c.flag('attention_bias', true),
     swigluLimit: c.number('swiglu_limit', 7, 1e-6, limits.factor),
   }
@@ -128,7 +120,7 @@ export function gptOss(c: GptOssConfig, weights: Weights): Architecture {
     sinks: true,
   }
   return decoder(c, weights, {
-    visibility: { sliding_attention: slidingWindow(c.slidingWindow), full_attention: causal },
+    visibility: layerVisibility(c.slidingWindow),
     attention: (prefix, l) =>
       new SelfAttention(weights, prefix, { ...attention, rule: c.layerTypes[l]! }),
     feedForward: (prefix) => {

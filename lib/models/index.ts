@@ -2,11 +2,15 @@ import { MoeError, shown } from '../errors.ts'
 import type { Json } from '../weights/json.ts'
 import type { Weights } from '../weights/weights.ts'
 import type { Architecture, GraphOptions } from './architecture.ts'
+import { bailingMoeV2, bailingMoeV2Keys, readBailingMoeV2Config } from './bailing_moe_v2.ts'
 import { ConfigReader, limits, type ModelConfig } from './config.ts'
 import { type ConfigKeys, commonKeys } from './config_keys.ts'
 import { deepseek, deepseekKeys, readDeepseekConfig } from './deepseek.ts'
 import { deepseekV2, deepseekV2Keys, readDeepseekV2Config } from './deepseek_v2.ts'
 import { deepseekV3, deepseekV3Keys, readDeepseekV3Config } from './deepseek_v3.ts'
+import { dots1, dots1Keys, readDots1Config } from './dots1.ts'
+import { ernie45Moe, ernie45MoeKeys, readErnie45MoeConfig } from './ernie4_5_moe.ts'
+import { glm4Moe, glm4MoeKeys, readGlm4MoeConfig } from './glm4_moe.ts'
 import { gptOss, gptOssKeys, readGptOssConfig } from './gpt_oss.ts'
 import {
   graniteMoe,
@@ -15,9 +19,12 @@ import {
   readGraniteMoeConfig,
   readGraniteMoeSharedConfig,
 } from './granitemoe.ts'
+import { hunyuanV1Moe } from './hunyuan_v1_moe.ts'
+import { hunyuanV1MoeKeys, readHunyuanV1MoeConfig } from './hunyuan_v1_moe_config.ts'
 import { llamaMoe, llamaMoeKeys, readLlamaMoeConfig } from './llama_moe.ts'
 import { longcatFlash } from './longcat_flash.ts'
 import { longcatFlashKeys, readLongcatFlashConfig } from './longcat_flash_config.ts'
+import { miniMaxM2, miniMaxM2Keys, readMiniMaxM2Config } from './minimax_m2.ts'
 import { mixtral } from './mixtral.ts'
 import { mixtralKeys, readMixtralConfig } from './mixtral_config.ts'
 import { moePlusPlus } from './moepp.ts'
@@ -89,7 +96,35 @@ export const families: Readonly<Record<string, Family>> = {
   ),
   gpt_oss: family('GptOssForCausalLM', gptOssKeys, readGptOssConfig, gptOss),
   phimoe: family('PhiMoEForCausalLM', phiMoeKeys, readPhiMoeConfig, phiMoe),
+  glm4_moe: family('Glm4MoeForCausalLM', glm4MoeKeys, readGlm4MoeConfig, glm4Moe),
+  ernie4_5_moe: family('Ernie4_5_MoeForCausalLM', ernie45MoeKeys, readErnie45MoeConfig, ernie45Moe),
+  // Moonshot's name for DeepSeek-V3's code, with another number of experts.
+  kimi_k2: family('DeepseekV3ForCausalLM', deepseekV3Keys, readDeepseekV3Config, deepseekV3),
+  dots1: family('Dots1ForCausalLM', dots1Keys, readDots1Config, dots1),
+  bailing_moe_v2: family(
+    'BailingMoeV2ForCausalLM',
+    bailingMoeV2Keys,
+    readBailingMoeV2Config,
+    bailingMoeV2,
+  ),
+  // As the released files of Ling and Ring 2.0 call it; the first Ling's have the same name and lack keys of this one.
+  bailing_moe: family(
+    'BailingMoeV2ForCausalLM',
+    bailingMoeV2Keys,
+    readBailingMoeV2Config,
+    bailingMoeV2,
+  ),
+  hunyuan_v1_moe: family(
+    'HunYuanMoEV1ForCausalLM',
+    hunyuanV1MoeKeys,
+    readHunyuanV1MoeConfig,
+    hunyuanV1Moe,
+  ),
+  minimax_m2: family('MiniMaxM2ForCausalLM', miniMaxM2Keys, readMiniMaxM2Config, miniMaxM2),
 }
+
+/** Read elsewhere. */
+const encoderDecoders = ['switch_transformers', 't5']
 
 function familyOf({ model_type: type, architectures }: Json): Family {
   const known = Object.keys(families)
@@ -99,7 +134,7 @@ function familyOf({ model_type: type, architectures }: Json): Family {
   if ((type ?? undefined) === undefined && byName) return byName
   throw new MoeError(
     'ERR_MOE_UNSUPPORTED',
-    `config.json: model_type must be one of ${known.join(', ')}, got ${shown(type)}`,
+    `config.json: model_type must be one of ${[...known, ...encoderDecoders].join(', ')}, got ${shown(type)}`,
   )
 }
 

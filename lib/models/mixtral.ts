@@ -7,20 +7,27 @@ import type { ModelConfig } from './config.ts'
 import { decoder, headShape, windowed } from './decoder.ts'
 import type { MixtralConfig } from './mixtral_config.ts'
 
-/** Version 4 of transformers keeps a layer's block under `block_sparse_moe`, version 5 under `mlp`. */
+/**
+ * Version 4 of transformers keeps a layer's block under `block_sparse_moe`, version 5 under `mlp`, where Phi-3.5-MoE's
+ * gate is a `router`.
+ *
+ * @param choice how the router of a block of this prefix chooses
+ */
 export function mixtralLayer(
   weights: Weights,
   c: ModelConfig,
   layer: string,
-  choice: Pick<TopKRouterOptions, 'score' | 'weights' | 'jitter'>,
+  choice: (block: string) => Omit<TopKRouterOptions, 'kinds' | 'hidden' | 'topK'>,
 ): MoeLayer {
   const { hiddenSize: hidden, expertSize: size, experts: kinds, topK } = c
-  const block = weights.has(`${layer}.mlp.gate.weight`) ? 'mlp' : 'block_sparse_moe'
-  const options = { kinds, hidden, topK, ...choice }
-  const router = new TopKRouter(weights, `${layer}.${block}.gate.weight`, options)
+  const named = (name: string) => weights.has(`${layer}.mlp.${name}.weight`)
+  const gate = named('router') && c.architecture === 'phimoe' ? 'router' : 'gate'
+  const block = `${layer}.${named(gate) ? 'mlp' : 'block_sparse_moe'}`
+  const options = { kinds, hidden, topK, ...choice(block) }
+  const router = new TopKRouter(weights, `${block}.${gate}.weight`, options)
   const names = { gate: 'w1', up: 'w3', down: 'w2' }
   const shape = { count: kinds.length, hidden, size }
-  const experts = swigluExperts(weights, `${layer}.${block}.experts`, shape, names)
+  const experts = swigluExperts(weights, `${block}.experts`, shape, names)
   return new MoeLayer(router, { kinds, topK, ...experts })
 }
 
@@ -30,6 +37,6 @@ export function mixtral(c: MixtralConfig, weights: Weights): Architecture {
   return decoder(c, weights, {
     visibility: windowed(c.slidingWindow),
     attention: (prefix) => new SelfAttention(weights, prefix, attention),
-    feedForward: (prefix) => mixtralLayer(weights, c, prefix, { weights: 'renormalized' }),
+    feedForward: (prefix) => mixtralLayer(weights, c, prefix, () => ({ weights: 'renormalized' })),
   })
 }

@@ -89,6 +89,6 @@ export function phiMoe(c: PhiMoeConfig, weights: Weights): Architecture {
     vocabulary: { headBias: c.headBias },
     norm: (name) => new LayerNorm(weights, name, c.hiddenSize, c.rmsNormEps),
     attention: (prefix) => new SelfAttention(weights, prefix, attention),
-    feedForward: (prefix) => mixtralLayer(weights, c, prefix, choice),
+    feedForward: (prefix) => mixtralLayer(weights, c, prefix, () => choice),
   })
 }

@@ -51,8 +51,8 @@ export const qwen3MoeKeys = configKeys({
 type Key = (typeof qwen3MoeKeys)['used'][number]
 
 function readWindow(c: ConfigReader<Key>): number | undefined {
-  const size = c.int('sliding_window', 4096, { max: limits.positions })
-  return c.flag('use_sliding_window', false) && !c.isNull('sliding_window') ? size : undefined
+  if (!c.flag('use_sliding_window', false) || c.isNull('sliding_window')) return undefined
+  return c.int('sliding_window', 4096, { max: limits.positions })
 }
 
 export function readQwen3MoeConfig(c: ConfigReader<Key>): Qwen3MoeConfig {

@@ -16,6 +16,8 @@ export interface RopeRules {
   /** Where layers differ, the kind of layer that is asked for. */
   layerType?: string
   maxPositions: number
+  /** The family has a part of heads rotated, which `readRotaryDim` reads. */
+  partial?: boolean
 }
 
 /** The keys that each kind has beside its name and theta; another kind's key is not understood. */
@@ -47,7 +49,7 @@ const isObject = (value: unknown): value is Json =>
  * @throws {MoeError} ERR_MOE_UNSUPPORTED for a kind that the architecture does not define
  */
 export function readRope(c: ConfigReader<RopeKey>, rules: RopeRules): RopeSpec {
-  const { key, path, json } = chosen(c, rules.layerType)
+  const { key, path, json } = ropeObject(c, rules.layerType)
   const kind = json.rope_type ?? json.type ?? 'default'
   const names = rules.kinds.map((name) => JSON.stringify(name))
   const listed = [names.slice(0, -1).join(', '), names.at(-1)].filter(Boolean).join(' or ')
@@ -55,7 +57,8 @@ export function readRope(c: ConfigReader<RopeKey>, rules: RopeRules): RopeSpec {
   if (!agree || !rules.kinds.includes(kind as RopeKind))
     c.unsupported(key, `null or of type ${listed}`)
   const used = [...everyKind, ...keysOf[kind as RopeKind]]
-  const r = c.within<ScalingKey>(path, json, { used, only: { partial_rotary_factor: [1] } })
+  const part = rules.partial ? partOfHeads : wholeHeads
+  const r = c.within<ScalingKey>(path, json, { used, ...part })
   const outer = c.number('rope_theta', rules.theta, 1, limits.theta)
   const theta = r.number('rope_theta', outer, 1, limits.theta)
   if (kind === 'yarn' && theta === 1) r.invalid('rope_theta', 'above 1')
@@ -66,8 +69,11 @@ export function readRope(c: ConfigReader<RopeKey>, rules: RopeRules): RopeSpec {
 const same = (a: Json, b: Json): boolean =>
   Object.keys({ ...a, ...b }).every((key) => a[key] === b[key])
 
+const wholeHeads = { only: { partial_rotary_factor: [1] } }
+const partOfHeads = { ignored: { 'readRotaryDim reads it': ['partial_rotary_factor'] } }
+
 /** The object that counts, and where it stands. */
-function chosen(c: ConfigReader<RopeKey>, layerType = 'full_attention') {
+export function ropeObject(c: ConfigReader<RopeKey>, layerType = 'full_attention') {
   const filled = (key: RopeKey) => {
     const json = c.dictionary(key)
     return json && Object.keys(json).length > 0 ? json : undefined

@@ -2,6 +2,11 @@
 
 import type { Plan, Tensor } from '../native.ts'
 
+/**
+ * Fields of the op `clamp`.
+ *
+ * x = min(max(x, -limit), limit), in place. NaN stays.
+ */
 export interface ClampInputs {
   /** [T, H] f32 | bf16, may be a column slice */
   x: Tensor
@@ -9,9 +14,7 @@ export interface ClampInputs {
   limit: number
 }
 
-/**
- * x = min(max(x, -limit), limit), in place. NaN stays.
- */
+/** x = min(max(x, -limit), limit), in place. NaN stays. */
 export function clamp(plan: Plan, inputs: ClampInputs): void {
   plan.record('clamp', inputs)
 }

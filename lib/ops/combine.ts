@@ -3,6 +3,23 @@
 import type { Plan, Tensor } from '../native.ts'
 import type { ExpertKind } from './names.ts'
 
+/**
+ * Fields of the op `combine`.
+ *
+ * Weighted sum of what a token's experts return, back in token order, plus the residual stream.
+ *
+ * ```text
+ * out[t] = residual[t] + factor * sum_k weights[t, k] * y_k, with xs = scale * x[t] and
+ * ffn:       y = expertOut[rows[t, k]]
+ * zero:      y = 0
+ * copy:      y = xs
+ * constant:  y = a1 xs + a2 constants[c], [a1, a2] = softmax(gates[c] xs)
+ * ```
+ *
+ * Copy and constant experts become scalars per token. Sums in f32: residual, then x, then
+ * constants in order, then FFN slots with k ascending, so every run and every batch gives the same
+ * bits.
+ */
 export interface CombineInputs {
   /** [R, H] f32 | bf16, rows grouped by expert */
   expertOut: Tensor
@@ -28,24 +45,13 @@ export interface CombineInputs {
   factor?: number | undefined
 }
 
+/** What the op `combine` makes. */
 export interface CombineOutputs {
   /** [T, H] f32 */
   out: Tensor
 }
 
-/**
- * Weighted sum of what a token's experts return, back in token order, plus the residual stream.
- *
- *   out[t] = residual[t] + factor * sum_k weights[t, k] * y_k, with xs = scale * x[t] and
- *   ffn:       y = expertOut[rows[t, k]]
- *   zero:      y = 0
- *   copy:      y = xs
- *   constant:  y = a1 xs + a2 constants[c], [a1, a2] = softmax(gates[c] xs)
- *
- * Copy and constant experts become scalars per token. Sums in f32: residual, then x, then
- * constants in order, then FFN slots with k ascending, so every run and every batch gives the same
- * bits.
- */
+/** Weighted sum of what a token's experts return, back in token order, plus the residual stream. */
 export function combine(plan: Plan, inputs: CombineInputs): CombineOutputs {
   return plan.record('combine', inputs) as CombineOutputs
 }

@@ -2,6 +2,11 @@
 
 import type { Plan, Tensor } from '../native.ts'
 
+/**
+ * Fields of the op `embedding`.
+ *
+ * Rows of the embedding table: out[t, :] = scale * table[ids[t], :].
+ */
 export interface EmbeddingInputs {
   /** [V, H] f32 | bf16 | f16 */
   table: Tensor
@@ -10,14 +15,13 @@ export interface EmbeddingInputs {
   scale?: number | undefined
 }
 
+/** What the op `embedding` makes. */
 export interface EmbeddingOutputs {
   /** [T, H] f32 */
   out: Tensor
 }
 
-/**
- * Rows of the embedding table: out[t, :] = scale * table[ids[t], :].
- */
+/** Rows of the embedding table: out[t, :] = scale * table[ids[t], :]. */
 export function embedding(plan: Plan, inputs: EmbeddingInputs): EmbeddingOutputs {
   return plan.record('embedding', inputs) as EmbeddingOutputs
 }

@@ -3,6 +3,16 @@
 import type { DType, Plan, Tensor } from '../native.ts'
 import type { Activation } from './names.ts'
 
+/**
+ * Fields of the op `gatedUnit`.
+ *
+ * A gated linear unit (Shazeer 2020, arXiv:2002.05202) of sums that are no longer inside a GEMM,
+ * since something was added to them. `linear` and `groupedGemm` do their own.
+ *
+ * ```text
+ * out[t, i] = activation(gate = x[t, i], up = x[t, I + i])
+ * ```
+ */
 export interface GatedUnitInputs {
   /** [T, 2 I] f32, gate values, then up values; may be a column slice */
   x: Tensor
@@ -16,6 +26,7 @@ export interface GatedUnitInputs {
   dtype?: DType | undefined
 }
 
+/** What the op `gatedUnit` makes. */
 export interface GatedUnitOutputs {
   /** [T, I] dtype */
   out: Tensor
@@ -24,8 +35,6 @@ export interface GatedUnitOutputs {
 /**
  * A gated linear unit (Shazeer 2020, arXiv:2002.05202) of sums that are no longer inside a GEMM,
  * since something was added to them. `linear` and `groupedGemm` do their own.
- *
- *   out[t, i] = activation(gate = x[t, i], up = x[t, I + i])
  */
 export function gatedUnit(plan: Plan, inputs: GatedUnitInputs): GatedUnitOutputs {
   return plan.record('gatedUnit', inputs) as GatedUnitOutputs

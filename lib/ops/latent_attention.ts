@@ -2,6 +2,20 @@
 
 import type { Plan, Tensor } from '../native.ts'
 
+/**
+ * Fields of the op `latentAttention`.
+ *
+ * Multi-head latent attention in its absorbed form (DeepSeek-AI 2024, arXiv:2405.04434, section
+ * 2.1.2): all query heads read one row [c, r] a token, as key and as value.
+ *
+ * ```text
+ * out[t, n] = sum_s softmax_s((absorbed[t, n] . c[s] + q[t, n, :R] . r[s]) * scale) c[s]
+ * for starts[t] <= s <= ends[t]
+ * ```
+ *
+ * absorbed is the head's key projection, transposed, of the query's unrotated part; a head's value
+ * projection of out gives its values. Softmax in f32, online as in `attention`.
+ */
 export interface LatentAttentionInputs {
   /** [T, N * D] f32 | bf16, rotated in place by latentCache; may be a column slice */
   q: Tensor
@@ -22,6 +36,7 @@ export interface LatentAttentionInputs {
   scale: number
 }
 
+/** What the op `latentAttention` makes. */
 export interface LatentAttentionOutputs {
   /** [T, N * C] dtype of q */
   out: Tensor
@@ -30,12 +45,6 @@ export interface LatentAttentionOutputs {
 /**
  * Multi-head latent attention in its absorbed form (DeepSeek-AI 2024, arXiv:2405.04434, section
  * 2.1.2): all query heads read one row [c, r] a token, as key and as value.
- *
- *   out[t, n] = sum_s softmax_s((absorbed[t, n] . c[s] + q[t, n, :R] . r[s]) * scale) c[s]
- *   for starts[t] <= s <= ends[t]
- *
- * absorbed is the head's key projection, transposed, of the query's unrotated part; a head's value
- * projection of out gives its values. Softmax in f32, online as in `attention`.
  */
 export function latentAttention(plan: Plan, inputs: LatentAttentionInputs): LatentAttentionOutputs {
   return plan.record('latentAttention', inputs) as LatentAttentionOutputs

@@ -2,6 +2,19 @@
 
 import type { Plan, Tensor } from '../native.ts'
 
+/**
+ * Fields of the op `latentCache`.
+ *
+ * What multi-head latent attention keeps of a token, and rotary positions on its queries
+ * (DeepSeek-AI 2024, arXiv:2405.04434, eq. 9, 14, 15).
+ *
+ * ```text
+ * cache[slot] = [scale * RMSNorm(c), rotated r]  for latent[t] = [c, r]
+ * ```
+ *
+ * Half-split pairs as ropeCache has them, over the first R values of each query head, in place.
+ * A row of the cache is key and value at once: C + R values a token, whatever the number of heads.
+ */
 export interface LatentCacheInputs {
   /** [T, N * D] f32 | bf16, rotated in place; may be a column slice */
   q: Tensor
@@ -28,11 +41,6 @@ export interface LatentCacheInputs {
 /**
  * What multi-head latent attention keeps of a token, and rotary positions on its queries
  * (DeepSeek-AI 2024, arXiv:2405.04434, eq. 9, 14, 15).
- *
- *   cache[slot] = [scale * RMSNorm(c), rotated r]  for latent[t] = [c, r]
- *
- * Half-split pairs as ropeCache has them, over the first R values of each query head, in place.
- * A row of the cache is key and value at once: C + R values a token, whatever the number of heads.
  */
 export function latentCache(plan: Plan, inputs: LatentCacheInputs): void {
   plan.record('latentCache', inputs)

@@ -2,6 +2,13 @@
 
 import type { DType, Plan, Tensor } from '../native.ts'
 
+/**
+ * Fields of the op `patches`.
+ *
+ * The patches of images as rows (Vision Transformer, arXiv:2010.11929, section 3.1), in row-major
+ * order, a pixel's channels innermost. Rows and columns of pixels that fill no patch are left out.
+ * Bytes become value / 127.5 - 1, which is in [-1, 1].
+ */
 export interface PatchesInputs {
   /** [B, height, width, channels] f32 | u8 */
   images: Tensor
@@ -11,6 +18,7 @@ export interface PatchesInputs {
   dtype?: DType | undefined
 }
 
+/** What the op `patches` makes. */
 export interface PatchesOutputs {
   /** [B * patches, patchHeight * patchWidth * channels] dtype */
   out: Tensor

@@ -2,6 +2,15 @@
 
 import type { Plan, Tensor } from '../native.ts'
 
+/**
+ * Fields of the op `permute`.
+ *
+ * Token rows grouped by expert, as `topK` has placed them.
+ *
+ * ```text
+ * out[rows[t, k], :] = scale * x[t, :]   for each slot that has a row
+ * ```
+ */
 export interface PermuteInputs {
   /** [T, H] f32 | bf16 */
   x: Tensor
@@ -10,16 +19,13 @@ export interface PermuteInputs {
   scale?: number | undefined
 }
 
+/** What the op `permute` makes. */
 export interface PermuteOutputs {
   /** [T * K, H] dtype of x; rows that no slot has are not written */
   out: Tensor
 }
 
-/**
- * Token rows grouped by expert, as `topK` has placed them.
- *
- *   out[rows[t, k], :] = scale * x[t, :]   for each slot that has a row
- */
+/** Token rows grouped by expert, as `topK` has placed them. */
 export function permute(plan: Plan, inputs: PermuteInputs): PermuteOutputs {
   return plan.record('permute', inputs) as PermuteOutputs
 }

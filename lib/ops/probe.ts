@@ -3,6 +3,11 @@
 import type { Plan, Tensor } from '../native.ts'
 import type { ProbeKind } from './names.ts'
 
+/**
+ * Fields of the op `probe`.
+ *
+ * What a device can do, as an op, so that ceilings are measured as the kernels are.
+ */
 export interface ProbeInputs {
   /** [n] f32 */
   from: Tensor
@@ -11,9 +16,7 @@ export interface ProbeInputs {
   kind: ProbeKind
 }
 
-/**
- * What a device can do, as an op, so that ceilings are measured as the kernels are.
- */
+/** What a device can do, as an op, so that ceilings are measured as the kernels are. */
 export function probe(plan: Plan, inputs: ProbeInputs): void {
   plan.record('probe', inputs)
 }

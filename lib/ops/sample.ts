@@ -2,6 +2,21 @@
 
 import type { Plan, Tensor } from '../native.ts'
 
+/**
+ * Fields of the op `sample`.
+ *
+ * One next token per row of logits.
+ *
+ * In this order, as transformers does: biases and masks, repetition penalty on prompt and new
+ * tokens (Keskar et al. 2019, arXiv:1909.05858, eq. 2: positive logits divided, negative
+ * multiplied), frequency and presence penalty on new tokens (OpenAI), temperature, top-k, top-p
+ * (Holtzman et al. 2019, arXiv:1904.09751: the smallest set whose mass reaches p), min-p
+ * (arXiv:2407.01082), one draw. Temperature 0 takes the best, the lowest id among equals; so does
+ * top-p 0. `logprobs` are natural logs of the softmax of the unmodified logits. NaN logits count
+ * as minus infinity, so that ids are always valid; whether a row means anything is what
+ * `nonFinite` says. Only a masked row may have no token at all: its id is -1, its logprob minus
+ * infinity.
+ */
 export interface SampleInputs {
   /** [>= S, V] f32; the first S rows are sampled */
   logits: Tensor
@@ -31,6 +46,7 @@ export interface SampleInputs {
   draws?: boolean | undefined
 }
 
+/** What the op `sample` makes. */
 export interface SampleOutputs {
   /** [S] i32 */
   ids: Tensor
@@ -44,19 +60,7 @@ export interface SampleOutputs {
   topLogprobs?: Tensor | undefined
 }
 
-/**
- * One next token per row of logits.
- *
- * In this order, as transformers does: biases and masks, repetition penalty on prompt and new
- * tokens (Keskar et al. 2019, arXiv:1909.05858, eq. 2: positive logits divided, negative
- * multiplied), frequency and presence penalty on new tokens (OpenAI), temperature, top-k, top-p
- * (Holtzman et al. 2019, arXiv:1904.09751: the smallest set whose mass reaches p), min-p
- * (arXiv:2407.01082), one draw. Temperature 0 takes the best, the lowest id among equals; so does
- * top-p 0. `logprobs` are natural logs of the softmax of the unmodified logits. NaN logits count
- * as minus infinity, so that ids are always valid; whether a row means anything is what
- * `nonFinite` says. Only a masked row may have no token at all: its id is -1, its logprob minus
- * infinity.
- */
+/** One next token per row of logits. */
 export function sample(plan: Plan, inputs: SampleInputs): SampleOutputs {
   return plan.record('sample', inputs) as SampleOutputs
 }

@@ -2,6 +2,11 @@
 
 import type { DType, Plan, Tensor } from '../native.ts'
 
+/**
+ * Fields of the op `segmentMean`.
+ *
+ * The mean of each segment's rows, in f32, summed in order. A segment without rows has mean 0.
+ */
 export interface SegmentMeanInputs {
   /** [T, H] f32 | bf16 */
   x: Tensor
@@ -11,14 +16,13 @@ export interface SegmentMeanInputs {
   dtype?: DType | undefined
 }
 
+/** What the op `segmentMean` makes. */
 export interface SegmentMeanOutputs {
   /** [B, H] dtype */
   out: Tensor
 }
 
-/**
- * The mean of each segment's rows, in f32, summed in order. A segment without rows has mean 0.
- */
+/** The mean of each segment's rows, in f32, summed in order. A segment without rows has mean 0. */
 export function segmentMean(plan: Plan, inputs: SegmentMeanInputs): SegmentMeanOutputs {
   return plan.record('segmentMean', inputs) as SegmentMeanOutputs
 }

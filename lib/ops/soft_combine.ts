@@ -2,6 +2,17 @@
 
 import type { Plan, Tensor } from '../native.ts'
 
+/**
+ * Fields of the op `softCombine`.
+ *
+ * What Soft MoE's experts return, mixed for each token, plus the residual stream
+ * (arXiv:2308.00951, section 2.1). Rows as in softDispatch.
+ *
+ * ```text
+ * out[t] = residual[t] + sum over slots s = e P + p, ascending, of
+ *          weights[t, s] * expertOut[(e B + b) P + p], b the segment of t
+ * ```
+ */
 export interface SoftCombineInputs {
   /** [E * B * P, H] f32 | bf16 */
   expertOut: Tensor
@@ -15,6 +26,7 @@ export interface SoftCombineInputs {
   experts: number
 }
 
+/** What the op `softCombine` makes. */
 export interface SoftCombineOutputs {
   /** [T, H] f32 */
   out: Tensor
@@ -23,9 +35,6 @@ export interface SoftCombineOutputs {
 /**
  * What Soft MoE's experts return, mixed for each token, plus the residual stream
  * (arXiv:2308.00951, section 2.1). Rows as in softDispatch.
- *
- *   out[t] = residual[t] + sum over slots s = e P + p, ascending, of
- *            weights[t, s] * expertOut[(e B + b) P + p], b the segment of t
  */
 export function softCombine(plan: Plan, inputs: SoftCombineInputs): SoftCombineOutputs {
   return plan.record('softCombine', inputs) as SoftCombineOutputs

@@ -2,6 +2,17 @@
 
 import type { Plan, Tensor } from '../native.ts'
 
+/**
+ * Fields of the op `softDispatch`.
+ *
+ * The rows that Soft MoE's experts see (arXiv:2308.00951, section 2.1): each slot is a mix of all
+ * tokens of its segment. Of B segments and E experts of P slots, slot p of expert e and segment b
+ * is row (e B + b) P + p, so that an expert's rows are together.
+ *
+ * ```text
+ * out[(e B + b) P + p] = sum over the tokens t of b, ascending, of weights[t, e P + p] * x[t]
+ * ```
+ */
 export interface SoftDispatchInputs {
   /** [T, H] f32 | bf16 */
   x: Tensor
@@ -13,6 +24,7 @@ export interface SoftDispatchInputs {
   experts: number
 }
 
+/** What the op `softDispatch` makes. */
 export interface SoftDispatchOutputs {
   /** [E * B * P, H] dtype of x */
   out: Tensor
@@ -24,8 +36,6 @@ export interface SoftDispatchOutputs {
  * The rows that Soft MoE's experts see (arXiv:2308.00951, section 2.1): each slot is a mix of all
  * tokens of its segment. Of B segments and E experts of P slots, slot p of expert e and segment b
  * is row (e B + b) P + p, so that an expert's rows are together.
- *
- *   out[(e B + b) P + p] = sum over the tokens t of b, ascending, of weights[t, e P + p] * x[t]
  */
 export function softDispatch(plan: Plan, inputs: SoftDispatchInputs): SoftDispatchOutputs {
   return plan.record('softDispatch', inputs) as SoftDispatchOutputs

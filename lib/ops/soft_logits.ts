@@ -2,6 +2,16 @@
 
 import type { Plan, Tensor } from '../native.ts'
 
+/**
+ * Fields of the op `softLogits`.
+ *
+ * Router logits of Soft MoE as its published code has them (arXiv:2308.00951, section 2.3):
+ * cosines of tokens and slots, times a learnt scale.
+ *
+ * ```text
+ * logits[t, s] = scale * (x[t] . slots[:, s]) / (|x[t]| |slots[:, s]|), |v| = sqrt(v . v + 1e-6)
+ * ```
+ */
 export interface SoftLogitsInputs {
   /** [T, H] f32 | bf16 */
   x: Tensor
@@ -11,6 +21,7 @@ export interface SoftLogitsInputs {
   scale: Tensor
 }
 
+/** What the op `softLogits` makes. */
 export interface SoftLogitsOutputs {
   /** [T, S] f32 */
   logits: Tensor
@@ -19,8 +30,6 @@ export interface SoftLogitsOutputs {
 /**
  * Router logits of Soft MoE as its published code has them (arXiv:2308.00951, section 2.3):
  * cosines of tokens and slots, times a learnt scale.
- *
- *   logits[t, s] = scale * (x[t] . slots[:, s]) / (|x[t]| |slots[:, s]|), |v| = sqrt(v . v + 1e-6)
  */
 export function softLogits(plan: Plan, inputs: SoftLogitsInputs): SoftLogitsOutputs {
   return plan.record('softLogits', inputs) as SoftLogitsOutputs

@@ -3,6 +3,45 @@
 import type { Plan, Tensor } from '../native.ts'
 import type { ExpertKind, RouterScore, TopKWeights, GroupScore } from './names.ts'
 
+/**
+ * Fields of the op `topK`.
+ *
+ * Fused top-k routing: the K best experts of each token, best first, their weights, and where each
+ * slot's row goes when rows are grouped by expert.
+ *
+ * ```text
+ * s = score(z)        c = s + choiceBias, -inf outside the kept groups
+ * ids = K largest c   w = s[ids] * factor, or s[ids] / (sum of s[ids]) * factor
+ * ```
+ *
+ * That is Mixtral's and Qwen's router (softmax), DeepSeek-V2's (softmax, groups by `max`),
+ * DeepSeek-V3's (arXiv:2412.19437, equations 12 to 16: sigmoid, bias, groups by `top2`; its code
+ * adds 1e-20 to the sum), LongCat-Flash's (softmax, bias) and LLaMA-MoE's without scores (one).
+ * Without a bias and with groups by `max`, c is the logit, which orders experts as their scores
+ * do, without rounding.
+ *
+ * Groups are E / groups experts in a row. `sparsemixer` is PhiMoE's (arXiv:2409.12136, the
+ * published code): the best logit z_a weighs what softmax gives it among the experts i with
+ * (z_a - z_i) / max(|z_i|, z_a) <= 2 jitter; the next is chosen and weighed so among the rest.
+ *
+ * Only FFN experts have a row: slots of zero, copy and constant experts get row -1 and never enter
+ * the GEMM. Rows are in token order inside an expert, so they are the same in every run.
+ *
+ * Optionally the logits are first divided by their unbiased standard deviation and multiplied by
+ * `normStd` (MoE++'s logits norm; published code, from Skywork-MoE). Experts marked in
+ * `givesShare` (MoE++'s zero expert in standard gating) may be chosen, then weigh 0, and the
+ * others share the 1. Equal c go to the lowest expert id, and equal logits have no spread to
+ * normalise.
+ *
+ * `adjust` changes the choice of some tokens: row adjustOf[t] is added to token t's logits, behind
+ * a logits norm; minus infinity disables an expert, plus infinity forces it: it keeps its logit
+ * and is chosen before all others, whatever its group. `counts` counts how often experts are
+ * chosen.
+ *
+ * NaN counts as minus infinity, so ids are always distinct and valid. A row with NaN or plus
+ * infinity has no softmax, as in the published codes: its weights are NaN under any score, so that
+ * it shows in the logits. Minus infinity is an expert that is chosen last and has a score of 0.
+ */
 export interface TopKInputs {
   /** [T, E] f32 */
   logits: Tensor
@@ -35,6 +74,7 @@ export interface TopKInputs {
   givesShare?: readonly boolean[] | undefined
 }
 
+/** What the op `topK` makes. */
 export interface TopKOutputs {
   /** [T, K] i32 */
   ids: Tensor
@@ -49,37 +89,6 @@ export interface TopKOutputs {
 /**
  * Fused top-k routing: the K best experts of each token, best first, their weights, and where each
  * slot's row goes when rows are grouped by expert.
- *
- *   s = score(z)        c = s + choiceBias, -inf outside the kept groups
- *   ids = K largest c   w = s[ids] * factor, or s[ids] / (sum of s[ids]) * factor
- *
- * That is Mixtral's and Qwen's router (softmax), DeepSeek-V2's (softmax, groups by `max`),
- * DeepSeek-V3's (arXiv:2412.19437, equations 12 to 16: sigmoid, bias, groups by `top2`; its code
- * adds 1e-20 to the sum), LongCat-Flash's (softmax, bias) and LLaMA-MoE's without scores (one).
- * Without a bias and with groups by `max`, c is the logit, which orders experts as their scores
- * do, without rounding.
- *
- * Groups are E / groups experts in a row. `sparsemixer` is PhiMoE's (arXiv:2409.12136, the
- * published code): the best logit z_a weighs what softmax gives it among the experts i with
- * (z_a - z_i) / max(|z_i|, z_a) <= 2 jitter; the next is chosen and weighed so among the rest.
- *
- * Only FFN experts have a row: slots of zero, copy and constant experts get row -1 and never enter
- * the GEMM. Rows are in token order inside an expert, so they are the same in every run.
- *
- * Optionally the logits are first divided by their unbiased standard deviation and multiplied by
- * `normStd` (MoE++'s logits norm; published code, from Skywork-MoE). Experts marked in
- * `givesShare` (MoE++'s zero expert in standard gating) may be chosen, then weigh 0, and the
- * others share the 1. Equal c go to the lowest expert id, and equal logits have no spread to
- * normalise.
- *
- * `adjust` changes the choice of some tokens: row adjustOf[t] is added to token t's logits, behind
- * a logits norm; minus infinity disables an expert, plus infinity forces it: it keeps its logit
- * and is chosen before all others, whatever its group. `counts` counts how often experts are
- * chosen.
- *
- * NaN counts as minus infinity, so ids are always distinct and valid. A row with NaN or plus
- * infinity has no softmax, as in the published codes: its weights are NaN under any score, so that
- * it shows in the logits. Minus infinity is an expert that is chosen last and has a score of 0.
  */
 export function topK(plan: Plan, inputs: TopKInputs): TopKOutputs {
   return plan.record('topK', inputs) as TopKOutputs

@@ -10,11 +10,14 @@ export interface TopKRouterOptions
   tanh?: { name: string; size: number } | undefined
   /** Name of the logits' bias [E]. */
   bias?: string | undefined
-  /** Name of the bias [E] of scores that only moves the choice. */
-  choiceBias?: string | undefined
+  /** Name of the bias [E] of scores that only moves the choice, or its rows where a file has it otherwise. */
+  choiceBias?: string | Rows | undefined
   /** A token chooses from the `kept` best of `count` groups of neighbouring experts. */
   groups?: ExpertGroups | undefined
 }
+
+const asRows = (name: string | Rows, shape: number[]): Rows =>
+  typeof name === 'string' ? rowsOf(name, shape) : name
 
 /**
  * A projection, perhaps of a layer with tanh (LLaMA-MoE), and `topK`: softmax or sigmoid scores, a bias of the choice, groups, a factor. Mixtral's router
@@ -38,13 +41,13 @@ export class TopKRouter implements Router {
     this.groups = groups
     this.#tanh =
       tanh && weights.matrix([rowsOf(tanh.name, [tanh.size, hidden])], { part: 'router' })
-    const rows =
-      typeof projection === 'string' ? rowsOf(projection, [E, tanh?.size ?? hidden]) : projection
+    const rows = asRows(projection, [E, tanh?.size ?? hidden])
     this.#weight = weights.matrix([rows], { part: 'router' })
     this.#bias = bias === undefined ? undefined : weights.vector(bias, [E])
     this.#choice = {
       ...options,
-      choiceBias: choiceBias === undefined ? undefined : weights.vector(choiceBias, [E]),
+      choiceBias:
+        choiceBias === undefined ? undefined : weights.gathered([asRows(choiceBias, [E])], [E]),
       ...(groups && { groups: groups.count, keptGroups: groups.kept, groupScore: groups.score }),
     }
   }

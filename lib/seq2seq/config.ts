@@ -1,5 +1,6 @@
 import { ConfigReader, limits } from '../models/config.ts'
 import { commonKeys, configKeys } from '../models/config_keys.ts'
+import { seq2seqKind } from '../models/kinds.ts'
 import type { Json } from '../weights/json.ts'
 
 /** Encoder or decoder. */
@@ -64,8 +65,7 @@ type SharedKey = (typeof shared)['used'][number]
 
 /** transformers' T5Config. */
 export const t5Keys = configKeys({
-  used: ['feed_forward_proj'],
-  ignored: { 'made of feed_forward_proj': ['dense_act_fn', 'is_gated_act'] },
+  used: ['feed_forward_proj', 'dense_act_fn', 'is_gated_act'],
 })
 
 /** transformers' SwitchTransformersConfig. */
@@ -96,10 +96,6 @@ type Reader = ConfigReader<
 /** `only` of the shared keys holds where the common table says the opposite. */
 const common = { ...commonKeys, only: { ...commonKeys.only, ...shared.only } }
 
-/** Whether a config.json is one of these models'. */
-export const isSeq2Seq = ({ model_type: type }: Json): boolean =>
-  type === 'switch_transformers' || type === 't5'
-
 /** Experts stand in every `step`-th layer, from the second on; the step is computed, whatever the file says. */
 function sparseLayers(numLayers: number, sparse: number): number[] {
   const step = sparse > 0 ? Math.floor(numLayers / sparse) : 0
@@ -107,11 +103,18 @@ function sparseLayers(numLayers: number, sparse: number): number[] {
   return all.filter((l) => step === 1 || (step > 1 && l % step === 1))
 }
 
+/** What is made of it is in files, too, and would win over it. */
 function readActivation(c: Reader): Seq2SeqConfig['activation'] {
   const named = c.get('feed_forward_proj') ?? 'relu'
-  if (named === 'relu') return 'relu'
-  if (named === 'gated-gelu') return 'gegluTanh'
-  return c.unsupported('feed_forward_proj', 'relu or gated-gelu')
+  if (named !== 'relu' && named !== 'gated-gelu')
+    c.unsupported('feed_forward_proj', 'relu or gated-gelu')
+  const gated = named === 'gated-gelu'
+  const act = gated ? 'gelu_new' : 'relu'
+  if ((c.get('dense_act_fn') ?? act) !== act)
+    c.unsupported('dense_act_fn', `"${act}", as feed_forward_proj says`)
+  if (c.flag('is_gated_act', gated) !== gated)
+    c.unsupported('is_gated_act', `${gated}, as feed_forward_proj says`)
+  return gated ? 'gegluTanh' : 'relu'
 }
 
 function readDistances(c: Reader): Pick<Seq2SeqConfig, 'buckets' | 'maxDistance'> {
@@ -130,7 +133,7 @@ function readDistances(c: Reader): Pick<Seq2SeqConfig, 'buckets' | 'maxDistance'
  * @throws {MoeError} ERR_MOE_CHECKPOINT, ERR_MOE_UNSUPPORTED naming the key
  */
 export function readSeq2SeqConfig(json: Json): Seq2SeqConfig {
-  const isSwitch = json.model_type === 'switch_transformers'
+  const isSwitch = seq2seqKind(json) === 'Switch Transformers'
   const c: Reader = new ConfigReader(json, 'config.json', [
     ...[common, shared],
     isSwitch ? switchKeys : t5Keys,

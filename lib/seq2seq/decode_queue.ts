@@ -4,7 +4,8 @@ import type { DecodeResult, Seq2SeqRunner, TextState } from './runner.ts'
 interface Asked {
   text: TextState
   sample: SampleRequest
-  resolve(result: NonNullable<DecodeResult['sampled']>): void
+  routing: boolean
+  resolve(result: DecodeResult): void
   reject(error: unknown): void
 }
 
@@ -18,10 +19,14 @@ export class DecodeQueue {
     this.#runner = runner
   }
 
-  /** Passes the tokens of `text` and samples the one behind them. */
-  next(text: TextState, sample: SampleRequest): Promise<NonNullable<DecodeResult['sampled']>> {
+  /**
+   * Passes the tokens of `text` and samples the one behind them.
+   *
+   * @param routing tell it, too
+   */
+  next(text: TextState, sample: SampleRequest, routing: boolean): Promise<DecodeResult> {
     return new Promise((resolve, reject) => {
-      this.#asked.push({ text, sample, resolve, reject })
+      this.#asked.push({ text, sample, routing, resolve, reject })
       if (!this.#running) void this.#run()
     })
   }
@@ -32,10 +37,10 @@ export class DecodeQueue {
       const step = this.#asked.splice(0, maxSequences)
       const texts = step.map(({ text }) => text)
       const samples = step.map(({ sample }) => sample)
-      const wish = { routing: false, hiddenStates: false }
+      const wish = { routing: step.some(({ routing }) => routing), hiddenStates: false }
       try {
         const results = await this.#runner.decode(texts, { samples, ...wish })
-        for (const [i, { resolve }] of step.entries()) resolve(results[i]!.sampled!)
+        for (const [i, { resolve }] of step.entries()) resolve(results[i]!)
       } catch (error) {
         for (const { reject } of step) reject(error)
       }

@@ -4,6 +4,7 @@ import type { OptionNames } from '../option_names.ts'
 import { checkOptions, flagOption, readIds, readList, type TokenIds } from '../options.ts'
 import type { TraceWish } from './trace.ts'
 
+/** What `encode` and `forward` of an encoder-decoder return beside their result. */
 export interface TraceOptions {
   /** Also every layer's expert choice for every token, and what was dropped. Default false. */
   routing?: boolean | undefined
@@ -18,16 +19,28 @@ export interface Seq2SeqInput {
   decoderIds: TokenIds
 }
 
-/** What an encoder-decoder's generation takes of a language model's options. */
-export type Seq2SeqGenerateOptions = Pick<
-  GenerateOptions,
-  | ('maxNewTokens' | 'stop' | 'stopIds' | 'allowedTokens' | 'logprobs' | 'signal')
-  | ('temperature' | 'topK' | 'topP' | 'minP' | 'seed' | 'logitBias')
-  | ('repetitionPenalty' | 'presencePenalty' | 'frequencyPenalty')
->
+/**
+ * What an encoder-decoder's generation takes of a language model's options: all but what is about a shared cache
+ * (`cacheSalt`, `priority`), about a text's own tokens, which nothing predicts here (`promptLogprobs`), and `adapter` and
+ * `experts`.
+ */
+export interface Seq2SeqGenerateOptions
+  extends Pick<
+    GenerateOptions,
+    | ('maxNewTokens' | 'minNewTokens' | 'stop' | 'stopIds' | 'allowedTokens' | 'constraint')
+    | ('temperature' | 'topK' | 'topP' | 'minP' | 'seed' | 'logitBias' | 'logprobs' | 'signal')
+    | ('repetitionPenalty' | 'presencePenalty' | 'frequencyPenalty')
+  > {
+  /**
+   * Also the expert choice of every decoder layer for every token that is passed: the decoder's start and the new tokens
+   * but the last. `encode` gives those of the text. Default false.
+   */
+  routing?: boolean | undefined
+}
 
 export const seq2seqGenerateNames: OptionNames<Seq2SeqGenerateOptions> = {
-  ...{ maxNewTokens: true, stop: true, stopIds: true, allowedTokens: true },
+  ...{ maxNewTokens: true, minNewTokens: true, stop: true, stopIds: true },
+  ...{ allowedTokens: true, constraint: true, routing: true },
   ...{ temperature: true, topK: true, topP: true, minP: true, seed: true, logitBias: true },
   ...{ repetitionPenalty: true, presencePenalty: true, frequencyPenalty: true },
   ...{ logprobs: true, signal: true },

@@ -1,7 +1,8 @@
+import { Matchers } from '../constraints/matchers.ts'
 import type { CheckpointDefaults } from '../engine/checkpoint_defaults.ts'
-import { Choice } from '../engine/choice.ts'
 import { Completion, type GenerateChunk, type GenerateResult } from '../engine/completion.ts'
 import {
+  beginChoice,
   encodePrompt,
   type GenerateRequest,
   readPrompt,
@@ -9,6 +10,7 @@ import {
 } from '../engine/generate.ts'
 import { Generation } from '../engine/generation.ts'
 import type { SamplingOptions } from '../engine/sampling.ts'
+import { lastRow, TraceRows } from '../engine/trace.ts'
 import { disposed, MoeError, notFinite } from '../errors.ts'
 import { LoadedModel, type LoadedParts } from '../loaded_model.ts'
 import type { Tensor, Weight } from '../native.ts'
@@ -78,6 +80,7 @@ export class Seq2SeqModel extends LoadedModel {
   readonly #blocks: BlockList
   readonly #running = new Set<Promise<unknown>>()
   readonly #ended = new AbortController()
+  #matchers: Matchers | undefined
   #disposed: Promise<void> | undefined
 
   /** @internal */
@@ -213,25 +216,38 @@ export class Seq2SeqModel extends LoadedModel {
     emit: (chunk: GenerateChunk) => void,
     begun: number,
   ): Promise<GenerateResult> {
-    const { sampling, top, choice } = request
+    const { sampling, top, minNewTokens } = request
+    const routed = request.routing !== false
+    const choice = await beginChoice(request, this.#context, [...signals])
     const stream = this.tokenizer && spokenStream(this.tokenizer, state.ids[0]!)
     const limits = { ...request, reserveTokens: request.maxNewTokens }
     const completion = new Completion(state.source.length, limits, stream, emit)
     completion.admittedAt = begun
-    const { mask } = new Choice(undefined, choice.allowed, this.config.vocabSize, [])
-    for (;;) {
-      for (const signal of signals) signal.throwIfAborted()
-      const step = completion.ids.length
-      const sample = { sampling, step, promptLength: 1, top, mask }
-      const sampled = await this.#queue.next(state, sample)
-      if (sampled.nonFinite >= 0)
-        notFinite(
-          'generate',
-          `logits at position ${step}`,
-          `NaN or infinity for token id ${sampled.nonFinite}`,
-        )
-      if (!completion.accept(sampled)) return completion.result()
-      state.ids.push(sampled.id)
+    const trace = new TraceRows(this.#parts.graph.decoder.length)
+    try {
+      for (;;) {
+        for (const signal of signals) signal.throwIfAborted()
+        const step = completion.ids.length
+        const mask = step < minNewTokens ? choice.maskWithoutEnds : choice.mask
+        const sample = { sampling, step, promptLength: 1, top, mask }
+        const { sampled, routing = [] } = await this.#queue.next(state, sample, routed)
+        const { id, nonFinite } = sampled!
+        if (nonFinite >= 0) {
+          const where = `logits at position ${step}`
+          notFinite('generate', where, `NaN or infinity for token id ${nonFinite}`)
+        }
+        if (routed) trace.add({ routing }, 0, 1)
+        if (!completion.accept(sampled!, routed ? lastRow(routing, 1) : undefined)) break
+        state.ids.push(id)
+        if (!choice.constrained) continue
+        await choice.accept(id)
+        if (!choice.whole) continue
+        completion.finish()
+        break
+      }
+      return { ...completion.result(), ...(routed && { routing: trace.routing() }) }
+    } finally {
+      choice.end()
     }
   }
 
@@ -247,6 +263,7 @@ export class Seq2SeqModel extends LoadedModel {
     } catch (error) {
       this.#ended.abort(error)
     }
+    this.#matchers?.dispose()
     await Promise.allSettled(this.#running)
     this.#runner.dispose()
     for (const tensor of this.#parts.tensors) tensor.release()
@@ -259,7 +276,15 @@ export class Seq2SeqModel extends LoadedModel {
   get #context() {
     const { graph, stopIds, checkpointDefaults, tokenizer } = this.#parts
     const { vocabSize } = graph.config
-    return { vocabSize, stopIds, checkpointDefaults, tokenizer, layers: graph.decoder }
+    const matchers = () => this.#grammars()
+    return { vocabSize, stopIds, checkpointDefaults, tokenizer, matchers, layers: graph.decoder }
+  }
+
+  /** Made with the first constraint. */
+  #grammars(): Matchers {
+    this.#check()
+    this.#matchers ??= Matchers.of(this.tokenizer, this.config.vocabSize)
+    return this.#matchers
   }
 
   #encodeText(text: string, signals: AbortSignal[]): Promise<number[]> {

@@ -8,6 +8,7 @@ export interface CappedRouting extends LayerRouting {
   dropped: Uint8Array
 }
 
+/** What happened in the layers of an encoder or a decoder. T tokens, H hidden. */
 export interface StackTrace {
   /** One a layer; undefined for a layer without experts. With `routing`. */
   routing?: (CappedRouting | undefined)[]

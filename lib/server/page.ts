@@ -1,7 +1,9 @@
 import { readFile } from 'node:fs/promises'
+import path from 'node:path'
+import { packageFolder } from '../package_folder.ts'
 import type { Exchange } from './exchange.ts'
 
-const folder = new URL('../../page/', import.meta.url)
+const folder = path.join(packageFolder, 'page')
 
 /** Nothing from elsewhere, nothing in the document itself, and no other page around it. */
 const policy = [
@@ -19,7 +21,7 @@ const policy = [
 const types = { html: 'text/html', css: 'text/css', js: 'text/javascript' } as const
 
 const file = (name: string, type: keyof typeof types) => async (exchange: Exchange) => {
-  const body = await readFile(new URL(name, folder))
+  const body = await readFile(path.join(folder, name))
   exchange.response.writeHead(200, {
     'content-type': `${types[type]}; charset=utf-8`,
     'content-length': body.length,

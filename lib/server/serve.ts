@@ -17,6 +17,7 @@ import { serving } from './serving.ts'
 import { stats } from './stats.ts'
 import { applyTemplate, detokenize, tokenize } from './tokens.ts'
 
+/** Options of `serve`. */
 export interface ServeOptions {
   /** Default 127.0.0.1: this machine alone. Any other needs `apiKey`, or `insecure`. */
   host?: string | undefined
@@ -71,11 +72,11 @@ const text = (name: string, value: unknown): string =>
 type Handler = (exchange: Exchange, served: Served) => Promise<void> | void
 
 /**
- * Serves a model by OpenAI's protocol: chat and text completions, streamed or whole.
+ * Checks and completes options; nothing in them depends on the model.
  *
- * @throws {MoeError} ERR_MOE_OPTION; and the system's error where the port cannot be had
+ * @throws {MoeError} ERR_MOE_OPTION
  */
-export async function serve(model: Model, options: ServeOptions = {}): Promise<RunningServer> {
+export function readServeOptions(options: ServeOptions) {
   checkOptions('serve', options, optionNames)
   const { apiKey, onRequest, name: givenName = 'moe-native', host: givenHost } = options
   const host = text('host', givenHost ?? '127.0.0.1')
@@ -92,10 +93,21 @@ export async function serve(model: Model, options: ServeOptions = {}): Promise<R
   const drainMs = 1000 * whole('drainSeconds', 30, 86400)
   if (onRequest !== undefined && typeof onRequest !== 'function')
     badOption('serve', 'onRequest', 'a function', onRequest)
+  const name = text('name', givenName)
+  return { host, local, port, key, name, maxBytes, drainMs, vllmMetrics, onRequest }
+}
 
+/**
+ * Serves a model by OpenAI's protocol: chat and text completions, streamed or whole.
+ *
+ * @throws {MoeError} ERR_MOE_OPTION; and the system's error where the port cannot be had
+ */
+export async function serve(model: Model, options: ServeOptions = {}): Promise<RunningServer> {
+  const asked = readServeOptions(options)
+  const { host, local, port, key, name, maxBytes, drainMs, vllmMetrics, onRequest } = asked
   let draining = false
   const running = new Set<AbortController>()
-  const served = serving(model, text('name', givenName), () => draining, vllmMetrics)
+  const served = serving(model, name, () => draining, vllmMetrics)
   const open: Readonly<Record<string, Handler>> = {
     ...{ 'GET /health': health, 'GET /ready': ready },
     ...page, // it asks for the key

@@ -23,6 +23,7 @@ export interface ArrayTensor {
   format?: WeightFormat | undefined
 }
 
+/** Where an op of `ops` runs. */
 export interface KernelOptions {
   device?: DeviceName | undefined
   threads?: number | undefined

@@ -15,6 +15,8 @@ export interface BpeOptions {
   fixed?: Trie | undefined
   /** Whole texts that are an id without merging. */
   whole?: ReadonlyMap<string, number> | undefined
+  /** Characters without a symbol are gone before their neighbours merge. */
+  vanish?: boolean | undefined
 }
 
 const longestCached = 64
@@ -45,6 +47,18 @@ export class Bpe implements PieceModel {
       out.push(whole)
       return
     }
+    if (this.#options.vanish) yield* this.#encodeKnown(this.#known(text), out)
+    else yield* this.#encodeKnown(text, out)
+  }
+
+  #known(text: string): string {
+    const { characters } = this.#options
+    return Array.from(text)
+      .filter((character) => characters.has(character.codePointAt(0)!))
+      .join('')
+  }
+
+  *#encodeKnown(text: string, out: Ids): Steps<void> {
     const { cuts } = this.#options
     let start = 0
     let pause = workPerStep

@@ -3,6 +3,7 @@ import { MoeError } from '../errors.ts'
 import type { Json } from '../weights/json.ts'
 import { type AddedToken, AddedTokenSplitter } from './added_tokens.ts'
 import { byteLetters, inLetters, lettersOf } from './bytes.ts'
+import { decoderOf } from './json_decoder.ts'
 import { libraryParts } from './json_library.ts'
 import { type JsonModel, libraryModel, readJsonModel } from './json_model.ts'
 import { normalizerOf } from './json_normalizer.ts'
@@ -12,33 +13,19 @@ import { Ids, type PieceModel } from './piece_model.ts'
 import { spaceSymbol } from './sentencepiece_normalizer.ts'
 import { runAtOnce, type Steps } from './slices.ts'
 import { SuffixStream } from './suffix_stream.ts'
-import { readId, readToken, type TokenFiles } from './token_files.ts'
+import { readAdded, type TokenFiles } from './token_files.ts'
 import { cutAtMarks, type TextStream, type TokenizerCore } from './tokenizer.ts'
 
 /** Added tokens of the file and of those beside it; what has a role is special. */
 function addedTokens(label: string, json: Json, model: JsonModel, files: TokenFiles): AddedToken[] {
   const added = new Map(files.added.map((token) => [token.content, token]))
-  for (const value of (json.added_tokens ?? []) as Json[]) {
-    const token = readToken(value, false)
-    if (token)
-      added.set(token.content, { ...token, id: readId(label, 'added_tokens.id', value.id) })
-  }
+  for (const token of readAdded(label, json)) added.set(token.content, token)
   for (const token of files.named) {
     const id = added.get(token.content)?.id ?? model.vocab.get(token.content)
     if (id !== undefined)
       added.set(token.content, { ...token, ...added.get(token.content), id, special: true })
   }
   return [...added.values()]
-}
-
-/** The library's decoder would drop U+FEFF when it was spelled in bytes. */
-function keepByteOrderMarks(decoder: unknown): void {
-  const { decoders, text_decoder } = (decoder ?? {}) as Record<string, unknown>
-  if (text_decoder)
-    Object.assign(decoder as object, {
-      text_decoder: new TextDecoder('utf-8', { ignoreBOM: true }),
-    })
-  for (const inner of (decoders ?? []) as unknown[]) keepByteOrderMarks(inner)
 }
 
 // The parts of a file, in bounded time where it brings patterns of its own.
@@ -59,8 +46,9 @@ function preTokenizeWithin(
     : preTokenize
 }
 
-function decodeWithin({ decoder }: Pipeline, json: Json | null): (tokens: string[]) => string {
-  const decode = (tokens: string[]) => decoder?.decode(tokens) ?? tokens.join(' ')
+function decodeWithin(json: Json | null): (tokens: string[]) => string {
+  const parts = json && decoderOf(json)
+  const decode = (tokens: string[]) => parts?.(tokens).join('') ?? tokens.join(' ')
   if (!hasPatterns(json)) return decode
   return (tokens) => within(timeFor(tokens.join('').length), () => decode(tokens))
 }
@@ -88,8 +76,8 @@ function byFlag(
 }
 
 /**
- * A `tokenizer.json`. Decoders, post-processors, patterns and rare kinds are @huggingface/tokenizers'; what
- * turns text into ids is ours, as that library works on whole texts and leaves out flags of added tokens.
+ * A `tokenizer.json`. Post-processors, patterns and rare kinds are @huggingface/tokenizers'; what turns text into
+ * ids and back is ours, as that library works on whole texts and leaves out flags of added tokens.
  */
 export class HuggingFaceTokenizer implements TokenizerCore {
   readonly size: number
@@ -115,18 +103,17 @@ export class HuggingFaceTokenizer implements TokenizerCore {
   constructor(label: string, json: Json, files: TokenFiles) {
     try {
       this.#model = readJsonModel(label, json.model as Json)
-      const { vocab, pieces } = this.#model
+      const { vocab, pieces, unknown } = this.#model
       const added = addedTokens(label, json, this.#model, files)
       const ids = new Map([...vocab, ...added.map(({ content, id }) => [content, id] as const)])
       const { model, added_tokens = [], post_processor, decoder } = json
-      const parts = { added_tokens, post_processor, decoder, ...(!pieces && { model }) }
+      const parts = { added_tokens, post_processor, ...(!pieces && { model }) }
       this.#pipeline = libraryParts(parts, files.config)
-      keepByteOrderMarks(this.#pipeline.decoder)
-      this.#pieces = pieces ?? libraryModel(this.#pipeline, (token) => ids.get(token))
+      this.#pieces = pieces ?? libraryModel(this.#pipeline, (token) => ids.get(token), unknown.id)
       const time = timeFor(2 ** 18)
       this.#normalize = normalizeWithin((json.normalizer ?? null) as Json | null)
       this.#preTokenize = preTokenizeWithin((json.pre_tokenizer ?? null) as Json | null)
-      this.#decode = decodeWithin(this.#pipeline, (decoder ?? null) as Json | null)
+      this.#decode = decodeWithin((decoder ?? null) as Json | null)
       this.#plain = new AddedTokenSplitter(added.filter(({ normalized }) => !normalized))
       this.#normalized = new AddedTokenSplitter(
         added.filter(({ normalized }) => normalized),

@@ -4,7 +4,7 @@ import { readBytes, readJson } from '../weights/json.ts'
 import type { AddedToken } from './added_tokens.ts'
 import { type SentencePieceOptions, SentencePieceTokenizer } from './sentencepiece.ts'
 import { pieceType, readSentencePiece, type SentencePieceModel } from './sentencepiece_model.ts'
-import { readTokenFiles, type TokenFiles } from './token_files.ts'
+import { readAdded, readTokenFiles, type TokenFiles } from './token_files.ts'
 import { CheckedTokenizer, type Tokenizer, type TokenizerCore } from './tokenizer.ts'
 
 export type {
@@ -110,12 +110,15 @@ export async function openCore(
   modelConfig: TokenizedModel,
 ): Promise<TokenizerCore | undefined> {
   const files = readTokenFiles(dir)
+  const label = path.join(dir, 'tokenizer.json')
   for (const name of ['tokenizer.model', 'spiece.model']) {
     const file = path.join(dir, name)
     const bytes = readBytes(file)
-    if (bytes) return openSentencePiece(file, bytes, files, modelConfig)
+    if (!bytes) continue
+    // Folders of early fast tokenizers list their tokens nowhere else; the file is large, so others are not asked.
+    const added = files.added.length > 0 ? files.added : readAdded(label, readJson(label) ?? {})
+    return openSentencePiece(file, bytes, { ...files, added }, modelConfig)
   }
-  const label = path.join(dir, 'tokenizer.json')
   const json = readJson(label)
   if (!json) return undefined
   // Only now: most folders do not need the library.

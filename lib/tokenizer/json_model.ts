@@ -1,6 +1,8 @@
 import type { Tokenizer as Pipeline } from '@huggingface/tokenizers'
+import { MoeError, shown } from '../errors.ts'
 import type { Json } from '../weights/json.ts'
 import { Bpe } from './bpe.ts'
+import { byteLetters } from './bytes.ts'
 import { Cuts } from './cuts.ts'
 import { PairTable } from './pair_table.ts'
 import type { PieceModel, Unknown } from './piece_model.ts'
@@ -28,7 +30,7 @@ function readVocab(label: string, vocab: unknown): Map<string, number> {
   return new Map(ids.map(([text, id]) => [text, readId(label, `model.vocab[${text}]`, id)]))
 }
 
-function bpeOf(model: Json, vocab: ReadonlyMap<string, number>): Bpe {
+function bpeOf(model: Json, vocab: ReadonlyMap<string, number>, vanish: boolean): Bpe {
   const pairs = new PairTable()
   const ranks: number[] = []
   const merged: number[] = []
@@ -52,6 +54,7 @@ function bpeOf(model: Json, vocab: ReadonlyMap<string, number>): Bpe {
     characters,
     numIds: Number.POSITIVE_INFINITY,
     whole: model.ignore_merges === true ? vocab : undefined,
+    vanish,
   })
 }
 
@@ -70,6 +73,23 @@ function unigramOf(model: Json, vocab: ReadonlyMap<string, number>): Unigram {
 
 const byteName = (byte: number): string => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`
 
+/** What the library reads otherwise than the original, or not at all. */
+function checkBpe(label: string, model: Json, { byteIds }: Unknown, vanish: boolean): void {
+  const fail = (key: string, expected: string, got: unknown): never => {
+    throw new MoeError(
+      'ERR_MOE_UNSUPPORTED',
+      `${label}: model.${key} must be ${expected}, got ${shown(got)}`,
+    )
+  }
+  const { continuing_subword_prefix: prefix, end_of_word_suffix: suffix, dropout } = model
+  if (prefix) fail('continuing_subword_prefix', 'null', prefix)
+  if (dropout) fail('dropout', 'null or 0', dropout)
+  if (suffix && vanish) fail('end_of_word_suffix', 'null without unk_token', suffix)
+  const missing = Array.from(byteIds ?? []).filter((id) => id < 0).length
+  if (missing > 0 && missing < 256)
+    fail('vocab', 'with a piece for each byte, or none', `${256 - missing} of them`)
+}
+
 export function readJsonModel(label: string, model: Json): JsonModel {
   const vocab = readVocab(label, model.vocab)
   const isUnigram = model.type === 'Unigram' || (!model.type && Array.isArray(model.vocab))
@@ -85,22 +105,28 @@ export function readJsonModel(label: string, model: Json): JsonModel {
     fuse: isUnigram || model.fuse_unk === true,
   }
   const isBpe = model.type === 'BPE' || (!model.type && 'merges' in model)
-  const decorated = model.continuing_subword_prefix || model.end_of_word_suffix || model.dropout
+  // Byte-level models know every character.
+  const vanish =
+    unknown.id === undefined &&
+    !unknown.byteIds &&
+    !byteLetters.every((letter) => vocab.has(letter))
+  if (isBpe) checkBpe(label, model, unknown, vanish)
   let pieces: PieceModel | undefined
   if (isUnigram) pieces = unigramOf(model, vocab)
-  else if (isBpe && !decorated) pieces = bpeOf(model, vocab)
+  else if (isBpe && !model.end_of_word_suffix) pieces = bpeOf(model, vocab, vanish)
   return { vocab, unknown, pieces }
 }
 
-/** A model that the library runs, a text at once. */
+/** A model that the library runs, a text at once; WordLevel's gives words that it does not know as they are. */
 export function libraryModel(
   pipeline: Pipeline,
   idOf: (token: string) => number | undefined,
+  unknownId: number | undefined,
 ): PieceModel {
   return {
     *encode(text, out) {
       for (const token of pipeline.model!._call([text])) {
-        const id = idOf(token)
+        const id = idOf(token) ?? unknownId
         if (id !== undefined) out.push(id)
       }
       yield

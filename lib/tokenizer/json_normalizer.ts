@@ -67,7 +67,8 @@ function asciiRun(text: string, at: number): number {
   let end = at
   const limit = Math.min(text.length, at + 4096)
   while (end < limit && text.charCodeAt(end) < 0x80) end++
-  return end === text.length ? end : Math.max(at, end - 1)
+  if (end === text.length) return end
+  return Math.max(at, text.endsWith('\r\n', end) ? end - 2 : end - 1)
 }
 
 /** Replaces what a pattern matches, as it is found. */
@@ -85,6 +86,22 @@ const replaced = (pattern: RegExp, content: string): Normalize =>
       if (count % 64 === 0) yield
     }
   }
+
+/** JavaScript's has another sigma at the end of words. */
+const lowercase = (text: string): string =>
+  text
+    .split('Σ')
+    .map((part) => part.toLowerCase())
+    .join('σ')
+
+/** White space is Unicode's: it has U+0085 and lacks U+FEFF. */
+function strip(text: string, left: boolean, right: boolean): string {
+  const isSpace = (at: number) => /\p{White_Space}/u.test(text[at] ?? '')
+  let [start, end] = [0, text.length]
+  while (left && start < end && isSpace(start)) start++
+  while (right && end > start && isSpace(end - 1)) end--
+  return text.slice(start, end)
+}
 
 /** The `normalizer` of a tokenizer.json, in steps; kinds that are rare in language models in one. */
 export function normalizerOf(json: Json | null): Normalize {
@@ -119,6 +136,13 @@ export function normalizerOf(json: Json | null): Normalize {
       const { pattern } = libraryParts({ normalizer: json }).normalizer as { pattern: RegExp }
       return replaced(pattern, content)
     }
+    case 'Lowercase':
+      return windowed(lowercase, isAscii)
+    case 'Strip':
+      // biome-ignore lint/correctness/useYield: quick
+      return function* (text) {
+        return strip(text, json.strip_left === true, json.strip_right === true)
+      }
     case 'NFC':
     case 'NFD':
     case 'NFKC':
@@ -129,8 +153,9 @@ export function normalizerOf(json: Json | null): Normalize {
       return precompiled(new Charsmap(Buffer.from(String(json.precompiled_charsmap), 'base64')))
   }
   const whole = libraryParts({ normalizer: json }).normalizer!
+  const before = json.type === 'BertNormalizer' && json.lowercase === true ? lowercase : undefined
   // biome-ignore lint/correctness/useYield: the library knows no steps
   return function* (text) {
-    return whole.normalize(text)
+    return whole.normalize(before?.(text) ?? text)
   }
 }

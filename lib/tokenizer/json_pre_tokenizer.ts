@@ -62,6 +62,15 @@ const whitespace = /\p{White_Space}+/gu
 const wordsOrSigns =
   /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}\p{White_Space}]+/gu
 
+const punctuation = /[!-/:-@[-`{-~\p{P}]/gu
+
+function behaviorOf({ type, behavior = 'isolated' }: Json): Behavior {
+  const name = String(behavior).toLowerCase()
+  const known = behaviors.find((one) => one === name)
+  if (!known) throw new RangeError(`pre_tokenizer ${type} with behavior ${name}`)
+  return known
+}
+
 function byteLevel(json: Json): PreTokenize {
   const parts = json.use_regex === false ? undefined : splitAt(gpt2, 'isolated')
   return function* (text, first) {
@@ -128,14 +137,21 @@ export function preTokenizerOf(json: Json | null): PreTokenize {
       return splitAt(whitespace, 'removed')
     case 'Whitespace':
       return splitAt(wordsOrSigns, 'matches')
+    case 'Punctuation':
+      return splitAt(punctuation, behaviorOf(json))
+    case 'BertPreTokenizer':
+      return sequence([splitAt(whitespace, 'removed'), splitAt(punctuation, 'isolated')])
+    case 'FixedLength': {
+      const { length } = json
+      if (!(Number.isInteger(length) && (length as number) > 0 && (length as number) < 65536))
+        throw new RangeError(`pre_tokenizer FixedLength of length ${length}`)
+      return splitAt(new RegExp(`[^]{1,${length}}`, 'gu'), 'matches')
+    }
     case 'Split': {
-      const name = String(json.behavior ?? 'isolated').toLowerCase()
-      const behavior = behaviors.find((one) => one === name)
+      const behavior = behaviorOf(json)
       const inverted = json.invert === true && behavior !== 'isolated'
-      if (!behavior || (inverted && behavior !== 'removed'))
-        throw new RangeError(
-          `pre_tokenizer Split with behavior ${name}${inverted ? ', inverted' : ''}`,
-        )
+      if (inverted && behavior !== 'removed')
+        throw new RangeError(`pre_tokenizer Split with behavior ${behavior}, inverted`)
       // The library turns the Oniguruma pattern into one of JavaScript.
       const { pattern } = libraryParts({ pre_tokenizer: json }).pre_tokenizer as {
         pattern: RegExp

@@ -7,6 +7,13 @@ const namedTokens: readonly string[] = ['bos', 'eos', 'unk', 'sep', 'pad', 'cls'
   (name) => `${name}_token`,
 )
 
+/** Lists, or objects of named ones; the last two are of transformers 5. */
+const moreTokens = [
+  'additional_special_tokens',
+  'extra_special_tokens',
+  'model_specific_special_tokens',
+]
+
 /** What the files beside a tokenizer say about its tokens. */
 export interface TokenFiles {
   /** tokenizer_config.json */
@@ -58,6 +65,17 @@ export function readId(label: string, what: string, value: unknown): number {
 const objectOf = (value: unknown): Json =>
   typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Json) : {}
 
+const listOf = (value: unknown): unknown[] =>
+  typeof value === 'object' && value !== null ? Object.values(value) : []
+
+/** The `added_tokens` of a tokenizer.json. */
+export function readAdded(label: string, json: Json): AddedToken[] {
+  return listOf(json.added_tokens).flatMap((value) => {
+    const token = readToken(value, false)
+    return token ? [{ ...token, id: readId(label, 'added_tokens.id', (value as Json).id) }] : []
+  })
+}
+
 /** Reads tokenizer_config.json, special_tokens_map.json and added_tokens.json; the first that speaks wins. */
 export function readTokenFiles(dir: string): TokenFiles {
   const configFile = path.join(dir, 'tokenizer_config.json')
@@ -65,10 +83,9 @@ export function readTokenFiles(dir: string): TokenFiles {
   const special = readJson(path.join(dir, 'special_tokens_map.json')) ?? {}
   const named: TokenFiles['named'] = []
   for (const source of [config, special]) {
-    const more = source.additional_special_tokens
     const values = [
       ...namedTokens.map((name) => source[name]),
-      ...(Array.isArray(more) ? more : []),
+      ...moreTokens.flatMap((name) => listOf(source[name])),
     ]
     for (const value of values) {
       const token = readToken(value, true)

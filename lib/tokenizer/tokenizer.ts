@@ -10,16 +10,19 @@ export interface TextStream {
   end(): string
 }
 
+/** Options of `tokenizer.encode`. */
 export interface EncodeOptions {
   /** Add the ids that the tokenizer puts around a text, such as BOS. Default true. */
   addSpecialTokens?: boolean
 }
 
+/** Options of `tokenizer.encodeAsync`. */
 export interface EncodeAsyncOptions extends EncodeOptions {
   /** Ends the work; the call rejects with the signal's reason. */
   signal?: AbortSignal | undefined
 }
 
+/** Options of `tokenizer.decode`. */
 export interface DecodeOptions {
   /** Give the text of special tokens, too. Default false. */
   special?: boolean

@@ -13,6 +13,7 @@ export interface Capacity {
   multipleOf: number
 }
 
+/** How tokens of images and experts find each other. */
 export type VisionRouter =
   /** V-MoE: a token chooses experts. */
   | { kind: 'tokens'; topK: number; capacity: Capacity; order: 'choice' | 'priority' }
@@ -55,7 +56,10 @@ const keys = configKeys({
     ...(['image_size', 'num_channels', 'patch_size', 'hidden_size', 'num_classes'] as const),
     ...(['classifier', 'representation_size', 'encoder'] as const),
   ],
-  ignored: { 'initial values of training': ['head_bias_init'], 'the class of the code': ['name'] },
+  ignored: {
+    'initial values of training': ['head_bias_init', 'head_kernel_zero_init'],
+    'the class of the code': ['name', 'encoder_cls'],
+  },
 })
 const encoderKeys = configKeys({
   used: [
@@ -76,6 +80,9 @@ const routerKeys = configKeys({
       ...['noise_std', 'importance_loss_weight', 'load_loss_weight', 'gshard_loss_weight'],
       ...['dropout_rate', 'deterministic'],
     ],
+    'how it is computed, and what is reported of it': [
+      ...['partition_spec', 'precision', 'compute_similarity_metrics'],
+    ],
   },
 })
 const dispatcherKeys = configKeys({
@@ -84,7 +91,7 @@ const dispatcherKeys = configKeys({
     ...(['capacity_multiple_of', 'batch_priority'] as const),
   ],
   ignored: {
-    'how it is computed': ['name', 'partition_spec'],
+    'how it is computed': ['name', 'partition_spec', 'einsum_precision'],
     'rounds what experts see to save bandwidth between TPUs; not done here': ['bfloat16'],
   },
 })
@@ -127,6 +134,10 @@ function oneOf<Key extends string, Name extends string>(
 const optional = <Key extends string>(c: ConfigReader<Key>, key: Key): number | undefined =>
   c.get(key) === undefined ? undefined : c.int(key)
 
+/** What a capacity is raised to a multiple of: 4 where nothing is said; null and 0 are none. */
+const readMultiple = (d: ConfigReader<(typeof dispatcherKeys)['used'][number]>): number =>
+  d.isNull('capacity_multiple_of') ? 1 : d.int('capacity_multiple_of', 4, { min: 0 }) || 1
+
 function readRouter(
   json: Json,
   { groupSize, numExperts }: { groupSize: number; numExperts: number },
@@ -152,7 +163,7 @@ function readRouter(
     tokens,
     factor: d.number('capacity_factor', tokens ? 1 : undefined, 0, 1e6),
     rounding,
-    multipleOf: d.isNull('capacity_multiple_of') ? 1 : d.int('capacity_multiple_of', 4),
+    multipleOf: readMultiple(d),
   }
   if (name === 'NoisyTopItemsPerExpertRouter') return { kind: 'experts', capacity }
   if (name !== 'NoisyTopExpertsPerItemRouter')

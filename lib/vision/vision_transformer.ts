@@ -10,7 +10,6 @@ import { ExpertChoiceRouter } from '../routers/expert_choice_router.ts'
 import type { Routing, SoftRouting } from '../routers/router.ts'
 import { SoftRouter } from '../routers/soft_router.ts'
 import { TopKRouter } from '../routers/top_k_router.ts'
-import type { Json } from '../weights/json.ts'
 import { columnsOf, rowsOf, type Weights } from '../weights/weights.ts'
 import { capacityOf, type VisionConfig } from './config.ts'
 import { sincos2d } from './positions.ts'
@@ -18,10 +17,6 @@ import { sincos2d } from './positions.ts'
 const eps = 1e-6
 const norm = (weights: Weights, name: string, width: number): LayerNorm =>
   new LayerNorm(weights, name, width, eps, ['/scale', '/bias'])
-
-/** Whether a config.json is one of these models'. */
-export const isVision = ({ model_type: type }: Json): boolean =>
-  type === 'vmoe' || type === 'soft_moe'
 
 /** Where a batch of B images is recorded. */
 export interface VisionStep extends Recording {

@@ -1,6 +1,6 @@
 import { MoeError } from '../errors.ts'
 import type { DType, IntegerMatrix } from '../native.ts'
-import { partShape } from './encoding.ts'
+import { moduleOf, partShape } from './encoding.ts'
 import { absent, integerEncoding } from './integers.ts'
 import type { Json } from './json.ts'
 import type { Quantization, Refuse } from './quantization.ts'
@@ -36,7 +36,6 @@ export function parseCompressed(json: Json, refuse: Refuse): Quantization {
 }
 
 const bytes = { I8: 'u8' } as const
-const layerOf = (name: string): string => name.replace(/\.weight$/, '')
 
 /**
  * Integers packed along inputs, `weight_packed`, or one a byte, `weight` in I8, with `weight_scale` [outputs, groups] and
@@ -45,7 +44,7 @@ const layerOf = (name: string): string => name.replace(/\.weight$/, '')
  */
 export const compressedTensors = integerEncoding(
   (name, entries) => {
-    const layer = layerOf(name)
+    const layer = moduleOf(name)
     const packed = entries.has(`${layer}.weight_packed`)
     if (!packed && entries.get(name)?.storedDtype !== 'I8') return undefined
     const beside = ['scale', 'zero_point', 'shape', 'g_idx'].map(
@@ -54,7 +53,7 @@ export const compressedTensors = integerEncoding(
     return [packed ? `${layer}.weight_packed` : name, ...beside.filter((part) => entries.has(part))]
   },
   (rows, { dir, entries, quantization, open }) => {
-    const name = layerOf(rows.name)
+    const name = moduleOf(rows.name)
     const part = (of: string) => entries.get(`${name}.weight_${of}`)
     if (quantization.integers?.method !== 'compressed-tensors')
       absent(dir, name, 'quantization_config of compressed-tensors')

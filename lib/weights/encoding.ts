@@ -40,3 +40,7 @@ export interface MatrixEncoding {
 export function partShape({ slab, shape }: Rows, of: number[]) {
   return { shape: slab === undefined ? of : [shape[0]!, ...of], view: of, slab }
 }
+
+/** A module's name, of its weight's. */
+export const moduleOf = (name: string): string =>
+  name.endsWith('.weight') ? name.slice(0, -'.weight'.length) : name

@@ -21,7 +21,7 @@ const scaleTypes = { F32: 'f32', BF16: 'bf16', F16: 'f16', F8_E8M0: 'u8' } as co
 export function parseFp8(json: Json, refuse: Refuse): Fp8Config {
   const { activation_scheme: scheme = 'dynamic', fmt = 'e4m3', weight_block_size: block } = json
   if (scheme !== 'dynamic') refuse('activation_scheme', '"dynamic"')
-  if (fmt !== 'e4m3') refuse('fmt', '"e4m3"')
+  if (fmt !== 'e4m3' && fmt !== 'float8_e4m3fn') refuse('fmt', '"e4m3" or "float8_e4m3fn"')
   if (block === undefined || block === null) return { block: undefined }
   const size = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 1
   if (!Array.isArray(block) || block.length !== 2 || !block.every(size))

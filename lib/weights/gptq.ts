@@ -1,4 +1,5 @@
 import type { IntegerMatrix } from '../native.ts'
+import { moduleOf } from './encoding.ts'
 import { absent, type IntegerConfig, integerEncoding } from './integers.ts'
 import type { Json } from './json.ts'
 import type { Refuse } from './quantization.ts'
@@ -31,21 +32,19 @@ export function parseAwq(json: Json, refuse: Refuse): IntegerConfig {
   return { method: 'awq', bits, group: groupSize(group, refuse), ...promises }
 }
 
-const layerOf = (name: string): string => name.replace(/\.weight$/, '')
-
 /**
  * Integers packed along inputs (AutoGPTQ: zeros are stored minus one, in `gptq_v2` as they are; `g_idx` is the group of
  * each input) or along outputs in an order of their own (AutoAWQ): `qweight`, `qzeros`, `scales`, `g_idx`.
  */
 export const gptq = integerEncoding(
   (name, entries) => {
-    const layer = layerOf(name)
+    const layer = moduleOf(name)
     if (!entries.has(`${layer}.qweight`)) return undefined
     const parts = ['qweight', 'qzeros', 'scales'].map((part) => `${layer}.${part}`)
     return entries.has(`${layer}.g_idx`) ? [...parts, `${layer}.g_idx`] : parts
   },
   (rows, { dir, entries, quantization, open }) => {
-    const name = layerOf(rows.name)
+    const name = moduleOf(rows.name)
     const config = quantization.integers ?? absent(dir, `${name}.qweight`, 'quantize_config.json')
     const { bits, group, zeroShift, symmetric, ordered } = config
     const shape = sourceShape(rows)

@@ -31,13 +31,16 @@ export function readBytes(path: string): Buffer | undefined {
   }
 }
 
+/** Takes a byte order mark away, which editors put in front. */
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
 /** A JSON file that holds an object; undefined when there is no such file. */
 export function readJson(path: string): Json | undefined {
-  const text = readBytes(path)?.toString('utf8')
-  if (text === undefined) return undefined
+  const bytes = readBytes(path)
+  if (bytes === undefined) return undefined
   let value: unknown
   try {
-    value = JSON.parse(text)
+    value = JSON.parse(utf8.decode(bytes))
   } catch (cause) {
     throw new MoeError('ERR_MOE_CHECKPOINT', `${path}: file must be JSON, got ${cause}`, { cause })
   }

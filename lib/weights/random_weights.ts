@@ -29,13 +29,14 @@ export class RandomWeights extends WeightList {
 
   protected loadVectors([first]: Rows[], out: Tensor, scale: number): void {
     const { name } = first!
-    const norm = /norm/.test(name)
-    this.#fill(out, norm ? scale : 0, norm || /bias/.test(name) ? 0 : scale)
+    const bias = /bias/.test(name)
+    const one = !bias && /norm|\/scale$/.test(name)
+    this.#fill(out, one ? scale : 0, one || bias ? 0 : scale)
   }
 
   protected loadMatrix(rows: Rows[], out: Weight): void {
     const intoResidual =
-      /\.(o|o_proj|wo|w2|down_proj|output_linear)(\.weight)?$|\.weight_down\.\d+$/.test(
+      /\.(o|o_proj|dense|wo|w2|down_proj|output_linear)(\.weight)?$|\.weight_down\.\d+$|\/(out|Dense_1)\/kernel$/.test(
         rows[0]!.name,
       )
     this.#fill(out, 0, (intoResidual ? 0.2 : 1) / Math.sqrt(out.shape[1]!))

@@ -30,6 +30,7 @@ export type RopeSpec = { theta: number } & (
       longAttention: number
     }
 )
+/** Kinds of scaling of rotary positions. */
 export type RopeKind = RopeSpec['kind']
 
 /** Value j of a head is rotated by position * positionScale * frequencies[j]; cosines and sines are times factor. */

@@ -7,6 +7,7 @@ import {
   type Weight,
   type WeightFormat,
 } from '../native.ts'
+import * as ops from '../ops/index.ts'
 import {
   type FormatRule,
   formatRule,
@@ -43,6 +44,13 @@ export const rowsOf = (name: string, shape: number[]): Rows => ({
   start: 0,
   count: shape[0]!,
 })
+
+/**
+ * Rows of a file that rotates neighbours, as kernels rotate them: a value and the one half of `count` on. The even ones
+ * come first.
+ */
+export const evenFirst = (name: string, shape: number[], start: number, count: number): Rows[] =>
+  [0, 1].map((odd) => ({ name, shape, start: start + odd, count: count / 2, step: 2 }))
 
 /** All rows of one matrix of a tensor [matrices, rows, ...row]. */
 export const slabOf = (name: string, shape: number[], slab: number): Rows => ({
@@ -92,8 +100,8 @@ export interface Weights {
   vector(name: string, shape: number[], scale?: number): Tensor
   /** Tensors of one shape, widened to f32 and stacked: [names, ...shape]. */
   stack(names: string[], shape: number[]): Tensor
-  /** Vectors one behind the other, widened to f32: biases of matrices that are packed as one. */
-  joined(parts: readonly (readonly [name: string, size: number])[]): Tensor
+  /** Two vectors, multiplied value by value in f32. */
+  product(names: readonly [string, string], size: number): Tensor
   /** Rows one behind the other, widened to f32, as a tensor of `shape`: biases in the order of a matrix's rows. */
   gathered(rows: Rows[], shape: number[], share?: Share): Tensor
   /** Rows of a matrix [R, C] in any order, as columns, widened to f32: [C, order.length]. */
@@ -120,6 +128,7 @@ export interface MatrixOptions {
   part?: Part
 }
 
+/** How the table of rotary positions is rounded: as the published code does, or only its frequencies, or not at all. */
 export type RopeRounding = 'published' | 'bf16-frequencies' | 'exact'
 export interface RopeOptions {
   /** Default `exact`. */
@@ -224,14 +233,6 @@ export abstract class WeightList implements Weights {
     )
   }
 
-  joined(parts: readonly (readonly [name: string, size: number])[]): Tensor {
-    const total = parts.reduce((sum, [, size]) => sum + size, 0)
-    return this.gathered(
-      parts.map(([name, size]) => rowsOf(name, [size])),
-      [total],
-    )
-  }
-
   gathered(rows: Rows[], shape: number[], share: Share = 'dense'): Tensor {
     return this.#widened(rows, shape, 1, share)
   }
@@ -240,6 +241,27 @@ export abstract class WeightList implements Weights {
     const out = this.rows(shape, 'f32')
     this.parameters[share] += count(shape)
     this.loadVectors(rows, out, scale)
+    return out
+  }
+
+  product(names: readonly [string, string], size: number): Tensor {
+    const out = this.rows([size], 'f32')
+    this.parameters.dense += 2 * size
+    const { tensor, tensorFrom, Plan, Arena, pack, copyToF32 } = native()
+    const [x, rowScale] = names.map((name) => {
+      const column = tensor([size, 1], 'f32')
+      this.loadVectors([rowsOf(name, [size])], column, 1)
+      return column
+    }) as [Tensor, Tensor]
+    this.later(async () => {
+      const weight = new (native().Weight)([1, 1], 'f32', false)
+      await pack(weight, [[tensorFrom(Float32Array.of(1), [1, 1], 'f32'), 0, 1]])
+      const plan = new Plan(new Arena())
+      plan.output('out', ops.linear(plan, { x, weight, rowScale }).out)
+      const { out: values } = await plan.run({}, 1)
+      await copyToF32(out, [[tensorFrom(values!, [size], 'f32'), 0, 1]], 1)
+      for (const handle of [x, rowScale, weight]) handle.release()
+    })
     return out
   }
 
@@ -306,8 +328,14 @@ export abstract class WeightList implements Weights {
   constant(values: Float32Array, shape: number[]): Tensor {
     const out = this.rows(shape, 'f32')
     const source = native().tensorFrom(values, shape, 'f32')
-    this.later(() => native().copyToF32(out, [[source, 0, shape[0]!]], 1))
+    this.later(() => native().copyToF32(out, [[source, 0, shape.length > 1 ? shape[0]! : 1]], 1))
     return out
+  }
+
+  /** Counts what takes memory beside what is asked for here. */
+  beside(bytes: number): void {
+    this.bytes += bytes
+    this.count('other', 'f32', bytes)
   }
 
   /** A row-major tensor where the weights go. */
@@ -332,6 +360,11 @@ export abstract class WeightList implements Weights {
     this.tensors.push(handle)
     this.bytes += handle.bytes
     return handle
+  }
+
+  /** Frees everything that was handed out. */
+  release(): void {
+    for (const tensor of this.tensors) tensor.release()
   }
 }
 

@@ -10,7 +10,7 @@ export const softDispatch: OpCase<Shape, Arrays<SoftDispatchInputs>> = {
   dtypes: ['f32', 'bf16'],
   shapes: [
     { lengths: [13, 1, 26], H: 8, E: 4, P: 3 },
-    { lengths: [0, 33], H: 301, E: 5, P: 2 },
+    { lengths: [0, 33], H: 261, E: 5, P: 14 }, // more than one part of each
     { lengths: [4], H: 7, E: 1, P: 1 },
     { lengths: [], H: 4, E: 2, P: 2 },
   ],

@@ -8,7 +8,7 @@ export const softLogits: OpCase<Shape, Arrays<SoftLogitsInputs>> = {
   op: 'soft_logits',
   dtypes: ['f32', 'bf16'],
   shapes: [
-    { T: 5, H: 12, S: 12 },
+    { T: 9, H: 12, S: 12 },
     { T: 2, H: 300, S: 270 },
     { T: 3, H: 4, S: 1, zero: true },
     { T: 0, H: 4, S: 2 },

@@ -1,4 +1,4 @@
-import { cpSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { type ChatMessage, loadModel, type Model, randomModel } from '../../lib/index.ts'
@@ -70,6 +70,19 @@ describe('where a template comes from', () => {
     expect((await promptOf(model)).text).toBe('d')
     expect((await model.applyChatTemplate(messages, { tools })).text).toBe('tadd')
     expect((await model.applyChatTemplate(messages, { tools: [] })).text).toBe('d')
+  })
+
+  it('the one for tools has a file of its own beside chat_template.jinja', async () => {
+    const dir = copyCheckpoint(demo)
+    mkdirSync(path.join(dir, 'additional_chat_templates'))
+    writeFileSync(
+      path.join(dir, 'additional_chat_templates/tool_use.jinja'),
+      't{{ tools[0].function.name }}',
+    )
+    await using model = await loadModel(dir, options)
+    const tools = [{ type: 'function', function: { name: 'add' } }] as const
+    expect((await model.applyChatTemplate(messages, { tools })).text).toBe('tadd')
+    expect((await promptOf(model)).text).not.toMatch(/^t/)
   })
 
   it('the caller’s wins over all', async () => {

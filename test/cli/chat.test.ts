@@ -43,6 +43,16 @@ describe('moe-native chat', () => {
     expect(expected[2]).not.toBe(expected[1])
   })
 
+  it('goes on behind a backslash, answers again, and ends as elsewhere', async () => {
+    const ask = async (content: string) =>
+      (await model().chat([{ role: 'user', content }], { maxNewTokens: 12, temperature: 0 })).text
+    const lines = '/retry\nGood morrow,\\\nmy lord.\n/retry\n/clear\nWho calls?\n/bye\nnever\n'
+    const { code, stdout, stderr } = await converse(lines, ...args)
+    const [first, second] = [await ask('Good morrow,\nmy lord.'), await ask('Who calls?')]
+    expect([code, stdout]).toEqual([0, `${first}\n${first}\n${second}\n`])
+    expect(stderr).toContain('there is nothing to answer yet')
+  })
+
   it('has commands, and says so of those that are none', async () => {
     const lines = '/routing\nHello\n/routing\nHello\n/help\n/what\n/exit\nnever\n'
     const { code, stdout, stderr } = await converse(lines, ...args, '--system', 'A play.')

@@ -59,6 +59,26 @@ describe('moe-native', () => {
     expect(new Set(texts).size).toBe(1)
   })
 
+  it('generate takes what a shell pipes in, and can leave out all but what it writes', async () => {
+    const main = `${root}/dist/cli/main.js`
+    const shell = (text: string, args: string) => {
+      const line = `printf '${text}' | "${process.execPath}" "${main}" generate -n 6 ${args}`
+      return spawnSync('sh', ['-c', line], { encoding: 'utf8' })
+    }
+    const piped = shell('JULIET:', '')
+    expect(piped.stdout).toMatch(/^JULIET:\s*\S/)
+    const alone = shell('JULIET:', '--quiet --no-display-prompt')
+    expect(alone.stderr).toBe('')
+    expect(`JULIET:${alone.stdout}`).toBe(piped.stdout)
+    expect(shell('', '').stdout).toMatch(/^ROMEO:/)
+    expect(shell('JULIET:', 'ROMEO:').stdout).toMatch(/^ROMEO:/)
+  })
+
+  it('a number below zero is a value', async () => {
+    const { code } = await cli('generate', 'x', '--presence-penalty', '-1', '-n', '1')
+    expect(code).toBe(0)
+  })
+
   const simulator = native().gpus('cuda-sim').gpus.length > 0
   it.skipIf(!simulator)(
     'generate names a GPU with its capability (needs the simulator)',
@@ -205,11 +225,27 @@ describe('moe-native', () => {
     },
   )
 
+  it('info of an adapter, and of experts beside a model', async () => {
+    const dir = fixture('golden/lora_experts/peft-f32/adapter-b')
+    const { value } = await json('info', '-m', dir)
+    const kinds = ['k_proj', 'o_proj', 'q_proj', 'v_proj']
+    expect(value).toMatchObject({ adapter: 'LoRA', baseModel: '..', modules: 8, kinds, ranks: [8] })
+    expect(value.bytes).toBe(4 * value.parameters)
+    expect((await cli('info', '-m', dir)).stdout).toMatch(/^modules +8 \(k_proj, o_proj/m)
+    const beside = fixture('golden/lora_experts/t5-phatgoose-f32')
+    const { stdout } = await cli('info', '-m', beside)
+    expect(stdout).toMatch(
+      /^LoRA experts +PHATGOOSE: 5 of rank 4 beside each of 36 modules, top 2/m,
+    )
+  })
+
   it('a hub id that is not in the cache says so, offline', async () => {
     const env = { HF_HUB_OFFLINE: '1', HF_HOME: temporaryFolder() }
     const { code, stderr } = await cliIn(env, 'info', '-m', 'org/name')
     expect(code).toBe(1)
-    expect(stderr).toMatch(/ERR_MOE_HUB org\/name: model must be in the cache/)
+    expect(stderr).toMatch(
+      /ERR_MOE_CHECKPOINT org\/name: folder must exist, .* model must be in the cache/,
+    )
   })
 
   it.each(['moepp-tiny', 'yuan-tiny', 'mixtral-tiny'])(
@@ -258,6 +294,7 @@ describe('moe-native', () => {
     ['an unknown command', ['nonsense'], 2, /unknown command 'nonsense'/],
     ['a name every object has', ['constructor'], 2, /unknown command/],
     ['a misspelt command', ['generat'], 2, /unknown command 'generat'; did you mean generate\?/],
+    ["another program's command", ['run'], 2, /unknown command 'run'; did you mean chat\?/],
     ['help for no command', ['help', 'nonsense'], 2, /unknown command 'nonsense'/],
     [
       'an unknown option',
@@ -266,8 +303,11 @@ describe('moe-native', () => {
       /unknown option '--nonsense'\n.*see moe-native help generate\n/,
     ],
     ['a misspelt option', ['generate', '--topp', '1'], 2, /'--topp'; did you mean --top-p\?/],
-    ['an option without its value', ['generate', '--seed'], 2, /--seed/],
-    ['an argument too many', ['info', 'x'], 2, /'x'/],
+    ['an option without its value', ['generate', '--seed'], 2, /: --seed needs a value/],
+    ['a value like an option', ['generate', '-n', '-x'], 2, /: -n needs a value; .*--name=-value/],
+    ['a value for none', ['generate', '--json=1'], 2, /: --json takes no value/],
+    ['an argument too many', ['info', 'x'], 2, /'x' is not expected; did you mean --model x\?/],
+    ['the same without a model', ['doctor', 'x'], 2, /'x' is not expected\n/],
     [
       'a model of images',
       ['generate', '-m', fixture('golden/vision/top2-token-f32'), '--ids', '1'],
@@ -341,7 +381,7 @@ describe('moe-native', () => {
     },
   )
 
-  it.each(['--version', '-v'])('%s', async (flag) => {
+  it.each(['--version', '-v', '-V'])('%s', async (flag) => {
     const { version } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8'))
     expect(await cli(flag)).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
   })

@@ -64,7 +64,10 @@ describe('moe-native serve', () => {
   })
 
   it.each([
-    [['--host', '0.0.0.0'], /^moe-native: --host must be of this machine alone/],
+    [
+      ['--host', '0.0.0.0'],
+      /^moe-native: --host must be .* unless there is an --api-key, or --insecure,/,
+    ],
     [['--porrt', '1'], /unknown option '--porrt'; did you mean --port\?/],
     [['--max-waiting', 'x'], /--max-waiting must be a number/],
   ])('refuses %j', async (args, message) => {

@@ -45,6 +45,7 @@ describe('PTX before griddepcontrol.wait', () => {
   it.each([
     ['weights', 'ld.global.nc.L1::no_allocate.v4.u32 {%r1, %r2, %r3, %r4}, [%rd1];'],
     ['shared memory and a branch', '@%p1 bra $L1;\nst.shared.u32 [%r1], %r2;\n$L1:'],
+    ['a guess', 'ld.relaxed.gpu.global.s32 %r1, [%rd1];'],
     ['a prefetch', 'cp.async.bulk.prefetch.L2.global [%rd1], %r1;'],
   ])('allows %s', (_, before) => {
     expect(

@@ -5,23 +5,28 @@ import ts from 'typescript'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { readVisionConfig } from '../../lib/vision/config.ts'
 import { root } from '../support/golden.ts'
-import { type Installed, installPackage } from '../support/installed.ts'
+import { type Installed, installPackage, userNode } from '../support/installed.ts'
 import { problems } from '../support/type_check.ts'
 
 interface Block {
   name: string
   language: string
+  flags: string
   code: string
 }
 
-/** Code blocks of a page; ```` ```sh no-run ```` is left out, for commands that need what is not here. */
+/** What a block that is not run needs: ```` ```sh no-run: a clone ````. */
+const reasons = ['a checkpoint', 'a clone', 'a terminal', 'another package', 'the network']
+
+/** Code blocks of a page. Blocks without a language are formulas and what programs print. */
 function blocks(file: string): Block[] {
   const text = readFileSync(file, 'utf8')
   return Array.from(
-    text.matchAll(/^```(\w+)(.*)\n([\s\S]*?)^```/gm),
+    text.matchAll(/^```(\w*)(.*)\n([\s\S]*?)^```$/gm),
     ([, language, flags, code], i) => ({
       name: `${path.basename(file, '.md')}-${i}`,
-      language: flags!.includes('no-run') ? 'none' : language!,
+      language: language!,
+      flags: flags!.replace(/\[\w+\]/, '').trim(), // the name of a tab
       code: code!,
     }),
   )
@@ -31,26 +36,42 @@ const pages = readdirSync(`${root}/docs`)
   .filter((file) => file.endsWith('.md'))
   .map((file) => `${root}/docs/${file}`)
 const all = [`${root}/README.md`, ...pages].flatMap(blocks)
-const of = (language: string): Block[] => all.filter((block) => block.language === language)
+const of = (language: string): Block[] =>
+  all.filter((block) => block.language === language && block.flags === '')
 
-// As they are, in an empty project with the package installed, by the Node that runs the tests.
+/** Node from 22.18 on runs TypeScript by leaving out its types. */
+const features = spawnSync(userNode, ['-p', 'process.features.typescript'], { encoding: 'utf8' })
+const endings = features.stdout.trim() === 'strip' ? ['mjs', 'mts'] : ['mjs']
+const programs = of('js').flatMap(({ name, code }) =>
+  endings.map((ending) => ({ file: `${name}.${ending}`, code })),
+)
+
+// As they are, in an empty project with the package installed.
 describe('code blocks of README and documentation', () => {
   let installed: Installed
   beforeAll(() => {
     installed = installPackage('built')
   })
 
-  it('are JavaScript, commands or configurations that are read', () => {
+  it('are JavaScript, TypeScript, commands or configurations, and run or say why not', () => {
     const languages = new Set(all.map(({ language }) => language))
-    expect([...languages].sort()).toEqual(['js', 'json', 'none', 'sh'])
+    expect([...languages].sort()).toEqual(['', 'js', 'json', 'sh', 'ts'])
+    const marked = all.filter(({ flags }) => flags !== '')
+    expect(marked.filter(({ flags }) => !reasons.includes(flags.replace('no-run: ', '')))).toEqual(
+      [],
+    )
     expect(of('js').length).toBeGreaterThan(9)
     expect(of('sh').length).toBeGreaterThan(4)
     for (const { code } of of('json')) readVisionConfig(JSON.parse(code))
   })
 
-  it('are valid TypeScript, too', () => {
+  it('are valid TypeScript; those that are not run, JavaScript with its types in comments', () => {
+    const typed = all.filter(({ language }) => ['js', 'ts'].includes(language))
     const files = new Map(
-      of('js').map(({ name, code }) => [`${root}/build/snippets/${name}.mts`, code]),
+      typed.map(({ name, language, flags, code }) => {
+        const extension = language === 'js' && flags !== '' ? 'mjs' : 'mts'
+        return [`${root}/build/snippets/${name}.${extension}`, code]
+      }),
     )
     const { options } = ts.parseJsonConfigFileContent(
       ts.readConfigFile(`${root}/tsconfig.json`, ts.sys.readFile).config,
@@ -67,12 +88,14 @@ describe('code blocks of README and documentation', () => {
       files.has(file)
         ? ts.createSourceFile(file, files.get(file)!, language)
         : getSourceFile(file, language)
-    expect(problems(ts.createProgram([...files.keys()], options, host))).toEqual([])
+    expect(
+      problems(ts.createProgram([...files.keys()], { ...options, checkJs: true }, host)),
+    ).toEqual([])
   })
 
-  it.each(of('js'))('$name runs', async ({ name, code }) => {
-    const { status, stderr } = await installed.run(`${name}.mjs`, code)
-    expect(stderr).toBe('')
+  it.each(programs)('$file runs', async ({ file, code }) => {
+    const { status, stderr } = await installed.run(file, code)
+    expect(stderr.replace(/^.*ExperimentalWarning: Type Stripping.*\n.*\n/, '')).toBe('')
     expect(status).toBe(0)
   })
 
@@ -83,7 +106,8 @@ describe('code blocks of README and documentation', () => {
       .filter((line) => line !== '' && line !== 'npm install moe-native')
     for (const command of commands) {
       expect(command).toMatch(/^npx moe-native /)
-      const { status, stdout } = spawnSync('sh', ['-c', command], { cwd: installed.app })
+      const env = { ...process.env, PATH: `${installed.bin}:${process.env.PATH}` }
+      const { status, stdout } = spawnSync('sh', ['-c', command], { cwd: installed.app, env })
       expect([command, status]).toEqual([command, 0])
       expect(stdout.length).toBeGreaterThan(0)
     }

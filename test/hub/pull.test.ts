@@ -113,7 +113,7 @@ describe('a model of the hub', () => {
     await using _offline = await loadModel('hf://org/name@main', options)
     expect([hub.state.asked, downloads]).toEqual([[], []])
     expect(await said(() => loadModel('org/name@v1', options))).toMatch(
-      /ERR_MOE_HUB org\/name: model must be in the cache \(.*\) where HF_HUB_OFFLINE is set/,
+      /ERR_MOE_CHECKPOINT org\/name@v1: folder must exist, got nothing there; .* hub: .* model must be in the cache \(.*\) where HF_HUB_OFFLINE is set/,
     )
   })
 

@@ -32,13 +32,17 @@ const setOf = (ids: ArrayLike<number>): string =>
     .sort((a, b) => a - b)
     .join()
 
-/** What experts are chosen by: their logits, or scores with a bias (DeepSeek-V3, LongCat-Flash). */
+/** What experts are chosen by: their logits, or scores with a bias: sigmoid, or softmax (LongCat-Flash, ERNIE). */
 function compared(stored: StoredTensors, layer: number, logits: number[]): number[] {
-  const bias = (router: string): Float32Array | undefined => {
-    const found = stored.get(`model.layers.${layer}.mlp.${router}.e_score_correction_bias`)
+  const bias = (...routers: string[]): Float32Array | undefined => {
+    const names = routers.flatMap((at) =>
+      ['e_score_correction_bias', 'expert_bias'].map((end) => `model.layers.${layer}.${at}.${end}`),
+    )
+    const found = names.map((name) => stored.get(name)).find((one) => one)
     return found && new Float32Array(new Uint8Array(found.data).buffer)
   }
-  const [sigmoid, softmax] = [bias('gate'), bias('router')]
+  const sigmoid = bias('mlp.gate', 'mlp', 'block_sparse_moe')
+  const softmax = bias('mlp.router', 'mlp.moe_statics')
   if (sigmoid) return logits.map((z, e) => 1 / (1 + Math.exp(-z)) + sigmoid[e]!)
   if (!softmax) return logits
   const total = logits.reduce((sum, z) => sum + Math.exp(z), 0)

@@ -3,14 +3,8 @@ import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { type LoadProgress, loadModel } from '../../lib/index.ts'
 import { describeModel } from '../../lib/models/index.ts'
-import {
-  copyCheckpoint,
-  editJson,
-  failure,
-  readStored,
-  type StoredTensor,
-  writeStored,
-} from '../support/files.ts'
+import { copyCheckpoint, editJson, failure, readStored, writeStored } from '../support/files.ts'
+import { fuseExperts } from '../support/fused.ts'
 import { fixture, golden, maxDifference } from '../support/golden.ts'
 import { testDevice } from '../support/use_model.ts'
 
@@ -98,46 +92,6 @@ describe.each(['mixtral_4', 'mixtral_5'])('%s', (folder) => {
   })
 })
 
-/** Several tensors of one shape as one with a dimension more. */
-const stacked = (shape: number[], all: StoredTensor[]): StoredTensor => ({
-  dtype: all[0]!.dtype,
-  shape: [all.length, ...shape],
-  data: Buffer.concat(all.map(({ data }) => data)),
-})
-
-/** A Mixtral of transformers 4 under the names of 5: rows of w1 before those of w3, for each expert. */
-function fuse(dir: string): void {
-  const file = path.join(dir, 'model.safetensors')
-  const tensors = readStored(file)
-  const take = (name: string): StoredTensor => {
-    const tensor = tensors.get(name)!
-    tensors.delete(name)
-    return tensor
-  }
-  for (let l = 0; tensors.has(`model.layers.${l}.block_sparse_moe.gate.weight`); l++) {
-    const [from, to] = ['block_sparse_moe', 'mlp'].map((name) => `model.layers.${l}.${name}`)
-    const gate = take(`${from}.gate.weight`)
-    const experts = Array.from({ length: gate.shape[0]! }, (_, e) =>
-      ['w1', 'w3', 'w2'].map((w) => take(`${from}.experts.${e}.${w}.weight`)),
-    )
-    const [I, H] = experts[0]![0]!.shape as [number, number]
-    const up = experts.flatMap(([w1, w3]) => [w1!, w3!])
-    tensors.set(`${to}.gate.weight`, gate)
-    tensors.set(`${to}.experts.gate_up_proj`, {
-      ...stacked([I, H], up),
-      shape: [experts.length, 2 * I, H],
-    })
-    tensors.set(
-      `${to}.experts.down_proj`,
-      stacked(
-        [H, I],
-        experts.map((e) => e[2]!),
-      ),
-    )
-  }
-  writeStored(file, tensors)
-}
-
 describe('experts in one tensor', () => {
   it.each(['base-f32', 'top3-bf16', 'window-f32'])(
     '%s: golden logits and tokens',
@@ -145,7 +99,7 @@ describe('experts in one tensor', () => {
       const source = fixture('golden/mixtral', folder)
       const want = golden(`${source}/golden.safetensors`)
       const dir = copyCheckpoint(source)
-      fuse(dir)
+      fuseExperts(dir)
       await using model = await loadModel(dir, { ...options, maxTokens: 256 })
       const { logits } = await model.forward(want.ids('prefill.input_ids'), { logits: 'all' })
       expect(maxDifference(logits, want.get('prefill.logits'))).toBeLessThan(2e-4)
@@ -166,7 +120,7 @@ describe('experts in one tensor', () => {
     }
     const dir = copyCheckpoint(fixture('golden/mixtral/base-f32'))
     const apart = await totals(dir)
-    fuse(dir)
+    fuseExperts(dir)
     expect(await totals(dir)).toEqual(apart)
     expect(apart).toEqual([apart[0], apart[0]])
   })

@@ -77,24 +77,30 @@ describe.skipIf(!prebuilt)('the packed tarball (after npm run prebuilds)', () =>
   })
 
   it.each(['nodenext', 'bundler'])('a strict TypeScript consumer, %s resolution', (resolution) => {
-    const source = `import { loadModel, MoeError, ops, type GenerateResult, type Model } from 'moe-native'
+    const source = `import { type GenerateResult, loadModel, type Model, MoeError, ops } from 'moe-native'
+      import { type RunningServer, serve } from 'moe-native/server'
       const model: Model = await loadModel('x', { device: 'auto', dtype: 'bf16' })
       const result: GenerateResult = await model.generate('a', { stop: ['b'], routing: true })
       const first: Int32Array | undefined = result.routing?.[0]?.expertIds
       for await (const { text } of model.generate([1])) text.trim()
       try { await ops.topK({ logits: { data: new Float32Array(2), shape: [1, 2] }, kinds: ['ffn', 'zero'], topK: 1, weights: 'scores' }) }
       catch (error) { if (error instanceof MoeError && error.code === 'ERR_MOE_SHAPE') console.log(first) }
+      const server: RunningServer = await serve(model, { port: 0 })
+      await server.close()
       await model.dispose()`
     writeFileSync(path.join(installed.app, 'strict.mts'), source)
-    const flags = ['--strict', '--noEmit', '--target', 'es2022', '--skipLibCheck', 'false']
-    const types = ['--exactOptionalPropertyTypes', '--noUncheckedIndexedAccess', '--types', 'node']
-    const modules = ['--module', resolution === 'bundler' ? 'esnext' : 'nodenext']
-    const resolve = ['--moduleResolution', resolution]
-    const roots = ['--typeRoots', path.join(root, 'node_modules/@types')]
+    const compilerOptions = {
+      ...{ strict: true, noEmit: true, target: 'es2022', skipLibCheck: false },
+      ...{ exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true },
+      ...{ noPropertyAccessFromIndexSignature: true, noImplicitOverride: true },
+      ...{ verbatimModuleSyntax: true, isolatedModules: true, erasableSyntaxOnly: true },
+      ...{ module: resolution === 'bundler' ? 'esnext' : 'nodenext', moduleResolution: resolution },
+      ...{ types: ['node'], typeRoots: [path.join(root, 'node_modules/@types')] },
+    }
+    const project = path.join(installed.app, `${resolution}.json`)
+    writeFileSync(project, JSON.stringify({ compilerOptions, files: ['strict.mts'] }))
     const tsc = path.join(root, 'node_modules/typescript/bin/tsc')
-    const args = [tsc, ...flags, ...types, ...modules, ...resolve, ...roots, 'strict.mts']
-    const { status, stdout } = spawnSync(process.execPath, args, {
-      cwd: installed.app,
+    const { status, stdout } = spawnSync(process.execPath, [tsc, '-p', project], {
       encoding: 'utf8',
     })
     expect(stdout).toBe('')

@@ -71,6 +71,61 @@ describe('text in, text out', () => {
   })
 })
 
+describe('what a text may be', () => {
+  let model: Seq2SeqModel
+  beforeAll(async () => {
+    model = await loadModel<Seq2SeqModel>(withTokenizer(512), { maxTokens: 256 })
+  })
+  afterAll(() => model.dispose())
+
+  it.each([
+    [{ choice: ['fox', 'dog'] }, /^(fox|dog)$/],
+    [{ regex: '[a-c]{3}' }, /^[a-c]{3}$/],
+  ])('a text holds to %j', async (constraint, text) => {
+    const generation = model.generate('the fox', { constraint, temperature: 2, seed: 5 })
+    let chunks = ''
+    for await (const chunk of generation) chunks += chunk.text
+    const result = await generation
+    expect(result.text).toMatch(text)
+    expect(chunks).toBe(result.text)
+    expect(result.finishReason).toBe('stop')
+  })
+
+  it('texts with and without a constraint share steps', async () => {
+    const options = { maxNewTokens: 4, stopIds: [] }
+    const alone = await model.generate([9, 1], options)
+    const [free, held] = await Promise.all([
+      model.generate([9, 1], options),
+      model.generate([9, 1], { constraint: { choice: ['fox'] } }),
+    ])
+    expect(free.ids).toEqual(alone.ids)
+    expect(held.text).toBe('fox')
+  })
+
+  it('refuses what no token can begin with, as T5 has no braces', () =>
+    refused(
+      model.generate([9, 1], { constraint: { json: { type: 'object' } } }),
+      'ERR_MOE_UNSUPPORTED',
+      /go on/,
+    ))
+
+  it('refuses what is no grammar', () =>
+    refused(
+      model.generate([9, 1], { constraint: { grammar: 'root' } }),
+      'ERR_MOE_OPTION',
+      /grammar/,
+    ))
+
+  it('ends no sooner than it is asked to', async () => {
+    const ends = model.config.eosIds
+    const allowedTokens = [...ends, 9]
+    const { ids } = await model.generate([9, 1], {
+      ...{ allowedTokens, minNewTokens: 3, maxNewTokens: 9, logitBias: { [ends[0]!]: 100 } },
+    })
+    expect(ids).toEqual([9, 9, 9])
+  })
+})
+
 describe('calls', () => {
   let model: Seq2SeqModel
   beforeAll(async () => {
@@ -83,6 +138,24 @@ describe('calls', () => {
     const all = await model.encode(texts)
     expect(all).toHaveLength(9)
     expect(await model.encode(texts[8]!)).toEqual(all[8])
+  })
+
+  it('tells where tokens went that are written one by one', async () => {
+    const options = { maxNewTokens: 5, stopIds: [] }
+    const [plain, traced] = await Promise.all([
+      model.generate([5, 7, 1], options),
+      model.generate([5, 7, 1], { ...options, routing: true }),
+    ])
+    expect(plain.routing).toBeUndefined()
+    expect(traced.ids).toEqual(plain.ids)
+    const inputs = { inputIds: [5, 7, 1], decoderIds: [0, ...traced.ids.slice(0, -1)] }
+    const { decoder } = await model.forward(inputs, { routing: true })
+    for (const [l, layer] of decoder.routing!.entries())
+      expect(traced.routing![l]?.expertIds).toEqual(layer?.expertIds)
+    const rows: (number | undefined)[] = []
+    for await (const { routing } of model.generate([5, 7, 1], { ...options, routing: true }))
+      rows.push(routing![1]?.expertIds[0])
+    expect(rows).toEqual(Array.from(traced.routing![1]!.expertIds))
   })
 
   it('calls wait for room, and what is written is cut where the cache ends', async () => {

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { bucketOf } from '../../lib/layers/distance_bias.ts'
+import { isSeq2Seq } from '../../lib/models/kinds.ts'
 import { readSeq2SeqConfig } from '../../lib/seq2seq/config.ts'
 import type { Json } from '../../lib/weights/json.ts'
 import { fixture, golden } from '../support/golden.ts'
@@ -65,8 +66,20 @@ describe('configurations of encoder-decoders', () => {
       })
   })
 
+  it.each(['base-f32', 't5-gated-f32'])(
+    '%s: the published class stands for model_type',
+    (folder) => {
+      const { model_type: _, ...json } = read(folder)
+      expect(isSeq2Seq(json)).toBe(true)
+      expect(readSeq2SeqConfig(json)).toEqual(readSeq2SeqConfig(read(folder)))
+      expect(isSeq2Seq({ ...json, architectures: ['T5EncoderModel'] })).toBe(false)
+    },
+  )
+
   it.each([
     ['t5-gated-f32', 'feed_forward_proj', 'gated-silu', 'ERR_MOE_UNSUPPORTED'],
+    ['t5-gated-f32', 'dense_act_fn', 'gelu', 'ERR_MOE_UNSUPPORTED'],
+    ['t5-gated-f32', 'is_gated_act', false, 'ERR_MOE_UNSUPPORTED'],
     ['t5-gated-f32', 'num_experts', 8, 'ERR_MOE_UNSUPPORTED'],
     ['t5-gated-f32', 'is_encoder_decoder', false, 'ERR_MOE_UNSUPPORTED'],
     ['t5-gated-f32', 'relative_attention_num_buckets', 2, 'ERR_MOE_CHECKPOINT'],

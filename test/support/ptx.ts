@@ -35,10 +35,10 @@ function statements(body: string): Statement[] {
     .filter(({ labels, text }) => labels.length > 0 || (text && !text.startsWith('.')))
 }
 
-// Parameters, a block's own memory, barriers that nobody waits at yet; of global memory weights alone, which are read
-// through the cache that is not coherent, and prefetches.
+// Parameters, a block's own memory, barriers that nobody waits at yet; of global memory weights and what the host writes,
+// which are read through the cache that is not coherent, guesses (load_guess), and prefetches.
 const harmless =
-  /^(ld\.param|ld\.const|ld\.local|st\.local|ld\.shared|st\.shared|ld\.volatile\.shared|ld\.global\.nc\.|mbarrier\.init|prefetch|cp\.async\.bulk\.prefetch)/
+  /^(ld\.param|ld\.const|ld\.local|st\.local|ld\.shared|st\.shared|ld\.volatile\.shared|ld\.global\.nc\.|ld\.relaxed\.gpu\.global\.|mbarrier\.init|prefetch|cp\.async\.bulk\.prefetch)/
 const memory =
   /^(ld|ldu|st|atom|red|cp|multimem|mbarrier|wgmma|stmatrix|ldmatrix|tensormap|call|brx)\b/
 

@@ -30,6 +30,13 @@ export const openAlone = async (
   beside: Record<string, unknown> = {},
 ): Promise<Tokenizer> => (await openTokenizer(tokenizerFolder(file, beside), anyConfig))!
 
+/** Opens the contents of a tokenizer.json. */
+export async function openJson(json: object): Promise<Tokenizer> {
+  const dir = temporaryFolder()
+  writeFileSync(path.join(dir, 'tokenizer.json'), JSON.stringify(json))
+  return (await openTokenizer(dir, anyConfig))!
+}
+
 export const noBos = { 'tokenizer_config.json': { add_bos_token: false } }
 
 /** Text (null: ids alone), ids and decoded text, from the original. */

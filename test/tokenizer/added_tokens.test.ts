@@ -92,6 +92,26 @@ describe('tokens added to a SentencePiece model', () => {
   })
 })
 
+it.each([
+  ['a list', ['<hidden>']],
+  ['an object', { image_token: { content: '<hidden>' } }],
+])('extra_special_tokens of transformers 5 are special: %s', async (_, extra) => {
+  const tokenizer = await openAlone(`${tiny}/tokenizer.model`, {
+    'tokenizer_config.json': { extra_special_tokens: extra },
+    'added_tokens.json': { '<hidden>': 2050 },
+  })
+  expect(tokenizer.decode([2050])).toBe('')
+})
+
+it('tokens that tokenizer.json alone lists count beside tokenizer.model', async () => {
+  const listed = { id: 2050, content: '<call>', special: false, normalized: false }
+  const beside = { 'tokenizer.json': { added_tokens: [listed] } }
+  const tokenizer = await openAlone(`${tiny}/tokenizer.model`, beside)
+  const [, ...plain] = (await openAlone(`${tiny}/tokenizer.model`)).encode('x')
+  expect(tokenizer.encode('x<call>')).toEqual([tokenizer.bosId, ...plain, 2050])
+  expect(tokenizer.decode([2050])).toBe('<call>')
+})
+
 it('T5: sentinels, no BOS, one EOS', async () => {
   const dir = copyCheckpoint(fixture('tokenizer'))
   writeFileSync(path.join(dir, 'tokenizer_config.json'), '{"tokenizer_class":"T5Tokenizer"}')

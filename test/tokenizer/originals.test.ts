@@ -1,8 +1,10 @@
+import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { SentencePieceProcessor } from 'sentencepiece-js'
 import { describe, expect, it } from 'vitest'
+import { failure } from '../support/files.ts'
 import { fixture, root } from '../support/golden.ts'
-import { noBos, openAlone, originalCases } from '../support/tokenizers.ts'
+import { noBos, openAlone, openJson, originalCases } from '../support/tokenizers.ts'
 
 // fixtures/tokenizer/make.py says how the originals answered.
 describe.each([
@@ -39,6 +41,49 @@ describe.each([
       const stream = tokenizer.stream()
       expect(ids.map((id) => stream.push(id)).join('') + stream.end()).toBe(decoded)
     }
+  })
+})
+
+describe('the tokenizers library: parts of a file one by one', () => {
+  const { base, changes } = JSON.parse(
+    readFileSync(fixture('tokenizer/components.cases.json'), 'utf8'),
+  ) as { base: object; changes: [object, [string | null, number[], string][]][] }
+
+  it.each(changes.map(([change, cases]) => [JSON.stringify(change).slice(0, 120), change, cases]))(
+    '%s',
+    async (_, change, cases) => {
+      const tokenizer = await openJson({ ...base, ...(change as object) })
+      for (const [text, ids, decoded] of cases as [string | null, number[], string][]) {
+        if (text !== null) expect({ text, ids: tokenizer.encode(text) }).toEqual({ text, ids })
+        expect({ ids, decoded: tokenizer.decode(ids) }).toEqual({ ids, decoded })
+      }
+    },
+  )
+
+  it.each<[string, object, RegExp]>([
+    [
+      'a prefix of parts of words',
+      { continuing_subword_prefix: '##' },
+      /model\.continuing_subword_prefix must be null, got "##"/,
+    ],
+    [
+      'a suffix, and no unknown token',
+      { end_of_word_suffix: '</w>', unk_token: null },
+      /model\.end_of_word_suffix must be null without unk_token/,
+    ],
+    ['merges left out by chance', { dropout: 0.1 }, /model\.dropout must be null or 0, got 0\.1/],
+    [
+      'some of the bytes',
+      { byte_fallback: true, vocab: { '<0x41>': 0 }, merges: [] },
+      /model\.vocab must be with a piece for each byte, or none, got .1 of them/,
+    ],
+  ])('refused by name: %s', async (_, change, message) => {
+    const { model } = base as { model: object }
+    const error = await failure(() => openJson({ ...base, model: { ...model, ...change } }))
+    expect(error).toMatchObject({
+      code: 'ERR_MOE_UNSUPPORTED',
+      message: expect.stringMatching(message),
+    })
   })
 })
 

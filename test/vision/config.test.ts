@@ -37,6 +37,50 @@ describe('configurations of vision transformers', () => {
     expect(readVisionConfig(read('slots1-gap-f32')).moe!.router).toEqual({ kind: 'soft', slots: 1 })
   })
 
+  // Table 5 of arXiv:2308.00951, and its baseline, as projects/soft_moe of google-research/vmoe has them.
+  it.each([
+    [
+      { name: 'SoftRouter', num_slots: 1, capacity_factor: null, compute_similarity_metrics: true },
+      { kind: 'soft', slots: 1 },
+    ],
+    [
+      {
+        ...{ name: 'NoisyTopItemsPerExpertRouter', noise_std: 1 },
+        dispatcher: {
+          ...{
+            name: 'einsum',
+            bfloat16: true,
+            capacity_factor: 1,
+            capacity_ceil_or_round: 'round',
+          },
+          ...{ capacity_multiple_of: 0, partition_spec: [['expert', 'replica']] },
+        },
+      },
+      {
+        kind: 'experts',
+        capacity: { tokens: undefined, factor: 1, rounding: 'round', multipleOf: 1 },
+      },
+    ],
+  ])('published configurations of S/16: %j', (router, want) => {
+    const layers = [6, 7, 8, 9, 10, 11]
+    const partition = [['expert', 'replica']]
+    const config = readVisionConfig({
+      ...{ model_type: 'soft_moe', name: 'VisionTransformerMoe' },
+      ...{ image_size: [224, 224], num_channels: 3 },
+      ...{ num_classes: 29593, patch_size: [16, 16], hidden_size: 384, classifier: 'gap' },
+      head_bias_init: -10.3,
+      encoder: {
+        ...{ num_layers: 12, mlp_dim: 1536, num_heads: 6, attention_qk_norm: true },
+        ...{ dropout_rate: 0, attention_dropout_rate: 0 },
+        moe: {
+          ...{ layers, num_experts: 128, group_size: 196, split_rngs: false },
+          router: { ...router, ...(want.kind === 'soft' && { partition_spec: partition }) },
+        },
+      },
+    })
+    expect(config).toMatchObject({ tokens: 196, headSize: 64, moe: { layers, router: want } })
+  })
+
   it.each([
     ['classifier', 'cls', 'ERR_MOE_UNSUPPORTED'],
     ['image_size', [24], 'ERR_MOE_CHECKPOINT'],

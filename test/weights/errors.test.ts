@@ -46,10 +46,24 @@ describe('a folder that is no checkpoint', () => {
     expect(error.message).toMatch(message)
   })
 
-  it('has a config.json that is not JSON', async () => {
-    const error = await damaged(base, (dir) => writeFileSync(path.join(dir, 'config.json'), '{'))
+  it.each<[string, (text: string) => string | Buffer]>([
+    ['is not JSON', () => '{'],
+    ['is in UTF-16', (text) => Buffer.from(`\ufeff${text}`, 'utf16le')],
+    ['is in Latin-1', (text) => Buffer.from(text.replace('{', '{"é":null,'), 'latin1')],
+  ])('has a config.json that %s', async (_, spoil) => {
+    const error = await damaged(base, (dir) => {
+      const file = path.join(dir, 'config.json')
+      writeFileSync(file, spoil(readFileSync(file, 'utf8')))
+    })
     expect(error).toMatchObject({ code: 'ERR_MOE_CHECKPOINT' })
     expect(error.message).toMatch(/config\.json: file must be JSON/)
+  })
+
+  it('a byte order mark in front of it is none of it', async () => {
+    const dir = copyCheckpoint(base)
+    const file = path.join(dir, 'config.json')
+    writeFileSync(file, `\ufeff${readFileSync(file, 'utf8')}`)
+    await (await loadModel(dir, { device: 'cpu', maxTokens: 64 })).dispose()
   })
 
   it('has no weights', async () => {

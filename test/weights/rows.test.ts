@@ -300,7 +300,7 @@ describe('a file in FP8', () => {
       good,
       { ...fp8([2, 4]), fmt: 'e5m2' },
       'ERR_MOE_UNSUPPORTED',
-      /quantization fmt must be "e4m3", got "e5m2"/,
+      /quantization fmt must be "e4m3" or "float8_e4m3fn", got "e5m2"/,
     ],
     ...['bitsandbytes', 'toString'].map((method): [string, typeof good, Json, string, RegExp] => [
       `method ${method}`,

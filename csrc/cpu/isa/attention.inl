@@ -239,7 +239,59 @@ void row_scores(const float* const* q, int m, const void* keys, bool bf16, int64
 }
 
 #if defined(__AVX512BF16__)
+#define MOE_KEY_SCORES_DOT key_scores_dot
 #define MOE_ROW_SCORES_DOT row_scores_dot
+
+/// The pairs of 16 keys from two lines of 32: words `first` and on of each, one beside the other.
+INLINE __m512bh pairs_of(__m512i even, __m512i odd, int first) {
+  alignas(64) uint16_t index[32];
+#pragma GCC unroll 32
+  for (int j = 0; j < 32; ++j) index[j] = (uint16_t)(first + j / 2 + j % 2 * 32);
+  return (__m512bh)_mm512_permutex2var_epi16(even, _mm512_load_si512(index), odd);
+}
+
+template <int M>
+INLINE void key_scores_dot_of(const uint16_t* const* q, const uint16_t* keys, int64_t d,
+                              float* out) {
+  __m512 acc[M][2];
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) acc[m][0] = acc[m][1] = _mm512_setzero_ps();
+  for (int64_t i = 0; i < d; i += 2) {
+    const __m512i even = _mm512_loadu_si512(keys + i * kKeys);
+    // A line behind the last one is zeros, and so is the query's value.
+    const __m512i odd =
+        i + 1 < d ? _mm512_loadu_si512(keys + (i + 1) * kKeys) : _mm512_setzero_si512();
+    const __m512bh low = pairs_of(even, odd, 0), high = pairs_of(even, odd, 16);
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+      int32_t pair;
+      memcpy(&pair, q[m] + i, sizeof pair);
+      const __m512bh a = (__m512bh)_mm512_set1_epi32(pair);
+      acc[m][0] = _mm512_dpbf16_ps(acc[m][0], low, a);
+      acc[m][1] = _mm512_dpbf16_ps(acc[m][1], high, a);
+    }
+  }
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m)
+    for (int v = 0; v < 2; ++v) store(out + m * kKeys + v * kLanes, (Vf)acc[m][v]);
+}
+
+void key_scores_dot(const uint16_t* const* q, int m, const uint16_t* keys, int64_t d, float* out) {
+  for (int i = 0, n; i < m; i += n) {
+    n = piece_of(m - i);
+    float* to = out + i * kKeys;
+    if (n == 1)
+      key_scores_dot_of<1>(q + i, keys, d, to);
+    else if (n == 2)
+      key_scores_dot_of<2>(q + i, keys, d, to);
+    else if (n == 3)
+      key_scores_dot_of<3>(q + i, keys, d, to);
+    else if (n == 4)
+      key_scores_dot_of<4>(q + i, keys, d, to);
+    else
+      key_scores_dot_of<kQueries>(q + i, keys, d, to);
+  }
+}
 
 template <int M>
 INLINE void row_scores_dot_of(const uint16_t* const* q, const uint16_t* keys, int64_t d,
@@ -274,6 +326,7 @@ void row_scores_dot(const uint16_t* const* q, int m, const uint16_t* keys, int64
   for (; i < m; ++i) row_scores_dot_of<1>(q + i, keys, d, out + i * kKeys);
 }
 #else
+#define MOE_KEY_SCORES_DOT nullptr
 #define MOE_ROW_SCORES_DOT nullptr
 #endif
 

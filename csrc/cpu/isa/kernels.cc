@@ -39,6 +39,7 @@ extern const Kernels MOE_PASTE(kernels_, MOE_ISA) = {
     .gemm_mxfp4 = gemm_mxfp4,
     .quantize_row = quantize_row,
     .key_scores = key_scores,
+    .key_scores_dot = MOE_KEY_SCORES_DOT,
     .softmax_block = softmax_block,
     .add_values = add_values,
     .row_scores = row_scores,

@@ -67,6 +67,10 @@ struct Kernels {
   /// 32]: out[i, j] = q[i] . keys[:, j].
   void (*key_scores)(const float* const* q, int m, const void* keys, bool bf16, int64_t d,
                      float* out);
+  /// The same of bf16 queries and keys with the dot-product instructions, a query's values of odd d
+  /// followed by a zero; null where there are none.
+  void (*key_scores_dot)(const uint16_t* const* q, int m, const uint16_t* keys, int64_t d,
+                         float* out);
   /// Running softmax of m <= 16 rows of scores p [m, 32], of which row i sees [begin[i], end[i]):
   /// p = exp(scale p + bias - best), best and total moved on, and keep what the sums so far are to
   /// be multiplied by. best starts at minus infinity, total at 0. `bias` [m] of [32], or null.
