@@ -7,7 +7,10 @@ cd "$(dirname "$0")/.."
 kind=$1
 shift
 tests=("$@")
-[ $# -gt 0 ] || tests=(test/ops.test.ts test/models test/engine test/weights test/boundary/native.test.ts)
+[ $# -gt 0 ] || tests=(
+  test/ops.test.ts test/models test/engine test/weights test/routers test/seq2seq test/vision test/adapters
+  test/bits/{cpu,gemm,integers}.test.ts test/boundary/native.test.ts
+)
 compiler=${CXX:-g++}
 
 # Node itself is not built for sanitizers: the runtime has to be there first, and leaks and races of Node are Node's own.
@@ -20,6 +23,7 @@ case $kind in
     ;;
   thread)
     sanitizers=thread
+    [ $# -gt 0 ] || tests+=(test/lifecycle/disposal.test.ts)
     simulator=OFF # its fibers look like races
     runtime=$("$compiler" -print-file-name=libtsan.so)
     export TSAN_OPTIONS="suppressions=$PWD/scripts/sanitize_threads.txt halt_on_error=1 exitcode=66"
@@ -33,4 +37,5 @@ esac
 trap 'rm -f build/Release/moe_native.node; node scripts/build_native.mjs' EXIT
 rm -f build/Release/moe_native.node
 MOE_SANITIZE=$sanitizers MOE_CUDA_SIM=${simulator:-${MOE_CUDA_SIM:-}} node scripts/build_native.mjs
-MOE_TEST_PRELOAD=$runtime npx vitest run --project native "${tests[@]}"
+# What a sanitizer keeps of freed memory is no model's.
+MOE_TEST_PRELOAD=$runtime npx vitest run --project native --exclude test/weights/memory.test.ts "${tests[@]}"

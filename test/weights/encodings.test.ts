@@ -122,6 +122,14 @@ describe('FP8', () => {
     })
   })
 
+  it('has columns', async () => {
+    const matrix = fp8(new Uint8Array(), [2, 0], f32([], [1, 0]), [128, 128])
+    await expect(pack(new Weight([2, 0], 'fp8'), [[matrix, 0, 2]])).rejects.toMatchObject({
+      code: 'ERR_MOE_OPTION',
+      message: 'pack: source must be at least one column wide, got 0',
+    })
+  })
+
   it('says which matrix has scales that are too large to be kept', async () => {
     const matrix = fp8(codes, [256, 1], f32([256], [1, 1]), [256, 1])
     await expect(unpacked(matrix, 'fp8')).rejects.toMatchObject({
