@@ -115,15 +115,19 @@ export class Batches {
     return this.#active.flatMap(({ ready }) => ready ?? [])
   }
 
-  /** The next step, empty when nobody can run. No step may be under way, since this may take blocks away. */
-  next(): Batch {
-    this.#admit()
+  /**
+   * The next step, empty when nobody can run. No step may be under way, since this may take blocks away.
+   *
+   * @param settled calls that have ended have given their blocks back: what has no room now never will
+   */
+  next(settled: boolean): Batch {
+    this.#admit(settled)
     return this.#compose()
   }
 
   /** The step behind one that samples for everybody; undefined where somebody came, ends, or needs blocks. */
   ahead(batch: Batch): Batch | undefined {
-    this.#admit()
+    this.#admit(false)
     if (this.#ready().length !== batch.length) return undefined
     for (const { job, numTokens } of batch) {
       const { ids, cached } = job.sequence
@@ -152,7 +156,7 @@ export class Batches {
     this.#waiting.splice(at, 0, job)
   }
 
-  #admit(): void {
+  #admit(settled: boolean): void {
     while (this.#waiting.length > 0 && this.#active.length < maxSequences) {
       const job = this.#waiting[0]!
       const { sequence, reserveTokens } = job
@@ -164,7 +168,7 @@ export class Batches {
       const spare = alone ? 0 : Math.max(Math.ceil(size / 100), this.#active.length)
       if (wanted + spare > free) {
         sequence.unadopt(hits)
-        if (!alone) return // one of those will free its blocks
+        if (!alone || !settled) return // somebody will free blocks, or has ended and is about to
         this.#waiting.shift()
         job.onError(contextFull(this.#freeRoom(), wanted * blockTokens))
         continue

@@ -163,23 +163,24 @@ export class Scheduler {
 
   /** The next step: with those that are ready in a moment; when nobody is, with who is first. */
   async #nextReady(): Promise<Running | undefined> {
-    while (!this.#done) {
+    for (let settled = false; !this.#done; ) {
       const { unready } = this.#batches
       if (unready.length > 0) await Promise.race([Promise.all(unready), patience()])
-      const step = this.#try(() => this.#next())
+      const step = this.#try(() => this.#next(settled))
       if (step) return step
       const { unready: still } = this.#batches
       if (still.length > 0) await Promise.race(still)
+      else {
+        await turn()
+        settled = true
+      }
     }
     return undefined
   }
 
-  #next(): Running | undefined {
-    do {
-      const batch = this.#disposed ? [] : this.#batches.next()
-      if (batch.length > 0) return this.#start(batch, false)
-    } while (!this.#done && this.#batches.unready.length === 0)
-    return undefined
+  #next(settled: boolean): Running | undefined {
+    const batch = this.#disposed ? [] : this.#batches.next(settled)
+    return batch.length > 0 ? this.#start(batch, false) : undefined
   }
 
   #ahead({ batch }: Running): Running | undefined {
@@ -264,6 +265,9 @@ export class Scheduler {
 /** Milliseconds that others wait for those whose next token is not chosen from yet. */
 const patienceMs = 5
 const patience = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, patienceMs))
+
+/** What calls that have ended still do, such as give blocks back. */
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 function deferred(): { promise: Promise<void>; resolve: () => void } {
   let resolve = (): void => {}

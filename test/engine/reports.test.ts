@@ -1,5 +1,5 @@
 import { getEventListeners } from 'node:events'
-import { setImmediate } from 'node:timers/promises'
+import { setImmediate, setTimeout } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import type { GenerateOptions } from '../../lib/index.ts'
 import { failure } from '../support/files.ts'
@@ -119,4 +119,36 @@ it('one signal for many calls: no warning, and no listener stays', async () => {
   process.off('warning', onWarning)
   expect(warnings).toEqual([])
   expect(getEventListeners(signal, 'abort')).toEqual([])
+})
+
+describe('a call that waits for the blocks of one that has ended', () => {
+  const small = useModel(`${root}/demo/mixtral-tiny`, { device: 'cpu', maxTokens: 64 })
+  const asked = { maxNewTokens: 40, stopIds: [] }
+
+  it.each([0, 1, 3])('of a sequence that was disposed meanwhile, after %i ms', async (ms) => {
+    const sequence = small().sequence()
+    const running = sequence.generate('ROMEO:', { ...asked, maxNewTokens: 30 })
+    await setTimeout(ms)
+    sequence.dispose()
+    expect((await small().generate('a', asked)).ids).toHaveLength(40)
+    expect((await running).ids).toHaveLength(30)
+  })
+
+  it('of one that was aborted', async () => {
+    const abort = new AbortController()
+    const aborted = failure(() => small().generate('ROMEO:', { ...asked, signal: abort.signal }))
+    const waiting = small().generate('a', { ...asked, cacheSalt: 'x' })
+    await setTimeout(1)
+    abort.abort(new Error('mine'))
+    expect((await aborted).message).toBe('mine')
+    expect((await waiting).ids).toHaveLength(40)
+  })
+
+  it('but one that never fits beside a kept text fails', async () => {
+    using sequence = small().sequence()
+    await sequence.forward([1, 2, 3])
+    const error = await failure(() => small().generate('a', asked))
+    expect(error).toMatchObject({ code: 'ERR_MOE_CONTEXT_FULL' })
+    expect(error.message).toMatch(/less 32 that sequences hold until they are disposed/)
+  })
 })
