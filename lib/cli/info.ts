@@ -1,3 +1,4 @@
+import { loadOptionNames, resolveLoadOptions } from '../load_options.ts'
 import { isSeq2Seq, isVision } from '../models/kinds.ts'
 import { openCheckpoint, openConfig } from '../weights/checkpoint.ts'
 import { weightFile } from '../weights/mistakes.ts'
@@ -23,6 +24,7 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   const { values } = parse(args, modelOptions)
   if (values.help) return void process.stdout.write(`${help}\n`)
   const options = loadOptions(values)
+  resolveLoadOptions('info', options, loadOptionNames)
   const quiet = values.json === true
   const given = modelDir(values)
   if (isAdapter(given)) {
