@@ -3,8 +3,8 @@
 // Encoder and probe take turns, and the fastest of each counts: other programs only ever take time away.
 // Operations: products of tokens that experts served, scores and values of all pairs; norms and softmax count nothing.
 import { parseArgs } from 'node:util'
+import { native } from '../build/modules/native.js'
 import { randomModel } from '../dist/index.js'
-import { native } from '../dist/native.js'
 
 const { values } = parseArgs({
   options: {

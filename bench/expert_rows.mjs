@@ -2,11 +2,11 @@
 //   node bench/expert_rows.mjs [--models olmoe,qwen3_moe] [--rows 4,8,16,32,64] [--dtype bf16|f32] [--rounds 5] [--json]
 // GEMM and probe take turns, and the fastest of each counts: other programs only ever take time away.
 import { parseArgs } from 'node:util'
-import { groupedGemm } from '../dist/bench/kernels/gemm.js'
-import { modelShapes } from '../dist/bench/shapes.js'
-import { Workbench } from '../dist/bench/workbench.js'
-import { openDevice } from '../dist/device.js'
-import { native } from '../dist/native.js'
+import { groupedGemm } from '../build/modules/bench/kernels/gemm.js'
+import { modelShapes } from '../build/modules/bench/shapes.js'
+import { Workbench } from '../build/modules/bench/workbench.js'
+import { openDevice } from '../build/modules/device.js'
+import { native } from '../build/modules/native.js'
 
 const { values } = parseArgs({
   options: {

@@ -6,13 +6,13 @@
 //   node bench/headlines.mjs [experts|models…] [--device cpu|cuda] [--layers N] [--tiny] [--rounds 5] [--json]
 // --layers takes that many layers of each model, where all of them do not fit the memory.
 import { parseArgs } from 'node:util'
-import { CeilingProbe } from '../dist/bench/ceilings.js'
-import { drawIds, placeSlots, randomNumbers } from '../dist/bench/shapes.js'
-import { Workbench } from '../dist/bench/workbench.js'
-import { openDevice } from '../dist/device.js'
+import { CeilingProbe } from '../build/modules/bench/ceilings.js'
+import { drawIds, placeSlots, randomNumbers } from '../build/modules/bench/shapes.js'
+import { Workbench } from '../build/modules/bench/workbench.js'
+import { openDevice } from '../build/modules/device.js'
+import { native } from '../build/modules/native.js'
+import * as ops from '../build/modules/ops/index.js'
 import { randomModel } from '../dist/index.js'
-import { native } from '../dist/native.js'
-import * as ops from '../dist/ops/index.js'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -9,8 +9,8 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
+import { native } from '../build/modules/native.js'
 import { loadModel } from '../dist/index.js'
-import { native } from '../dist/native.js'
 import { shapes, writeCheckpoint } from './checkpoint.mjs'
 
 const here = fileURLToPath(import.meta.url)

@@ -15,8 +15,8 @@ import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { native } from '../build/modules/native.js'
 import { loadModel } from '../dist/index.js'
-import { native } from '../dist/native.js'
 
 const hidden = 2048
 const bytesOf = { BF16: 2, F16: 2, F32: 4, I32: 4, U8: 1, F8_E4M3: 1 }

@@ -2,8 +2,8 @@
 //   node bench/model_memory.mjs            write it
 //   node bench/model_memory.mjs --check    fail where it is another
 import { readFileSync, writeFileSync } from 'node:fs'
-import { buildWithoutWeights } from '../dist/load.js'
-import { countParameters } from '../dist/parameters.js'
+import { buildWithoutWeights } from '../build/modules/load.js'
+import { countParameters } from '../build/modules/parameters.js'
 
 const page = new URL('../docs/models.md', import.meta.url)
 const models = JSON.parse(readFileSync(new URL('predict/models.json', import.meta.url), 'utf8'))

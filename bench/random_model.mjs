@@ -4,8 +4,8 @@
 // Texts and probes of the read bandwidth take turns, so that other jobs slow both.
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { native } from '../build/modules/native.js'
 import { randomModel } from '../dist/index.js'
-import { native } from '../dist/native.js'
 
 const { values } = parseArgs({
   options: {

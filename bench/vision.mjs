@@ -4,8 +4,8 @@
 // Operations: products of tokens and slots that experts served, scores and values, and what mixes slots; norms and softmax
 // count nothing. Soft MoE and expert choice have 16 experts where the papers have 128, with as many slots in all.
 import { parseArgs } from 'node:util'
+import { native } from '../build/modules/native.js'
 import { randomModel } from '../dist/index.js'
-import { native } from '../dist/native.js'
 
 const { values } = parseArgs({
   options: {

@@ -9,7 +9,7 @@ import { packageFolder } from './package_folder.ts'
 export type DType = 'f32' | 'bf16' | 'f16' | 'i32' | 'u8'
 /** Element type of activations. */
 export type ActivationDType = 'f32' | 'bf16'
-/** How the values of a weight are stored: csrc/weights/format.h. */
+/** How the values of a weight are stored; `g32` and `g128`: so many inputs share a scale. */
 export type WeightFormat =
   | 'f32'
   | 'bf16'

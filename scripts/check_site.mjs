@@ -36,7 +36,7 @@ function pages() {
   if (values.pages) return values.pages.split(',')
   const html = (folder) =>
     readdirSync(path.join(site, folder))
-      .filter((file) => file.endsWith('.html'))
+      .filter((file) => file.endsWith('.html') && file !== '404.html')
       .map((file) => ({
         url: `${folder}/${file}`,
         size: statSync(path.join(site, folder, file)).size,
@@ -51,24 +51,27 @@ function pages() {
 const executablePath = [process.env.MOE_CHROMIUM, '/usr/bin/chromium'].find(
   (file) => file && existsSync(file),
 )
-const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] })
+if (!executablePath)
+  throw new Error('There is no Chromium: apt-get install chromium, or MOE_CHROMIUM')
+const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'], timeout: 150_000 })
 const troubles = []
 
 async function look(page, url) {
-  await page.goto(origin + url, { waitUntil: 'networkidle' })
-  const found = await page.evaluate(() => ({
-    wider: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-    broken: [...document.images]
-      .filter((image) => image.complete && !image.naturalWidth)
-      .map(({ src }) => src),
-  }))
-  if (found.wider > 0) troubles.push(`${url}: ${found.wider} px wider than the screen`)
-  for (const source of found.broken) troubles.push(`${url}: no picture ${source}`)
+  await page.goto(origin + url, { waitUntil: 'load' })
+  const { wider, broken } = await page.evaluate(async () => {
+    const { scrollWidth, clientWidth } = document.documentElement
+    const broken = []
+    for (const image of document.images) await image.decode().catch(() => broken.push(image.src))
+    return { wider: scrollWidth - clientWidth, broken }
+  })
+  if (wider > 0) troubles.push(`${url}: ${wider} px wider than the screen`)
+  for (const source of broken) troubles.push(`${url}: no picture ${source}`)
 }
 
 /** A page of one size and colour scheme that notes what goes wrong in it. */
 async function open(width, colorScheme) {
   const page = await browser.newPage({ viewport: { width, height: 900 }, colorScheme })
+  page.setDefaultTimeout(150_000)
   page.on('pageerror', (error) => troubles.push(`${page.url()}: ${error.message}`))
   page.on('console', (message) => {
     if (message.type() === 'error') troubles.push(`${page.url()}: ${message.text()}`)

@@ -3,7 +3,7 @@
 // start and end); blocks take tiles in turn unless said. cuda/gemm_warpgroup.cu has the last way.
 //   node bench/estimates/tiles.mjs [--multiprocessors 132]
 import { parseArgs } from 'node:util'
-import { randomNumbers } from '../../dist/bench/shapes.js'
+import { randomNumbers } from '../../build/modules/bench/shapes.js'
 
 const { values } = parseArgs({ options: { multiprocessors: { type: 'string', default: '132' } } })
 const multiprocessors = Number(values.multiprocessors)

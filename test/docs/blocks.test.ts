@@ -16,7 +16,7 @@ interface Block {
 }
 
 /** What a block that is not run needs: ```` ```sh no-run: a clone ````. */
-const reasons = ['a checkpoint', 'a clone', 'a terminal', 'the network']
+const reasons = ['a checkpoint', 'a clone', 'a terminal', 'another package', 'the network']
 
 /** Code blocks of a page. Blocks without a language are formulas and what programs print. */
 function blocks(file: string): Block[] {

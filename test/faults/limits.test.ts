@@ -23,7 +23,7 @@ const clean = { code: 0, signal: null, stderr: '' }
 describe.skipIf(!hasPrlimit)('out of memory', () => {
   it('in a step: that call fails, the next one works', async () => {
     const source = `${limit}
-      const { kernels } = await import(${JSON.stringify(`${root}/dist/standalone/kernels.js`)})
+      const { kernels } = await import(${JSON.stringify(`${root}/build/modules/standalone/kernels.js`)})
       const n = 65536
       const f = (...shape) => ({ data: new Float32Array(shape.reduce((a, b) => a * b)), shape })
       const inputs = { x: f(n, 1), weight: f(n, 1) } // an output of 16 GiB

@@ -1,7 +1,7 @@
 // Runs one reader's target: input number i is a function of the seed and i.
 import { setImmediate } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
-import { MoeError } from '../../dist/errors.js'
+import { MoeError } from '../../build/modules/errors.js'
 import { Random } from './mutate.mjs'
 import { targets } from './readers.mjs'
 

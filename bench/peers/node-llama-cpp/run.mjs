@@ -10,8 +10,8 @@ import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { native } from '../../../build/modules/native.js'
 import { devices } from '../../../dist/index.js'
-import { native } from '../../../dist/native.js'
 import { activeBytes, shapes, tokenFlops, writeCheckpoint } from '../../checkpoint.mjs'
 
 const here = path.dirname(fileURLToPath(import.meta.url))

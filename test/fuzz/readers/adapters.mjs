@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict'
 import { rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { openPeft } from '../../../dist/adapters/peft.js'
-import { Phatgoose } from '../../../dist/adapters/phatgoose.js'
-import { adapterFolder } from '../../../dist/weights/mistakes.js'
+import { openPeft } from '../../../build/modules/adapters/peft.js'
+import { Phatgoose } from '../../../build/modules/adapters/phatgoose.js'
+import { adapterFolder } from '../../../build/modules/weights/mistakes.js'
 import { jsonText, mutateJson } from '../mutate.mjs'
 import { checkEntries, json, madeFolder, stored } from './inputs.mjs'
 

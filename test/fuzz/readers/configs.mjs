@@ -1,13 +1,16 @@
 // Configurations, of models and of what stands beside them.
 import assert from 'node:assert/strict'
-import { checkpointDefaults, generationFile } from '../../../dist/engine/checkpoint_defaults.js'
-import { buildWithoutWeights } from '../../../dist/load.js'
-import { seq2seqConfig } from '../../../dist/load_seq2seq.js'
-import { buildVisionWithoutWeights } from '../../../dist/load_vision.js'
-import { describeModel } from '../../../dist/models/index.js'
-import { isSeq2Seq, isVision } from '../../../dist/models/kinds.js'
-import { readVisionConfig } from '../../../dist/vision/config.js'
-import { parseQuantization } from '../../../dist/weights/quantization.js'
+import {
+  checkpointDefaults,
+  generationFile,
+} from '../../../build/modules/engine/checkpoint_defaults.js'
+import { buildWithoutWeights } from '../../../build/modules/load.js'
+import { seq2seqConfig } from '../../../build/modules/load_seq2seq.js'
+import { buildVisionWithoutWeights } from '../../../build/modules/load_vision.js'
+import { describeModel } from '../../../build/modules/models/index.js'
+import { isSeq2Seq, isVision } from '../../../build/modules/models/kinds.js'
+import { readVisionConfig } from '../../../build/modules/vision/config.js'
+import { parseQuantization } from '../../../build/modules/weights/quantization.js'
 import { mutateJson } from '../mutate.mjs'
 import { json } from './inputs.mjs'
 

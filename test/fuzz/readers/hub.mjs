@@ -5,8 +5,8 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { syncBuiltinESMExports } from 'node:module'
 import path from 'node:path'
 import timers from 'node:timers/promises'
-import { pullModel } from '../../../dist/hub/pull.js'
-import { checkpointFolder } from '../../../dist/weights/mistakes.js'
+import { pullModel } from '../../../build/modules/hub/pull.js'
+import { checkpointFolder } from '../../../build/modules/weights/mistakes.js'
 import { mutateBytes, mutateJson } from '../mutate.mjs'
 import { inFolder, madeFolder } from './inputs.mjs'
 

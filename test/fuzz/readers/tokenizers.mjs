@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { openTokenizer } from '../../../dist/tokenizer/index.js'
+import { openTokenizer } from '../../../build/modules/tokenizer/index.js'
 import { jsonText, mutateJson, mutateMessage } from '../mutate.mjs'
 import { json, madeFolder, read } from './inputs.mjs'
 
