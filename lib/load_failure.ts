@@ -44,6 +44,8 @@ export function loadAdvice(
     )
   if (musl)
     return `This system has musl instead of glibc (Alpine): take an image with glibc, such as node:22-slim. ${build}`
+  if (/-(arm|ia32|mipsel|ppc)$/.test(platform))
+    return 'Weights are mapped into memory, which takes a 64-bit system: install the 64-bit Node of this machine'
   const none = withoutBinary[platform]
   if (none) return `${none}. ${build}`
   const glibc = /GLIBC(?:XX)?_[\d.]+/.exec(message)?.[0]

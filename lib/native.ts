@@ -2,6 +2,7 @@ import { createRequire } from 'node:module'
 import path from 'node:path'
 import { MoeError } from './errors.ts'
 import { loadAdvice } from './load_failure.ts'
+import { checkNode } from './node_version.ts'
 import { packageFolder } from './package_folder.ts'
 
 /** Element type of a tensor. */
@@ -242,6 +243,7 @@ let loaded: Native | undefined
 /** The addon. Loaded on first use, so that importing this package never fails. */
 export function native(): Native {
   if (loaded) return loaded
+  checkNode()
   let addon: Native
   const root = packageFolder
   try {

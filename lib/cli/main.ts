@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { fstatSync, writeSync } from 'node:fs'
 import type { Writable } from 'node:stream'
+import { checkNode } from '../node_version.ts'
 import { nearest } from '../option_names.ts'
 import { readVersion } from '../version.ts'
 import { asUsage, describe, printJson, UsageError } from './options.ts'
@@ -65,6 +66,7 @@ async function main([name, ...args]: string[]): Promise<void> {
   const asksHelp = name === 'help'
   if (name === undefined || name === '--help' || name === '-h') return say(help)
   if (asksHelp && args[0] === undefined) return say(help)
+  checkNode() // before modules that an old one cannot read
   const { run } = await commands[commandOf(asksHelp ? args[0]! : name)]()
   process.once('SIGINT', () => interrupt.abort(new Error('interrupted')))
   await run(asksHelp ? ['--help'] : args, interrupt.signal)

@@ -1,5 +1,7 @@
-import { hash } from 'node:crypto'
+import crypto from 'node:crypto'
 import type { ExpertAdjust } from './experts.ts'
+
+const { hash } = crypto // an import of what an old Node lacks would fail before checkNode says so
 
 const names = new WeakMap<object, string>()
 

@@ -1,9 +1,10 @@
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { build } from 'esbuild'
 import { describe, expect, it } from 'vitest'
 import { loadAdvice } from '../../lib/load_failure.ts'
+import { checkNode } from '../../lib/node_version.ts'
 import { temporaryFolder } from '../support/files.ts'
 import { root } from '../support/golden.ts'
 
@@ -24,6 +25,12 @@ it.each<[string, string, { musl: boolean; inPackage: boolean; platform?: string 
     { ...inPackage, platform: 'win32-arm64' },
     /Windows on ARM: Node for x64 runs there, too/,
   ],
+  [
+    'on a 32-bit Node',
+    'no native build',
+    { ...inPackage, platform: 'win32-ia32' },
+    /64-bit system: install the 64-bit Node/,
+  ],
   ["version `GLIBC_2.34' not found", "`GLIBC_2.34' not found", inPackage, /needs GLIBC_2\.34/],
   ['of another platform', 'x.node: invalid ELF header', inPackage, /another platform.*npm ci/],
   [
@@ -35,6 +42,43 @@ it.each<[string, string, { musl: boolean; inPackage: boolean; platform?: string 
   ['anything else', 'no such luck', inPackage, /^Build it in a clone/],
 ])('what to do when the binary does not load: %s', (_, message, seen, advice) => {
   expect(loadAdvice(root, message, seen)).toMatch(advice)
+})
+
+it.each([
+  ['18.20.8', false],
+  ['20.18.3', false],
+  ['20.19.0', true],
+  ['22.0.0', true],
+  ['26.1.0', true],
+])('Node %s: runs %s', (version, runs) => {
+  if (runs) expect(() => checkNode(version)).not.toThrow()
+  else expect(() => checkNode(version)).toThrow(`Node must be 20.19 or newer, got ${version}`)
+})
+
+it('an old Node gets a sentence, not a missing export', () => {
+  const old = path.join(temporaryFolder(), 'old.mjs')
+  writeFileSync(
+    old,
+    `import crypto from 'node:crypto'
+     import { syncBuiltinESMExports } from 'node:module'
+     delete crypto.hash
+     syncBuiltinESMExports()
+     Object.defineProperty(process.versions, 'node', { value: '18.20.8' })`,
+  )
+  const main = `${root}/dist/cli/main.js`
+  const { status, stderr } = spawnSync(process.execPath, ['--import', old, main, 'generate', 'x'], {
+    encoding: 'utf8',
+  })
+  expect([status, stderr]).toEqual([
+    1,
+    'moe-native: ERR_MOE_UNSUPPORTED moe-native: Node must be 20.19 or newer, got 18.20.8\n',
+  ])
+})
+
+it('engines asks for the Node that is checked for', () => {
+  const { engines } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8'))
+  const least = engines.node.replace('>=', '')
+  expect(() => checkNode(`${least}.0`)).not.toThrow()
 })
 
 describe('a bundle that esbuild makes', () => {
