@@ -36,17 +36,26 @@ export class MoeError extends Error {
 export function shown(value: unknown): string {
   if (typeof value === 'string')
     return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value)
-  if (typeof value === 'bigint' || typeof value === 'symbol') return String(value)
+  if (typeof value === 'bigint') return `${value}n`
+  if (typeof value === 'symbol') return String(value)
   if (typeof value === 'function') return 'a function'
   if (typeof value === 'object' && value !== null) return shownObject(value)
   return Object.is(value, -0) ? '-0' : String(value)
+}
+
+/** What its text would not show, as of a Map. */
+function ownClass(value: object): string | undefined {
+  if (ArrayBuffer.isView(value)) return value.constructor.name
+  const [, name] = /^\[object (\w+)\]$/.exec(Object.prototype.toString.call(value)) ?? []
+  return name === 'Object' || name === 'Array' ? undefined : name
 }
 
 /** What an object says of itself may be anything, or throw: a cycle, a revoked proxy, its own toJSON. */
 function shownObject(value: object): string {
   try {
     if (value instanceof Date || value instanceof RegExp) return String(value)
-    if (ArrayBuffer.isView(value)) return `a ${value.constructor.name}`
+    const name = ownClass(value)
+    if (name !== undefined) return `a ${name}`
     const text = JSON.stringify(value)
     return text.length > 80 ? `${text.slice(0, 80)}…` : text
   } catch {

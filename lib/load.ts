@@ -1,4 +1,4 @@
-import { Phatgoose } from './adapters/phatgoose.ts'
+import { describePhatgoose, Phatgoose } from './adapters/phatgoose.ts'
 import { fitMemory } from './cache_size.ts'
 import { ChatFormat } from './chat/chat_format.ts'
 import { activationDType, type Device, openDevice } from './device.ts'
@@ -59,6 +59,7 @@ export function buildModel(
     : new CheckpointWeights(checkpoint, dtype, gpu, options.weights)
   const graph = build(weights, options)
   weights.checkNames()
+  weights.beside(describePhatgoose(checkpoint.dir, modulesOf(graph.layers), gpu)?.bytes ?? 0)
   return { graph, weights }
 }
 

@@ -1,4 +1,4 @@
-import { Phatgoose } from './adapters/phatgoose.ts'
+import { describePhatgoose, Phatgoose } from './adapters/phatgoose.ts'
 import { readPhatgooseConfig } from './adapters/phatgoose_config.ts'
 import { fitMemory } from './cache_size.ts'
 import { activationDType, type Device } from './device.ts'
@@ -45,6 +45,8 @@ export function buildSeq2Seq(
   const adapted = readPhatgooseConfig(checkpoint.dir) !== undefined
   const graph = new EncoderDecoder(seq2seqConfig(checkpoint), weights, adapted)
   weights.checkNames()
+  const experts = describePhatgoose(checkpoint.dir, modulesOf(layersOf(graph)), gpu)
+  weights.beside(experts?.bytes ?? 0)
   return { graph, weights }
 }
 

@@ -12,9 +12,19 @@ export function checkOptions<Options extends object>(
   options: Options,
   known?: OptionNames<Options>,
 ): void {
-  if (typeof options !== 'object' || options === null || Array.isArray(options))
-    badOption(where, 'options', 'an object', options)
+  if (!isPlain(options)) badOption(where, 'options', 'an object', options)
   if (known) checkNames(where, options, known)
+}
+
+/** An object that is read by its names: no list, no Map, and no proxy that answers nothing. */
+export function isPlain(value: unknown): value is object {
+  try {
+    if (typeof value !== 'object' || value === null || Symbol.iterator in value) return false
+    Object.keys(value)
+    return true
+  } catch {
+    return false
+  }
 }
 
 export function signalOption(where: string, signal: unknown): AbortSignal | undefined {
@@ -43,8 +53,10 @@ export function numberOption(
     value <= max &&
     (whole ? Number.isSafeInteger(value) : Number.isFinite(value))
   if (ok) return value
+  const tooLarge = whole && Number.isInteger(value) && (value as number) >= min
+  const most = tooLarge ? Math.min(max, Number.MAX_SAFE_INTEGER) : max
   const range =
-    max === Infinity ? (min === -Infinity ? '' : ` of at least ${min}`) : ` from ${min} to ${max}`
+    most === Infinity ? (min === -Infinity ? '' : ` of at least ${min}`) : ` from ${min} to ${most}`
   return badOption(where, name, `a ${whole ? 'whole' : 'finite'} number${range}`, value)
 }
 

@@ -10,7 +10,10 @@ import { fileURLToPath } from 'node:url'
 const here = (file) => fileURLToPath(new URL(file, import.meta.url))
 const models = JSON.parse(readFileSync(here('models.json'), 'utf8'))
 /** Texts of a step by tokens of each; contexts do not change launches. */
-const steps = { 'batch 1': [1, 1], 'batch 8': [8, 1], 'prompt of 4096': [1, 4096] }
+const steps = {
+  ...{ 'batch 1': [1, 1], 'batch 8': [8, 1], 'batch 64': [64, 1] },
+  'prompt of 4096': [1, 4096],
+}
 
 /** In a process of its own: the launches of one model's steps with 2 and with 3 layers, by op. */
 async function record(name, file) {

@@ -158,7 +158,7 @@ std::optional<Match> gather_gemm(const std::vector<Node>& nodes, size_t consumer
   const auto* permute = find.producer<Permute>(gemm->x);
   if (!permute || !same(permute->out, gemm->x) || permute->scale != 1.f ||
       !streams_weights(gemm->x.dtype, gemm->weights[0].format, gemm->x.dim(0),
-                       static_cast<int64_t>(gemm->weights.size()), gemm->deterministic))
+                       static_cast<int64_t>(gemm->weights.size()), gemm->deterministic, true))
     return std::nullopt;
   if (wanted_after(nodes, consumer, permute->out)) return std::nullopt;
   return find.match(GatherGemm{*permute, *gemm});

@@ -57,19 +57,24 @@ struct GroupedGemm {
     const bool pinned = std::any_of(weights.begin(), weights.end(),
                                     [](const Weight& weight) { return weight.pinned(); });
     constexpr int64_t kTurns = 4;  // the copies take so much less memory, and launches no time
-    return pinned && x.dim(0) > kFewRows * groups ? (groups + kTurns - 1) / kTurns : 0;
+    return pinned && x.dim(0) > kFewestRows * groups ? (groups + kTurns - 1) / kTurns : 0;
   }
 
-  static constexpr int64_t kFewRows = 16;  // of a group, on average
+  static constexpr int64_t kFewRows = 16;    // of a group, on average
+  static constexpr int64_t kFewestRows = 8;  // the same, where wgmma takes more
 };
 
 /// Whether a GPU streams the weights for `rows` rows of all groups (gemm_few) instead of tiling
 /// them. For few rows a group the weights' bytes are all that counts, and a tile of 64 rows would
-/// be mostly empty. Tiles are of bf16 rows, by all weights but f32.
+/// be mostly empty. Tiles are of bf16 rows, by all weights but f32. With `wgmma`: each tile of 16
+/// weight rows takes its group's rows of x through the first cache, eight at a time, and from the
+/// second eight on these are more lines than it looks up while the weights come; one group alone
+/// has too few wide tiles for all multiprocessors.
 constexpr bool streams_weights(DType x, WeightFormat weight, int64_t rows, int64_t groups,
-                               bool deterministic) {
+                               bool deterministic, bool wgmma = false) {
   const bool matrices = x == DType::bf16 && weight != WeightFormat::f32;
-  return deterministic || !matrices || rows <= GroupedGemm::kFewRows * groups;
+  const int64_t few = wgmma && groups > 1 ? GroupedGemm::kFewestRows : GroupedGemm::kFewRows;
+  return deterministic || !matrices || rows <= few * groups;
 }
 
 }  // namespace moe

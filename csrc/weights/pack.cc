@@ -68,7 +68,10 @@ std::vector<SourceRow> rows_of(const CpuContext& cpu, const std::vector<RowRun>&
     copies.push_back(std::move(copy));
   };
   for (const RowRun& run : runs) {
-    if (run.encoded) run.encoded->prepare();
+    if (run.encoded) {
+      check.that(run.encoded->K >= 1, "source", "at least one column wide", run.encoded->K);
+      run.encoded->prepare();
+    }
     check_zero_points(run, out);
     run.check(check);
     if (run.turned) {

@@ -47,7 +47,7 @@ __device__ __forceinline__ Softmax attend_range(const Lanes<T>& lane, const Span
                                                 const T* keys, const T* values, const RowOf& row_of,
                                                 float* warp_sums) {
   constexpr int kValues = Lanes<T>::kValues;
-  constexpr int kAhead = C <= 4 ? 12 : 8;  // loads at a time: what fits the registers
+  constexpr int kAhead = C <= 2 ? 12 : 8;  // loads at a time: what fits the registers
   const int V = lane.V, warp = static_cast<int>(threadIdx.x / 32);
   Softmax softmax;
   float sums[C][kValues] = {};
@@ -138,16 +138,21 @@ __global__ void __launch_bounds__(kThreads, kResident)
   auto* flag = reinterpret_cast<int*>(softmaxes + kWarps);
   const int thread = static_cast<int>(threadIdx.x);
   const Lanes<T> lane(V);
-  int index = static_cast<int>(blockIdx.y);
-  Piece piece = find_piece(args, index);
-  if (n % (args.N / args.G) == 0) {
+  // Of the block's pieces, the next one's cache is asked for while it does one.
+  const auto find = [&](int index) {
+    const Piece piece = find_piece(args, index);
+    if (n % (args.N / args.G) != 0) return piece;
     prefetch_cache(args, piece, g, keys, D);
     prefetch_cache(args, piece, g, values, V);
-  }
+    return piece;
+  };
+  int index = static_cast<int>(blockIdx.y);
+  Piece piece = find(index), next;
   wait_prior_grid();
   launch_dependents();
 
-  for (; piece.token >= 0; piece = find_piece(args, index += static_cast<int>(gridDim.y))) {
+  for (; piece.token >= 0; piece = next) {
+    next = find(index += static_cast<int>(gridDim.y));
     const int t = piece.token;
     if (piece.count == 0) continue;
     const Visible visible(args, t);

@@ -99,14 +99,14 @@ __device__ inline Piece find_piece(const AttentionArgs& args, int index) {
   return {-1, 0, 0, 0};
 }
 
-/// Before wait_prior_grid(): asks for what a piece's first blocks have in the cache of group `g`,
-/// in rows of `width`. All but the last tokens' are older than this step.
+/// Asks for what a piece's first blocks have in the cache of group `g`, in rows of `width`, also
+/// before wait_prior_grid(): all but the last tokens' are older than this step.
 template <class T>
 __device__ __forceinline__ void prefetch_cache(const AttentionArgs& args, const Piece& piece, int g,
                                                const T* cache, int width) {
   constexpr int kBlocks = 2;
   const int i = static_cast<int>(threadIdx.x);
-  if (piece.count == 0 || i >= kBlocks) return;
+  if (piece.token < 0 || piece.count == 0 || i >= kBlocks) return;
   const Span blocks = Visible(args, piece.token).blocks(piece.first);
   if (blocks.first + i > blocks.last) return;
   const int32_t* table = args.block_table[load_again(args.sequences + piece.token)];

@@ -74,13 +74,18 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int own = warp * kWarpHeads;  // the warp's first head
   const WarpHeads heads{max(min(kWarpHeads, count - own), 0), query + own * L, sums + own * C,
                         p + own * kKeys};
+  const auto find = [&](int index) {
+    const Piece piece = find_piece(args, index);
+    if (blockIdx.x == 0) prefetch_cache(args, piece, 0, cache, L);
+    return piece;
+  };
   int index = static_cast<int>(blockIdx.y);
-  Piece piece = find_piece(args, index);
-  if (blockIdx.x == 0) prefetch_cache(args, piece, 0, cache, L);
+  Piece piece = find(index), next;
   wait_prior_grid();
   launch_dependents();
 
-  for (; piece.token >= 0; piece = find_piece(args, index += static_cast<int>(gridDim.y))) {
+  for (; piece.token >= 0; piece = next) {
+    next = find(index += static_cast<int>(gridDim.y));
     const int t = piece.token;
     const Visible visible(args, t);
     const int32_t* table = args.block_table[args.sequences[t]];

@@ -64,13 +64,18 @@ __global__ void __launch_bounds__(kThreads)
   const int g = lane / 4, t = lane % 4;
   const int n0 = static_cast<int>(blockIdx.x) * kHeads, count = min(kHeads, args.N - n0);
   const int first_column = 8 * VT * warp;
+  const auto find = [&](int index) {
+    const Piece piece = find_piece(args, index);
+    if (blockIdx.x == 0) prefetch_cache(args, piece, 0, cache, args.D);
+    return piece;
+  };
   int index = static_cast<int>(blockIdx.y);
-  Piece piece = find_piece(args, index);
-  if (blockIdx.x == 0) prefetch_cache(args, piece, 0, cache, args.D);
+  Piece piece = find(index), next;
   wait_prior_grid();
   launch_dependents();
 
-  for (; piece.token >= 0; piece = find_piece(args, index += static_cast<int>(gridDim.y))) {
+  for (; piece.token >= 0; piece = next) {
+    next = find(index += static_cast<int>(gridDim.y));
     const int token = piece.token;
     const Visible visible(args, token);
     const int32_t* table = args.block_table[args.sequences[token]];

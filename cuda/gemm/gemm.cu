@@ -30,6 +30,16 @@ WeightGrid::WeightGrid(const Weight& weight) {
   scales_at = zeros_at = group_shift = 0;
 }
 
+namespace {
+
+/// Whether kernels read all weights in the GPU's memory, not over the bus.
+bool on_gpu(const GemmOp& op) {
+  return op.staged_groups || std::none_of(op.weights, op.weights + op.groups,
+                                          [](const Weight& weight) { return weight.pinned(); });
+}
+
+}  // namespace
+
 GemmArgs gemm_args(const GemmOp& op) {
   const Weight& weight = op.weights[0];
   const Epilogue& epilogue = op.epilogue;
@@ -44,7 +54,7 @@ GemmArgs gemm_args(const GemmOp& op) {
   args.K = static_cast<int>(weight.K);
   args.N = static_cast<int>(op.out.dim(1));
   args.offsets = op.offsets;
-  args.settled = op.settled;
+  args.settled = op.settled && on_gpu(op);
   args.bias = epilogue.bias ? epilogue.bias.as<float>() : nullptr;
   args.row_scale = epilogue.row_scale ? epilogue.row_scale.as<float>() : nullptr;
   args.row_scale_stride = epilogue.row_scale.row_stride;
@@ -80,9 +90,12 @@ namespace {
 /// All of the op's groups or some, by the kernel that all of its rows take.
 void multiply(const CudaContext& cuda, const GemmOp& op, const GemmArgs& args) {
   const WeightFormat weight = op.weights[0].format;
-  if (streams_weights(op.x.dtype, weight, args.rows, op.groups, op.deterministic))
-    return gemm_few(cuda, args, op.x.dtype, weight);
-  if (cuda.warpgroups && !args.head_rows && gemm_warpgroup(cuda, args, weight)) return;
+  const auto streams = [&](bool wgmma) {
+    return streams_weights(op.x.dtype, weight, args.rows, op.groups, op.deterministic, wgmma);
+  };
+  const bool wgmma = cuda.warpgroups && !args.head_rows;
+  if (wgmma && !streams(true) && gemm_warpgroup(cuda, args, weight)) return;
+  if (streams(false)) return gemm_few(cuda, args, op.x.dtype, weight);
   gemm_tiles(cuda, args, weight);
 }
 

@@ -24,8 +24,7 @@ struct GemmOp {
   // they are read where they are.
   int64_t staged_groups = 0;
   std::byte* staging = nullptr;
-  // Offsets are older than the kernel before, which makes them a good guess before the wait, and
-  // all weights are on the GPU.
+  // Offsets are older than the kernel before, which makes them a good guess before the wait.
   bool settled = false;
   // Of HeadLinear: rows of x and out a head, and what its rows move on by; 0: they are as they lie.
   int64_t head_rows = 0, x_step = 0, out_step = 0;

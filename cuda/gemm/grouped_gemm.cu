@@ -15,8 +15,7 @@ void GroupedGemm::run_cuda(const CudaContext& cuda) const {
                    .deterministic = deterministic,
                    .staged_groups = staged_groups(),
                    .staging = scratch.as<std::byte>(),
-                   .settled = std::none_of(weights.begin(), weights.end(),
-                                           [](const Weight& w) { return w.pinned(); })});
+                   .settled = true});
 }
 
 }  // namespace moe

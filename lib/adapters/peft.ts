@@ -32,6 +32,20 @@ function checkShape(entry: Entry, expected: readonly number[]): void {
     fail('ERR_MOE_CHECKPOINT', entry, `[${expected.join(', ')}], got [${shape.join(', ')}]`)
 }
 
+/** What the file of an adapter's folder has. */
+export function peftEntries(dir: string): Map<string, Entry> {
+  const file = path.join(dir, 'adapter_model.safetensors')
+  if (!existsSync(file)) {
+    const torch = existsSync(path.join(dir, 'adapter_model.bin'))
+    const got = torch ? 'adapter_model.bin; save it with safe_serialization' : 'nothing there'
+    throw new MoeError('ERR_MOE_CHECKPOINT', `${file}: file must exist, got ${got}`)
+  }
+  const entries = openSafetensors([file])
+  if (entries.size === 0)
+    throw new MoeError('ERR_MOE_CHECKPOINT', `${file}: tensors must be there, got none`)
+  return entries
+}
+
 /**
  * Opens a LoRA adapter as PEFT saves it: adapter_config.json and adapter_model.safetensors.
  *
@@ -41,15 +55,9 @@ function checkShape(entry: Entry, expected: readonly number[]): void {
  */
 export function openPeft(dir: string, modules: readonly Module[]): PeftModule[] {
   const config = readPeftConfig(dir)
-  const file = path.join(dir, 'adapter_model.safetensors')
-  if (!existsSync(file)) {
-    const torch = existsSync(path.join(dir, 'adapter_model.bin'))
-    const got = torch ? 'adapter_model.bin; save it with safe_serialization' : 'nothing there'
-    throw new MoeError('ERR_MOE_CHECKPOINT', `${file}: file must exist, got ${got}`)
-  }
   const known = new Map(modules.map((module) => [module.name, module]))
   const kinds = [...new Set(modules.map(({ name }) => lastName(name)))]
-  const entries = openSafetensors([file])
+  const entries = peftEntries(dir)
   const found = new Map<string, Partial<Record<'A' | 'B', Entry>>>()
   for (const entry of entries.values()) {
     const [, name, half] =
@@ -60,14 +68,12 @@ export function openPeft(dir: string, modules: readonly Module[]): PeftModule[] 
         entry,
         kinds.length === 0
           ? 'of a model whose modules take adapters, got one of which none does'
-          : `lora_A or lora_B of a module of this model that takes adapters (${kinds.join(', ')}), got another`,
+          : `lora_A or lora_B of a module of this model that takes adapters (${kinds.join(', ')}), got another; PEFT's merge_and_unload puts it into the base`,
       )
     const halves = found.get(name) ?? {}
     halves[half as 'A' | 'B'] = entry
     found.set(name, halves)
   }
-  if (found.size === 0)
-    throw new MoeError('ERR_MOE_CHECKPOINT', `${file}: tensors must be there, got none`)
   return [...found].map(([name, halves]) => {
     const { inputs, outputs } = known.get(name)!
     for (const [half, other] of [

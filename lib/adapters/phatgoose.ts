@@ -26,6 +26,42 @@ const parts = {
   up: 'expert_lora.layer2',
 } as const
 
+/** What the experts of a folder are, and the memory that they take. */
+export interface PhatgooseInfo {
+  /** Experts beside each module. */
+  experts: number
+  topK: number
+  rank: number
+  /** How many modules have them. */
+  modules: number
+  bytes: number
+}
+
+/**
+ * What the experts of a checkpoint's folder would take; undefined where it has none. Reads no weights.
+ *
+ * @param modules of the graph
+ */
+export function describePhatgoose(
+  dir: string,
+  modules: readonly Module[],
+  gpu: Gpu | undefined,
+): PhatgooseInfo | undefined {
+  const config = readPhatgooseConfig(dir)
+  if (!config) return undefined
+  const { count: experts, rank, topK } = config
+  const names = [...openSafetensors([path.join(dir, 'experts.safetensors')]).keys()]
+  const found = new Set(names.map((name) => name.slice(0, name.indexOf('._addons.'))))
+  const own = modules.filter(({ name }) => found.has(name))
+  const { Weight, tensor } = native()
+  const bytes = own.reduce((sum, { inputs, outputs }) => {
+    const pair = tensor([rank, inputs + outputs], 'f32', gpu, true).bytes
+    const router = new Weight([experts, inputs], 'f32', false, gpu).bytes
+    return sum + experts * pair + router + tensor([inputs], 'f32', gpu, true).bytes
+  }, 0)
+  return { experts, topK, rank, modules: own.length, bytes }
+}
+
 /** An entry of these dimensions. */
 function entryOf(entries: ReadonlyMap<string, Entry>, file: string, name: string, shape: number[]) {
   const entry = entries.get(name)

@@ -88,7 +88,8 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
       response: { status_code: status, request_id: randomUUID(), body: answered },
       error: null,
     }
-    written = written.then(() => handle.write(`${JSON.stringify(line)}\n`))
+    // Not `write`, which may write a part of it.
+    written = written.then(() => handle.appendFile(`${JSON.stringify(line)}\n`))
     await written
   }
   const underWay = new Set<Promise<void>>()

@@ -61,12 +61,23 @@ export async function* readRequests(file: string, shard: Shard): AsyncGenerator<
   }
 }
 
+/** What the file system says of a file, in words. */
+function unreadable(file: string, error: unknown): unknown {
+  const { code } = error as NodeJS.ErrnoException
+  return code === undefined ? error : new UsageError(`${file}: must be a file, got ${code}`)
+}
+
 /** Looks at the whole file before any of it is answered. @returns how many requests there are */
 export async function checkRequests(file: string): Promise<number> {
   const seen = new Set<string>()
-  for await (const { id } of readRequests(file, { index: 0, count: 1 })) {
-    if (seen.has(id)) throw new UsageError(`${file}: custom_id ${JSON.stringify(id)} is not alone`)
-    seen.add(id)
+  try {
+    for await (const { id } of readRequests(file, { index: 0, count: 1 })) {
+      if (seen.has(id))
+        throw new UsageError(`${file}: custom_id ${JSON.stringify(id)} is not alone`)
+      seen.add(id)
+    }
+  } catch (error) {
+    throw unreadable(file, error)
   }
   return seen.size
 }
@@ -104,7 +115,9 @@ async function readAnswers(file: string): Promise<Answered> {
 /** Opens an output file behind what it has. */
 export async function openAnswers(file: string) {
   const { ids, bytes } = await readAnswers(file)
-  const handle = await open(file, 'a')
+  const handle = await open(file, 'a').catch((error: unknown) => {
+    throw unreadable(file, error)
+  })
   await handle.truncate(bytes)
   return { ids, handle }
 }

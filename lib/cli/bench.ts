@@ -2,7 +2,7 @@ import type { BenchResult } from '../bench/run.ts'
 import { benches, runBenches } from '../bench/run.ts'
 import { modelShapes, type RoutingName, routings } from '../bench/shapes.ts'
 import type { DeviceName } from '../device.ts'
-import { choice, idList, number, parse, printJson } from './options.ts'
+import { choice, counts, number, parse, printJson } from './options.ts'
 
 /** Names for the help, cut into lines of its width. */
 function inLines(names: string[], separator: string): string {
@@ -74,7 +74,7 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
     ...{ ops: rest, device: (values.device ?? 'auto') as DeviceName },
     ...(values.dtype !== undefined && { dtype: choice(values, 'dtype', ['bf16', 'f32'])! }),
     ...(values.models !== undefined && { models: list(values.models)! }),
-    ...(values.tokens !== undefined && { tokens: idList('tokens', String(values.tokens)) }),
+    ...(values.tokens !== undefined && { tokens: counts('tokens', String(values.tokens)) }),
     ...(values.routings !== undefined && { routings: list(values.routings) as RoutingName[] }),
     ...(values.seconds !== undefined && { seconds: number(values, 'seconds', 0)! }),
     signal,

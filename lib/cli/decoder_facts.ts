@@ -12,7 +12,14 @@ import { openTokenizer, type Tokenizer } from '../tokenizer/index.ts'
 import { readTokenFiles } from '../tokenizer/token_files.ts'
 import { readWeights, weightsNames } from '../weights/formats.ts'
 import { panelsOf } from '../weights/panels.ts'
-import { billions, elementText, elementTypes, type Facts, type InfoRequest } from './facts.ts'
+import {
+  billions,
+  elementText,
+  elementTypes,
+  type Facts,
+  type InfoRequest,
+  lowRankFacts,
+} from './facts.ts'
 import { size } from './progress.ts'
 
 /** The graph on a device, and what its memory would be; `advice` where it does not fit. Packed folders are the CPU's. */
@@ -139,11 +146,12 @@ export async function decoderFacts(request: InfoRequest): Promise<Facts> {
   const tokenizer = tokenizerFacts(request, opened)
   const ends = endIds(said, config, opened)
   const quantized = entries || !said.quantization ? '' : ' without their quantization'
+  const lowRank = lowRankFacts(request, graph.layers, device)
   const kinds = Object.entries(experts).map(([kind, n]) => `${n} ${kind}`)
   return {
     json: {
       architecture: config.architecture,
-      ...{ parameters, experts, topK: config.topK, memory },
+      ...{ parameters, experts, topK: config.topK, ...lowRank.json, memory },
       ...{ tokenizer: tokenizer ?? null, endIds: ends },
       ...{ device: device.info, fits: room, config },
     },
@@ -163,6 +171,7 @@ export async function decoderFacts(request: InfoRequest): Promise<Facts> {
         `${config.numHeads} heads of ${config.headSize}, ${config.numKeyValueHeads} key/value heads`,
       ],
       ['experts', `${kinds.join(', ')}; top ${config.topK}, inner size ${config.expertSize}`],
+      ...lowRank.rows,
       ['context', contextText(config)],
       [
         'tokenizer',

@@ -63,8 +63,9 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   const json = values.json === true
   const window = number(values, 'window', 2)
   const otherWeights = choice(values, 'against-weights', weightsNames)
+  if (values.against === '') throw new UsageError("--against must be the path of a folder, got ''")
   const otherDir = (values.against as string | undefined) ?? (otherWeights && modelDir(values))
-  const text = await readTextFile(file, signal)
+  const text = await readTextFile('--text', file, signal)
   const asked = { ...loadOptions(values), signal }
   await using model = await loadWithBar(modelDir(values), asked, json)
   await using other = otherDir

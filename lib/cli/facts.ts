@@ -1,4 +1,7 @@
+import { describePhatgoose } from '../adapters/phatgoose.ts'
 import { availableMemory, type Device, devices, openDevice } from '../device.ts'
+import { modulesOf } from '../layers/projection.ts'
+import type { LayerInfo } from '../layers/step.ts'
 import type { LoadModelOptions } from '../load_options.ts'
 import type { CheckpointConfig } from '../weights/checkpoint.ts'
 import type { Entry } from '../weights/safetensors.ts'
@@ -33,6 +36,19 @@ export async function fitsHere(neededBytes: number) {
     `${fit.fits ? 'yes' : 'no'}: ${size(fit.neededBytes)} of ${size(fit.freeBytes)}`,
   ])
   return { fits, rows }
+}
+
+/** Low-rank experts beside a folder's modules: as JSON, and as rows. */
+export function lowRankFacts(
+  { said, entries }: InfoRequest,
+  layers: readonly LayerInfo[],
+  { gpu }: Device,
+): Facts {
+  const found = entries && describePhatgoose(said.dir, modulesOf(layers), gpu)
+  if (!found) return { json: {}, rows: [] }
+  const { experts, rank, modules, topK, bytes } = found
+  const text = `PHATGOOSE: ${experts} of rank ${rank} beside each of ${modules} modules, top ${topK}, ${size(bytes)}`
+  return { json: { phatgoose: found }, rows: [['LoRA experts', text]] }
 }
 
 export const billions = (n: number): string =>

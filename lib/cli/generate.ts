@@ -1,4 +1,4 @@
-import { fstatSync, readFileSync } from 'node:fs'
+import { fstatSync } from 'node:fs'
 import { resolveMaxNewTokens, resolveSampling } from '../engine/sampling.ts'
 import type { GenerateOptions, GenerateResult, TokenIds, Tokenizer } from '../index.ts'
 import { deviceText } from './device.ts'
@@ -19,6 +19,7 @@ import {
   type Values,
 } from './options.ts'
 import { routingLines } from './routing_lines.ts'
+import { readTextFile } from './text_file.ts'
 
 export const help = `moe-native generate: continue a text
 
@@ -78,24 +79,17 @@ const options: Options = {
   quiet: { type: 'boolean', short: 'q' },
 }
 
-/** A file as text, `-` as standard input. */
-function readText(file: string): string {
-  try {
-    return readFileSync(file === '-' ? 0 : file, 'utf8')
-  } catch (error) {
-    throw new UsageError(
-      `--prompt-file must be a file that can be read: ${(error as Error).message}`,
-    )
-  }
-}
-
 /** Whether a shell pipes something in. Not what a program that starts this one has as a pipe: it may never end it. */
 function isPiped(): boolean {
   const input = fstatSync(0)
   return input.isFIFO() || input.isFile()
 }
 
-function promptOf(values: Values, rest: string[]): string | TokenIds {
+async function promptOf(
+  values: Values,
+  rest: string[],
+  signal: AbortSignal,
+): Promise<string | TokenIds> {
   const given: [name: string, value: string][] = [
     ...rest.map((text): [string, string] => ['TEXT', text]),
     ...['prompt', 'prompt-file', 'ids'].flatMap((name): [string, string][] =>
@@ -108,13 +102,14 @@ function promptOf(values: Values, rest: string[]): string | TokenIds {
       `the prompt must be given once (quote a TEXT with spaces), got ${names.join(' and ')}`,
     )
   const [[name, value] = []] = given
-  const piped = value === undefined && isPiped() ? readText('-') : ''
+  const piped = value === undefined && isPiped() ? await readTextFile('--prompt', '-', signal) : ''
   if (piped !== '') return piped
   if (value === undefined && values.model !== undefined)
     throw new UsageError('a TEXT, --prompt, --prompt-file or --ids must be given, or piped in')
   if (value === undefined) return 'ROMEO:'
   if (name === 'ids') return idList('ids', value)
-  return name === 'prompt-file' || value === '-' ? readText(value) : value
+  if (name !== 'prompt-file' && value !== '-') return value
+  return readTextFile('--prompt-file', value, signal)
 }
 
 function generateOptions(values: Values): GenerateOptions {
@@ -162,7 +157,7 @@ function logprobLines(
 export async function run(args: string[], signal: AbortSignal): Promise<void> {
   const { values, rest } = parse(args, options, true)
   if (values.help) return void process.stdout.write(`${help}\n`)
-  const prompt = promptOf(values, rest)
+  const prompt = await promptOf(values, rest, signal)
   const asked = generateOptions(values)
   resolveSampling(asked, {}, Number.MAX_SAFE_INTEGER) // what can be wrong without a model is wrong before one is loaded
   resolveMaxNewTokens(asked.maxNewTokens, {})

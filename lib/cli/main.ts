@@ -1,4 +1,6 @@
 #!/usr/bin/env node
+import { fstatSync, writeSync } from 'node:fs'
+import type { Writable } from 'node:stream'
 import { nearest } from '../option_names.ts'
 import { readVersion } from '../version.ts'
 import { asUsage, describe, printJson, UsageError } from './options.ts'
@@ -67,6 +69,21 @@ async function main([name, ...args]: string[]): Promise<void> {
   process.once('SIGINT', () => interrupt.abort(new Error('interrupted')))
   await run(asksHelp ? ['--help'] : args, interrupt.signal)
 }
+
+/** Into a file on a full disk Node writes what fits, and says nothing of the rest. */
+function writeAllOrFail(stream: NodeJS.WriteStream & { _write: Writable['_write'] }): void {
+  stream._write = (chunk: Buffer, _encoding, done) => {
+    try {
+      for (let at = 0; at < chunk.length; ) at += writeSync(1, chunk, at)
+      done()
+    } catch (error) {
+      done(error as Error)
+    }
+  }
+}
+try {
+  if (fstatSync(1).isFile()) writeAllOrFail(process.stdout)
+} catch {} // standard output is closed
 
 // Whoever reads may leave early, as `head` does.
 process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => {

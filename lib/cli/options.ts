@@ -156,15 +156,22 @@ export function choice<T extends string>(
   throw new UsageError(`--${name} must be ${known.join(' | ')}, got '${text}'`)
 }
 
-/** `1,2,3` as ids. */
-export function idList(name: string, text: string): number[] {
+function wholeNumbers(name: string, text: string, what: string, least: number): number[] {
   return text.split(',').map((part) => {
-    const id = Number(part)
-    if (part.trim() === '' || !Number.isInteger(id))
-      throw new UsageError(`--${name} must be token ids separated by commas, got '${text}'`)
-    return id
+    const value = Number(part)
+    if (part.trim() === '' || !Number.isInteger(value) || value < least)
+      throw new UsageError(`--${name} must be ${what} separated by commas, got '${text}'`)
+    return value
   })
 }
+
+/** `1,2,3` as ids. */
+export const idList = (name: string, text: string): number[] =>
+  wholeNumbers(name, text, 'token ids', Number.NEGATIVE_INFINITY)
+
+/** `1,8,512` as numbers of something. */
+export const counts = (name: string, text: string): number[] =>
+  wholeNumbers(name, text, 'whole numbers of at least 1', 1)
 
 export const adapterOption: Options = { adapter: { type: 'string', multiple: true } }
 

@@ -117,7 +117,7 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   if (!file) throw new UsageError('--text must be given: a file, or - for standard input')
   const window = number(values, 'window', 2)
   const quiet = values.json === true
-  const text = await readTextFile(file, signal)
+  const text = await readTextFile('--text', file, signal)
   const dir = modelDir(values)
   await using model = await loadWithBar(dir, { ...loadOptions(values), signal }, quiet)
   const { report, shown, ...read } = await analyse(model, text, window, { quiet, signal })

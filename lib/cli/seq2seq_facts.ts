@@ -16,6 +16,7 @@ import {
   type Facts,
   fitsHere,
   type InfoRequest,
+  lowRankFacts,
 } from './facts.ts'
 import { size } from './progress.ts'
 
@@ -57,9 +58,10 @@ export async function seq2seqFacts(request: InfoRequest): Promise<Facts> {
     fileBytes,
   }
   const { fits, rows } = await fitsHere(weights.bytes + maxTokens * cacheBytesPerToken)
+  const lowRank = lowRankFacts(request, layersOf(graph), device)
   return {
     json: {
-      ...{ architecture: config.architecture, parameters, memory, maxTokens },
+      ...{ architecture: config.architecture, parameters, ...lowRank.json, memory, maxTokens },
       ...{ device: device.info, fits, config },
     },
     rows: [
@@ -75,6 +77,7 @@ export async function seq2seqFacts(request: InfoRequest): Promise<Facts> {
       ],
       ['attention', `${config.numHeads} heads of ${config.headSize}, biases by distance`],
       ['experts', expertsText(config)],
+      ...lowRank.rows,
       [
         'memory',
         `${size(weights.bytes)} weights, ${size(cacheBytesPerToken)} cache per token (${activations})`,

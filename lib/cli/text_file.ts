@@ -1,20 +1,37 @@
-import { readFile } from 'node:fs/promises'
+import { createReadStream } from 'node:fs'
 import { UsageError } from './options.ts'
 
-async function readInput(): Promise<Buffer> {
+/** As long as a text may be; some files, such as /dev/zero, have no end. */
+const maxBytes = 2 ** 28
+
+async function readAll(stream: AsyncIterable<Buffer>): Promise<Buffer> {
   const parts: Buffer[] = []
-  for await (const part of process.stdin as AsyncIterable<Buffer>) parts.push(part)
+  let bytes = 0
+  for await (const part of stream) {
+    bytes += part.length
+    if (bytes > maxBytes) throw new Error(`more than ${maxBytes} bytes`)
+    parts.push(part)
+  }
   return Buffer.concat(parts)
 }
 
-/** The file of --text as text, `-` as standard input. @throws {UsageError} where it is no UTF-8 text */
-export async function readTextFile(file: string, signal: AbortSignal): Promise<string> {
+/**
+ * A file as text, `-` as standard input.
+ *
+ * @param flag that names it, for the message
+ * @throws {UsageError} where it is no UTF-8 text
+ */
+export async function readTextFile(
+  flag: string,
+  file: string,
+  signal: AbortSignal,
+): Promise<string> {
   try {
-    const bytes = file === '-' ? await readInput() : await readFile(file, { signal })
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+    const stream = file === '-' ? process.stdin : createReadStream(file, { signal })
+    return new TextDecoder('utf-8', { fatal: true }).decode(await readAll(stream))
   } catch (cause) {
     if (signal.aborted) throw signal.reason
     const got = (cause as NodeJS.ErrnoException).code ?? (cause as Error).message
-    throw new UsageError(`--text must be a file of UTF-8 text, got ${got} for ${file}`)
+    throw new UsageError(`${flag} must be a file of UTF-8 text, got ${got} for ${file}`)
   }
 }

@@ -221,7 +221,12 @@ export class Batches {
   }
 
   #freeRoom(): Room {
-    return { tokens: this.#pool.free * blockTokens, setBy: cacheOption }
+    const { size, free } = this.#pool
+    const kept = (size - free) * blockTokens
+    return {
+      tokens: free * blockTokens,
+      setBy: `${cacheOption}, less ${kept} that sequences hold until they are disposed`,
+    }
   }
 
   /** Blocks for `tokens` tokens of a job, if need be those of newer ones. */

@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto'
 import { badOption } from '../errors.ts'
-import { numberOption } from '../options.ts'
+import { isPlain, numberOption } from '../options.ts'
 
 /** How the next token is chosen. Greedy unless something here, or generation_config.json, asks otherwise. */
 export interface SamplingOptions {
@@ -73,14 +73,14 @@ const biasRange = { min: -100, max: 100 }
 
 function readBias(given: unknown, vocabSize: number): Map<number, number> {
   if (given === undefined) return new Map()
-  if (typeof given !== 'object' || given === null || Array.isArray(given))
-    badOption('generate', 'logitBias', 'an object of biases by token id', given)
-  const ids = { min: 0, max: vocabSize - 1, whole: true }
+  if (!isPlain(given))
+    return badOption('generate', 'logitBias', 'an object of biases by token id', given)
   return new Map(
-    Object.entries(given).map(([id, bias]) => [
-      numberOption('logitBias', id === '' ? id : Number(id), ids),
-      numberOption(`logitBias.${id}`, bias, biasRange),
-    ]),
+    Object.entries(given).map(([id, bias]) => {
+      if (!/^\d{1,9}$/.test(id) || Number(id) >= vocabSize)
+        badOption('generate', 'logitBias', `by token ids from 0 to ${vocabSize - 1}`, id)
+      return [Number(id), numberOption(`logitBias.${id}`, bias, biasRange)]
+    }),
   )
 }
 

@@ -15,6 +15,8 @@ export interface VocabularyOptions {
   embeddingScale?: number | undefined
   /** Factor of the logits. */
   logitScale?: number | undefined
+  /** Name of the embeddings, without `.weight`. */
+  table?: string | undefined
   /** Whether the head has a bias. */
   headBias?: boolean | undefined
 }
@@ -31,11 +33,12 @@ export class Vocabulary {
     weights: Weights,
     config: VocabularyShape,
     norm: Norm,
-    { embeddingScale, logitScale, headBias = false }: VocabularyOptions = {},
+    options: VocabularyOptions = {},
   ) {
+    const { embeddingScale, logitScale, table: name = 'model.embed_tokens', headBias } = options
     const shape = [config.vocabSize, config.hiddenSize]
     const tied = config.tieWordEmbeddings
-    const table = 'model.embed_tokens.weight'
+    const table = `${name}.weight`
     // A tied head is the table's parameters again: counted once, as the head that every token uses.
     this.#table = weights.table(table, shape, tied ? 'dense' : 'embedding')
     this.#norm = norm

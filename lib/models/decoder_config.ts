@@ -1,5 +1,5 @@
 import { type ConfigReader, limits, type ModelConfig } from './config.ts'
-import { type RopeKind, readRope, ropeKeys } from './rope.ts'
+import { type RopeKind, type RopeSpec, readRope, ropeKeys } from './rope.ts'
 
 /** Keys that every configuration with Llama's attention has. */
 export const decoderKeys = [
@@ -26,6 +26,8 @@ export interface DecoderDefaults {
   layerType?: string
   /** Where it is not hidden size / heads: what the file says, checked. */
   headSize?: number | undefined
+  /** Where the family reads it by itself. */
+  rope?: RopeSpec | undefined
   /** Where it is a part of the head: what the file says, checked. */
   rotaryDim?: number
   /** Where the file does not have the key; null is one a head. */
@@ -61,7 +63,7 @@ export function readDecoder(c: ConfigReader<DecoderKey>, of: DecoderDefaults): D
   const maxPositions = c.int('max_position_embeddings', of.maxPositions, { max: limits.positions })
   const { theta, ropeKinds: kinds, layerType, rotaryDim } = of
   const rules = { theta, kinds, maxPositions, partial: rotaryDim !== undefined }
-  const rope = readRope(c, { ...rules, ...(layerType && { layerType }) })
+  const rope = of.rope ?? readRope(c, { ...rules, ...(layerType && { layerType }) })
   return {
     vocabSize,
     hiddenSize,

@@ -2,6 +2,7 @@ import { MoeError, shown } from '../errors.ts'
 import type { Json } from '../weights/json.ts'
 import type { Weights } from '../weights/weights.ts'
 import type { Architecture, GraphOptions } from './architecture.ts'
+import { bailingMoeV2, bailingMoeV2Keys, readBailingMoeV2Config } from './bailing_moe_v2.ts'
 import { ConfigReader, limits, type ModelConfig } from './config.ts'
 import { type ConfigKeys, commonKeys } from './config_keys.ts'
 import { deepseek, deepseekKeys, readDeepseekConfig } from './deepseek.ts'
@@ -18,6 +19,8 @@ import {
   readGraniteMoeConfig,
   readGraniteMoeSharedConfig,
 } from './granitemoe.ts'
+import { hunyuanV1Moe } from './hunyuan_v1_moe.ts'
+import { hunyuanV1MoeKeys, readHunyuanV1MoeConfig } from './hunyuan_v1_moe_config.ts'
 import { llamaMoe, llamaMoeKeys, readLlamaMoeConfig } from './llama_moe.ts'
 import { longcatFlash } from './longcat_flash.ts'
 import { longcatFlashKeys, readLongcatFlashConfig } from './longcat_flash_config.ts'
@@ -98,6 +101,25 @@ export const families: Readonly<Record<string, Family>> = {
   // Moonshot's name for DeepSeek-V3's code, with another number of experts.
   kimi_k2: family('DeepseekV3ForCausalLM', deepseekV3Keys, readDeepseekV3Config, deepseekV3),
   dots1: family('Dots1ForCausalLM', dots1Keys, readDots1Config, dots1),
+  bailing_moe_v2: family(
+    'BailingMoeV2ForCausalLM',
+    bailingMoeV2Keys,
+    readBailingMoeV2Config,
+    bailingMoeV2,
+  ),
+  // As the released files of Ling and Ring 2.0 call it; the first Ling's have the same name and lack keys of this one.
+  bailing_moe: family(
+    'BailingMoeV2ForCausalLM',
+    bailingMoeV2Keys,
+    readBailingMoeV2Config,
+    bailingMoeV2,
+  ),
+  hunyuan_v1_moe: family(
+    'HunYuanMoEV1ForCausalLM',
+    hunyuanV1MoeKeys,
+    readHunyuanV1MoeConfig,
+    hunyuanV1Moe,
+  ),
   minimax_m2: family('MiniMaxM2ForCausalLM', miniMaxM2Keys, readMiniMaxM2Config, miniMaxM2),
 }
 

@@ -15,10 +15,11 @@ const seq2seqClasses = {
 export function seq2seqKind({ model_type: type, architectures }: Json) {
   const named = (type ?? undefined) === undefined && Array.isArray(architectures)
   const names: unknown[] = named ? architectures : [type]
-  const known = names.find((name) => Object.hasOwn(seq2seqClasses, String(name)))
-  return known === undefined
-    ? undefined
-    : seq2seqClasses[String(known) as keyof typeof seq2seqClasses]
+  return names.flatMap((name) =>
+    typeof name === 'string' && Object.hasOwn(seq2seqClasses, name)
+      ? seq2seqClasses[name as keyof typeof seq2seqClasses]
+      : [],
+  )[0]
 }
 
 /** Whether it is an encoder-decoder's. */

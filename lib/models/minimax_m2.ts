@@ -13,7 +13,7 @@ import {
   readTopK,
 } from './decoder_config.ts'
 import { mixtralLayer } from './mixtral.ts'
-import { partialKey, readRotaryDim } from './partial_rotary.ts'
+import { partialKey, readRotaryValues } from './partial_rotary.ts'
 
 /**
  * MiniMax-M2 (2025, published code): q and k normed over all their heads, a part of each head rotated, sigmoid scores
@@ -64,16 +64,6 @@ export const miniMaxM2Keys = configKeys({
 })
 type Key = (typeof miniMaxM2Keys)['used'][number]
 
-/** How many values of a head are rotated, under the publisher's name or as a part of the head. */
-function readRotated(c: ConfigReader<Key>, headSize: number): number {
-  const own = c.get('rotary_dim') !== undefined
-  const said = own ? c.int('rotary_dim', undefined, { max: headSize }) : headSize / 2
-  if (own && said % 2 !== 0) c.invalid('rotary_dim', 'even')
-  const dim = readRotaryDim(c, headSize, said)
-  if (own && dim !== said) c.unsupported('rotary_dim', `${partialKey} of head_dim, ${dim}`)
-  return dim
-}
-
 /** A kind for each layer: 1 is attention to all that is before, and others are another model's. */
 function checkAttention(c: ConfigReader<Key>, layers: number): void {
   const listed = c.get('attn_type_list') ?? Array(layers).fill(1)
@@ -85,7 +75,7 @@ export function readMiniMaxM2Config(c: ConfigReader<Key>): MiniMaxM2Config {
   const headSize = c.get('head_dim') === undefined ? 128 : readAnyHeadSize(c)
   const shared = readDecoder(c, {
     ...{ eps: 1e-6, theta: 5e6, maxPositions: 196608, keyValueHeads: 8 },
-    ...{ headSize, rotaryDim: readRotated(c, headSize) },
+    ...{ headSize, rotaryDim: readRotaryValues(c, headSize, headSize / 2) },
     ropeKinds: ['default', 'linear', 'llama3', 'yarn'],
   })
   checkAttention(c, shared.numLayers)

@@ -28,3 +28,17 @@ export function readRotaryDim(
     c.invalid(partialKey, `a part of heads of ${headSize} that is even, and not ${dim} values`)
   return dim
 }
+
+/** The same where a file may say it as `rotary_dim`, the number of values; where it has both, they agree. */
+export function readRotaryValues(
+  c: ConfigReader<RopeKey | typeof partialKey | 'rotary_dim'>,
+  headSize: number,
+  fallback: number,
+): number {
+  if (c.get('rotary_dim') === undefined) return readRotaryDim(c, headSize, fallback)
+  const said = c.int('rotary_dim', undefined, { max: headSize })
+  if (said % 2 !== 0) c.invalid('rotary_dim', 'even')
+  const dim = readRotaryDim(c, headSize, said)
+  if (dim !== said) c.unsupported('rotary_dim', `${partialKey} of head_dim, ${dim}`)
+  return dim
+}

@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url'
 import { badOption, MoeError, shown } from '../errors.ts'
 import type { VisionConfig } from './config.ts'
 
@@ -9,8 +10,17 @@ export interface ImageData {
   height: number
 }
 
-/** An image, or the path of a file, which `sharp` then reads and resizes; it is installed apart. */
-export type ImageInput = ImageData | string
+/**
+ * An image; or a file, by its path, its `file:` URL or its bytes, which `sharp` then reads, turns upright and resizes. It is
+ * installed apart.
+ */
+export type ImageInput = ImageData | ImageFile
+
+/** A file that `sharp` reads: its path, or what is in it. */
+type ImageFile = string | URL | Uint8Array
+
+const isFile = (input: unknown): input is ImageFile =>
+  typeof input === 'string' || input instanceof URL || input instanceof Uint8Array
 
 type Size = Pick<VisionConfig, 'imageWidth' | 'imageHeight' | 'channels'>
 
@@ -28,26 +38,30 @@ export function joinImages(images: readonly ImageData[]): Float32Array | Uint8Ar
   return all
 }
 
-/** A caller's images, copied and checked; files are read. */
-export async function readImages(
+/** A caller's images, copied and checked; files are left for `openImages`. */
+export const readImages = (
   where: string,
-  inputs: readonly ImageInput[],
+  inputs: readonly unknown[],
   size: Size,
-): Promise<ImageData[]> {
-  return Promise.all(
-    inputs.map((input, i) =>
-      typeof input === 'string'
-        ? readFile(where, input, size)
-        : checkImage(where, `images[${i}]`, input, size),
-    ),
-  )
-}
+): (ImageData | ImageFile)[] =>
+  inputs.map((input, i) => {
+    if (input instanceof Uint8Array) return new Uint8Array(input)
+    return isFile(input) ? input : checkImage(where, `images[${i}]`, input, size)
+  })
+
+/** Images with what their files have. */
+export const openImages = (
+  where: string,
+  images: readonly (ImageData | ImageFile)[],
+  size: Size,
+): Promise<ImageData[]> =>
+  Promise.all(images.map((one) => (isFile(one) ? readFile(where, one, size) : one)))
 
 function checkImage(where: string, name: string, input: unknown, size: Size): ImageData {
   const { data, width, height } = (input ?? {}) as Partial<ImageData>
   const numbers = data instanceof Float32Array
   if (!numbers && !(data instanceof Uint8Array) && !(data instanceof Uint8ClampedArray))
-    badOption(where, name, '{ data: Float32Array or Uint8Array, width, height } or a path', input)
+    badOption(where, name, '{ data: Float32Array or Uint8Array, width, height } or a file', input)
   const { imageWidth, imageHeight, channels } = size
   if (width !== imageWidth || height !== imageHeight)
     throw new MoeError(
@@ -64,7 +78,9 @@ function checkImage(where: string, name: string, input: unknown, size: Size): Im
 }
 
 interface Sharp {
-  (file: string): Sharp
+  (file: string | Uint8Array): Sharp
+  /** As its camera was held. */
+  rotate(): Sharp
   resize(width: number, height: number, options: { fit: 'fill' }): Sharp
   removeAlpha(): Sharp
   toColourspace(space: 'srgb' | 'b-w'): Sharp
@@ -72,28 +88,30 @@ interface Sharp {
   toBuffer(): Promise<Uint8Array>
 }
 
-async function readFile(where: string, file: string, size: Size): Promise<ImageData> {
+async function readFile(where: string, given: ImageFile, size: Size): Promise<ImageData> {
+  const file = given instanceof URL ? fileURLToPath(given) : given
+  const name = typeof file === 'string' ? file : `a file of ${file.length} bytes`
   // @ts-expect-error its types are there where it is installed
   const sharp: Sharp = await import('sharp').then(
     (module) => module.default,
     () => {
       throw new MoeError(
         'ERR_MOE_UNSUPPORTED',
-        `${where}: images must be { data, width, height } where sharp is not installed (npm install sharp reads files), got ${shown(file)}`,
+        `${where}: images must be { data, width, height } where sharp is not installed (npm install sharp reads files), got ${shown(name)}`,
       )
     },
   )
   const { imageWidth: width, imageHeight: height, channels } = size
   try {
-    const pixels = sharp(file).resize(width, height, { fit: 'fill' }).removeAlpha()
+    const pixels = sharp(file).rotate().resize(width, height, { fit: 'fill' }).removeAlpha()
     const data = await pixels
       .toColourspace(channels === 1 ? 'b-w' : 'srgb')
       .raw()
       .toBuffer()
-    return checkImage(where, file, { data: new Uint8Array(data), width, height }, size)
+    return checkImage(where, name, { data: new Uint8Array(data), width, height }, size)
   } catch (error) {
     if (error instanceof MoeError) throw error
-    throw new MoeError('ERR_MOE_OPTION', `${where}: ${file} must be an image that sharp reads`, {
+    throw new MoeError('ERR_MOE_OPTION', `${where}: ${name} must be an image that sharp reads`, {
       cause: error,
     })
   }

@@ -1,12 +1,12 @@
 import { PlanCache } from '../engine/plan_cache.ts'
-import { badOption, disposed, MoeError } from '../errors.ts'
+import { badOption, disposed, MoeError, notFinite } from '../errors.ts'
 import { LoadedModel, type LoadedParts } from '../loaded_model.ts'
 import { type Arena, type NumberArray, native, type Tensor, type Weight } from '../native.ts'
 import type { OptionNames } from '../option_names.ts'
-import { checkOptions, flagOption, nameOption } from '../options.ts'
+import { checkOptions, flagOption, nameOption, signalOption } from '../options.ts'
 import { type BatchPlan, type BatchShape, recordBatch } from './batch_plan.ts'
 import type { VisionConfig } from './config.ts'
-import { type ImageData, type ImageInput, joinImages, readImages } from './images.ts'
+import { type ImageData, type ImageInput, joinImages, openImages, readImages } from './images.ts'
 import type { VisionTransformer } from './vision_transformer.ts'
 
 /** Options of `classify` and `embed`. */
@@ -18,9 +18,11 @@ export interface ClassifyOptions {
    * depend on others, or `published`: the configuration's group size, over images in order.
    */
   groups?: 'image' | 'published' | undefined
+  /** Aborts between batches of a list; the call rejects with the signal's reason. */
+  signal?: AbortSignal | undefined
 }
 
-const optionNames: OptionNames<ClassifyOptions> = { routing: true, groups: true }
+const optionNames: OptionNames<ClassifyOptions> = { routing: true, groups: true, signal: true }
 
 /** Of one image and layer: N tokens, K choices of each (K = E where experts choose), E experts. */
 export interface VisionRouting {
@@ -95,10 +97,10 @@ export class VisionModel extends LoadedModel {
   }
 
   /**
-   * The logits of each class, for one image or a list.
+   * The logits of each class, for one image or a list, which goes in batches: give many at once.
    *
    * @throws {MoeError} ERR_MOE_SHAPE, ERR_MOE_OPTION, ERR_MOE_UNSUPPORTED (no head; files without sharp),
-   *   ERR_MOE_DISPOSED
+   *   ERR_MOE_NUMERIC for an image of which NaN or infinity came, ERR_MOE_DISPOSED
    */
   classify(image: ImageInput, options?: ClassifyOptions): Promise<Classification>
   classify(images: readonly ImageInput[], options?: ClassifyOptions): Promise<Classification[]>
@@ -111,7 +113,7 @@ export class VisionModel extends LoadedModel {
         'ERR_MOE_UNSUPPORTED',
         'classify: model must have a head, got num_classes 0; embed gives its vectors',
       )
-    return this.#each('classify', images, options, ({ logits, ...trace }) => {
+    return this.#each('classify', images, options, ({ logits, pooled: _, ...trace }) => {
       const classId = logits!.reduce((best, value, i) => (value > logits![best]! ? i : best), 0)
       return { logits: logits!, classId, ...trace }
     })
@@ -156,7 +158,9 @@ export class VisionModel extends LoadedModel {
     const groups = nameOption(where, 'groups', options.groups ?? 'image', ['image', 'published'])
     const inputs = Array.isArray(given) ? [...given] : [given as ImageInput]
     if (inputs.length === 0) badOption(where, 'images', 'at least one image', 'none')
-    const work = this.#run(where, inputs, { routing, groups })
+    const signal = signalOption(where, options.signal)
+    signal?.throwIfAborted()
+    const work = this.#run(where, inputs, { routing, groups, signal })
     this.#running.add(work)
     try {
       const results = (await work).map(result)
@@ -169,9 +173,9 @@ export class VisionModel extends LoadedModel {
   async #run(
     where: string,
     inputs: ImageInput[],
-    { routing, groups }: { routing: boolean; groups: 'image' | 'published' },
+    { routing, groups, signal }: RunOptions,
   ): Promise<ImageResult[]> {
-    const images = await readImages(where, inputs, this.config)
+    const images = readImages(where, inputs, this.config)
     const { tokens: N, moe } = this.config
     const groupSize = groups === 'published' && moe ? moe.groupSize : N
     const whole = groupSize / greatestDivisor(groupSize, N) // images of as few whole groups as there can be
@@ -185,8 +189,16 @@ export class VisionModel extends LoadedModel {
     const most = batchTokens[this.#parts.device.gpu ? 'gpu' : 'cpu']
     const perBatch = Math.max(1, Math.floor(most / (N * whole))) * whole
     const results: ImageResult[] = []
-    for (let i = 0; i < images.length; i += perBatch)
-      results.push(...(await this.#batch(images.slice(i, i + perBatch), groupSize, routing)))
+    for (let i = 0; i < images.length; i += perBatch) {
+      signal?.throwIfAborted()
+      const some = await openImages(where, images.slice(i, i + perBatch), this.config)
+      for (const result of await this.#batch(some, groupSize, routing)) {
+        const wrong = (result.logits ?? result.pooled).findIndex((value) => !Number.isFinite(value))
+        if (wrong >= 0)
+          notFinite(where, `what images[${results.length}] gives`, `NaN or infinity at ${wrong}`)
+        results.push(result)
+      }
+    }
     return results
   }
 
@@ -204,6 +216,12 @@ export class VisionModel extends LoadedModel {
     const outputs = await plan.run({ images: pixels }, threads)
     return images.map((_, b) => readImage(outputs, graph, b, images.length))
   }
+}
+
+interface RunOptions {
+  routing: boolean
+  groups: 'image' | 'published'
+  signal: AbortSignal | undefined
 }
 
 interface ImageResult extends VisionTrace {

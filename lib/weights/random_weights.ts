@@ -36,7 +36,7 @@ export class RandomWeights extends WeightList {
 
   protected loadMatrix(rows: Rows[], out: Weight): void {
     const intoResidual =
-      /\.(o|o_proj|wo|w2|down_proj|output_linear)(\.weight)?$|\.weight_down\.\d+$|\/(out|Dense_1)\/kernel$/.test(
+      /\.(o|o_proj|dense|wo|w2|down_proj|output_linear)(\.weight)?$|\.weight_down\.\d+$|\/(out|Dense_1)\/kernel$/.test(
         rows[0]!.name,
       )
     this.#fill(out, 0, (intoResidual ? 0.2 : 1) / Math.sqrt(out.shape[1]!))

@@ -7,6 +7,7 @@ import {
   type Weight,
   type WeightFormat,
 } from '../native.ts'
+import * as ops from '../ops/index.ts'
 import {
   type FormatRule,
   formatRule,
@@ -99,6 +100,8 @@ export interface Weights {
   vector(name: string, shape: number[], scale?: number): Tensor
   /** Tensors of one shape, widened to f32 and stacked: [names, ...shape]. */
   stack(names: string[], shape: number[]): Tensor
+  /** Two vectors, multiplied value by value in f32. */
+  product(names: readonly [string, string], size: number): Tensor
   /** Rows one behind the other, widened to f32, as a tensor of `shape`: biases in the order of a matrix's rows. */
   gathered(rows: Rows[], shape: number[], share?: Share): Tensor
   /** Rows of a matrix [R, C] in any order, as columns, widened to f32: [C, order.length]. */
@@ -241,6 +244,27 @@ export abstract class WeightList implements Weights {
     return out
   }
 
+  product(names: readonly [string, string], size: number): Tensor {
+    const out = this.rows([size], 'f32')
+    this.parameters.dense += 2 * size
+    const { tensor, tensorFrom, Plan, Arena, pack, copyToF32 } = native()
+    const [x, rowScale] = names.map((name) => {
+      const column = tensor([size, 1], 'f32')
+      this.loadVectors([rowsOf(name, [size])], column, 1)
+      return column
+    }) as [Tensor, Tensor]
+    this.later(async () => {
+      const weight = new (native().Weight)([1, 1], 'f32', false)
+      await pack(weight, [[tensorFrom(Float32Array.of(1), [1, 1], 'f32'), 0, 1]])
+      const plan = new Plan(new Arena())
+      plan.output('out', ops.linear(plan, { x, weight, rowScale }).out)
+      const { out: values } = await plan.run({}, 1)
+      await copyToF32(out, [[tensorFrom(values!, [size], 'f32'), 0, 1]], 1)
+      for (const handle of [x, rowScale, weight]) handle.release()
+    })
+    return out
+  }
+
   transposed(name: string, [R, C]: [R: number, C: number], order: readonly number[]): Tensor {
     const out = this.rows([C, order.length], 'f32')
     this.parameters.dense += R * C
@@ -304,8 +328,14 @@ export abstract class WeightList implements Weights {
   constant(values: Float32Array, shape: number[]): Tensor {
     const out = this.rows(shape, 'f32')
     const source = native().tensorFrom(values, shape, 'f32')
-    this.later(() => native().copyToF32(out, [[source, 0, shape[0]!]], 1))
+    this.later(() => native().copyToF32(out, [[source, 0, shape.length > 1 ? shape[0]! : 1]], 1))
     return out
+  }
+
+  /** Counts what takes memory beside what is asked for here. */
+  beside(bytes: number): void {
+    this.bytes += bytes
+    this.count('other', 'f32', bytes)
   }
 
   /** A row-major tensor where the weights go. */

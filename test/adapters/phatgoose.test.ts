@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { Phatgoose } from '../../lib/adapters/phatgoose.ts'
+import { describePhatgoose, Phatgoose } from '../../lib/adapters/phatgoose.ts'
 import { loadModel } from '../../lib/index.ts'
 import { native, type Plan, type Tensor } from '../../lib/native.ts'
 import { copyCheckpoint, editJson, failure, readStored, writeStored } from '../support/files.ts'
@@ -52,6 +52,9 @@ describe('golden data', () => {
       })),
     )
     const experts = (await Phatgoose.open(dir, others, undefined, undefined))!
+    const bytes = experts.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0)
+    const foreseen = describePhatgoose(dir, others, undefined)
+    expect(foreseen).toEqual({ experts: 6, topK: 2, rank: 4, modules: 8, bytes })
     const plan = new (native().Plan)(new (native().Arena)())
     const noted: Partial<Plan> = {
       record(op, fields) {

@@ -42,7 +42,8 @@ export const groupedGemm: OpCase<Shape> = {
     { counts: [4400], K: 64, N: 12, x: 'bf16' }, // more tiles of rows than share a band of weights
     { counts: [17, 33, 65], K: 40, N: 130, activation: 'silu', x: 'bf16' },
     { counts: [0, 1, 0, 1], slots: 2, K: 64, N: 34, activation: 'swiglu', x: 'bf16' }, //  one token
-    { counts: [3, 0, 34, 1], spare: 2, slots: 2, K: 272, N: 20, x: 'bf16' }, // gathered in two goes
+    { counts: [3, 0, 34, 1, 0], spare: 2, slots: 2, K: 272, N: 20, x: 'bf16' }, // gathered in two goes
+    { counts: [3, 0, 34, 3], slots: 2, K: 64, N: 72, x: 'bf16' }, // wgmma from 9 rows an expert on
     { counts: [4, 5], spare: 3, slots: 3, scale: 2, K: 24, N: 8 },
     { counts: [70, 0, 9], spare: 1, slots: 2, K: 64, N: 8, x: 'bf16' },
     ...['relu', 'swigluClamped'].flatMap((activation): Shape[] => [

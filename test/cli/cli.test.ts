@@ -225,6 +225,20 @@ describe('moe-native', () => {
     },
   )
 
+  it('info of an adapter, and of experts beside a model', async () => {
+    const dir = fixture('golden/lora_experts/peft-f32/adapter-b')
+    const { value } = await json('info', '-m', dir)
+    const kinds = ['k_proj', 'o_proj', 'q_proj', 'v_proj']
+    expect(value).toMatchObject({ adapter: 'LoRA', baseModel: '..', modules: 8, kinds, ranks: [8] })
+    expect(value.bytes).toBe(4 * value.parameters)
+    expect((await cli('info', '-m', dir)).stdout).toMatch(/^modules +8 \(k_proj, o_proj/m)
+    const beside = fixture('golden/lora_experts/t5-phatgoose-f32')
+    const { stdout } = await cli('info', '-m', beside)
+    expect(stdout).toMatch(
+      /^LoRA experts +PHATGOOSE: 5 of rank 4 beside each of 36 modules, top 2/m,
+    )
+  })
+
   it('a hub id that is not in the cache says so, offline', async () => {
     const env = { HF_HUB_OFFLINE: '1', HF_HOME: temporaryFolder() }
     const { code, stderr } = await cliIn(env, 'info', '-m', 'org/name')

@@ -305,6 +305,12 @@ describe.each(gpus)('fused ops, on $name', ({ device }) => {
     expect((await run(device, true, record)).launches).toBe(1)
   })
 
+  it('rows that matrix units take are not gathered', async () => {
+    const launches = async (T: number) =>
+      (await run(device, true, gathered(T, 'bf16', 'bf16'))).launches
+    expect([await launches(12), await launches(13)]).toEqual([1, 2])
+  })
+
   it('normed heads that somebody else reads stay', async () => {
     const record = rotateAndAttend([40, 7], 'bf16', [4, 2, 16], { norms: true, show: true })
     const [fused, separate] = [await run(device, true, record), await run(device, false, record)]

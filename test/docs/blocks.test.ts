@@ -5,7 +5,7 @@ import ts from 'typescript'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { readVisionConfig } from '../../lib/vision/config.ts'
 import { root } from '../support/golden.ts'
-import { type Installed, installPackage } from '../support/installed.ts'
+import { type Installed, installPackage, userNode } from '../support/installed.ts'
 import { problems } from '../support/type_check.ts'
 
 interface Block {
@@ -39,7 +39,14 @@ const all = [`${root}/README.md`, ...pages].flatMap(blocks)
 const of = (language: string): Block[] =>
   all.filter((block) => block.language === language && block.flags === '')
 
-// As they are, in an empty project with the package installed, by the Node that runs the tests.
+/** Node from 22.18 on runs TypeScript by leaving out its types. */
+const features = spawnSync(userNode, ['-p', 'process.features.typescript'], { encoding: 'utf8' })
+const endings = features.stdout.trim() === 'strip' ? ['mjs', 'mts'] : ['mjs']
+const programs = of('js').flatMap(({ name, code }) =>
+  endings.map((ending) => ({ file: `${name}.${ending}`, code })),
+)
+
+// As they are, in an empty project with the package installed.
 describe('code blocks of README and documentation', () => {
   let installed: Installed
   beforeAll(() => {
@@ -86,9 +93,9 @@ describe('code blocks of README and documentation', () => {
     ).toEqual([])
   })
 
-  it.each(of('js'))('$name runs', async ({ name, code }) => {
-    const { status, stderr } = await installed.run(`${name}.mjs`, code)
-    expect(stderr).toBe('')
+  it.each(programs)('$file runs', async ({ file, code }) => {
+    const { status, stderr } = await installed.run(file, code)
+    expect(stderr.replace(/^.*ExperimentalWarning: Type Stripping.*\n.*\n/, '')).toBe('')
     expect(status).toBe(0)
   })
 
@@ -99,7 +106,8 @@ describe('code blocks of README and documentation', () => {
       .filter((line) => line !== '' && line !== 'npm install moe-native')
     for (const command of commands) {
       expect(command).toMatch(/^npx moe-native /)
-      const { status, stdout } = spawnSync('sh', ['-c', command], { cwd: installed.app })
+      const env = { ...process.env, PATH: `${installed.bin}:${process.env.PATH}` }
+      const { status, stdout } = spawnSync('sh', ['-c', command], { cwd: installed.app, env })
       expect([command, status]).toEqual([command, 0])
       expect(stdout.length).toBeGreaterThan(0)
     }

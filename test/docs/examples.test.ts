@@ -5,14 +5,14 @@ import ts from 'typescript'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { native } from '../../lib/native.ts'
 import { root } from '../support/golden.ts'
-import { type Installed, installPackage } from '../support/installed.ts'
+import { type Installed, installPackage, userNode } from '../support/installed.ts'
 import { problems } from '../support/type_check.ts'
 
 const names = readdirSync(`${root}/examples`).filter((file) => file.endsWith('.mjs'))
 const source = (name: string): string => readFileSync(`${root}/examples/${name}.mjs`, 'utf8')
 const simulator = native().gpus('cuda-sim').gpus.length > 0
 
-// As they are, in an empty project with the package installed, by the Node that runs the tests.
+// As they are, in an empty project with the package installed.
 describe('examples', () => {
   let installed: Installed
   beforeAll(() => {
@@ -106,7 +106,7 @@ describe('examples', () => {
     const { app } = installed
     writeFileSync(path.join(app, 'server.mjs'), source('server'))
     writeFileSync(path.join(app, 'failing.mjs'), failing)
-    const server = spawn(process.execPath, ['failing.mjs'], { cwd: app })
+    const server = spawn(userNode, ['failing.mjs'], { cwd: app })
     const port = await new Promise<number>((resolve) => {
       server.stdout.on('data', (chunk: Buffer) => {
         const match = /"port":(\d+)/.exec(String(chunk))

@@ -195,6 +195,9 @@ describe('allowed tokens and biases', () => {
     ['logitBias', { logitBias: { '-1': 1 } }],
     ['logitBias.3', { logitBias: { 3: 1000 } }],
     ['logitBias', { logitBias: [1] as never }],
+    ['logitBias', { logitBias: new Map([[5, 100]]) as never }],
+    ['logitBias', { logitBias: { ' 5': 1 } as never }],
+    ['logitBias', { logitBias: { '0x5': 1 } as never }],
   ])('%s must be right', async (name, options) => {
     const error = await failure(() => model.generate('A', options))
     expect([error.code, error.message.startsWith(`generate: ${name} must be `)]).toEqual([

@@ -49,6 +49,36 @@ describe('a name that is no option', () => {
   })
 })
 
+describe('options that would be read as none', () => {
+  const model = useModel(dir, { maxTokens: 64 })
+  const revoked = Proxy.revocable({}, {})
+  revoked.revoke()
+
+  it.each<[string, unknown, string]>([
+    ['a Map', new Map([['maxNewTokens', 5]]), 'a Map'],
+    ['URLSearchParams', new URLSearchParams('maxNewTokens=5'), 'a URLSearchParams'],
+    ['a revoked proxy', revoked.proxy, 'an object'],
+  ])('%s', async (_, options, got) => {
+    for (const call of [
+      () => model().generate('a', options as never),
+      () => model().forward([1], options as never),
+      () => model().tokenizer!.encode('a', options as never),
+    ])
+      expect(await failure(call)).toMatchObject({
+        code: 'ERR_MOE_OPTION',
+        message: expect.stringMatching(new RegExp(`: options must be an object, got ${got}$`)),
+      })
+  })
+
+  it('numbers that are none here say so', async () => {
+    const seeded = (seed: unknown) => failure(() => model().generate('a', { seed: seed as number }))
+    expect((await seeded(2 ** 53)).message).toMatch(
+      /seed must be .* from 0 to 9007199254740991, got/,
+    )
+    expect((await seeded(5n)).message).toMatch(/got 5n$/)
+  })
+})
+
 describe('what ended a text', () => {
   const model = useModel(dir, { maxTokens: 512 })
   const run = (options: object) => model().generate('ROMEO:\n', { maxNewTokens: 30, ...options })

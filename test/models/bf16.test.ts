@@ -35,7 +35,9 @@ const setOf = (ids: ArrayLike<number>): string =>
 /** What experts are chosen by: their logits, or scores with a bias: sigmoid, or softmax (LongCat-Flash, ERNIE). */
 function compared(stored: StoredTensors, layer: number, logits: number[]): number[] {
   const bias = (...routers: string[]): Float32Array | undefined => {
-    const names = routers.map((at) => `model.layers.${layer}.${at}.e_score_correction_bias`)
+    const names = routers.flatMap((at) =>
+      ['e_score_correction_bias', 'expert_bias'].map((end) => `model.layers.${layer}.${at}.${end}`),
+    )
     const found = names.map((name) => stored.get(name)).find((one) => one)
     return found && new Float32Array(new Uint8Array(found.data).buffer)
   }

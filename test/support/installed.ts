@@ -4,6 +4,9 @@ import path from 'node:path'
 import { temporaryFolder } from './files.ts'
 import { root } from './golden.ts'
 
+/** The Node of a user: `node scripts/check_docs.mjs --node 22` sets another than the one that runs the tests. */
+export const userNode = process.env.MOE_TEST_NODE ?? process.execPath
+
 interface Packed {
   filename: string
   size: number
@@ -13,6 +16,8 @@ interface Packed {
 /** An empty project with the packed package installed. */
 export interface Installed {
   app: string
+  /** Where its `node` and `sh` are. */
+  bin: string
   tarball: string
   packed: Packed
   /** Runs node in the project, where there is only node and a shell: no compiler, no cmake, no python, no npm. */
@@ -37,7 +42,7 @@ export function installPackage(addon: 'packed' | 'built'): Installed {
   const [app, bin] = [path.join(folder, 'app'), path.join(folder, 'bin')]
   mkdirSync(app)
   mkdirSync(bin)
-  symlinkSync(process.execPath, path.join(bin, 'node'))
+  symlinkSync(userNode, path.join(bin, 'node'))
   symlinkSync('/bin/sh', path.join(bin, 'sh'))
   const dependencies = ['node-gyp-build', '@huggingface/tokenizers']
   const packages = [root, ...dependencies.map((name) => path.join(root, 'node_modules', name))]
@@ -56,7 +61,10 @@ export function installPackage(addon: 'packed' | 'built'): Installed {
   const global = execFileSync('npm', ['root', '-g'], { encoding: 'utf8' }).trim()
   const npm = path.join(global, 'npm/bin/npm-cli.js')
   const quiet = ['--offline', '--no-audit', '--no-fund']
-  const { status, stderr } = node(npm, 'install', ...quiet, ...tarballs)
+  const command = [npm, 'install', ...quiet, ...tarballs]
+  const { status, stderr } = spawnSync(process.execPath, command, {
+    ...{ cwd: app, env, encoding: 'utf8' },
+  })
   if (status !== 0 || /warn|error/i.test(stderr))
     throw new Error(`npm install ended with ${status}\n${stderr}`)
   if (addon === 'built')
@@ -75,5 +83,5 @@ export function installPackage(addon: 'packed' | 'built'): Installed {
       child.once('error', reject).once('close', (code) => resolve({ status: code, ...out }))
     })
   }
-  return { app, tarball: tarballs[0]!, packed: all[0]!, node, run }
+  return { app, bin, tarball: tarballs[0]!, packed: all[0]!, node, run }
 }

@@ -82,8 +82,8 @@ template <const Fp8Layout& L, class Panel>
 void pack_place(const SourceRow& row, int64_t place, const Panel& panel) {
   const int64_t k = panel.k;
   const Fp8Matrix* matrix = held<L>(row);
-  float alone = 0.f;  // the row's scale; a row of no values has none
-  if (!L.by_group && !row.none() && k > 0)
+  float alone = 0.f;  // the row's scale
+  if (!L.by_group && !row.none())
     alone = matrix ? static_cast<float>(matrix->scale(row.row, 0)) : largest(row, k) / 448.f;
   bool lost = false;  // there was a NaN
   for (int64_t begin = 0; begin < k; begin += kGroup) {

@@ -1,3 +1,4 @@
+import { bailingMoe, bailingMoeV2 } from './bailing_moe_v2.ts'
 import { deepseek } from './deepseek.ts'
 import { deepseekV2 } from './deepseek_v2.ts'
 import { deepseekV3 } from './deepseek_v3.ts'
@@ -6,6 +7,7 @@ import { ernie45Moe } from './ernie4_5_moe.ts'
 import { glm4Moe } from './glm4_moe.ts'
 import { gptOss } from './gpt_oss.ts'
 import { graniteMoe, graniteMoeShared } from './granitemoe.ts'
+import { hunyuanV1Moe } from './hunyuan_v1_moe.ts'
 import { kimiK2 } from './kimi_k2.ts'
 import { llamaMoe } from './llama_moe.ts'
 import { longcatFlash } from './longcat_flash.ts'
@@ -40,5 +42,8 @@ export const familySamples: Readonly<Record<string, FamilySamples>> = {
   ernie4_5_moe: ernie45Moe,
   kimi_k2: kimiK2,
   dots1,
+  bailing_moe_v2: bailingMoeV2,
+  bailing_moe: bailingMoe,
+  hunyuan_v1_moe: hunyuanV1Moe,
   minimax_m2: miniMaxM2,
 }
