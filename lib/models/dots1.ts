@@ -47,19 +47,13 @@ export const dots1Keys = configKeys({
     ...decoderKeys,
     ...deepseekLayerKeys,
     ...balancedKeys,
-    'head_dim',
-    'attention_bias',
-    'sliding_window',
-    'max_window_layers',
-    'layer_types',
+    ...(['head_dim', 'attention_bias'] as const),
+    ...(['sliding_window', 'max_window_layers', 'layer_types'] as const),
   ],
   only: {
-    hidden_act: ['silu'],
-    // The released files have the method here, whose scores are sigmoid.
-    scoring_func: ['noaux_tc', 'sigmoid'],
-    topk_method: ['noaux_tc'],
-    moe_layer_freq: [1],
-    partial_rotary_factor: [1],
+    // The released files have the method among the scores, which are sigmoid.
+    ...{ hidden_act: ['silu'], scoring_func: ['noaux_tc', 'sigmoid'], topk_method: ['noaux_tc'] },
+    ...{ moe_layer_freq: [1], partial_rotary_factor: [1] },
   },
 })
 type Key = (typeof dots1Keys)['used'][number]
