@@ -15,20 +15,23 @@ export type DeviceName =
 /** A device of this machine, or why there is none of its kind. */
 export interface DeviceInfo {
   type: 'cpu' | 'cuda' | 'cuda-sim'
+  /** As the system or the driver calls it. */
   name: string
   /** Whether models can run on it. */
   available: boolean
   /** In words: why this device was chosen, or why it is not available. */
   reason: string
-  /** CPU: kernels in use, baseline | avx2 | avx512 | avx512bf16 | neon. */
+  /** CPU: kernels in use, `baseline`, `avx2`, `avx2vnni`, `avx512`, `avx512vnni`, `avx512bf16` or `neon`. */
   isa?: string
   /** CPU: kernels this machine could use; the environment variable MOE_CPU_ISA picks one. */
   isas?: string[]
+  /** CPU: threads that affinity and the cgroup's quota allow. */
   threads?: number
   /** GPU: its number, for `cuda:<number>`. */
   index?: number
   /** GPU: compute capability, such as 9. */
   capability?: number
+  /** All of its memory. */
   memoryBytes?: number
 }
 

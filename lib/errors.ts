@@ -23,6 +23,7 @@ export type MoeErrorCode =
  */
 export class MoeError extends Error {
   override readonly name = 'MoeError'
+  /** Stable; the message may change. */
   readonly code: MoeErrorCode
 
   constructor(code: MoeErrorCode, message: string, options?: ErrorOptions) {

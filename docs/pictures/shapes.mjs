@@ -67,3 +67,9 @@ export function grid(
   if (shape) cells.push(words(middle, y + rows * size + 16, shape, 'small'))
   return cells
 }
+
+export const experts = ['a', 'b', 'c', 'd']
+/** Shades as of random numbers, the same each time. */
+export const shade = (r, c) => 0.25 + (((r * 7 + c * 5 + r * c * 3) % 10) / 10) * 0.7
+export const shades = (kind) => (r, c) => [kind, shade(r, c)]
+export const row = (at, kind) => (r) => (r === at ? kind : undefined)

@@ -18,7 +18,9 @@ export interface BatchLimits extends PromptLimits {
 
 /** What has been done so far, in tokens unless said otherwise. */
 export interface BatchCounts {
+  /** Calls that take part in steps. */
   running: number
+  /** Calls that wait for room. */
   waiting: number
   /** Of both together; more are refused. */
   maxCalls: number

@@ -1,5 +1,6 @@
 /** How a cache's blocks are used. */
 export interface BlockCounts {
+  /** All blocks; each holds 32 tokens. */
   size: number
   /** Without a user, among them `cached`. */
   free: number

@@ -12,7 +12,9 @@ export type StepKind = 'prefill' | 'decode' | 'mixed'
 
 /** What a model is doing and has done. */
 export interface ModelStats extends BatchCounts {
+  /** Of the key/value cache. */
   blocks: BlockCounts
+  /** Steps that have run. */
   steps: number
   /** The same by what they were for, with the milliseconds that they took. */
   stepsByKind: Record<StepKind, { steps: number; ms: number }>

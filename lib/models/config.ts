@@ -16,14 +16,18 @@ export interface ModelConfig {
   headSize: number
   /** Values of a head that are rotated. */
   rotaryDim: number
+  /** How positions are rotated. */
   rope: RopeSpec
   rmsNormEps: number
   /** Inner size of one FFN expert. */
   expertSize: number
   /** Kind of each expert of a layer; where layers differ, of the largest. */
   experts: ExpertKind[]
+  /** Experts that a token chooses. */
   topK: number
+  /** The longest text, in tokens. */
   maxPositionEmbeddings: number
+  /** Whether the head is the embedding table. */
   tieWordEmbeddings: boolean
   bosId: number | undefined
   /** Ids that end a text. */

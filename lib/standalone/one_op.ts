@@ -15,6 +15,7 @@ import { checkOptions } from '../options.ts'
 
 /** A tensor as plain data, row-major. bf16 and f16 are bit patterns in a Uint16Array. */
 export interface ArrayTensor {
+  /** As many values as the shape says. */
   data: NumberArray
   shape: number[]
   /** Default by the array: Float32Array f32, Int32Array i32, Uint16Array bf16, Uint8Array u8. */
@@ -25,7 +26,9 @@ export interface ArrayTensor {
 
 /** Where an op of `ops` runs. */
 export interface KernelOptions {
+  /** Default `cpu`. */
   device?: DeviceName | undefined
+  /** CPU threads; default: all that are allowed. */
   threads?: number | undefined
 }
 
