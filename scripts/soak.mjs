@@ -166,10 +166,10 @@ const rounds = 20
 let failed = false
 const measured = []
 
-/** Memory breathes with what is loading: what is kept is in the least of some measurements, too. */
-const least = (some) =>
+/** Memory breathes with what is loading; what has grown is more at its least than it was at its most. */
+const bound = (of, some) =>
   Object.fromEntries(
-    Object.keys(some[0]).map((what) => [what, Math.min(...some.map((one) => one[what]))]),
+    Object.keys(some[0]).map((what) => [what, of(...some.map((one) => one[what]))]),
   )
 
 async function client(random, until) {
@@ -195,10 +195,11 @@ for (let round = 1; round <= rounds; round++) {
   measured.push(await measure())
   if (round % 4 !== 0) continue
   const minutes = ((performance.now() - started) / 60_000).toFixed(1)
-  console.log(`${minutes} min`, JSON.stringify(least(measured.slice(-4))))
+  console.log(`${minutes} min`, JSON.stringify(bound(Math.min, measured.slice(-4))))
 }
 
-const [first, last] = [least(measured.slice(4, 8)), least(measured.slice(-4))]
+const first = bound(Math.max, measured.slice(4, 8))
+const last = bound(Math.min, measured.slice(-4))
 const allowed = { residentMiB: 32, heapMiB: 8, files: 0, threads: 0, handles: 0, mappings: 40 }
 for (const [what, more] of Object.entries(allowed)) {
   if (last[what] <= first[what] + more) continue

@@ -24,7 +24,9 @@ const configs = `../demo/mixtral-tiny ../demo/moepp-tiny ../demo/yuan-tiny
   fixtures/golden/phimoe/longrope-bf16 fixtures/golden/seq2seq/base-f32
   fixtures/golden/seq2seq/overflow-tied-f32 fixtures/golden/seq2seq/t5-gated-f32
   fixtures/golden/vision/top2-token-f32 fixtures/golden/vision/expert-choice-map-f32
-  fixtures/golden/vision/slots1-gap-f32`
+  fixtures/golden/vision/slots1-gap-f32 fixtures/golden/bailing_moe_v2/base-bf16 fixtures/golden/dots1/base-bf16
+  fixtures/golden/ernie4_5_moe/base-bf16 fixtures/golden/glm4_moe/base-f32
+  fixtures/golden/hunyuan_v1_moe/base-bf16 fixtures/golden/minimax_m2/base-fp8`
   .split(/\s+/)
   .map((dir) => json(`${dir}/config.json`))
 const configWords =
