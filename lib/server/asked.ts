@@ -1,4 +1,5 @@
 import type { GenerateOptions } from '../engine/completion.ts'
+import { nearest } from '../option_names.ts'
 import type { Served } from './exchange.ts'
 import { badParam, Failure, unsupported } from './failure.ts'
 import type { Fields } from './fields.ts'
@@ -34,7 +35,31 @@ const refused: Readonly<Record<string, readonly unknown[]>> = {
   // llama.cpp's
   ...{ typical_p: [1], mirostat: [0], xtc_probability: [0], dry_multiplier: [0] },
   ...{ dynatemp_range: [0], top_n_sigma: [-1], repeat_last_n: [-1], t_max_predict_ms: [] },
+  ...{ grammar: [''], json_schema: [], lora: [], tfs_z: [1] },
+  // SGLang's
+  ...{ regex: [], ebnf: [], stop_regex: [], lora_path: [] },
+  // transformers'
+  ...{
+    num_beams: [1],
+    no_repeat_ngram_size: [0],
+    epsilon_cutoff: [0],
+    eta_cutoff: [0],
+    top_a: [0],
+  },
 }
+
+/** Fields that are read: a name that is nearly one of them is a slip, other names are of other servers. */
+const read = [
+  ...['model', 'messages', 'prompt', 'max_tokens', 'max_completion_tokens', 'n_predict', 'n'],
+  ...['best_of', 'stream', 'stream_options', 'stop', 'stop_token_ids', 'ignore_eos', 'min_tokens'],
+  ...['temperature', 'top_k', 'top_p', 'min_p', 'seed', 'repetition_penalty', 'repeat_penalty'],
+  ...['presence_penalty', 'frequency_penalty', 'logit_bias', 'allowed_token_ids', 'priority'],
+  ...['logprobs', 'top_logprobs', 'prompt_logprobs', 'echo', 'tools', 'tool_choice', 'routing'],
+  ...['parallel_tool_calls', 'response_format', 'structured_outputs', 'chat_template_kwargs'],
+  ...['add_generation_prompt', 'continue_final_message', 'cache_salt', 'return_token_ids'],
+  ...['chat_template', 'add_special_tokens'],
+  ...['guided_json', 'guided_regex', 'guided_choice', 'guided_grammar'],
+]
 
 function refuse(fields: Fields): void {
   for (const [name, harmless] of Object.entries(refused)) {
@@ -42,6 +67,11 @@ function refuse(fields: Fields): void {
     const empty = typeof value === 'object' && value !== null && Object.keys(value).length === 0
     if (value !== undefined && !empty && !harmless.includes(value))
       unsupported(name, 'this server does not do it')
+  }
+  for (const name of fields.names) {
+    if (read.includes(name) || Object.hasOwn(refused, name)) continue
+    const near = nearest(name, read)
+    if (near) unsupported(name, `there is no such field; did you mean ${near}?`)
   }
 }
 

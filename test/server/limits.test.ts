@@ -145,6 +145,20 @@ describe('requests that are wrong', () => {
     expect((await post(`${url()}/v1/chat/completions`, { ...chat, ...harmless })).status).toBe(200)
   })
 
+  it.each([
+    [{ maxTokens: 5 }, /did you mean max_tokens\?/],
+    [{ temprature: 0 }, /did you mean temperature\?/],
+    [{ stop_sequences: ['a'] }, /did you mean stop\?/],
+    [{ ebnf: 'root ::= "a"' }, /does not do it/],
+    [{ grammar: 'root ::= "a"' }, /does not do it/],
+  ])('what would be read as nothing: %j', async (more, message) => {
+    for (const path of ['/v1/chat/completions', '/v1/completions']) {
+      const { status, json } = await post(url() + path, { ...chat, prompt: 'a', ...more })
+      expect([status, json.error.param]).toEqual([400, Object.keys(more)[0]])
+      expect(json.error.message).toMatch(message)
+    }
+  })
+
   it.each(['', '{', '[]', '7', '"x"', 'null', '\u0000', '{"messages":'.repeat(500)])(
     'a body that is no object: %.20j',
     async (body) => {
