@@ -29,7 +29,7 @@ describe.skipIf(!hasPrlimit)('out of memory', () => {
       const inputs = { x: f(n, 1), weight: f(n, 1) } // an output of 16 GiB
       await kernels.linear({ x: f(1, 1), weight: f(1, 1) })
       limit('as', used() + 2 ** 32)
-      await show('step', kernels.linear(inputs))
+      await show('step', kernels.linear(inputs).catch(({ code }) => code)) // another module's class than moe's
       await show('small step', kernels.linear({ x: f(4, 1), weight: f(4, 1) }))`
     const stdout = 'step ERR_MOE_OUT_OF_MEMORY\nsmall step ok\n'
     expect(await runScript(source)).toEqual({ ...clean, stdout })
