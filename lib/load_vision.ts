@@ -19,7 +19,7 @@ interface Built<W extends WeightList> {
   weights: W
 }
 
-/** A vision transformer's graph, likewise. */
+/** A checkpoint's graph with handles for its weights, everything checked and nothing read. */
 export function buildVision(
   checkpoint: Checkpoint,
   dtype: ActivationDType,
@@ -32,7 +32,7 @@ export function buildVision(
   return { graph, weights }
 }
 
-/** The same of its configuration alone. */
+/** The same of a configuration alone. */
 export function buildVisionWithoutWeights(json: Json) {
   const weights = new AbsentWeights('f32', 0)
   const graph = new VisionTransformer(readVisionConfig(json), weights)

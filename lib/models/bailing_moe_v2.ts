@@ -2,11 +2,11 @@ import { type AttentionOptions, SelfAttention } from '../layers/attention.ts'
 import type { Weights } from '../weights/weights.ts'
 import type { Architecture } from './architecture.ts'
 import {
-  type BalancedRouter,
-  balancedChoice,
+  type BalancedLayers,
+  balancedFeedForward,
   balancedKeys,
   readBalancedRouter,
-} from './balanced_router.ts'
+} from './balanced_layers.ts'
 import { type ConfigReader, limits } from './config.ts'
 import { configKeys } from './config_keys.ts'
 import { decoder, headShape } from './decoder.ts'
@@ -17,29 +17,14 @@ import {
   readDecoder,
   readTopK,
 } from './decoder_config.ts'
-import {
-  type DeepseekLayers,
-  deepseekFeedForward,
-  ignorePredictions,
-  type PredictionLayers,
-  readPredictions,
-} from './deepseek_layers.ts'
+import { ignorePredictions, type PredictionLayers, readPredictions } from './deepseek_layers.ts'
 import { partialKey, readRotaryValues } from './partial_rotary.ts'
 
 /** Ling 2.0 and Ring 2.0 (arXiv:2510.22115): heads normed and rotated in part, DeepSeek-V3's router under other names. */
-export interface BailingMoeV2Config
-  extends DecoderConfig,
-    DeepseekLayers,
-    BalancedRouter,
-    PredictionLayers {
+export interface BailingMoeV2Config extends DecoderConfig, BalancedLayers, PredictionLayers {
   architecture: 'bailing_moe_v2'
-  expertSize: number
-  experts: 'ffn'[]
-  topK: number
   /** Of the projection to q, k and v, and of the one back. */
   attentionBias: { qkv: boolean; out: boolean }
-  /** How many layers at the bottom are dense. */
-  denseLayers: number
 }
 
 /** The published BailingMoeV2Config, and what the released files have beside it. */
@@ -115,11 +100,6 @@ export function bailingMoeV2(c: BailingMoeV2Config, weights: Weights): Architect
     vocabulary: { table: 'model.word_embeddings' },
     attentionName: 'attention',
     attention: (prefix) => new SelfAttention(weights, prefix, attention),
-    feedForward: deepseekFeedForward(
-      weights,
-      c,
-      (l) => l < c.denseLayers,
-      (mlp) => balancedChoice(c, `${mlp}.gate.expert_bias`),
-    ),
+    feedForward: balancedFeedForward(weights, c, 'expert_bias'),
   })
 }

@@ -2,39 +2,23 @@ import { type AttentionOptions, SelfAttention } from '../layers/attention.ts'
 import type { Weights } from '../weights/weights.ts'
 import type { Architecture } from './architecture.ts'
 import {
-  type BalancedRouter,
-  balancedChoice,
+  type BalancedLayers,
+  balancedFeedForward,
   balancedKeys,
-  readBalancedRouter,
-} from './balanced_router.ts'
+  readBalancedLayers,
+} from './balanced_layers.ts'
 import { type ConfigReader, limits } from './config.ts'
 import { configKeys } from './config_keys.ts'
 import { decoder, headShape } from './decoder.ts'
-import {
-  type DecoderConfig,
-  decoderKeys,
-  readDecoder,
-  readHeadSize,
-  readTopK,
-} from './decoder_config.ts'
-import {
-  type DeepseekLayers,
-  deepseekFeedForward,
-  deepseekLayerKeys,
-  readSharedSize,
-} from './deepseek_layers.ts'
+import { type DecoderConfig, decoderKeys, readDecoder, readHeadSize } from './decoder_config.ts'
+import { deepseekLayerKeys } from './deepseek_layers.ts'
 import { type LayerType, layerVisibility, readLayerTypes } from './layer_types.ts'
 
 /** dots.llm1 (arXiv:2506.05767): q and k normed head by head, DeepSeek-V3's router, windows in the layers above some. */
-export interface Dots1Config extends DecoderConfig, DeepseekLayers, BalancedRouter {
+export interface Dots1Config extends DecoderConfig, BalancedLayers {
   architecture: 'dots1'
-  expertSize: number
-  experts: 'ffn'[]
-  topK: number
   /** The four projections have biases. */
   attentionBias: boolean
-  /** How many layers at the bottom are dense. */
-  denseLayers: number
   /** What each layer's attention sees. */
   layerTypes: LayerType[]
   /** Undefined: no layer has one. */
@@ -77,19 +61,14 @@ export function readDots1Config(c: ConfigReader<Key>): Dots1Config {
     ropeKinds: ['default', 'linear', 'llama3', 'yarn'],
     headSize: readHeadSize(c),
   })
-  const expertSize = c.int('moe_intermediate_size', 1408)
-  const chosen = readTopK(c, 'num_experts_per_tok', c.count('n_routed_experts'))
-  const groups = { count: 1, kept: 1 }
   return {
     architecture: 'dots1',
     ...shared,
-    expertSize,
-    ...chosen,
-    ...readBalancedRouter(c, { ...chosen, groups, factor: 1, norm: false }),
+    ...readBalancedLayers(c, {
+      ...{ expertSize: 1408, sharedExperts: 0, groups: { count: 1, kept: 1 }, factor: 1 },
+      ...{ norm: false, denseSize: 10944, denseLayers: 0 },
+    }),
     attentionBias: c.flag('attention_bias', false),
-    sharedExpertSize: readSharedSize(c, expertSize, 0),
-    denseSize: c.int('intermediate_size', 10944),
-    denseLayers: c.int('first_k_dense_replace', 0, { min: 0, max: limits.count }),
     ...readWindows(c, shared.numLayers),
   }
 }
@@ -106,11 +85,6 @@ export function dots1(c: Dots1Config, weights: Weights): Architecture {
     visibility: layerVisibility(c.slidingWindow),
     attention: (prefix, l) =>
       new SelfAttention(weights, prefix, { ...attention, rule: c.layerTypes[l]! }),
-    feedForward: deepseekFeedForward(
-      weights,
-      c,
-      (l) => l < c.denseLayers,
-      (mlp) => balancedChoice(c, `${mlp}.gate.e_score_correction_bias`),
-    ),
+    feedForward: balancedFeedForward(weights, c),
   })
 }
