@@ -68,8 +68,9 @@ void Combine::run_cpu(const CpuContext& cpu) const {
         if (scalars.constant[c] != 0.f) add_row(cpu.kernels, constants, c, scalars.constant[c], to);
       for (int64_t k = 0; k < K; ++k) {
         const int32_t row = rows.row<int32_t>(t)[k];
-        if (row < 0) continue;
-        add_row(cpu.kernels, expert_out, row, factor * weights.row<float>(t)[k], to);
+        const float weight = factor * weights.row<float>(t)[k];
+        if (row >= 0) add_row(cpu.kernels, expert_out, row, weight, to);
+        if (row < 0 && std::isnan(weight)) std::fill_n(to, H, weight);
       }
     }
   });

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "core/splitmix64.h"
@@ -47,6 +48,12 @@ bool apply_mask(const Sample& op, int64_t s, float* z) {
   return true;
 }
 
+/// What a penalty makes of a logit stays finite, so that it forbids nothing.
+float penalized(float z, float to) {
+  constexpr float kMost = std::numeric_limits<float>::max();
+  return z == -INFINITY ? z : std::fmin(std::fmax(to, -kMost), kMost);
+}
+
 void apply_penalties(const Row& row) {
   const float repetition = row.option(SampleOption::repetition);
   const float presence = row.option(SampleOption::presence),
@@ -65,11 +72,13 @@ void apply_penalties(const Row& row) {
     }
   };
   if (repetition != 1.f)
-    for_each_id(row.history, row.history_end,
-                [&](float& z, float) { z = z > 0 ? z / repetition : z * repetition; });
+    for_each_id(row.history, row.history_end, [&](float& z, float) {
+      z = penalized(z, z > 0 ? z / repetition : z * repetition);
+    });
   if (presence != 0.f || frequency != 0.f)
-    for_each_id(row.history + prompt, row.history_end,
-                [&](float& z, float count) { z -= presence + frequency * count; });
+    for_each_id(row.history + prompt, row.history_end, [&](float& z, float count) {
+      z = penalized(z, z - (presence + frequency * count));
+    });
 }
 
 /// The first of `n` values that is NaN or infinite; -1: none is.

@@ -40,11 +40,11 @@ class Chooser {
     top_ = -INFINITY;
     int64_t forced = 0;
     for (int64_t e = 0; e < E_; ++e) {
-      defined &= row[e] < INFINITY;  // and not NaN
       forced_[e] = adjust && adjust[e] == INFINITY;
       forced += forced_[e];
       z_[e] = row[e] * factor;
       if (adjust && !forced_[e]) z_[e] += adjust[e];
+      defined &= row[e] < INFINITY && z_[e] < INFINITY;  // and not NaN
       if (std::isnan(z_[e])) z_[e] = -INFINITY;
       top_ = std::max(top_, z_[e]);
       taken_[e] = false;

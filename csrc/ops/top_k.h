@@ -72,8 +72,9 @@ struct EnumNames<GroupScore> {
 /// chosen.
 ///
 /// NaN counts as minus infinity, so ids are always distinct and valid. A row with NaN or plus
-/// infinity has no softmax, as in the published codes: its weights are NaN under any score, so that
-/// it shows in the logits. Minus infinity is an expert that is chosen last and has a score of 0.
+/// infinity, before or behind `adjust`, has no softmax, as in the published codes: its weights are
+/// NaN under any score, so that it shows in the logits. Minus infinity is an expert that is chosen
+/// last and has a score of 0.
 struct TopK {
   static constexpr const char* kName = "topK";
 

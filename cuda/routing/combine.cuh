@@ -106,9 +106,13 @@ __device__ __forceinline__ void combine_row(const CombineArgs<T>& args, int t, f
     if (args.some_scalars && factors[0] != 0.f) add(factors[0], args.x[t]);
     for (int c = 0; c < args.num_constants; ++c)
       if (factors[1 + c] != 0.f) add(factors[1 + c], args.constants[c]);
-    for (int k = 0; k < args.K; ++k)
+    for (int k = 0; k < args.K; ++k) {
+      const float weight = args.factor * args.weights[t][k];
       if (const int row = args.rows[t][k]; row >= 0)
-        add(args.factor * args.weights[t][k], args.expert_out[row]);
+        add(weight, args.expert_out[row]);
+      else if (isnan(weight))
+        sum = {{weight, weight, weight, weight}};
+    }
     put(h, sum);
   });
 }

@@ -128,9 +128,12 @@ __device__ void choose(const TopKArgs& args, int t, const float* row, int32_t* i
   const float norm = args.norm_std == 0.f ? 1.f : norm_factor(row, E, args.norm_std, lane);
   const int adjusted = args.adjust_of ? args.adjust_of[t] : -1;
   const float* adjust = adjusted < 0 ? nullptr : args.adjust[adjusted];
+  const auto changed = [&](int e) {
+    const float z = row[e] * norm;
+    return adjust && adjust[e] != INFINITY ? z + adjust[e] : z;
+  };
   const auto logit = [&](int e) {
-    float z = row[e] * norm;
-    if (adjust && adjust[e] < INFINITY) z += adjust[e];
+    const float z = changed(e);
     return isnan(z) ? -INFINITY : z;
   };
   float c[V];  // what experts are compared by
@@ -138,7 +141,7 @@ __device__ void choose(const TopKArgs& args, int t, const float* row, int32_t* i
   bool defined = true;
   for (int i = 0; i < V; ++i) {
     const int e = lane + 32 * i;
-    if (e < E) defined &= row[e] < INFINITY;  // and not NaN
+    if (e < E) defined &= row[e] < INFINITY && changed(e) < INFINITY;  // and not NaN
     c[i] = e < E ? logit(e) : -INFINITY;
     top = fmaxf(top, c[i]);
   }

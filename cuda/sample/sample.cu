@@ -1,3 +1,5 @@
+#include <cfloat>
+
 #include "sample.cuh"
 
 namespace moe {
@@ -29,6 +31,11 @@ __device__ void apply_choice(const SampleArgs& in, int s, const uint32_t* mask, 
   __syncthreads();
 }
 
+/// What a penalty makes of a logit stays finite, so that it forbids nothing.
+__device__ inline float penalized(float z, float to) {
+  return z == -INFINITY ? z : fminf(fmaxf(to, -FLT_MAX), FLT_MAX);
+}
+
 __device__ void apply_penalties(const SampleArgs& in, int s, float* z, int32_t* seen) {
   const float* options = in.options[s];
   const float repetition = at(options, SampleOption::repetition),
@@ -48,12 +55,13 @@ __device__ void apply_penalties(const SampleArgs& in, int s, float* z, int32_t* 
   if (repetition != 1.f) {
     count(begin);
     for (int v = threadIdx.x; v < in.vocabulary; v += kThreads)
-      if (seen[v]) z[v] = z[v] > 0 ? z[v] / repetition : z[v] * repetition;
+      if (seen[v]) z[v] = penalized(z[v], z[v] > 0 ? z[v] / repetition : z[v] * repetition);
   }
   if (presence != 0.f || frequency != 0.f) {
     count(begin + at(in.counts[s], SampleCount::prompt_length));
     for (int v = threadIdx.x; v < in.vocabulary; v += kThreads)
-      if (seen[v]) z[v] -= presence + frequency * static_cast<float>(seen[v]);
+      if (seen[v])
+        z[v] = penalized(z[v], z[v] - (presence + frequency * static_cast<float>(seen[v])));
   }
   __syncthreads();
 }

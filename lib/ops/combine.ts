@@ -16,6 +16,9 @@ import type { ExpertKind } from './names.ts'
  * constant:  y = a1 xs + a2 constants[c], [a1, a2] = softmax(gates[c] xs)
  * ```
  *
+ * A slot without a row adds nothing unless its weight is NaN: then out[t] is NaN, so that what
+ * went wrong in a router shows where a zero expert was chosen, or a choice was dropped, too.
+ *
  * Copy and constant experts become scalars per token. Sums in f32: residual, then x, then
  * constants in order, then FFN slots with k ascending, so every run and every batch gives the same
  * bits.

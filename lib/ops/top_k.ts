@@ -39,8 +39,9 @@ import type { ExpertKind, RouterScore, TopKWeights, GroupScore } from './names.t
  * chosen.
  *
  * NaN counts as minus infinity, so ids are always distinct and valid. A row with NaN or plus
- * infinity has no softmax, as in the published codes: its weights are NaN under any score, so that
- * it shows in the logits. Minus infinity is an expert that is chosen last and has a score of 0.
+ * infinity, before or behind `adjust`, has no softmax, as in the published codes: its weights are
+ * NaN under any score, so that it shows in the logits. Minus infinity is an expert that is chosen
+ * last and has a score of 0.
  */
 export interface TopKInputs {
   /** [T, E] f32 */

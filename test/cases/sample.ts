@@ -128,6 +128,15 @@ export const sample: OpCase<Shape> = {
       rows: [{ mask: [1, 3] }, {}],
       values: [9, Number.NaN, 1, Number.NEGATIVE_INFINITY, 1, 2, 3, 4],
     },
+    // Penalties that would overflow take no token from the only ones that a mask leaves.
+    {
+      V: 4,
+      rows: [
+        { mask: [1], history: [1], prompt: 0, repetition: 1000 },
+        { mask: [2, 3], history: [2], prompt: 0, repetition: 0.001, presence: -1000 },
+      ],
+      values: [1, -3e38, 2, 0, 1, 0, 3e38, 2],
+    },
     { V: 4, rows: [] },
   ],
   inputs({ V, rows, top = 0, vocabulary = V, values, damaged }, random) {

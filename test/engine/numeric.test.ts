@@ -1,6 +1,6 @@
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { type ForwardOptions, loadModel } from '../../lib/index.ts'
+import { type ForwardOptions, loadModel, ops } from '../../lib/index.ts'
 import { copyCheckpoint, failure, readStored, writeStored } from '../support/files.ts'
 import { fixture } from '../support/golden.ts'
 import { simulated } from '../support/gpus.ts'
@@ -138,5 +138,41 @@ describe.each(devices)('a weight that is not a number, on %s', (device) => {
       const error = await failure(() => model.generate([1, 8, 15, 22], { maxNewTokens: 1 }))
       expect(error).toMatchObject({ code: 'ERR_MOE_NUMERIC' })
     }
+  })
+})
+
+describe.each(devices)('a router that goes wrong where it hardly shows, on %s', (device) => {
+  const f32 = (shape: number[], ...data: number[]) => ({ data: Float32Array.from(data), shape })
+  const i32 = (shape: number[], ...data: number[]) => ({ data: Int32Array.from(data), shape })
+
+  it('topK: NaN or an overflow among what is added to logits makes the weights NaN', async () => {
+    const { ids, weights } = await ops.topK(
+      {
+        logits: f32([4, 3], 1, 2, 3, 1, 2, 3, 1, 2, 3e38, 1, 2, 3),
+        adjust: f32([3, 3], 0, Number.NaN, 0, 0, 0, 3e38, Number.NEGATIVE_INFINITY, 0, 0),
+        adjustOf: i32([4], -1, 0, 1, 2),
+        ...{ kinds: ['ffn', 'ffn', 'ffn'], topK: 2, weights: 'renormalized' },
+      },
+      { device },
+    )
+    expect(Array.from(ids.data)).toEqual([2, 1, 2, 0, 2, 1, 2, 1])
+    const odd = Array.from(weights.data, Number.isNaN)
+    expect(odd).toEqual([false, false, true, true, true, true, false, false])
+  })
+
+  it('combine: a NaN weight shows for a zero expert and a dropped choice, too', async () => {
+    const { out } = await ops.combine(
+      {
+        expertOut: f32([1, 2], 1, 2),
+        rows: i32([4, 2], -1, 0, -1, -1, -1, -1, -1, -1),
+        ids: i32([4, 2], 1, 0, 1, 0, 1, 0, 1, 0),
+        weights: f32([4, 2], 0.5, 0.5, Number.NaN, 0, 0, Number.NaN, 0.5, 0.5),
+        residual: f32([4, 2], 1, 2, 3, 4, 5, 6, 7, 8),
+        kinds: ['ffn', 'zero'],
+      },
+      { device },
+    )
+    const none = Number.NaN
+    expect(Array.from(out.data)).toEqual([1.5, 3, none, none, none, none, 7, 8])
   })
 })
