@@ -425,7 +425,11 @@ describe.skipIf(process.platform !== 'linux')('moe-native as a Unix command', ()
     ])
   })
 
-  it.each([[[]], [['--json']]])('SIGINT ends with 130: generate %j', async (flags) => {
+  it.each<[NodeJS.Signals, number, string, string[]]>([
+    ['SIGINT', 130, 'interrupted', []],
+    ['SIGTERM', 143, 'ended by SIGTERM', ['--json']],
+    ['SIGHUP', 129, 'ended by SIGHUP', []],
+  ])('%s ends with %i', async (name, expected, said, flags) => {
     const ids = Array.from({ length: 1500 }, (_, i) => i).join()
     const args = ['generate', '--ids', ids, '-n', '2000', '--ignore-eos', '--max-tokens', '4096']
     const child = spawn(process.execPath, [`${root}/dist/cli/main.js`, ...args, ...flags])
@@ -438,9 +442,9 @@ describe.skipIf(process.platform !== 'linux')('moe-native as a Unix command', ()
         ? out.stdout !== ''
         : readFileSync(`/proc/${child.pid}/maps`, 'utf8').includes('moe_native.node')
     while (!working()) await new Promise((resolve) => setTimeout(resolve, 20))
-    child.kill('SIGINT')
+    child.kill(name)
     const code = await new Promise((resolve) => child.once('close', resolve))
-    expect([code, out.stderr]).toEqual([130, 'moe-native: interrupted\n'])
+    expect([code, out.stderr]).toEqual([expected, `moe-native: ${said}\n`])
     if (flags.length > 0) expect(out.stdout).toBe('')
   })
 })
