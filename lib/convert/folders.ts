@@ -14,14 +14,22 @@ export const unreadable =
     throw new MoeError('ERR_MOE_CHECKPOINT', message, { cause })
   }
 
-/** The files of a folder, links to files included: a download's cache is made of those. */
+/**
+ * The files of a folder, links to files included: a download's cache is made of those. Hidden ones may be anything.
+ *
+ * @throws {MoeError} ERR_MOE_CHECKPOINT for a link to nothing, and for what is neither a file nor a folder
+ */
 export async function listFiles(dir: string): Promise<string[]> {
   const names = await readdir(dir).catch(unreadable(`${dir}: folder`))
-  const isFile = (name: string) =>
-    stat(path.join(dir, name)).then(
-      (info) => info.isFile(),
-      () => false,
+  const isFile = async (name: string): Promise<boolean> => {
+    const file = path.join(dir, name)
+    const info = await stat(file).catch((cause: NodeJS.ErrnoException) =>
+      name.startsWith('.') ? undefined : unreadable(`${file}: file`)(cause),
     )
+    if (!info || info.isFile() || info.isDirectory() || name.startsWith('.'))
+      return info?.isFile() ?? false
+    throw new MoeError('ERR_MOE_CHECKPOINT', `${file}: file must be a regular one, got another`)
+  }
   const files = await Promise.all(names.map(isFile))
   return names.filter((_, i) => files[i])
 }
