@@ -63,12 +63,20 @@ const interrupt = new AbortController()
 /** What ends a command, and its exit code then, as the shell says of a command that the signal itself ended. */
 const endings = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
 
+let endedBy: string | undefined
+
 function endOnSignals(): void {
   for (const [name, code] of Object.entries(endings))
     process.once(name, () => {
       process.exitCode = code
       interrupt.abort(new Error(code === endings.SIGINT ? 'interrupted' : `ended by ${name}`))
+      endedBy = name
     })
+}
+
+/** A pipe that nobody writes to is waited for in its `open`, which nothing but a signal's own action ends. */
+function endWaiting(): void {
+  if (endedBy) setTimeout(() => process.kill(process.pid, endedBy), 100).unref()
 }
 
 async function main([name, ...args]: string[]): Promise<void> {
@@ -124,3 +132,4 @@ try {
     process.stderr.write('moe-native: moe-native doctor says what this machine has\n')
   if (!interrupt.signal.aborted) process.exitCode = isUsage ? 2 : 1
 }
+endWaiting()

@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { copyFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -446,5 +446,22 @@ describe.skipIf(process.platform !== 'linux')('moe-native as a Unix command', ()
     const code = await new Promise((resolve) => child.once('close', resolve))
     expect([code, out.stderr]).toEqual([expected, `moe-native: ${said}\n`])
     if (flags.length > 0) expect(out.stdout).toBe('')
+  })
+
+  it('a signal ends a command that waits for a pipe nobody writes to', async () => {
+    const pipe = path.join(temporaryFolder(), 'pipe')
+    execFileSync('mkfifo', [pipe])
+    const args = [`${root}/dist/cli/main.js`, 'eval', '--text', pipe]
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+    // Its handler is there: the signal is in the mask of those that the process catches.
+    const catches = () => {
+      const [, mask] = /SigCgt:\s*(\w+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))!
+      return (BigInt(`0x${mask}`) & (1n << 0n)) !== 0n // SIGHUP, which Node itself does not
+    }
+    while (!catches()) await new Promise((resolve) => setTimeout(resolve, 20))
+    child.kill('SIGHUP')
+    expect(
+      await new Promise((resolve) => child.once('exit', (...how) => resolve(how))),
+    ).not.toEqual([0, null])
   })
 })
