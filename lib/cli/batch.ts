@@ -68,7 +68,6 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   const { ids: known, handle } = await openAnswers(output)
   await using _closing = { [Symbol.asyncDispose]: () => handle.close() }
   const stop = new AbortController()
-  process.once('SIGTERM', () => stop.abort(new Error('interrupted'))) // as schedulers end jobs
   const ended = AbortSignal.any([signal, stop.signal])
   const dir = modelDir(values)
   await using model = await loadWithBar(dir, { ...loadOptions(values), signal: ended }, json)

@@ -1,10 +1,10 @@
 import { createReadStream } from 'node:fs'
 import { open } from 'node:fs/promises'
-import { createInterface } from 'node:readline'
 import { isObject } from '../server/fields.ts'
 import { offlineRoutes } from '../server/offline.ts'
 import type { Json } from '../weights/json.ts'
 import { UsageError } from './options.ts'
+import { hasBytes } from './text_file.ts'
 
 /** One line of OpenAI's batch format. */
 export interface BatchRequest {
@@ -44,16 +44,40 @@ function readLine(text: string, where: string): BatchRequest {
   return { id, url, body }
 }
 
+/** As long as a line may be: what is no text may have no lines. */
+const maxLine = 2 ** 26
+
+async function* readLines(file: string): AsyncGenerator<string> {
+  let parts: string[] = []
+  let length = 0
+  let number = 1
+  for await (const part of createReadStream(file, 'utf8')) {
+    for (const [i, piece] of (part as string).split('\n').entries()) {
+      if (i > 0) {
+        yield parts.join('')
+        parts = []
+        length = 0
+        number++
+      }
+      parts.push(piece)
+      length += piece.length
+      if (length > maxLine)
+        throw new UsageError(`${file}:${number}: must be JSON, got a line of more than ${maxLine}`)
+    }
+  }
+  if (length > 0) yield parts.join('')
+}
+
 /**
  * The requests of a file that belong to a shard. Lines without text do not count.
  *
  * @throws {UsageError} naming the line
  */
 export async function* readRequests(file: string, shard: Shard): AsyncGenerator<BatchRequest> {
-  const lines = createInterface({ input: createReadStream(file), crlfDelay: Infinity })
+  if (!hasBytes(file)) return
   let number = 0
   let request = 0
-  for await (const text of lines) {
+  for await (const text of readLines(file)) {
     number++
     if (text.trim() === '') continue
     const read = readLine(text, `${file}:${number}`)
@@ -93,8 +117,9 @@ async function readAnswers(file: string): Promise<Answered> {
   const ids = new Set<string>()
   let bytes = 0
   let rest = Buffer.alloc(0)
-  const stream = createReadStream(file)
   try {
+    if (!hasBytes(file)) return { ids, bytes }
+    const stream = createReadStream(file)
     for await (const part of stream as AsyncIterable<Buffer>) {
       rest = Buffer.concat([rest, part])
       for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {

@@ -1,5 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import type { ChatMessage, Model } from '../index.ts'
+import { hasBytes } from './text_file.ts'
 
 const commands = `/reset          forget the conversation, but for the system message
 /system [TEXT]  the message before all others, from the next answer on; none without TEXT
@@ -92,7 +93,7 @@ export class Conversation {
   async #load(file: string): Promise<string> {
     let messages: unknown
     try {
-      messages = JSON.parse(await readFile(file, 'utf8'))
+      messages = hasBytes(file) && JSON.parse(await readFile(file, 'utf8'))
     } catch (error) {
       return `${file}: must be a conversation that /save wrote, got ${(error as Error).message}\n`
     }

@@ -60,6 +60,25 @@ function commandOf(name: string): keyof typeof commands {
 
 const interrupt = new AbortController()
 
+/** What ends a command, and its exit code then, as the shell says of a command that the signal itself ended. */
+const endings = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
+
+let endedBy: string | undefined
+
+function endOnSignals(): void {
+  for (const [name, code] of Object.entries(endings))
+    process.once(name, () => {
+      process.exitCode = code
+      interrupt.abort(new Error(code === endings.SIGINT ? 'interrupted' : `ended by ${name}`))
+      endedBy = name
+    })
+}
+
+/** A pipe that nobody writes to is waited for in its `open`, which nothing but a signal's own action ends. */
+function endWaiting(): void {
+  if (endedBy) setTimeout(() => process.kill(process.pid, endedBy), 100).unref()
+}
+
 async function main([name, ...args]: string[]): Promise<void> {
   const say = (text: string) => void process.stdout.write(`${text}\n`)
   if (name === '--version' || name === '-v' || name === '-V') return say(readVersion())
@@ -68,7 +87,7 @@ async function main([name, ...args]: string[]): Promise<void> {
   if (asksHelp && args[0] === undefined) return say(help)
   checkNode() // before modules that an old one cannot read
   const { run } = await commands[commandOf(asksHelp ? args[0]! : name)]()
-  process.once('SIGINT', () => interrupt.abort(new Error('interrupted')))
+  endOnSignals()
   await run(asksHelp ? ['--help'] : args, interrupt.signal)
 }
 
@@ -111,6 +130,6 @@ try {
     process.stderr.write(`moe-native: see moe-native ${command}\n`)
   } else if (code === 'ERR_MOE_CUDA_UNAVAILABLE' || code === 'ERR_MOE_NATIVE_LOAD')
     process.stderr.write('moe-native: moe-native doctor says what this machine has\n')
-  process.exitCode = isUsage ? 2 : 1
+  if (!interrupt.signal.aborted) process.exitCode = isUsage ? 2 : 1
 }
-if (interrupt.signal.aborted) process.exitCode = 130 // as the shell says of a command that SIGINT ended
+endWaiting()

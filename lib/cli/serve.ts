@@ -78,7 +78,9 @@ export async function run(args: string[], signal: AbortSignal): Promise<void> {
   if (json) printJson({ url, device: model.device })
   else process.stdout.write(`${url} on ${deviceText(model.device, model.dtype)}\n`)
   await new Promise<void>((resolve) => {
-    process.once('SIGTERM', resolve)
+    process.once('SIGTERM', () => {
+      process.exitCode = 0 // as servers are asked to end
+    })
     if (signal.aborted) resolve()
     else signal.addEventListener('abort', () => resolve(), { once: true })
   })

@@ -1,4 +1,4 @@
-import { createReadStream } from 'node:fs'
+import { createReadStream, statSync } from 'node:fs'
 import { UsageError } from './options.ts'
 
 /** As long as a text may be; some files, such as /dev/zero, have no end. */
@@ -26,12 +26,33 @@ export async function readTextFile(
   file: string,
   signal: AbortSignal,
 ): Promise<string> {
+  signal.throwIfAborted()
   try {
     const stream = file === '-' ? process.stdin : createReadStream(file, { signal })
-    return new TextDecoder('utf-8', { fatal: true }).decode(await readAll(stream))
+    const ended = new Promise<never>((_, reject) =>
+      signal.addEventListener('abort', () => reject(signal.reason), { once: true }),
+    )
+    const bytes = await Promise.race([readAll(stream), ended])
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch (cause) {
     if (signal.aborted) throw signal.reason
     const got = (cause as NodeJS.ErrnoException).code ?? (cause as Error).message
     throw new UsageError(`${flag} must be a file of UTF-8 text, got ${got} for ${file}`)
   }
+}
+
+/**
+ * Looks at a file that is read more than once, or written behind what it has: a pipe or a device is none. One of 0 bytes may
+ * have no end, as those of /proc.
+ *
+ * @returns whether there is anything to read
+ * @throws {UsageError} where it is no regular file
+ */
+export function hasBytes(file: string): boolean {
+  const info = statSync(file)
+  if (!info.isFile()) {
+    const got = info.isDirectory() ? 'EISDIR' : 'a pipe or device'
+    throw new UsageError(`${file}: must be a file, got ${got}`)
+  }
+  return info.size > 0
 }

@@ -27,9 +27,26 @@ export interface ConvertOptions {
 
 const pieceBytes = 8 << 20
 
+/** A file that a download left out would be tensors that the result has not. */
+function checkNumbers(dir: string, names: readonly string[]): void {
+  for (const name of names) {
+    const [, stem, width, of] = /^(.*-)(\d+)-of-(\d+)\.bin$/.exec(name) ?? []
+    if (of === undefined) continue
+    for (let i = 1; i <= Math.min(Number(of), names.length + 1); i++) {
+      const other = `${stem}${String(i).padStart(width!.length, '0')}-of-${of}.bin`
+      if (!names.includes(other))
+        throw new MoeError(
+          'ERR_MOE_CHECKPOINT',
+          `${path.join(dir, other)}: file must exist beside ${name}, got nothing there`,
+        )
+    }
+  }
+}
+
 async function listSources(dir: string) {
   const names = await listFiles(dir)
   const pytorch = names.filter((name) => /^pytorch_model.*\.bin$/.test(name)).sort()
+  checkNumbers(dir, pytorch)
   const vmoe = names.filter((name) => name.endsWith('.index'))
   if (pytorch.length === 0 && vmoe.length !== 1)
     throw new MoeError(

@@ -14,14 +14,25 @@ export const unreadable =
     throw new MoeError('ERR_MOE_CHECKPOINT', message, { cause })
   }
 
-/** The files of a folder, links to files included: a download's cache is made of those. */
+/** What a checkpoint may not go without; a link to a picture may lead nowhere. */
+const needed = /^[^.].*\.(json|jinja|model|bin|index|data-\d+-of-\d+)$/
+
+/**
+ * The files of a folder, links to files included: a download's cache is made of those.
+ *
+ * @throws {MoeError} ERR_MOE_CHECKPOINT for what a checkpoint needs and is a link to nothing, or neither file nor folder
+ */
 export async function listFiles(dir: string): Promise<string[]> {
   const names = await readdir(dir).catch(unreadable(`${dir}: folder`))
-  const isFile = (name: string) =>
-    stat(path.join(dir, name)).then(
-      (info) => info.isFile(),
-      () => false,
+  const isFile = async (name: string): Promise<boolean> => {
+    const file = path.join(dir, name)
+    const info = await stat(file).catch((cause: NodeJS.ErrnoException) =>
+      needed.test(name) ? unreadable(`${file}: file`)(cause) : undefined,
     )
+    if (info && needed.test(name) && !info.isFile() && !info.isDirectory())
+      throw new MoeError('ERR_MOE_CHECKPOINT', `${file}: file must be a regular one, got another`)
+    return info?.isFile() ?? false
+  }
   const files = await Promise.all(names.map(isFile))
   return names.filter((_, i) => files[i])
 }

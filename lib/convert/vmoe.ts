@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { MoeError } from '../errors.ts'
 import { elementBytes } from '../weights/safetensors.ts'
@@ -139,7 +139,10 @@ function checkChunks(label: string, name: string, info: IndexInfo, chunks: Chunk
  * @throws {MoeError} ERR_MOE_CHECKPOINT for damaged files, ERR_MOE_UNSUPPORTED for other dtypes
  */
 export async function readVmoe(index: string): Promise<VmoeTensor[]> {
-  const read = (file: string) => readFile(file).catch(unreadable(`${file}: file`))
+  const read = async (file: string): Promise<Buffer> => {
+    const { size } = await stat(file).catch(unreadable(`${file}: file`))
+    return size === 0 ? Buffer.alloc(0) : readFile(file).catch(unreadable(`${file}: file`))
+  }
   const { shards, tree } = readIndex(index, await read(index))
   const stem = index.slice(0, -path.extname(index).length)
   const pad = (n: number) => String(n).padStart(5, '0')

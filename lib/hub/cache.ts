@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import type { HubId } from '../hub_id.ts'
+import { readBytes, readJson } from '../weights/json.ts'
 
 // The layout that huggingface_hub defines: models--org--name/{blobs,refs,snapshots}.
 
@@ -41,7 +42,9 @@ export const isCommit = (revision: string): boolean => /^[0-9a-f]{40}$/.test(rev
 function commitOf(id: HubId): string | undefined {
   if (isCommit(id.revision)) return id.revision
   try {
-    return readFileSync(path.join(storeOf(id), 'refs', id.revision), 'utf8').trim()
+    return readBytes(path.join(storeOf(id), 'refs', id.revision))
+      ?.toString('utf8')
+      .trim()
   } catch {
     return undefined
   }
@@ -57,7 +60,7 @@ function isWhole(folder: string): boolean {
   if (index === undefined)
     return files.some((name) => /\.(safetensors\d*|bin)$/.test(name) && has(name))
   try {
-    const { weight_map: map } = JSON.parse(readFileSync(path.join(folder, index), 'utf8'))
+    const map = readJson(path.join(folder, index))?.weight_map
     return Object.values(map as Record<string, string>).every(has)
   } catch {
     return false

@@ -24,6 +24,7 @@ export function readBytes(path: string): Buffer | undefined {
     if (info.isDirectory()) return bad('a folder')
     if (!info.isFile()) return bad('no regular file') // reading a pipe might never end
     if (info.size > maxBytes) return bad(`${info.size} bytes, more than ${maxBytes}`)
+    if (info.size === 0) return Buffer.alloc(0) // files of /proc say so, too, and some of them have no end
     return readFileSync(path)
   } catch (error) {
     if (error instanceof MoeError) throw error

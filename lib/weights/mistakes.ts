@@ -1,8 +1,9 @@
-import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { badOption, MoeError } from '../errors.ts'
 import { meantHubId } from '../hub_id.ts'
+import { readBytes, readJson } from './json.ts'
 
 // What people give in place of a checkpoint folder, and the sentence that helps. All of it fails later, too, in words
 // about headers and missing files.
@@ -58,7 +59,8 @@ function explainNothing(dir: string): never {
 /** The first bytes of a file as text; empty where it cannot be read. */
 function beginning(file: string): string {
   try {
-    if (!statSync(file).isFile()) return ''
+    const info = statSync(file)
+    if (!info.isFile() || info.size === 0) return ''
     const handle = openSync(file, 'r')
     try {
       const bytes = Buffer.alloc(256)
@@ -102,7 +104,7 @@ function checkContents(dir: string, files: string[]): void {
 
 const textOf = (file: string): string | undefined => {
   try {
-    return readFileSync(file, 'utf8').trim()
+    return readBytes(file)?.toString('utf8').trim()
   } catch {
     return undefined
   }
@@ -144,9 +146,7 @@ function subfolders(dir: string): string[] {
 /** The model that an adapter was trained on, as it says. */
 function baseOf(dir: string): string {
   try {
-    const { base_model_name_or_path: base } = JSON.parse(
-      readFileSync(path.join(dir, 'adapter_config.json'), 'utf8'),
-    )
+    const base = readJson(path.join(dir, 'adapter_config.json'))?.base_model_name_or_path
     return typeof base === 'string' && base.length <= 200 ? ` ${base}` : ''
   } catch {
     return ''

@@ -94,7 +94,7 @@ describe('moe-native batch', () => {
     while (!existsSync(output) || readFileSync(output).length === 0)
       await new Promise((resolve) => setTimeout(resolve, 2))
     child.kill('SIGTERM')
-    expect(await once(child, 'exit')).toEqual([1, null])
+    expect(await once(child, 'exit')).toEqual([143, null])
     const before = answers(output).length
     expect(before).toBeLessThan(12)
     const { stdout } = batch(input, output, '--max-tokens', '8192')

@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { copyFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -425,7 +425,11 @@ describe.skipIf(process.platform !== 'linux')('moe-native as a Unix command', ()
     ])
   })
 
-  it.each([[[]], [['--json']]])('SIGINT ends with 130: generate %j', async (flags) => {
+  it.each<[NodeJS.Signals, number, string, string[]]>([
+    ['SIGINT', 130, 'interrupted', []],
+    ['SIGTERM', 143, 'ended by SIGTERM', ['--json']],
+    ['SIGHUP', 129, 'ended by SIGHUP', []],
+  ])('%s ends with %i', async (name, expected, said, flags) => {
     const ids = Array.from({ length: 1500 }, (_, i) => i).join()
     const args = ['generate', '--ids', ids, '-n', '2000', '--ignore-eos', '--max-tokens', '4096']
     const child = spawn(process.execPath, [`${root}/dist/cli/main.js`, ...args, ...flags])
@@ -438,9 +442,26 @@ describe.skipIf(process.platform !== 'linux')('moe-native as a Unix command', ()
         ? out.stdout !== ''
         : readFileSync(`/proc/${child.pid}/maps`, 'utf8').includes('moe_native.node')
     while (!working()) await new Promise((resolve) => setTimeout(resolve, 20))
-    child.kill('SIGINT')
+    child.kill(name)
     const code = await new Promise((resolve) => child.once('close', resolve))
-    expect([code, out.stderr]).toEqual([130, 'moe-native: interrupted\n'])
+    expect([code, out.stderr]).toEqual([expected, `moe-native: ${said}\n`])
     if (flags.length > 0) expect(out.stdout).toBe('')
+  })
+
+  it('a signal ends a command that waits for a pipe nobody writes to', async () => {
+    const pipe = path.join(temporaryFolder(), 'pipe')
+    execFileSync('mkfifo', [pipe])
+    const args = [`${root}/dist/cli/main.js`, 'eval', '--text', pipe]
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+    // Its handler is there: the signal is in the mask of those that the process catches.
+    const catches = () => {
+      const [, mask] = /SigCgt:\s*(\w+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))!
+      return (BigInt(`0x${mask}`) & (1n << 0n)) !== 0n // SIGHUP, which Node itself does not
+    }
+    while (!catches()) await new Promise((resolve) => setTimeout(resolve, 20))
+    child.kill('SIGHUP')
+    expect(
+      await new Promise((resolve) => child.once('exit', (...how) => resolve(how))),
+    ).not.toEqual([0, null])
   })
 })

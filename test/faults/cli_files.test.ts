@@ -65,6 +65,8 @@ describe.skipIf(process.platform !== 'linux')('what a command line gets wrong ab
       'batch in.jsonl none/x.jsonl',
       /none\/x\.jsonl: must be a file, got ENOENT/,
     ],
+    ['requests without an end', 'batch /dev/zero x.jsonl', /\/dev\/zero: must be a file/],
+    ['answers into a device', 'batch in.jsonl /dev/null', /\/dev\/null: must be/],
     ['half a token', 'info --max-tokens 1.5', /--max-tokens must be a whole number/],
     ['no tokens', 'bench linear --tokens 0', /--tokens must be whole numbers of at least 1/],
     ['a dash', 'generate hi --temperature -1', /--temperature must be .* got -1/],

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync, symlinkSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { convertCheckpoint, loadModel } from '../../lib/index.ts'
@@ -39,6 +39,23 @@ describe.skipIf(!posix)('convert on a disk that fills up', () => {
     const below = `exec ${command} bash -c '${mount}' bash "$@"`
     const ended = await runScript(convert(pytorchCheckpoint(), path.join(disk, 'out')), { below })
     expect(ended).toEqual(refused)
+  })
+})
+
+describe.skipIf(!posix)('convert of a folder that is not whole', () => {
+  it.each<[string, string, (file: string) => void]>([
+    ['without one of its files', 'pytorch_model-00002-of-00003.bin', rmSync],
+    ['with a link to nothing', 'tokenizer.json', (file) => symlinkSync('/no/such/file', file)],
+    ['with a device', 'tokenizer.json', (file) => symlinkSync('/dev/null', file)],
+  ])('%s', async (_, name, harm) => {
+    const [dir, out] = [pytorchCheckpoint(3), path.join(temporaryFolder(), 'out')]
+    const file = path.join(dir, name)
+    harm(file)
+    await expect(convertCheckpoint(dir, out)).rejects.toMatchObject({
+      code: 'ERR_MOE_CHECKPOINT',
+      message: expect.stringContaining(`${file}: file must`),
+    })
+    expect(existsSync(out)).toBe(false)
   })
 })
 

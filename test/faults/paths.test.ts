@@ -64,6 +64,7 @@ describe('a folder of any name', () => {
 
 describe('files that cannot be read as files', () => {
   const index = 'model.safetensors.index.json'
+  const endless = '/proc/self/pagemap' // elsewhere than on Linux a link to nothing
   it.each<[string, string, (file: string) => void]>([
     ['a folder', 'config.json', (file) => mkdirSync(file)],
     ['a folder', index, (file) => mkdirSync(file)],
@@ -71,6 +72,7 @@ describe('files that cannot be read as files', () => {
     ['a link to nothing', index, (file) => symlinkSync('/no/such/file', file)],
     ['a link to itself', 'config.json', (file) => symlinkSync(file, file)],
     ['a device', 'config.json', (file) => symlinkSync('/dev/zero', file)],
+    ['a file that says 0 bytes and has no end', index, (file) => symlinkSync(endless, file)],
   ])('%s as %s', async (_, name, make) => {
     const dir = copyCheckpoint(base)
     rmSync(path.join(dir, name))
@@ -93,12 +95,16 @@ describe('files that cannot be read as files', () => {
     expect(error.message).toContain(`${file}: file must be readable`)
   })
 
-  it.skipIf(!posix)('a pipe, which would never end', async () => {
+  it.skipIf(!posix)('pipes, which would never end', async () => {
     const dir = copyCheckpoint(base)
+    const others = temporaryFolder() // looked at for what may have been meant
     rmSync(path.join(dir, 'config.json'))
-    const below = `mkfifo ${dir}/config.json && exec "$@"`
-    const source = `await show('load', loadModel(${JSON.stringify(dir)}))`
-    const stdout = 'load ERR_MOE_CHECKPOINT\n'
+    const pipes = [dir, others].map((folder) => `${folder}/config.json`)
+    const below = `mkfifo ${pipes.join(' ')} ${others}/adapter_config.json && exec "$@"`
+    const source = [dir, others, path.dirname(dir)]
+      .map((folder) => `await show('load', loadModel(${JSON.stringify(folder)}))`)
+      .join('\n')
+    const stdout = 'load ERR_MOE_CHECKPOINT\n'.repeat(3)
     expect(await runScript(source, { below })).toEqual({ ...loaded, stdout })
   })
 

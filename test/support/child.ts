@@ -39,11 +39,16 @@ export function runScript(source: string, options: ChildOptions = {}): Promise<E
   chmodSync(path.dirname(file), 0o755) // for other users
   writeFileSync(file, prelude + source)
   const command = [process.execPath, ...nodeArgs, file]
+  // Shells call setjmp, which GCC's thread sanitizer, loaded in front of a program that is not built for it, answers with
+  // a jump to address 0: a runtime (vitest.config.ts) is for Node alone.
+  const { LD_PRELOAD: runtime, ...env } = process.env
+  if (below && runtime) command.unshift('env', `LD_PRELOAD=${runtime}`)
   const [program, ...args] = below ? ['bash', '--norc', '-c', below, 'bash', ...command] : command
   return new Promise((resolve, reject) => {
     const child = spawn(program!, args, {
       timeout: 150_000,
       killSignal: 'SIGKILL',
+      ...(below && { env }),
       ...spawnOptions,
     })
     const ended: Ended = { code: null, signal: null, stdout: '', stderr: '' }
