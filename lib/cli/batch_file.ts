@@ -1,6 +1,5 @@
 import { createReadStream } from 'node:fs'
 import { open } from 'node:fs/promises'
-import { createInterface } from 'node:readline'
 import { isObject } from '../server/fields.ts'
 import { offlineRoutes } from '../server/offline.ts'
 import type { Json } from '../weights/json.ts'
@@ -50,14 +49,38 @@ function readLine(text: string, where: string): BatchRequest {
  * @throws {UsageError} naming the line
  */
 export async function* readRequests(file: string, shard: Shard): AsyncGenerator<BatchRequest> {
-  const lines = createInterface({ input: createReadStream(file), crlfDelay: Infinity })
   let number = 0
   let request = 0
-  for await (const text of lines) {
-    number++
+  for await (const line of linesOf(createReadStream(file))) {
+    const where = `${file}:${++number}`
+    const text = utf8(line, where)
     if (text.trim() === '') continue
-    const read = readLine(text, `${file}:${number}`)
+    const read = readLine(text, where)
     if (request++ % shard.count === shard.index) yield read
+  }
+}
+
+/** Lines of bytes: a text in JSON may hold what else ends a line, such as U+2028. */
+async function* linesOf(parts: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let begun: Buffer[] = []
+  for await (const part of parts) {
+    let from = 0
+    for (let end = part.indexOf(10); end >= 0; end = part.indexOf(10, from)) {
+      yield Buffer.concat([...begun, part.subarray(from, end)])
+      begun = []
+      from = end + 1
+    }
+    begun.push(part.subarray(from))
+  }
+  yield Buffer.concat(begun)
+}
+
+/** Without a byte order mark. */
+function utf8(line: Buffer, where: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(line)
+  } catch {
+    throw new UsageError(`${where}: must be UTF-8, got other bytes`)
   }
 }
 
@@ -92,19 +115,17 @@ interface Answered {
 async function readAnswers(file: string): Promise<Answered> {
   const ids = new Set<string>()
   let bytes = 0
-  let rest = Buffer.alloc(0)
-  const stream = createReadStream(file)
+  let last: Buffer | undefined
   try {
-    for await (const part of stream as AsyncIterable<Buffer>) {
-      rest = Buffer.concat([rest, part])
-      for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
-        const { custom_id: id, response } = JSON.parse(rest.subarray(0, end).toString('utf8'))
+    for await (const line of linesOf(createReadStream(file))) {
+      if (last) {
+        const { custom_id: id, response } = JSON.parse(last.toString('utf8'))
         if (response.status_code < 429) ids.add(id)
-        bytes += end + 1
-        rest = rest.subarray(end + 1)
+        bytes += last.length + 1
       }
+      last = line
     }
-    if (rest.length > 0 && rest[0] !== 0x7b) throw new Error('no object')
+    if (last && last.length > 0 && last[0] !== 0x7b) throw new Error('no object')
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { ids, bytes }
     throw new UsageError(`${file}: must be answers of an earlier run, or absent`)
