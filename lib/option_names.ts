@@ -55,7 +55,7 @@ function distance(a: string, b: string): number {
 
 /** The one of `names` that somebody who writes `name` probably means. */
 export function nearest(name: string, names: readonly string[]): string | undefined {
-  if (name.length > 40) return undefined
+  if (name.length < 2 || name.length > 40) return undefined
   const word = letters(name)
   const other = Object.hasOwn(otherNames, word) ? otherNames[word]! : undefined
   if (other !== undefined && names.includes(other)) return other

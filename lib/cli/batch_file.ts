@@ -47,27 +47,6 @@ function readLine(text: string, where: string): BatchRequest {
 /** As long as a line may be: what is no text may have no lines. */
 const maxLine = 2 ** 26
 
-async function* readLines(file: string): AsyncGenerator<string> {
-  let parts: string[] = []
-  let length = 0
-  let number = 1
-  for await (const part of createReadStream(file, 'utf8')) {
-    for (const [i, piece] of (part as string).split('\n').entries()) {
-      if (i > 0) {
-        yield parts.join('')
-        parts = []
-        length = 0
-        number++
-      }
-      parts.push(piece)
-      length += piece.length
-      if (length > maxLine)
-        throw new UsageError(`${file}:${number}: must be JSON, got a line of more than ${maxLine}`)
-    }
-  }
-  if (length > 0) yield parts.join('')
-}
-
 /**
  * The requests of a file that belong to a shard. Lines without text do not count.
  *
@@ -77,11 +56,43 @@ export async function* readRequests(file: string, shard: Shard): AsyncGenerator<
   if (!hasBytes(file)) return
   let number = 0
   let request = 0
-  for await (const text of readLines(file)) {
-    number++
+  for await (const line of linesOf(file)) {
+    const where = `${file}:${++number}`
+    const text = utf8(line, where)
     if (text.trim() === '') continue
-    const read = readLine(text, `${file}:${number}`)
+    const read = readLine(text, where)
     if (request++ % shard.count === shard.index) yield read
+  }
+}
+
+/** Lines of bytes: a text in JSON may hold what else ends a line, such as U+2028. */
+async function* linesOf(file: string): AsyncGenerator<Buffer> {
+  let begun: Buffer[] = []
+  let length = 0
+  let number = 1
+  for await (const part of createReadStream(file) as AsyncIterable<Buffer>) {
+    let from = 0
+    for (let end = part.indexOf(10); end >= 0; end = part.indexOf(10, from)) {
+      yield Buffer.concat([...begun, part.subarray(from, end)])
+      begun = []
+      length = 0
+      number++
+      from = end + 1
+    }
+    begun.push(part.subarray(from))
+    length += part.length - from
+    if (length > maxLine)
+      throw new UsageError(`${file}:${number}: must be JSON, got a line of more than ${maxLine}`)
+  }
+  yield Buffer.concat(begun)
+}
+
+/** Without a byte order mark. */
+function utf8(line: Buffer, where: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(line)
+  } catch {
+    throw new UsageError(`${where}: must be UTF-8, got other bytes`)
   }
 }
 
@@ -116,20 +127,18 @@ interface Answered {
 async function readAnswers(file: string): Promise<Answered> {
   const ids = new Set<string>()
   let bytes = 0
-  let rest = Buffer.alloc(0)
+  let last: Buffer | undefined
   try {
     if (!hasBytes(file)) return { ids, bytes }
-    const stream = createReadStream(file)
-    for await (const part of stream as AsyncIterable<Buffer>) {
-      rest = Buffer.concat([rest, part])
-      for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
-        const { custom_id: id, response } = JSON.parse(rest.subarray(0, end).toString('utf8'))
+    for await (const line of linesOf(file)) {
+      if (last) {
+        const { custom_id: id, response } = JSON.parse(last.toString('utf8'))
         if (response.status_code < 429) ids.add(id)
-        bytes += end + 1
-        rest = rest.subarray(end + 1)
+        bytes += last.length + 1
       }
+      last = line
     }
-    if (rest.length > 0 && rest[0] !== 0x7b) throw new Error('no object')
+    if (last && last.length > 0 && last[0] !== 0x7b) throw new Error('no object')
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { ids, bytes }
     throw new UsageError(`${file}: must be answers of an earlier run, or absent`)

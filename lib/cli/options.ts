@@ -45,7 +45,12 @@ export const modelHelp = `Model
 /** `--x -1` as `--x=-1`: a number below zero is no flag. */
 function withNegatives(args: string[], options: Options): string[] {
   const out: string[] = []
-  for (const arg of args) {
+  const end = args.indexOf('--')
+  for (const [i, arg] of args.entries()) {
+    if (end >= 0 && i > end) {
+      out.push(arg)
+      continue
+    }
     const name = /^--([\w-]+)$/.exec(out.at(-1) ?? '')?.[1]
     const takes = name !== undefined && options[name]?.type === 'string'
     if (takes && /^-[\d.]/.test(arg)) out.push(`${out.pop()}=${arg}`)

@@ -26,6 +26,35 @@ const escapes: Readonly<Record<string, string>> = {
   ...{ '"': '"', '\\': '\\', '\n': 'n', '\r': 'r', '\t': 't', '\b': 'b', '\f': 'f' },
 }
 
+const none = new Characters([])
+const written = new WeakMap<Characters, { direct: Characters; letters: Characters }>()
+
+/** What stands in a JSON string for each of a set: itself, or a letter behind a backslash. */
+function inJson(set: Characters): { direct: Characters; letters: Characters } {
+  const known = written.get(set)
+  if (known) return known
+  const escaped = Object.keys(escapes).filter((c) => set.has(c.codePointAt(0)!))
+  const letters = Characters.of(escaped.map((c) => escapes[c]!).join(''))
+  const made = { direct: set.without(needEscapes), letters }
+  written.set(set, made)
+  return made
+}
+
+/** The characters of a text; undefined: it is none. */
+function textOf(regex: Regex): Characters[] | undefined {
+  const items = regex.of === 'sequence' ? regex.items : [regex]
+  const sets = items.flatMap((item) =>
+    item.of === 'characters' && item.set.only !== undefined ? [item.set] : [],
+  )
+  return sets.length === items.length ? sets : undefined
+}
+
+/** Characters of a state, and the state that they lead to. */
+interface Arrow {
+  set: Characters
+  to: number[]
+}
+
 interface Node {
   edges: { set: Characters; to: number }[]
   free: number[]
@@ -34,13 +63,16 @@ interface Node {
 /** Thompson's construction. */
 class Network {
   readonly nodes: Node[] = []
+  readonly #rules: Rules
   readonly #path: string
 
-  constructor(path: string) {
+  constructor(rules: Rules, path: string) {
+    this.#rules = rules
     this.#path = path
   }
 
   node(): number {
+    this.#rules.spend(this.#path, 2)
     if (this.nodes.length === maxNodes) notEnforced(this.#path, 'a smaller expression', 'this one')
     return this.nodes.push({ edges: [], free: [] }) - 1
   }
@@ -54,7 +86,7 @@ class Network {
         return regex.items.reduce((at, item) => this.add(at, item, spelling), from)
       case 'choice': {
         const end = this.node()
-        for (const item of regex.items) this.#free(this.add(this.#copy(from), item, spelling), end)
+        for (const behind of this.each(from, regex.items, spelling)) this.#free(behind, end)
         return end
       }
       case 'repeat': {
@@ -77,16 +109,27 @@ class Network {
     }
   }
 
+  /** The node behind each of some that begin at `from`. Texts that begin alike share nodes. */
+  each(from: number, items: readonly Regex[], spelling: Spelling): number[] {
+    let shared: number | undefined
+    return items.map((item) => {
+      const text = textOf(item)
+      if (!text) return this.add(this.#copy(from), item, spelling)
+      shared ??= this.#copy(from)
+      return text.reduce((at, set) => {
+        const known = this.nodes[at]!.edges.find((edge) => edge.set === set)
+        return known && spelling === 'plain' ? known.to : this.#characters(at, set, spelling)
+      }, shared)
+    })
+  }
+
   #characters(from: number, set: Characters, spelling: Spelling): number {
     const end = this.node()
-    const direct = spelling === 'json' ? set.without(needEscapes) : set
+    const { direct, letters } = spelling === 'json' ? inJson(set) : { direct: set, letters: none }
     if (direct.ranges.length > 0) this.nodes[from]!.edges.push({ set: direct, to: end })
-    if (spelling === 'plain') return end
-    const escaped = Object.keys(escapes).filter((c) => set.has(c.codePointAt(0)!))
-    if (escaped.length > 0) {
+    if (letters.ranges.length > 0) {
       const behind = this.node()
       this.nodes[from]!.edges.push({ set: backslash, to: behind })
-      const letters = Characters.of(escaped.map((c) => escapes[c]!).join(''))
       this.nodes[behind]!.edges.push({ set: letters, to: end })
     } else if (direct.ranges.length === 0)
       notEnforced(this.#path, 'of characters that JSON has a short escape for', set.ranges)
@@ -108,28 +151,45 @@ class Network {
   closure(from: Iterable<number>): number[] {
     const all = new Set(from)
     for (const one of all) for (const next of this.nodes[one]!.free) all.add(next)
-    return [...all].sort((a, b) => a - b)
+    this.#rules.spend(this.#path, all.size)
+    return all.size === 1 ? [...all] : [...all].sort((a, b) => a - b)
   }
-}
 
-/** Where each character leads: sets that do not overlap. */
-function transitions(
-  network: Network,
-  state: readonly number[],
-): { set: Characters; to: number[] }[] {
-  const edges = state.flatMap((node) => network.nodes[node]!.edges)
-  const cuts = new Set(edges.flatMap(({ set }) => set.ranges.flatMap(([a, b]) => [a, b + 1])))
-  const sorted = [...cuts].sort((a, b) => a - b)
-  const found = new Map<string, { ranges: [number, number][]; to: number[] }>()
-  for (const [i, from] of sorted.slice(0, -1).entries()) {
-    const to = network.closure(edges.flatMap((edge) => (edge.set.has(from) ? [edge.to] : [])))
-    if (to.length === 0) continue
-    const key = to.join()
-    const known = found.get(key) ?? { ranges: [], to }
-    known.ranges.push([from, sorted[i + 1]! - 1])
-    found.set(key, known)
+  /** Where each character leads from a state: sets that do not overlap. */
+  transitions(state: readonly number[]): Arrow[] {
+    /** At each character, the nodes that its edges lead to from there on, and those that they lead to no more. */
+    const changes = new Map<number, { begin: number[]; end: number[] }>()
+    const changesAt = (code: number) => {
+      const known = changes.get(code) ?? { begin: [], end: [] }
+      changes.set(code, known)
+      return known
+    }
+    for (const node of state)
+      for (const { set, to } of this.nodes[node]!.edges)
+        for (const [first, last] of set.ranges) {
+          changesAt(first).begin.push(to)
+          changesAt(last + 1).end.push(to)
+        }
+    const cuts = [...changes.keys()].sort((a, b) => a - b)
+    const open = new Map<number, number>()
+    const found = new Map<string, { ranges: [number, number][]; to: number[] }>()
+    for (const [i, code] of cuts.entries()) {
+      const { begin, end } = changes.get(code)!
+      for (const to of begin) open.set(to, (open.get(to) ?? 0) + 1)
+      for (const to of end) {
+        if (open.get(to) === 1) open.delete(to)
+        else open.set(to, open.get(to)! - 1)
+      }
+      this.#rules.spend(this.#path, 4 + begin.length + end.length)
+      if (open.size === 0) continue
+      const to = this.closure(open.keys())
+      const key = to.join()
+      const known = found.get(key) ?? { ranges: [], to }
+      known.ranges.push([code, cuts[i + 1]! - 1])
+      found.set(key, known)
+    }
+    return [...found.values()].map(({ ranges, to }) => ({ set: new Characters(ranges), to }))
   }
-  return [...found.values()].map(({ ranges, to }) => ({ set: new Characters(ranges), to }))
 }
 
 /**
@@ -137,13 +197,18 @@ function transitions(
  * alternatives of a rule begin alike, and masks of such rules are slow.
  */
 export function automaton(rules: Rules, path: string, ways: readonly Way[], follow = ''): string {
-  const network = new Network(path)
+  const network = new Network(rules, path)
   const start = network.node()
-  const tails = new Map<number, string>()
-  for (const { regex, spelling = 'plain', tail } of ways) {
-    const from = network.node()
-    network.nodes[start]!.free.push(from)
-    tails.set(network.add(from, regex, spelling), tail)
+  const tails = new Map<number, string[]>()
+  for (const spelling of ['plain', 'json'] as const) {
+    const all = ways.filter((way) => (way.spelling ?? 'plain') === spelling)
+    const ends = network.each(
+      start,
+      all.map(({ regex }) => regex),
+      spelling,
+    )
+    for (const [i, { tail }] of all.entries())
+      tails.set(ends[i]!, [...(tails.get(ends[i]!) ?? []), tail])
   }
   const names = new Map<string, string>()
   const pending: [name: string, state: number[]][] = []
@@ -156,14 +221,14 @@ export function automaton(rules: Rules, path: string, ways: readonly Way[], foll
   }
   const tailsOf = (state: number[]) => state.flatMap((node) => tails.get(node) ?? [])
   /** Follows characters that are the only ones. */
-  const arrow = ({ set, to }: { set: Characters; to: number[] }): string[] => {
+  const arrow = ({ set, to }: Arrow): string[] => {
     let text = ''
     let at = { set, to }
     for (;;) {
       const only = at.set.only
       if (only === undefined) break
       text += only
-      const next = tailsOf(at.to).length > 0 ? [] : transitions(network, at.to)
+      const next = tailsOf(at.to).length > 0 ? [] : network.transitions(at.to)
       if (next.length !== 1 || next[0]!.set.only === undefined || names.has(at.to.join()))
         return [`${literal(text)} ${nameOf(at.to)}`]
       at = next[0]!
@@ -173,7 +238,7 @@ export function automaton(rules: Rules, path: string, ways: readonly Way[], foll
   const name = nameOf(network.closure([start]))
   for (let next = pending.pop(); next; next = pending.pop()) {
     const [rule, state] = next
-    const all = [...tailsOf(state), ...transitions(network, state).flatMap(arrow)]
+    const all = [...tailsOf(state), ...network.transitions(state).flatMap(arrow)]
     rules.define(rule, all.join(' | '), follow)
   }
   return name
@@ -181,4 +246,12 @@ export function automaton(rules: Rules, path: string, ways: readonly Way[], foll
 
 /** A text as it is. */
 export const textRegex = (text: string): Regex =>
-  sequenceOf(Array.from(text, (c) => ({ of: 'characters', set: Characters.of(c) })))
+  sequenceOf(
+    Array.from(text, (c) => ({ of: 'characters', set: Characters.one(c.codePointAt(0)!) })),
+  )
+
+/** Any of these texts. */
+export function oneOfTexts(rules: Rules, path: string, texts: readonly string[]) {
+  for (const text of texts) rules.spend(path, 1 + text.length) // before anything is made of them
+  return { of: 'choice', items: texts.map(textRegex) } as const
+}

@@ -4,6 +4,8 @@ const last = 0x10ffff
 /** Characters beyond ASCII that are listed one by one. */
 const maxListed = 512
 
+const single: Characters[] = []
+
 /** A set of characters: sorted ranges of code points that do not touch. */
 export class Characters {
   readonly ranges: readonly (readonly [number, number])[]
@@ -20,6 +22,13 @@ export class Characters {
 
   static of(text: string): Characters {
     return new Characters(Array.from(text, (c) => [c.codePointAt(0)!, c.codePointAt(0)!] as const))
+  }
+
+  /** The set of one character; those of ASCII are made once. */
+  static one(code: number): Characters {
+    const known = single[code] ?? new Characters([[code, code]])
+    if (code < 128) single[code] = known
+    return known
   }
 
   or(other: Characters): Characters {

@@ -1,9 +1,9 @@
 import { copyJson } from '../chat/messages.ts'
 import { badOption } from '../errors.ts'
 import { readList } from '../options.ts'
-import { automaton, textRegex } from './automaton.ts'
+import { automaton, oneOfTexts } from './automaton.ts'
 import { type Regex, readRegex } from './regex.ts'
-import { Rules } from './rules.ts'
+import { notEnforced, Rules } from './rules.ts'
 import { schemaGrammar } from './schema.ts'
 
 /** What a text must be, from its first character to its last: one of these. */
@@ -18,16 +18,19 @@ export interface Constraint {
   grammar?: string | undefined
 }
 
+/** Longer grammars take more than seconds to compile. */
+const maxLength = 2 ** 20
+
 const kinds = ['json', 'regex', 'choice', 'grammar'] as const
 
-function plainGrammar(path: string, regex: Regex): string {
+function plainGrammar(path: string, read: (rules: Rules) => Regex): string {
   const rules = new Rules()
-  return rules.text(automaton(rules, path, [{ regex, tail: '""' }]))
+  return rules.text(automaton(rules, path, [{ regex: read(rules), tail: '""' }]))
 }
 
 /** The grammar of all texts that match from end to end. */
 export const regexGrammar = (path: string, text: string): string =>
-  plainGrammar(path, readRegex(path, text, false))
+  plainGrammar(path, () => readRegex(path, text, false))
 
 /**
  * The grammar of a constraint.
@@ -50,8 +53,11 @@ export function constraintGrammar(where: string, constraint: unknown): string {
     const bad = (): never => badOption(where, name, 'a list of texts', value)
     const texts = readList(value, (one) => (typeof one === 'string' ? one : bad()), bad)
     if (texts.length === 0) bad()
-    return plainGrammar(name, { of: 'choice', items: texts.map(textRegex) })
+    return plainGrammar(name, (rules) => oneOfTexts(rules, name, texts))
   }
   if (typeof value !== 'string' || value === '') return badOption(where, name, 'a text', value)
-  return kind === 'regex' ? regexGrammar(name, value) : value
+  if (kind === 'regex') return regexGrammar(name, value)
+  if (value.length > maxLength)
+    notEnforced(name, `a grammar of at most ${maxLength} characters`, value.length)
+  return value
 }

@@ -1,4 +1,4 @@
-import { automaton, textRegex, type Way } from './automaton.ts'
+import { automaton, oneOfTexts, textRegex, type Way } from './automaton.ts'
 import { type Regex, readRegex } from './regex.ts'
 import { literal, notEnforced, type Rules } from './rules.ts'
 
@@ -70,8 +70,14 @@ export class JsonGrammar {
 
   /** One of these very values. */
   values(path: string, values: readonly unknown[]): string {
-    const items = values.map((value) => textRegex(JSON.stringify(value)))
-    return this.#plain(path, { of: 'choice', items })
+    return this.#plain(
+      path,
+      oneOfTexts(
+        this.rules,
+        path,
+        values.map((value) => JSON.stringify(value)),
+      ),
+    )
   }
 
   #plain(path: string, regex: Regex): string {
@@ -83,19 +89,26 @@ export class JsonGrammar {
     // The rules of what is left: behind another member, and as the first.
     const rest: { behind: string; first: string }[] = []
     rest[all.length] = { behind: '"}"', first: '"}"' }
+    const named = (comma: string) => {
+      const texts = all.map(({ name }) => `${comma}${JSON.stringify(name)}:`)
+      return oneOfTexts(this.rules, path, texts).items
+    }
+    const [behindOne, atFirst] = [named(','), named('')]
+    const end = textRegex('}')
+    let last = all.length - 1
     for (let i = all.length - 1; i >= 0; i--) {
-      const needed = all.findIndex((member, j) => j >= i && member.needed)
-      const last = needed < 0 ? all.length - 1 : needed
-      const ways = (comma: string): Way[] => [
-        ...all.slice(i, last + 1).map(({ name, value }, j) => ({
-          regex: textRegex(`${comma}${JSON.stringify(name)}:`),
+      if (all[i]!.needed) last = i
+      const mayEnd = !all[last]!.needed
+      const ways = (names: readonly Regex[]): Way[] => [
+        ...all.slice(i, last + 1).map(({ value }, j) => ({
+          regex: names[i + j]!,
           tail: `${value} ${rest[i + j + 1]!.behind}`,
         })),
-        ...(needed < 0 ? [{ regex: textRegex('}'), tail: '""' }] : []),
+        ...(mayEnd ? [{ regex: end, tail: '""' }] : []),
       ]
-      const behind = automaton(this.rules, path, ways(','))
+      const behind = automaton(this.rules, path, ways(behindOne))
       // Only the first can be preceded by none.
-      const first = i === 0 ? automaton(this.rules, path, ways('')) : ''
+      const first = i === 0 ? automaton(this.rules, path, ways(atFirst)) : ''
       rest[i] = { behind, first }
     }
     return this.rules.rule(path, () => `"{" ${rest[0]!.first}`)

@@ -5,6 +5,8 @@ interface Answer {
   id: number
   mask?: Int32Array
   error?: string
+  /** It answers nothing more. */
+  broken?: boolean
 }
 
 /** A message to the thread; the numbers name grammars and matchers. */
@@ -67,6 +69,7 @@ export class MatcherThread {
     this.#waiting.delete(answer.id)
     if (this.#waiting.size === 0) this.#worker.unref()
     take?.(answer)
+    if (answer.broken) this.end()
   }
 
   #fail(error: Error): void {

@@ -58,17 +58,22 @@ const tasks = {
   },
 }
 
+/** A grammar that overflows the stack leaves the library's memory as it was then: nothing behind it is right. */
+let broken = false
+
 /** One after the other. @type {Promise<void>} */
 let last = Promise.resolve()
 parentPort?.on('message', ({ id, name, rest }) => {
   last = last.then(async () => {
+    if (broken) return
     complaint = ''
     try {
       const mask = await tasks[name]?.(rest)
       parentPort?.postMessage({ id, mask })
     } catch (error) {
+      broken = error instanceof RangeError || Object(error).name === 'RuntimeError'
       const text = complaint.replace(/^\[\w+\]\s*|\S*\.cc:\d+:\s*/g, '')
-      parentPort?.postMessage({ id, error: text || String(error) })
+      parentPort?.postMessage({ id, error: text || String(error), broken })
     }
   })
 })

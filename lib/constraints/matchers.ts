@@ -98,8 +98,8 @@ export class Matchers {
       try {
         return await this.#startIn(session, text, ids)
       } catch (error) {
-        if (error instanceof ThreadEnded && tries < maxTries) continue
         if (!(error instanceof MoeError)) this.#drop(session)
+        if (error instanceof ThreadEnded && tries < maxTries) continue
         throw error
       }
     }

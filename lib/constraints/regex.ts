@@ -10,6 +10,7 @@ export type Regex =
 
 /** Repetitions are written out. */
 const maxRepeats = 1024
+const maxLength = 65_536
 
 const digits = new Characters([[48, 57]])
 const word = new Characters([...digits.ranges, [65, 90], [95, 95], [97, 122]])
@@ -132,7 +133,7 @@ class Reader {
 
   #class(): Characters {
     const negated = this.#take('^')
-    let set = new Characters([])
+    const ranges: (readonly [number, number])[] = []
     while (!this.#take(']')) {
       if (this.#at >= this.#text.length) this.#refuse()
       const from = this.#character()
@@ -141,13 +142,15 @@ class Reader {
       const to = dash ? this.#character() : from
       const ends = [...from.ranges, ...to.ranges]
       if (dash && (ends.length !== 2 || ends.some(([a, b]) => a !== b))) this.#refuse()
-      set = dash ? set.or(new Characters([[ends[0]![0], ends[1]![0]]])) : set.or(from)
+      if (dash) ranges.push([ends[0]![0], ends[1]![0]])
+      else ranges.push(...from.ranges)
     }
+    const set = new Characters(ranges)
     return negated ? set.not() : set
   }
 
   #character(): Characters {
-    if (!this.#take('\\')) return Characters.of(this.#text[this.#at++]!)
+    if (!this.#take('\\')) return Characters.one(this.#text[this.#at++]!.codePointAt(0)!)
     const rest = this.#text.slice(this.#at, this.#at + 10).join('')
     const [all, braced, plain] =
       /^u\{([0-9a-f]{1,6})\}|^(?:u([0-9a-f]{4})|x([0-9a-f]{2}))/i.exec(rest) ?? []
@@ -172,6 +175,8 @@ class Reader {
  * @throws {MoeError} ERR_MOE_OPTION for what is no regular expression, ERR_MOE_UNSUPPORTED for what is not enforced
  */
 export function readRegex(path: string, text: string, search: boolean): Regex {
+  if (text.length > maxLength)
+    notEnforced(path, `an expression of at most ${maxLength} characters`, text.length)
   try {
     new RegExp(text, 'u')
   } catch {

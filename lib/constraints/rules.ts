@@ -3,6 +3,9 @@ import { MoeError, shown } from '../errors.ts'
 /** Grammars beyond it take more than some seconds to compile. */
 const maxRules = 6000
 
+/** Steps of building one: a tenth of a second, in which JavaScript does nothing else. */
+const maxSteps = 500_000
+
 /** `path` must be `expected`: anything else would not hold for what is generated. */
 export function notEnforced(path: string, expected: string, got: unknown): never {
   throw new MoeError(
@@ -25,6 +28,14 @@ export const literal = (text: string): string =>
 export class Rules {
   readonly #rules: string[] = []
   readonly #named = new Map<string, string>()
+  #steps = 0
+
+  /** Counts what is built for `path`. It does not depend on the time: an answer must not. */
+  spend(path: string, steps: number): void {
+    this.#steps += steps
+    if (this.#steps > maxSteps)
+      notEnforced(path, 'a part of less work', `more than ${maxSteps} steps of it`)
+  }
 
   /** A rule's name; `body` may use it. `follow`: the characters that can stand behind it, as a class. */
   rule(path: string, body: (name: string) => string, follow = ''): string {

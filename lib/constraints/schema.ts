@@ -44,6 +44,7 @@ class SchemaReader {
 
   /** @param open references that lead here without a character in between */
   #value(path: string, schema: unknown, open: readonly string[]): string {
+    this.#json.rules.spend(path, 20)
     if (schema === true) return this.#json.any(path)
     if (!isObject(schema)) return notEnforced(path, 'an object, or true', schema)
     const own = Object.fromEntries(
@@ -92,7 +93,7 @@ class SchemaReader {
     if (literals) return this.#literals(`${path}.${key}`, key === 'const' ? [value] : list, type)
     if (key === 'allOf' && list.length > 1)
       notEnforced(`${path}.allOf`, 'a list of one schema', list.length)
-    if (key === 'oneOf' && !apart(list))
+    if (key === 'oneOf' && !apart(list, (steps) => this.#json.rules.spend(path, steps)))
       notEnforced(
         `${path}.oneOf`,
         'a list of schemas of different types or constants, or anyOf',
@@ -132,12 +133,11 @@ class SchemaReader {
     let at = this.#schema
     for (const part of ref.split('/').slice(1)) {
       const key = decoded(part).replaceAll('~1', '/').replaceAll('~0', '~')
-      at =
-        typeof at === 'object' && at !== null && Object.hasOwn(at, key)
-          ? (at as Json)[key]
-          : undefined
+      if (typeof at !== 'object' || at === null || !Object.hasOwn(at, key))
+        return notEnforced(path, 'a place in this schema', ref)
+      at = (at as Json)[key]
     }
-    return at ?? notEnforced(path, 'a place in this schema', ref)
+    return at
   }
 
   #typed(path: string, type: Type, schema: Json): string {
@@ -163,8 +163,9 @@ class SchemaReader {
     const { properties = {}, required = [], additionalProperties: more } = schema
     if (!isObject(properties)) return notEnforced(`${path}.properties`, 'an object', properties)
     const names = Object.keys(properties)
-    const needed: unknown[] = Array.isArray(required) ? required : []
-    if (!Array.isArray(required) || needed.some((name) => !names.includes(name as string)))
+    const needed = new Set<unknown>(Array.isArray(required) ? required : [])
+    const known = (name: unknown) => typeof name === 'string' && Object.hasOwn(properties, name)
+    if (!Array.isArray(required) || ![...needed].every(known))
       notEnforced(`${path}.required`, 'a list of names of properties', required)
     if (names.length === 0 && more !== false) {
       const value = this.#value(`${path}.additionalProperties`, more ?? true, [])
@@ -175,7 +176,7 @@ class SchemaReader {
     const members = names.map((name) => ({
       name,
       value: this.#value(`${path}.properties.${name}`, properties[name], []),
-      needed: needed.includes(name),
+      needed: needed.has(name),
     }))
     return this.#json.members(path, members)
   }

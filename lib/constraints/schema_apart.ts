@@ -10,34 +10,52 @@ function typesOf(schema: Json): Set<unknown> | undefined {
   return new Set((Array.isArray(type) ? type : [type]).map((t) => (t === 'integer' ? 'number' : t)))
 }
 
-function constantsOf(schema: unknown): string[] | undefined {
+type Constants = ReadonlySet<string>
+
+function constantsOf(schema: unknown): Constants | undefined {
   if (!isObject(schema)) return undefined
-  if ('const' in schema) return [JSON.stringify(schema.const)]
-  return Array.isArray(schema.enum) ? schema.enum.map((one) => JSON.stringify(one)) : undefined
+  if ('const' in schema) return new Set([JSON.stringify(schema.const)])
+  if (!Array.isArray(schema.enum)) return undefined
+  return new Set(schema.enum.map((one) => JSON.stringify(one)))
 }
 
-const share = <T>(a: Iterable<T>, b: Iterable<T>): boolean => {
-  const all = new Set(b)
-  return [...a].some((one) => all.has(one))
+/** What tells a schema's values from others. */
+interface Signs {
+  types: Set<unknown> | undefined
+  constants: Constants | undefined
+  /** Members that an object must have and that are one of some constants. */
+  members: ReadonlyMap<string, Constants>
 }
 
-function twoApart(a: unknown, b: unknown): boolean {
-  if (!isObject(a) || !isObject(b)) return false
-  const [types, others] = [typesOf(a), typesOf(b)]
-  if (types && others && !share(types, others)) return true
-  const [constants, more] = [constantsOf(a), constantsOf(b)]
-  if (constants && more && !share(constants, more)) return true
-  // Objects with a member that both must have and that is never the same.
-  const { properties: own, required } = a
-  const { properties: its, required: needed } = b
-  if (!isObject(own) || !isObject(its) || !Array.isArray(required) || !Array.isArray(needed))
-    return false
-  return required.some((name) => {
-    const [x, y] = [constantsOf(own[name]), constantsOf(its[name])]
-    return needed.includes(name) && x !== undefined && y !== undefined && !share(x, y)
-  })
+function signsOf(schema: unknown): Signs | undefined {
+  if (!isObject(schema)) return undefined
+  const { properties, required } = schema
+  const members = new Map<string, Constants>()
+  if (isObject(properties) && Array.isArray(required))
+    for (const name of required) {
+      const constants = Object.hasOwn(properties, name) && constantsOf(properties[name])
+      if (constants) members.set(name, constants)
+    }
+  return { types: typesOf(schema), constants: constantsOf(schema), members }
 }
 
 /** Whether no value can be of two of the schemas. */
-export const apart = (schemas: readonly unknown[]): boolean =>
-  schemas.every((a, i) => schemas.slice(i + 1).every((b) => twoApart(a, b)))
+export function apart(schemas: readonly unknown[], spend: (steps: number) => void): boolean {
+  const all = schemas.map(signsOf)
+  const share = (a: ReadonlySet<unknown>, b: ReadonlySet<unknown>): boolean => {
+    spend(a.size)
+    for (const one of a) if (b.has(one)) return true
+    return false
+  }
+  const differ = (a: ReadonlySet<unknown> | undefined, b: ReadonlySet<unknown> | undefined) =>
+    a !== undefined && b !== undefined && !share(a, b)
+  const twoApart = (a: Signs | undefined, b: Signs | undefined): boolean => {
+    spend(1)
+    if (!a || !b) return false
+    if (differ(a.types, b.types) || differ(a.constants, b.constants)) return true
+    for (const [name, constants] of a.members)
+      if (differ(constants, b.members.get(name))) return true
+    return false
+  }
+  return all.every((a, i) => all.slice(i + 1).every((b) => twoApart(a, b)))
+}

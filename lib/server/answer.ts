@@ -121,14 +121,11 @@ export async function answerStream(
     )
     if (includeUsage)
       await exchange.event({ ...head, choices: [], usage: usageOf(results, prompts) })
-    await exchange.event('[DONE]')
-    exchange.response.end()
+    await exchange.lastEvent('[DONE]')
     return results
   } catch (error) {
-    if (exchange.response.headersSent && !exchange.gone.aborted) {
-      await exchange.event(failureOf(error).body)
-      exchange.response.end()
-    }
+    if (exchange.response.headersSent && !exchange.gone.aborted)
+      await exchange.lastEvent(failureOf(error, exchange.names).body)
     throw error
   }
 }

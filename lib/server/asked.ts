@@ -1,8 +1,8 @@
 import type { GenerateOptions } from '../engine/completion.ts'
-import { nearest } from '../option_names.ts'
 import type { Served } from './exchange.ts'
 import { badParam, Failure, unsupported } from './failure.ts'
 import type { Fields } from './fields.ts'
+import { checkNames } from './names.ts'
 import { readBias, readConstraint } from './structured.ts'
 
 /** What both kinds of completions are asked for alike. */
@@ -25,56 +25,6 @@ const list = (param: string, value: unknown): string[] | undefined => {
   return ok ? all : badParam(param, 'a string or a list of strings, none empty', value)
 }
 
-/** Fields whose values other than these would change the answer, which nobody here does. */
-const refused: Readonly<Record<string, readonly unknown[]>> = {
-  ...{ suffix: [''], functions: [], function_call: ['none'], modalities: [], audio: [] },
-  // vLLM's
-  ...{ bad_words: [], use_beam_search: [false], length_penalty: [1], prompt_embeds: [] },
-  ...{ include_stop_str_in_output: [false], skip_special_tokens: [true] },
-  ...{ spaces_between_special_tokens: [true], truncate_prompt_tokens: [] },
-  // llama.cpp's
-  ...{ typical_p: [1], mirostat: [0], xtc_probability: [0], dry_multiplier: [0] },
-  ...{ dynatemp_range: [0], top_n_sigma: [-1], repeat_last_n: [-1], t_max_predict_ms: [] },
-  ...{ grammar: [''], json_schema: [], lora: [], tfs_z: [1] },
-  // SGLang's
-  ...{ regex: [], ebnf: [], stop_regex: [], lora_path: [] },
-  // transformers'
-  ...{
-    num_beams: [1],
-    no_repeat_ngram_size: [0],
-    epsilon_cutoff: [0],
-    eta_cutoff: [0],
-    top_a: [0],
-  },
-}
-
-/** Fields that are read: a name that is nearly one of them is a slip, other names are of other servers. */
-const read = [
-  ...['model', 'messages', 'prompt', 'max_tokens', 'max_completion_tokens', 'n_predict', 'n'],
-  ...['best_of', 'stream', 'stream_options', 'stop', 'stop_token_ids', 'ignore_eos', 'min_tokens'],
-  ...['temperature', 'top_k', 'top_p', 'min_p', 'seed', 'repetition_penalty', 'repeat_penalty'],
-  ...['presence_penalty', 'frequency_penalty', 'logit_bias', 'allowed_token_ids', 'priority'],
-  ...['logprobs', 'top_logprobs', 'prompt_logprobs', 'echo', 'tools', 'tool_choice', 'routing'],
-  ...['parallel_tool_calls', 'response_format', 'structured_outputs', 'chat_template_kwargs'],
-  ...['add_generation_prompt', 'continue_final_message', 'cache_salt', 'return_token_ids'],
-  ...['chat_template', 'add_special_tokens'],
-  ...['guided_json', 'guided_regex', 'guided_choice', 'guided_grammar'],
-]
-
-function refuse(fields: Fields): void {
-  for (const [name, harmless] of Object.entries(refused)) {
-    const value = fields.value(name)
-    const empty = typeof value === 'object' && value !== null && Object.keys(value).length === 0
-    if (value !== undefined && !empty && !harmless.includes(value))
-      unsupported(name, 'this server does not do it')
-  }
-  for (const name of fields.names) {
-    if (read.includes(name) || Object.hasOwn(refused, name)) continue
-    const near = nearest(name, read)
-    if (near) unsupported(name, `there is no such field; did you mean ${near}?`)
-  }
-}
-
 /** Most new tokens, as OpenAI or llama.cpp has it. */
 export const readMaxTokens = (fields: Fields): number | undefined =>
   fields.number('max_tokens', true) ?? fields.number('n_predict', true)
@@ -95,16 +45,26 @@ export function servedAs(fields: Fields, served: Served): Served {
   })
 }
 
+/** The seed of one of several choices: each has its own. */
+export function seedOf(seed: number | undefined, index: number): number | undefined {
+  if (seed === undefined) return undefined
+  const first = seed <= Number.MAX_SAFE_INTEGER - index ? seed : seed - Number.MAX_SAFE_INTEGER - 1
+  return first + index
+}
+
 /** Reads what does not depend on the kind of completion. Ranges are the library's business. */
 export function readAsked(
   fields: Fields,
   { model, adapter }: Served,
   maxNewTokens: number | undefined,
   signal: AbortSignal,
+  kind: 'chat' | 'text',
 ): Asked {
-  refuse(fields)
+  checkNames(fields, kind)
   const streamed = fields.flag('stream') ?? false
-  const usage = fields.object('stream_options')?.flag('include_usage') ?? false
+  const inStreams = fields.object('stream_options')
+  if (inStreams) checkNames(inStreams, 'stream')
+  const usage = inStreams?.flag('include_usage') ?? false
   const bestOf = fields.number('best_of', true)
   const n = fields.within('n', 1, maxChoices) ?? 1
   if (bestOf !== undefined && bestOf !== n) unsupported('best_of', 'it must be n')

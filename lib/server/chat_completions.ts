@@ -1,11 +1,11 @@
 import type { ChatMessage } from '../chat/messages.ts'
-import type { Json } from '../weights/json.ts'
 import { answerStream, answerWhole, type Choice } from './answer.ts'
-import { readAsked, readMaxTokens, servedAs } from './asked.ts'
+import { readAsked, readMaxTokens, seedOf, servedAs } from './asked.ts'
 import { ChatForm } from './chat_form.ts'
 import type { Exchange, Served } from './exchange.ts'
 import { badParam, unsupported } from './failure.ts'
 import { Fields } from './fields.ts'
+import { readTemplate } from './tokens.ts'
 import { readTools } from './tools.ts'
 
 /** How many best tokens to report; undefined: no logprobs at all. */
@@ -18,26 +18,25 @@ function readLogprobs(fields: Fields): number | undefined {
 
 /** POST /v1/chat/completions */
 export async function chatCompletions(exchange: Exchange, asking: Served): Promise<void> {
-  const json = await exchange.json()
-  const fields = new Fields(json)
+  const fields = new Fields(await exchange.json())
   const served = servedAs(fields, asking)
   const { model } = served
   const most = fields.number('max_completion_tokens', true) ?? readMaxTokens(fields)
   const maxNewTokens = most ?? model.generationDefaults.maxNewTokens ?? model.maxTokens
-  const asked = readAsked(fields, served, maxNewTokens, exchange.gone)
+  const asked = readAsked(fields, served, maxNewTokens, exchange.gone, 'chat')
   const top = readLogprobs(fields)
   const { tools, form: callForm, constraint, parallel } = await readTools(fields, served)
   if (tools && asked.options.constraint)
     unsupported('tools', 'an answer that is held to a constraint calls none')
   const messages = fields.list('messages') as ChatMessage[] | undefined
   if (!messages || messages.length === 0)
-    badParam('messages', 'a list of at least one message', messages ?? 'nothing')
-  const template = {
-    ...(tools && { tools }),
-    continueFinalMessage: fields.flag('continue_final_message'),
-    templateVariables: fields.object('chat_template_kwargs') && (json.chat_template_kwargs as Json),
-  } as const
-  if (fields.has('chat_template')) unsupported('chat_template', 'a template is a program')
+    badParam('messages', 'a list of at least one message', messages)
+  const { addGenerationPrompt, ...shape } = readTemplate(fields, served)
+  const template = { ...shape, tools }
+  if (addGenerationPrompt === false && !shape.continueFinalMessage)
+    unsupported('add_generation_prompt', 'an answer stands behind it, or continues a message')
+  if (fields.flag('add_special_tokens'))
+    unsupported('add_special_tokens', 'the template writes special tokens')
   if (fields.has('prompt_logprobs'))
     unsupported('prompt_logprobs', '/v1/completions has them, of a text or of ids')
 
@@ -48,7 +47,7 @@ export async function chatCompletions(exchange: Exchange, asking: Served): Promi
     const own = {
       ...asked.options,
       ...(constraint && { constraint }),
-      seed: seed === undefined ? undefined : seed + index,
+      seed: seedOf(seed, index),
     }
     const generation = model.chat(messages!, { ...own, ...template, logprobs: top })
     return { index, generation, promptIds }

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import type { GenerateChunk, GenerateResult } from '../engine/completion.ts'
+import { readIds } from '../options.ts'
 import { answerStream, answerWhole, type Choice, type Form } from './answer.ts'
-import { type Asked, readAsked, readMaxTokens, servedAs } from './asked.ts'
+import { type Asked, readAsked, readMaxTokens, seedOf, servedAs } from './asked.ts'
 import type { Exchange, Served } from './exchange.ts'
 import { badParam, unsupported } from './failure.ts'
 import { Fields } from './fields.ts'
@@ -125,16 +126,25 @@ class TextForm implements Form {
 }
 
 /** A text, ids, or a list of either. */
-function readPrompts(fields: Fields): (string | number[])[] {
+async function readPrompts(
+  fields: Fields,
+  { model }: Served,
+  signal: AbortSignal,
+): Promise<(string | number[])[]> {
   const prompt = fields.value('prompt')
-  const bad = () =>
-    badParam('prompt', 'a text, token ids, or a list of either', prompt ?? 'nothing')
-  if (typeof prompt === 'string') return [prompt]
+  const addSpecialTokens = fields.flag('add_special_tokens') ?? true
+  const bad = () => badParam('prompt', 'a text, token ids, or a list of either', prompt)
+  const readOne = async (one: unknown, name: string): Promise<string | number[]> => {
+    if (typeof one !== 'string')
+      return readIds('request', Array.isArray(one) ? one : bad(), model.config.vocabSize, name)
+    if (addSpecialTokens || !model.tokenizer) return one
+    return model.tokenizer.encodeAsync(one, { addSpecialTokens, signal })
+  }
+  if (typeof prompt === 'string') return [await readOne(prompt, 'prompt')]
   if (!Array.isArray(prompt) || prompt.length === 0) return bad()
-  if (typeof prompt[0] === 'number') return [prompt]
+  if (typeof prompt[0] === 'number') return [await readOne(prompt, 'prompt')]
   if (prompt.length > maxPrompts) badParam('prompt', `at most ${maxPrompts} prompts`, prompt.length)
-  for (const one of prompt) if (typeof one !== 'string' && !Array.isArray(one)) bad()
-  return prompt
+  return Promise.all(prompt.map((one, i) => readOne(one, `prompt[${i}]`)))
 }
 
 /** POST /v1/completions */
@@ -144,7 +154,7 @@ export async function completions(exchange: Exchange, asking: Served): Promise<v
   const { model } = served
   const maxNewTokens =
     readMaxTokens(fields) ?? model.generationDefaults.maxNewTokens ?? defaultMaxTokens
-  const asked = readAsked(fields, served, maxNewTokens, exchange.gone)
+  const asked = readAsked(fields, served, maxNewTokens, exchange.gone, 'text')
   const top = fields.within('logprobs', 0, 20)
   const echo = fields.flag('echo') ?? false
   const best = fields.within('prompt_logprobs', 0, 20)
@@ -154,14 +164,14 @@ export async function completions(exchange: Exchange, asking: Served): Promise<v
   if (spells && !served.texts) unsupported('logprobs', 'the model has no tokenizer')
   if (scores !== undefined && asked.stream)
     unsupported('stream', 'logprobs of a prompt come with whole answers')
-  const prompts = readPrompts(fields)
+  const prompts = await readPrompts(fields, served, exchange.gone)
   const texts = prompts.flatMap((prompt) => Array<string | number[]>(asked.n).fill(prompt))
   const { seed } = asked.options
   const choices = await Promise.all(
     texts.map(async (prompt, index): Promise<Choice> => {
       const own = {
         ...asked.options,
-        seed: seed === undefined ? undefined : seed + (index % asked.n),
+        seed: seedOf(seed, index % asked.n),
       }
       const logprobs = { logprobs: top, promptLogprobs: scores }
       const generation = model.generate(prompt, { ...own, ...logprobs })
@@ -170,12 +180,14 @@ export async function completions(exchange: Exchange, asking: Served): Promise<v
       return { index, generation, promptIds: ids }
     }),
   )
-  const spelled = texts.map((prompt) =>
-    typeof prompt === 'string' ? prompt : (model.tokenizer?.decode(prompt) ?? ''),
-  )
+  // A list that is too long for a prompt is refused by its own generation.
+  const spelled = (prompt: string | number[]) =>
+    typeof prompt === 'string' || prompt.length > model.maxTokens
+      ? String(prompt)
+      : (model.tokenizer?.decode(prompt) ?? '')
   const form = new TextForm(served, asked, {
     ...{ logprobs: top, promptLogprobs: best },
-    echo: echo ? spelled : [],
+    echo: echo ? texts.map(spelled) : [],
   })
   const answer = asked.stream ? answerStream : answerWhole
   await answer(exchange, form, choices, prompts.length, asked, served.metrics)

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Model } from '../model.ts'
 import type { Json } from '../weights/json.ts'
 import { Failure } from './failure.ts'
-import { parseBody } from './fields.ts'
+import { decodeBody, parseBody } from './fields.ts'
 import type { TokenTexts } from './logprobs.ts'
 import type { Metrics } from './metrics.ts'
 
@@ -28,7 +28,10 @@ export class Exchange {
   readonly response: ServerResponse
   /** Aborted when the client has gone. */
   readonly gone: AbortSignal
+  /** Names of the body's fields, once it is read. */
+  names: readonly string[] = []
   readonly #maxBytes: number
+  #ended = false
 
   constructor(
     request: IncomingMessage,
@@ -44,9 +47,15 @@ export class Exchange {
 
   /** The body of a POST. JSON alone: what a web page may send to other sites without asking is refused. */
   async json(): Promise<Json> {
-    const type = this.request.headers['content-type'] ?? ''
-    if (!/^application\/json\b/i.test(type))
-      throw new Failure(415, 'content-type must be application/json', { code: 'invalid_type' })
+    const { 'content-type': type = '', 'content-encoding': encoding = 'identity' } =
+      this.request.headers
+    const bad = (what: string) => new Failure(415, what, { code: 'invalid_type' })
+    if (!/^application\/json\s*(;|$)/i.test(type))
+      throw bad('content-type must be application/json')
+    const [, charset = 'utf-8'] = /;\s*charset\s*=\s*"?([^";\s]*)/i.exec(type) ?? []
+    if (!/^utf-?8$/i.test(charset)) throw bad(`charset must be utf-8, got ${charset.slice(0, 80)}`)
+    if (!/^identity$/i.test(encoding))
+      throw bad(`content-encoding must be absent, got ${encoding.slice(0, 80)}`)
     const tooLarge = () =>
       new Failure(413, `the body must be at most ${this.#maxBytes} bytes`, { code: 'too_large' })
     if (Number(this.request.headers['content-length'] ?? 0) > this.#maxBytes) throw tooLarge()
@@ -57,7 +66,9 @@ export class Exchange {
       if (bytes > this.#maxBytes) throw tooLarge()
       parts.push(part)
     }
-    return parseBody(Buffer.concat(parts).toString('utf8'))
+    const body = parseBody(decodeBody(Buffer.concat(parts)))
+    this.names = Object.keys(body)
+    return body
   }
 
   send(status: number, body: object, headers: Record<string, string> = {}): void {
@@ -72,13 +83,14 @@ export class Exchange {
 
   fail(failure: Failure): void {
     const { status, retryAfter } = failure
-    const headers = retryAfter === undefined ? {} : { 'retry-after': String(retryAfter) }
-    this.send(status, failure.body, headers)
+    const later = retryAfter === undefined ? {} : { 'retry-after': String(retryAfter) }
+    this.send(status, failure.body, { ...failure.headers, ...later })
   }
 
   /** Writes one server-sent event; resolves when there is room for another. */
   async event(data: object | string): Promise<void> {
     const { response, gone } = this
+    if (this.#ended) return
     if (!response.headersSent)
       response.writeHead(200, {
         'content-type': 'text/event-stream; charset=utf-8',
@@ -96,5 +108,13 @@ export class Exchange {
       response.on('drain', done)
       gone.addEventListener('abort', done)
     })
+  }
+
+  /** Writes the last event. What another choice says behind it is said to nobody. */
+  async lastEvent(data: object | string): Promise<void> {
+    const written = this.event(data)
+    this.#ended = true
+    await written
+    this.response.end()
   }
 }

@@ -1,4 +1,4 @@
-import { MoeError } from '../errors.ts'
+import { MoeError, shown } from '../errors.ts'
 
 /** A request's end in an error, in OpenAI's form. */
 export class Failure extends Error {
@@ -8,11 +8,14 @@ export class Failure extends Error {
   readonly code: string | null
   /** Seconds until it is worth another try. */
   readonly retryAfter: number | undefined
+  readonly headers: Readonly<Record<string, string>>
 
   constructor(
     status: number,
     message: string,
-    rest: { type?: string; param?: string; code?: string; retryAfter?: number } = {},
+    rest: Partial<Pick<Failure, 'type' | 'code' | 'retryAfter' | 'headers'>> & {
+      param?: string
+    } = {},
   ) {
     super(message)
     this.status = status
@@ -20,6 +23,7 @@ export class Failure extends Error {
     this.param = rest.param ?? null
     this.code = rest.code ?? null
     this.retryAfter = rest.retryAfter
+    this.headers = rest.headers ?? {}
   }
 
   get body(): object {
@@ -30,8 +34,7 @@ export class Failure extends Error {
 
 /** `param` must be `expected`. */
 export const badParam = (param: string, expected: string, got: unknown): never => {
-  const shown = typeof got === 'string' ? JSON.stringify(got.slice(0, 80)) : typeof got
-  const value = typeof got === 'number' || typeof got === 'boolean' ? String(got) : shown
+  const value = got === undefined ? 'nothing' : shown(got)
   throw new Failure(400, `${param} must be ${expected}, got ${value}`, {
     param,
     code: 'invalid_value',
@@ -42,31 +45,49 @@ export const unsupported = (param: string, why: string): never => {
   throw new Failure(400, `${param} is not supported: ${why}`, { param, code: 'unsupported' })
 }
 
-/** What the library calls otherwise than this API. */
-const otherNames: Readonly<Record<string, string>> = {
-  maxNewTokens: 'max_tokens',
-  minNewTokens: 'min_tokens',
-  stopIds: 'stop_token_ids',
-  logprobs: 'top_logprobs',
-  allowedTokens: 'allowed_token_ids',
-  constraint: 'structured_outputs',
+/** What the library calls otherwise than this API: the first one that the request has. */
+const otherNames: Readonly<Record<string, readonly string[]>> = {
+  maxNewTokens: ['max_completion_tokens', 'max_tokens', 'n_predict'],
+  minNewTokens: ['min_tokens'],
+  stopIds: ['stop_token_ids'],
+  logprobs: ['top_logprobs'],
+  allowedTokens: ['allowed_token_ids'],
+  repetitionPenalty: ['repetition_penalty', 'repeat_penalty'],
+  templateVariables: ['chat_template_kwargs'],
 }
 const snakeCase = (name: string): string =>
   name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 
+/** Where a constraint stands: vLLM has two places for each kind. */
+function constraintName(index: string, given: readonly string[]): string {
+  const guided = `guided_${index.slice(1)}`
+  return given.includes(guided) ? guided : `structured_outputs${index}`
+}
+
 /** A library's sentence about an option in the words of the request. */
-function inRequestWords({ message }: MoeError): [message: string, param: string | undefined] {
+function inRequestWords(
+  { message }: MoeError,
+  given: readonly string[],
+): [message: string, param: string | undefined] {
   const [, name, index = '', rest] = /^\w+: (\w+)(\S*) (must be .*)$/s.exec(message) ?? []
   if (name === undefined) return [message, undefined]
-  const param = `${otherNames[name] ?? snakeCase(name)}${index}`
+  const names = otherNames[name] ?? [snakeCase(name)]
+  const param =
+    name === 'constraint'
+      ? constraintName(index, given)
+      : `${names.find((one) => given.includes(one)) ?? names[0]}${index}`
   return [`${param} ${rest}`, param]
 }
 
-/** What a thrown value answers a request with. What is no MoeError is told to nobody: it is a bug. */
-export function failureOf(error: unknown): Failure {
+/**
+ * What a thrown value answers a request with. What is no MoeError is told to nobody: it is a bug.
+ *
+ * @param given names of the request's fields
+ */
+export function failureOf(error: unknown, given: readonly string[] = []): Failure {
   if (error instanceof Failure) return error
   if (!(error instanceof MoeError)) return new Failure(500, 'internal error')
-  const [message, param] = inRequestWords(error)
+  const [message, param] = inRequestWords(error, given)
   const rest = { ...(param !== undefined && { param }) }
   switch (error.code) {
     case 'ERR_MOE_OPTION':

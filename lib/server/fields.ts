@@ -15,6 +15,11 @@ export class Fields {
     return this.#json[name] ?? undefined
   }
 
+  /** A field's name as an error says it. */
+  path(name: string): string {
+    return this.#prefix + name
+  }
+
   get names(): string[] {
     return Object.keys(this.#json)
   }
@@ -68,6 +73,35 @@ export class Fields {
 
 export const isObject = (value: unknown): value is Json =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** Deeper values are no requests, and take seconds to read. */
+const maxDepth = 256
+
+/**
+ * A body as text, once it is no deeper than a request may be.
+ *
+ * @throws {Failure} 400
+ */
+export function decodeBody(body: Buffer): string {
+  const bad = (what: string) => new Failure(400, what, { code: 'invalid_json' })
+  let depth = 0
+  let inText = false
+  for (let i = 0; i < body.length; i++) {
+    const c = body[i]
+    if (inText) {
+      if (c === 0x5c) i++
+      else if (c === 0x22) inText = false
+    } else if (c === 0x22) inText = true
+    else if (c === 0x5b || c === 0x7b) {
+      if (++depth > maxDepth) throw bad(`the body must be at most ${maxDepth} levels deep`)
+    } else if (c === 0x5d || c === 0x7d) depth--
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(body)
+  } catch {
+    throw bad('the body must be UTF-8, got other bytes')
+  }
+}
 
 /** A request's body as an object. */
 export function parseBody(text: string): Json {

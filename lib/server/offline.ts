@@ -27,6 +27,7 @@ class OfflineExchange extends Exchange {
   override async json(): Promise<Json> {
     if (new Fields(this.#body).flag('stream'))
       throw new Failure(400, 'stream must be false in a batch', { param: 'stream' })
+    this.names = Object.keys(this.#body)
     return this.#body
   }
 
@@ -52,7 +53,7 @@ export async function answerOffline(
     return exchange.answer!
   } catch (error) {
     signal.throwIfAborted()
-    const failure = failureOf(error)
+    const failure = failureOf(error, exchange.names)
     return { status: failure.status, body: failure.body }
   }
 }

@@ -1,7 +1,8 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { badOption } from '../errors.ts'
+import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { badOption, MoeError } from '../errors.ts'
 import type { Model } from '../model.ts'
 import type { OptionNames } from '../option_names.ts'
 import { checkOptions, flagOption, numberOption } from '../options.ts'
@@ -63,7 +64,7 @@ const optionNames: OptionNames<ServeOptions> = {
   ...{ maxBodyBytes: true, drainSeconds: true, vllmMetrics: true, onRequest: true },
 }
 
-const loopback = /^(localhost|127(\.\d+){3}|\[?::1\]?)$/
+const loopback = /^(localhost|127(\.\d+){3}|\[?::1\]?)$/i
 const text = (name: string, value: unknown): string =>
   typeof value === 'string' && value !== ''
     ? value
@@ -81,6 +82,12 @@ export function readServeOptions(options: ServeOptions) {
   const { apiKey, onRequest, name: givenName = 'moe-native', host: givenHost } = options
   const host = text('host', givenHost ?? '127.0.0.1')
   const key = apiKey === undefined ? undefined : text('apiKey', apiKey)
+  if (key !== undefined && !/^[!-~]+$/.test(key))
+    // not shown: it is a secret
+    throw new MoeError(
+      'ERR_MOE_OPTION',
+      'serve: apiKey must be letters, digits and signs of ASCII, as a header carries it, got others, such as a space or the end of a line',
+    )
   const insecure = flagOption('serve', 'insecure', options.insecure)
   const vllmMetrics = flagOption('serve', 'vllmMetrics', options.vllmMetrics)
   const local = loopback.test(host)
@@ -147,16 +154,20 @@ export async function serve(model: Model, options: ServeOptions = {}): Promise<R
       return ['/v1/models/{id}', (exchange) => modelOf(exchange, served, id)]
     }
     const others = Object.keys(routes).filter((route) => route.endsWith(` ${path}`))
-    if (others.length > 0) throw new Failure(405, `${method} is not a method of ${path}`)
-    throw new Failure(404, `there is no ${path}`, { code: 'not_found' })
+    const allow = others.map((route) => route.split(' ')[0]!.replace('GET', 'GET, HEAD')).join(', ')
+    if (allow !== '')
+      throw new Failure(405, `${method} is not a method of ${path}`, { headers: { allow } })
+    throw new Failure(404, `there is no ${path.slice(0, 200)}`, { code: 'not_found' })
   }
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const started = performance.now()
-    const { method = 'GET' } = request
+    // Node leaves out the body of an answer to HEAD.
+    const method = request.method === 'HEAD' ? 'GET' : (request.method ?? 'GET')
     const path = (request.url ?? '/').replace(/[?#].*$/s, '')
     const abort = new AbortController()
     running.add(abort)
+    response.on('error', () => {}) // a socket that cannot be written closes it, too
     response.once('close', () => abort.abort(new Error('the client has gone')))
     const exchange = new Exchange(request, response, abort.signal, maxBytes)
     let route = 'other'
@@ -171,7 +182,7 @@ export async function serve(model: Model, options: ServeOptions = {}): Promise<R
         throw new Failure(503, 'the server is shutting down', { code: 'draining', retryAfter: 5 })
       await handler(exchange, served)
     } catch (error) {
-      const failure = failureOf(error)
+      const failure = failureOf(error, exchange.names)
       // The end of a text whose client has gone is no failure.
       if (failure.status >= 500 && !abort.signal.aborted) failed = error
       if (!abort.signal.aborted) served.metrics.rejected.add({ reason: reasonOf(failure) })
@@ -191,8 +202,9 @@ export async function serve(model: Model, options: ServeOptions = {}): Promise<R
   const server = createServer({ requestTimeout: 60_000, headersTimeout: 20_000 }, (...both) => {
     void handle(...both)
   })
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuse(error, socket))
   await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
+    server.on('error', reject) // later ones are of single connections
     server.listen(port, host, resolve)
   })
   const { address, port: bound, family } = server.address() as AddressInfo
@@ -214,6 +226,28 @@ export async function serve(model: Model, options: ServeOptions = {}): Promise<R
     return closed
   }
   return { url, close, [Symbol.asyncDispose]: close }
+}
+
+/** Answers what is no request, as Node does, but in the words of others. */
+function refuse({ code }: NodeJS.ErrnoException, socket: Duplex): void {
+  const [status, what] = Object.hasOwn(noRequests, code ?? '')
+    ? noRequests[code!]!
+    : [400, 'the request must be HTTP/1.1']
+  const answered = (socket as Socket & { _httpMessage?: ServerResponse })._httpMessage?.headersSent
+  if (socket.writable && !answered && code !== 'ECONNRESET') {
+    const text = JSON.stringify(new Failure(status, what, { code: 'invalid_request' }).body)
+    const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nconnection: close\r\n`
+    const type = `content-type: application/json\r\ncontent-length: ${Buffer.byteLength(text)}`
+    socket.write(`${head}${type}\r\n\r\n${text}`)
+  }
+  socket.destroy()
+}
+
+/** By Node's code of the error. */
+const noRequests: Readonly<Record<string, readonly [status: number, what: string]>> = {
+  HPE_HEADER_OVERFLOW: [431, 'the headers must be at most 16 KiB'],
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: [413, 'the chunk extensions must be shorter'],
+  ERR_HTTP_REQUEST_TIMEOUT: [408, 'the request must come within a minute'],
 }
 
 /** Why a request was refused, in few words: each is a series of its own. */

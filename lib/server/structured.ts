@@ -1,5 +1,5 @@
 import { copyJson } from '../chat/messages.ts'
-import type { Constraint } from '../constraints/constraint.ts'
+import { type Constraint, constraintGrammar } from '../constraints/constraint.ts'
 import { schemaGrammar } from '../constraints/schema.ts'
 import { badParam, unsupported } from './failure.ts'
 import { type Fields, isObject } from './fields.ts'
@@ -21,13 +21,16 @@ function parsed(param: string, text: string): unknown {
 
 function ofFormat(fields: Fields): Constraint | undefined {
   const format = fields.object('response_format')
-  const type = format?.text('type')
-  if (!format || type === undefined || type === 'text') return undefined
-  if (type === 'json_object') return { json: { type: 'object' } }
+  if (!format) return undefined
+  const type = format.text('type')
+  if (type === 'text') return undefined
+  const beside = format.value('schema') // llama.cpp's
+  if (type === 'json_object')
+    return schemaConstraint('response_format.schema', beside ?? { type: 'object' })
   if (type !== 'json_schema')
     return badParam('response_format.type', "'text', 'json_object' or 'json_schema'", type)
-  const schema = format.object('json_schema')?.value('schema')
-  return schemaConstraint('response_format.json_schema.schema', schema ?? {})
+  const schema = format.object('json_schema')?.value('schema') ?? beside
+  return schemaConstraint('response_format.json_schema.schema', schema)
 }
 
 const kinds = ['json', 'regex', 'choice', 'grammar'] as const
@@ -40,6 +43,8 @@ const otherNames: { [kind in (typeof kinds)[number]]?: string } = {
 /** What vLLM's fields ask for: `structured_outputs.regex`, or `guided_regex` of older versions. */
 function ofKinds(fields: Fields): Constraint[] {
   const nested = fields.object('structured_outputs')
+  if (nested && !nested.names.some((name) => nested.has(name)))
+    badParam('structured_outputs', `an object with one of ${kinds.join(', ')}`, {})
   const known: readonly string[] = kinds
   for (const name of nested?.names ?? [])
     if (!known.includes(name) && nested!.has(name))
@@ -67,7 +72,8 @@ export function readConstraint(fields: Fields): Constraint | undefined {
       'structured_outputs',
       'an answer can be held to one constraint, and there are several',
     )
-  return all[0]
+  // Made here, and not anew for each choice.
+  return all[0] && { grammar: constraintGrammar('generate', all[0]) }
 }
 
 /** OpenAI's `logit_bias`: ids as keys. */

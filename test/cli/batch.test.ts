@@ -114,6 +114,19 @@ describe('moe-native batch', () => {
     expect(ids.sort()).toEqual(range(7).map(String))
   })
 
+  it('lines end at \\n alone, and a byte order mark is none of the first', () => {
+    const asked = {
+      ...chat,
+      max_tokens: 1,
+      messages: [{ role: 'user', content: 'a\u2028b\u2029c' }],
+    }
+    const { input, output } = files([`\ufeff${line('a', asked)}\r`, line('b')])
+    expect(batch(input, output).stdout).toBe('2 answered, 0 failed, 0 known from before\n')
+    writeFileSync(input, Buffer.from(`\n${line('caf\xe9')}`, 'latin1'))
+    const { status, stderr } = batch(input, output)
+    expect([status, stderr.includes('in.jsonl:2: must be UTF-8')]).toEqual([2, true])
+  })
+
   it.each([
     ['no JSON', ['{'], [], /in\.jsonl:1: must be JSON/],
     ['twice the same', [line('a'), line('a')], [], /custom_id "a" is not alone/],

@@ -1,7 +1,7 @@
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
-import { regexGrammar } from '../../lib/constraints/constraint.ts'
+import { constraintGrammar, regexGrammar } from '../../lib/constraints/constraint.ts'
 import { Matchers } from '../../lib/constraints/matchers.ts'
 import { schemaGrammar } from '../../lib/constraints/schema.ts'
 import { toolGrammar } from '../../lib/constraints/tool_grammar.ts'
@@ -231,6 +231,36 @@ describe('what is not enforced is refused by its path', () => {
   })
 })
 
+describe('what would hold up JavaScript is refused, and what only looks so is not', () => {
+  const range = <T>(n: number, each: (i: number) => T) =>
+    Array.from({ length: n }, (_, i) => each(i))
+  const members = (n: number) => Object.fromEntries(range(n, (i) => [`member_${i}`, {}]))
+
+  it.each<[string, () => string]>([
+    ['lengths that depend on each other', () => regexGrammar('x', '.{0,100}x.{0,100}')],
+    ['2^20 states', () => regexGrammar('x', '(a|b)*a(a|b){20}')],
+    ['sets of a thousand places', () => regexGrammar('x', 'a?'.repeat(1000) + 'a'.repeat(1000))],
+    ['a long expression', () => regexGrammar('x', 'a'.repeat(70_000))],
+    ['a long constant', () => schemaGrammar('x', { const: 'a'.repeat(600_000) })],
+    ['many constants', () => schemaGrammar('x', { enum: range(200_000, String) })],
+    ['pairs', () => schemaGrammar('x', { oneOf: range(1500, (i) => ({ const: i })) })],
+    ['many schemas', () => schemaGrammar('x', { anyOf: range(30_000, () => true) })],
+    ['members', () => schemaGrammar('x', { type: 'object', properties: members(2000) })],
+    ['a long grammar', () => constraintGrammar('x', { grammar: 'a'.repeat(2 ** 21) })],
+  ])('%s', (_, make) => {
+    expect(make).toThrow(expect.objectContaining({ code: 'ERR_MOE_UNSUPPORTED' }))
+  })
+
+  it('5000 constants, 50 members that may be absent, tools of one name', () => {
+    expect(schemaGrammar('x', { enum: range(5000, (i) => `value ${i}`) })).toMatch(/^root ::= /)
+    const fifty = { type: 'object', additionalProperties: false, properties: members(50) }
+    expect(schemaGrammar('x', fifty)).toMatch(/^root ::= /)
+    const tool = (a: string) => ({ name: 'f', path: 'x', parameters: { const: a } })
+    const grammar = toolGrammar('x', [tool('one'), tool('two')], 'list', false)
+    expect([grammar.includes('one'), grammar.includes('two')]).toEqual([true, true])
+  })
+})
+
 describe('texts of an expression', () => {
   it.each([
     '[a-c]{2,5}-\\d+x',
@@ -280,6 +310,10 @@ describe('threads', () => {
       message: expect.stringContaining('"nothing" is not defined'),
     })
     expect((await matcher.accept(97)).mayEnd).toBe(false)
+    // What overflows the library's stack leaves its memory broken: everybody goes on in another thread.
+    const deep = `root ::= ${'('.repeat(200_000)}"a"${')'.repeat(200_000)}`
+    await expect(matchers.begin(deep)).rejects.toMatchObject({ code: 'ERR_MOE_OPTION' })
+    await expect(matchers.begin('root ::= nothing')).rejects.toThrow('"nothing" is not defined')
     expect((await matcher.accept(98)).mayEnd).toBe(true)
     matcher.end()
   })

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { loadModel } from '../../lib/index.ts'
+import { Exchange } from '../../lib/server/exchange.ts'
 import { serve } from '../../lib/server/index.ts'
 import { range, root } from '../support/golden.ts'
 import { events, post, useServer } from './support.ts'
@@ -91,6 +92,25 @@ describe('a model that fails', () => {
     expect((await fetch(`${server.url}/health`)).status).toBe(200)
     const { status } = await post(`${server.url}/v1/completions`, text)
     expect(status).toBe(503)
+  })
+})
+
+describe('the last event of a stream', () => {
+  it('ends it: what another choice says later is said to nobody', async () => {
+    const written: string[] = []
+    const response = {
+      headersSent: true,
+      write: (text: string) => written.push(text) > 0,
+      end: () => written.push('end'),
+    }
+    const gone = new AbortController().signal
+    const exchange = new Exchange({} as never, response as never, gone, 0)
+    await exchange.event('a')
+    const last = exchange.lastEvent('b')
+    await exchange.event('c')
+    await last
+    await exchange.event('d')
+    expect(written).toEqual(['data: a\n\n', 'data: b\n\n', 'end'])
   })
 })
 

@@ -1,4 +1,5 @@
 import { request } from 'node:http'
+import { connect } from 'node:net'
 import { describe, expect, it } from 'vitest'
 import { loadModel } from '../../lib/index.ts'
 import { type ServedRequest, serve } from '../../lib/server/index.ts'
@@ -78,12 +79,7 @@ describe('requests that are wrong', () => {
       'structured_outputs.json',
       'invalid_value',
     ],
-    [
-      'an expression that is none',
-      { ...chat, guided_regex: '(' },
-      'structured_outputs.regex',
-      'invalid_value',
-    ],
+    ['an expression that is none', { ...chat, guided_regex: '(' }, 'guided_regex', 'invalid_value'],
     [
       'a grammar that is none',
       { ...chat, structured_outputs: { grammar: 'root ::= [' } },
@@ -152,11 +148,91 @@ describe('requests that are wrong', () => {
     [{ ebnf: 'root ::= "a"' }, /does not do it/],
     [{ grammar: 'root ::= "a"' }, /does not do it/],
   ])('what would be read as nothing: %j', async (more, message) => {
-    for (const path of ['/v1/chat/completions', '/v1/completions']) {
-      const { status, json } = await post(url() + path, { ...chat, prompt: 'a', ...more })
+    for (const [path, body] of [
+      ['/v1/chat/completions', chat],
+      ['/v1/completions', { prompt: 'a' }],
+    ] as const) {
+      const { status, json } = await post(url() + path, { ...body, ...more })
       expect([status, json.error.param]).toEqual([400, Object.keys(more)[0]])
       expect(json.error.message).toMatch(message)
     }
+  })
+
+  const routes = {
+    ...{ chat: '/v1/chat/completions', text: '/v1/completions', tokenize: '/tokenize' },
+    ...{ detokenize: '/detokenize', template: '/apply-template' },
+  }
+  const own = {
+    ...{ chat, text: { prompt: 'a', max_tokens: 1 }, tokenize: { prompt: 'a' } },
+    ...{ detokenize: { tokens: [5] }, template: { messages: chat.messages } },
+  }
+  it.each<[keyof typeof routes, object, string]>([
+    ['chat', { response_format: {} }, 'response_format.type'],
+    ['chat', { response_format: { Type: 'json_object' } }, 'response_format.type'],
+    ['chat', { response_format: { type: 'json_schema' } }, 'response_format.json_schema.schema'],
+    [
+      'chat',
+      { response_format: { type: 'json_schema', json_schema: { type: 'boolean' } } },
+      'response_format.json_schema.schema',
+    ],
+    ['chat', { structured_outputs: {} }, 'structured_outputs'],
+    ['chat', { stream_options: { includeUsage: true } }, 'stream_options.includeUsage'],
+    ['chat', { max_completion_tokens: 0 }, 'max_completion_tokens'],
+    ['chat', { repeat_penalty: -1 }, 'repeat_penalty'],
+    ['chat', { echo: true }, 'echo'],
+    ['chat', { add_generation_prompt: false }, 'add_generation_prompt'],
+    ['chat', { add_special_tokens: true }, 'add_special_tokens'],
+    [
+      'chat',
+      { chat_template_kwargs: Object.fromEntries(range(300).map((i) => [`k${i}`, 1])) },
+      'chat_template_kwargs',
+    ],
+    ['chat', { messages: range(3000).map(() => ({})) }, 'messages'],
+    ['text', { max_completion_tokens: 5 }, 'max_completion_tokens'],
+    ['text', { top_logprobs: 3 }, 'top_logprobs'],
+    ['text', { prompt: [[1, -1]] }, 'prompt[0][1]'],
+    ['text', { prompt: [1, 'a'] }, 'prompt[1]'],
+    ['tokenize', { add_special_token: false }, 'add_special_token'],
+    ['tokenize', { with_pieces: true }, 'with_pieces'],
+    ['tokenize', { model: 'other' }, 'model'],
+    ['detokenize', { tokens: [-1] }, 'tokens[0]'],
+    ['detokenize', { tokens: [99_999] }, 'tokens[0]'],
+    ['template', { continue_last_message: true }, 'continue_last_message'],
+  ])('what would be heeded nowhere: %s %.60j', async (route, more, param) => {
+    const { json } = await post(url() + routes[route], { ...own[route], ...more })
+    expect(json.error?.param).toBe(param)
+  })
+
+  it.each<[string, Buffer, object, number]>([
+    ['Latin-1', Buffer.from('{"prompt":"caf\xe9"}', 'latin1'), {}, 400],
+    ['UTF-16', Buffer.from('{"prompt":"a"}', 'utf16le'), {}, 400],
+    ['deep', Buffer.from(`{"prompt":${'['.repeat(9000)}`), {}, 400],
+    ['a byte order mark', Buffer.from('\ufeff{"prompt":"a"}'), {}, 200],
+    ['another type', Buffer.from('{}'), { 'content-type': 'application/json-patch+json' }, 415],
+    ['a charset', Buffer.from('{}'), { 'content-type': 'application/json; charset=utf-16' }, 415],
+    ['compressed', Buffer.from('{}'), { 'content-encoding': 'gzip' }, 415],
+  ])('the bytes of a body: %s', async (_, body, headers, status) => {
+    const response = await fetch(`${url()}/tokenize`, {
+      ...{ method: 'POST', body: new Uint8Array(body) },
+      headers: { 'content-type': 'application/json', ...headers },
+    })
+    expect(response.status).toBe(status)
+    if (status !== 200) expect(((await response.json()) as any).error.type).toBeTypeOf('string')
+  })
+
+  it('what is no request is an error like others', async () => {
+    const socket = connect(Number(new URL(url()).port), '127.0.0.1')
+    socket.end('nonsense\r\n\r\n')
+    const said = (await socket.toArray()).join('')
+    expect(said).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n/)
+    expect(JSON.parse(said.split('\r\n\r\n')[1]!).error.code).toBe('invalid_request')
+  })
+
+  it('HEAD is GET without a body, and 405 says what there is', async () => {
+    const head = await fetch(`${url()}/health`, { method: 'HEAD' })
+    expect([head.status, await head.text()]).toEqual([200, ''])
+    const put = await fetch(`${url()}/v1/models`, { method: 'PUT' })
+    expect([put.status, put.headers.get('allow')]).toEqual([405, 'GET, HEAD'])
   })
 
   it.each(['', '{', '[]', '7', '"x"', 'null', '\u0000', '{"messages":'.repeat(500)])(
@@ -324,6 +400,7 @@ describe('keys and addresses', () => {
     ['port', { port: -1 }],
     ['host', { host: '' }],
     ['apiKey', { apiKey: '' }],
+    ['apiKey', { apiKey: 'with the end of a line\n' }],
     ['onRequest', { onRequest: 7 }],
   ])('an option that is wrong: %s', async (name, options) => {
     await using model = await loadModel(demo, { device: 'cpu', maxTokens: 64 })
