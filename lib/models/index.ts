@@ -131,7 +131,8 @@ function familyOf({ model_type: type, architectures }: Json): Family {
   if (typeof type === 'string' && known.includes(type)) return families[type]!
   const named = Array.isArray(architectures) ? architectures : []
   const byName = Object.values(families).find(({ name }) => named.includes(name))
-  if ((type ?? undefined) === undefined && byName) return byName
+  // Tencent's first files of Hunyuan-A13B and its older, other models share a name.
+  if (byName && ((type ?? undefined) === undefined || type === 'hunyuan')) return byName
   throw new MoeError(
     'ERR_MOE_UNSUPPORTED',
     `config.json: model_type must be one of ${[...known, ...encoderDecoders].join(', ')}, got ${shown(type)}`,
