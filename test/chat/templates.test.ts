@@ -68,6 +68,27 @@ describe('what is learned of a template', () => {
     expect(template.takesTools()).toBe(tools)
   })
 
+  const call = '{% for c in messages[-1].tool_calls or [] %}{% set f = c.function %}'
+  it.each<[string, string, string | undefined]>([
+    [
+      'Qwen',
+      `${call}<tool_call>\n{"name": "{{ f.name }}", "arguments": {{ f.arguments | tojson }}}\n</tool_call>{% endfor %}`,
+      'tags',
+    ],
+    [
+      'markup in the same tags, which is not read',
+      `${call}<tool_call>\n<function={{ f.name }}>\n</function>\n</tool_call>{% endfor %}`,
+      undefined,
+    ],
+    [
+      'Granite, which leaves out calls of earlier turns',
+      '{% if tools %}respond with <|tool_call|> followed by a list of {{ tools | tojson }}{% endif %}',
+      'marked',
+    ],
+  ])('how calls are written: %s', (_, text, form) => {
+    expect(new ChatTemplate(source(text), roles).callForm()?.name).toBe(form)
+  })
+
   it('tools that it would not show are refused', async () => {
     const tools = [{ type: 'function', function: { name: 'add' } }]
     expect(
