@@ -5,6 +5,8 @@ export interface CallForm {
   open: string
   /** Ends it; undefined: a list ends by itself. */
   close?: string
+  /** What a call of it begins with, where others have the same markers. */
+  begins?: RegExp
   /** What stands before the arguments, the function's name in its first group that has one. */
   head: RegExp
   /** Markers around all calls, which are no text. */
@@ -28,11 +30,15 @@ export const tags: CallForm = {
   name: 'tags',
   open: '<tool_call>',
   close: '</tool_call>',
+  begins: /<tool_call>\s*\{/, // Qwen3-Coder's and GLM's are markup inside
   head: new RegExp(`^\\s*${quoted}`),
 }
 
 /** What a constraint makes of models whose markers are special tokens: the list alone. */
 export const list: CallForm = { name: 'marked', open: '', head: listed }
+
+/** Granite: `<|tool_call|>[{…}]`. */
+const granite: CallForm = { name: 'marked', open: '<|tool_call|>', head: listed }
 
 /** In the order in which they are looked for. */
 const forms: readonly CallForm[] = [
@@ -46,8 +52,7 @@ const forms: readonly CallForm[] = [
       `${listed.source}|^\\s*${name}(?:\\[CALL_ID\\]\\w+)?(?:\\[ARGS\\])?\\s*(?=\\{)`,
     ),
   },
-  // Granite: `<|tool_call|>[{…}]`.
-  { name: 'marked', open: '<|tool_call|>', head: listed },
+  granite,
   {
     // DeepSeek: the type, the name and fenced arguments; from V3.1 on the name and the arguments.
     name: 'fences',
@@ -78,4 +83,15 @@ export const markersOf = ({ open, close, around = [], inside = [] }: CallForm): 
  * @param shown what the template makes of a call
  */
 export const callFormOf = (shown: string): CallForm | undefined =>
-  forms.find(({ open, close = '' }) => shown.includes(open) && shown.includes(close))
+  forms.find(
+    ({ open, close = '', begins }) =>
+      shown.includes(open) && shown.includes(close) && (begins?.test(shown) ?? true),
+  )
+
+/**
+ * The same of a template that leaves out the calls of earlier turns and says how one begins, as Granite's does.
+ *
+ * @param told what the template tells the model of tools
+ */
+export const callFormTold = (told: string): CallForm | undefined =>
+  told.includes(granite.open) ? granite : undefined

@@ -1,6 +1,6 @@
 import { badOption, MoeError } from '../errors.ts'
 import type { Json } from '../weights/json.ts'
-import { type CallForm, callFormOf } from './call_forms.ts'
+import { type CallForm, callFormOf, callFormTold } from './call_forms.ts'
 import { type Program, parseTemplate, renderTemplate, TemplateRefusal } from './interpreter.ts'
 import { mapStrings } from './messages.ts'
 import type { TemplateSource } from './template_source.ts'
@@ -80,7 +80,8 @@ export class ChatTemplate {
 
   /** How the model writes calls: as the template writes those of earlier turns. */
   callForm(): CallForm | undefined {
-    return callFormOf(this.#shownCall() ?? '')
+    const told = { messages: [question], tools: [probeTool] }
+    return callFormOf(this.#shownCall() ?? '') ?? callFormTold(this.#tried(told) ?? '')
   }
 
   takesTools(): boolean {

@@ -11,6 +11,7 @@ import { type ConfigReader, limits } from './config.ts'
 import { configKeys } from './config_keys.ts'
 import { decoder, headShape } from './decoder.ts'
 import {
+  checkLayerTypes,
   type DecoderConfig,
   decoderKeys,
   readAnyHeadSize,
@@ -35,7 +36,11 @@ export const bailingMoeV2Keys = configKeys({
     ...([partialKey, 'rotary_dim', 'head_dim', 'use_qkv_bias', 'use_bias'] as const),
     ...(['intermediate_size', 'moe_intermediate_size', 'first_k_dense_replace'] as const),
     ...(['num_experts', 'num_experts_per_tok', 'num_shared_experts', 'score_function'] as const),
-    ...(['moe_shared_expert_intermediate_size', 'num_nextn_predict_layers'] as const),
+    ...([
+      'moe_shared_expert_intermediate_size',
+      'num_nextn_predict_layers',
+      'layer_types',
+    ] as const),
   ],
   only: {
     ...{ hidden_act: ['silu'], use_qk_norm: [true], use_rmsnorm: [true], norm_head: [false] },
@@ -70,6 +75,7 @@ export function readBailingMoeV2Config(c: ConfigReader<Key>): BailingMoeV2Config
     ...readDecoder(c, {
       ...{ eps: 1e-5, theta: 10000, maxPositions: 16384, headSize },
       rotaryDim: readRotaryValues(c, headSize, headSize),
+      layerType: checkLayerTypes(c, undefined),
       ropeKinds: ['default', 'linear', 'llama3', 'yarn'],
     }),
     expertSize,

@@ -32,7 +32,7 @@ export const dots1Keys = configKeys({
     ...deepseekLayerKeys,
     ...balancedKeys,
     ...(['head_dim', 'attention_bias'] as const),
-    ...(['sliding_window', 'max_window_layers', 'layer_types'] as const),
+    ...(['sliding_window', 'use_sliding_window', 'max_window_layers', 'layer_types'] as const),
   ],
   only: {
     // The released files have the method among the scores, which are sigmoid.
@@ -42,7 +42,7 @@ export const dots1Keys = configKeys({
 })
 type Key = (typeof dots1Keys)['used'][number]
 
-/** Windows begin behind `max_window_layers`; null is no window. */
+/** Windows begin behind `max_window_layers`; null is no window. The class does not read `use_sliding_window`. */
 function readWindows(c: ConfigReader<Key>, layers: number) {
   const size = c.int('sliding_window', 4096, { max: limits.positions })
   const first = c.int('max_window_layers', 62, { min: 0, max: limits.count })
@@ -52,6 +52,8 @@ function readWindows(c: ConfigReader<Key>, layers: number) {
   )
   const slides = layerTypes.includes('sliding_attention')
   if (slides && none) c.invalid('sliding_window', 'a size, since layers of layer_types slide')
+  if (slides && !c.flag('use_sliding_window', true))
+    c.unsupported('use_sliding_window', 'true or absent, since there are layers that slide')
   return { layerTypes, slidingWindow: slides ? size : undefined }
 }
 

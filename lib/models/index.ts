@@ -126,12 +126,16 @@ export const families: Readonly<Record<string, Family>> = {
 /** Read elsewhere. */
 const encoderDecoders = ['switch_transformers', 't5']
 
+/** What the first files of Hunyuan-A13B and MiniMax-M2 say, and those of other, older models: their class says which. */
+const sharedTypes = ['hunyuan', 'minimax']
+
 function familyOf({ model_type: type, architectures }: Json): Family {
   const known = Object.keys(families)
   if (typeof type === 'string' && known.includes(type)) return families[type]!
   const named = Array.isArray(architectures) ? architectures : []
   const byName = Object.values(families).find(({ name }) => named.includes(name))
-  if ((type ?? undefined) === undefined && byName) return byName
+  if (byName && ((type ?? undefined) === undefined || sharedTypes.includes(type as string)))
+    return byName
   throw new MoeError(
     'ERR_MOE_UNSUPPORTED',
     `config.json: model_type must be one of ${[...known, ...encoderDecoders].join(', ')}, got ${shown(type)}`,

@@ -51,14 +51,17 @@ export const miniMaxM2Keys = configKeys({
     layernorm_full_attention_beta: [1],
     layernorm_linear_attention_beta: [1],
     layernorm_mlp_beta: [1],
+    routed_scaling_factor: [1],
+    swa_rope_theta: [-1],
+    ...{ attn_window_size: [], num_expert_group: [], topk_group: [] },
   },
   ignored: {
     'training only': ['router_jitter_noise'],
     'the modules that predict further tokens are not published': [
       ...['use_mtp', 'num_mtp_modules', 'mtp_transformer_layers'],
     ],
-    'of shared experts and dense layers, of which there are none': [
-      ...['shared_moe_mode', 'mlp_intermediate_size'],
+    'of shared experts, dense layers and groups, of which there are none': [
+      ...['shared_moe_mode', 'mlp_intermediate_size', 'use_grouped_topk'],
     ],
   },
 })

@@ -45,7 +45,11 @@ export const qwen3MoeKeys = configKeys({
     'num_experts_per_tok',
     'norm_topk_prob',
   ],
-  only: { hidden_act: ['silu'], partial_rotary_factor: [1] },
+  only: {
+    ...{ hidden_act: ['silu'], partial_rotary_factor: [1] },
+    // In Qwen3-Coder's files, and read by no class: what this one is anyway.
+    ...{ qkv_bias: [false], use_qk_norm: [true], shared_expert_intermediate_size: [0] },
+  },
   ignored: { 'in the published file, but its class does not read it': ['max_window_layers'] },
 })
 type Key = (typeof qwen3MoeKeys)['used'][number]

@@ -247,11 +247,19 @@ export class CheckpointWeights extends WeightList {
   checkNames(): void {
     for (const [name, entry] of this.#checkpoint.entries) {
       if (this.#used.has(name) || this.#ignored.some((pattern) => pattern.test(name))) continue
+      if (this.#addsNothing(entry)) continue
       throw new MoeError(
         'ERR_MOE_CHECKPOINT',
         `${entry.label}: tensor ${name} must be one the model knows`,
       )
     }
+  }
+
+  /** AutoGPTQ writes a bias beside every matrix: zeros where the model has none. */
+  #addsNothing({ name, file, offset, bytes }: Entry): boolean {
+    const matrix = name.replace(/\.bias$/, '.qweight')
+    if (matrix === name || !this.#checkpoint.entries.has(matrix)) return false
+    return file.read(offset, bytes).every((byte) => byte === 0)
   }
 
   /** Fills every handle. An abort rejects with the signal's reason. */

@@ -68,6 +68,27 @@ describe('what is learned of a template', () => {
     expect(template.takesTools()).toBe(tools)
   })
 
+  const call = '{% for c in messages[-1].tool_calls or [] %}{% set f = c.function %}'
+  it.each<[string, string, string | undefined]>([
+    [
+      'Qwen',
+      `${call}<tool_call>\n{"name": "{{ f.name }}", "arguments": {{ f.arguments | tojson }}}\n</tool_call>{% endfor %}`,
+      'tags',
+    ],
+    [
+      'markup in the same tags, which is not read',
+      `${call}<tool_call>\n<function={{ f.name }}>\n</function>\n</tool_call>{% endfor %}`,
+      undefined,
+    ],
+    [
+      'Granite, which leaves out calls of earlier turns',
+      '{% if tools %}respond with <|tool_call|> followed by a list of {{ tools | tojson }}{% endif %}',
+      'marked',
+    ],
+  ])('how calls are written: %s', (_, text, form) => {
+    expect(new ChatTemplate(source(text), roles).callForm()?.name).toBe(form)
+  })
+
   it('tools that it would not show are refused', async () => {
     const tools = [{ type: 'function', function: { name: 'add' } }]
     expect(
@@ -113,6 +134,51 @@ describe('a last message to be continued', () => {
   })
 })
 
+// As Jinja 3.1.6 gives it, set up as in make.py.
+it.each([
+  ['{{ t }} {{ n }} {{ u }}|{{ list }}', "True None |[1, 'a', None, True, {'k': \"it's\"}]"],
+  ["{{ 'a' ~ t ~ n ~ u ~ [1] ~ {'a': none} }}", "aTrueNone[1]{'a': None}"],
+  [
+    "{{ t | string }}{{ list | string | upper }}{{ [1, t, 'x'] | join('-') }}",
+    "True[1, 'A', NONE, TRUE, {'K': \"IT'S\"}]1-True-x",
+  ],
+  ['{{ 0.5 }} {{ small }} {{ [small, 2.5, "1e-7"] | tojson }}', '0.5 1e-07 [1e-07, 2.5, "1e-7"]'],
+  ["{{ '1' == 1 }}{{ '' == 0 }}{{ t == 1 }}{{ n == u }}{{ [] == '' }}", 'FalseFalseTrueFalseFalse'],
+  [
+    "{{ [1, {'a': 2}] == [1, {'a': 2}] }}{{ {'a': 1} != {'a': 1} }}{{ [1] in [[1]] }}{{ n in ['', none] }}",
+    'TrueFalseTrueTrue',
+  ],
+  [
+    '{% for m in [1, 2] %}{{ x is defined }}{% set x = m %}{{ x }}{% endfor %}{{ x is defined }}',
+    'False1False2False',
+  ],
+  [
+    '{% for m in [1, 2, 3] %}{{ m }}{% if m == 2 %}!{% continue %}{% endif %},{% endfor %}',
+    '1,2!3,',
+  ],
+  ['{% for m in [1, 2, 3] %}{{ m }}{% if m == 2 %}!{% break %}{% endif %},{% endfor %}.', '1,2!.'],
+  [
+    String.raw`{{ '\n\n  code \n'.lstrip('\n') }}|{{ 'xxaxx'.strip('x') }}|{{ '-a-'.rstrip('-') }}`,
+    '  code \n|a|-a',
+  ],
+  [
+    String.raw`[{{ ' \x1c\x85\u3000a\ufeff '.strip() }}][{{ '\ufeffa ' | trim }}]`,
+    '[a\ufeff][\ufeffa]',
+  ],
+  [
+    "{{ {'a': 1, 'b': 2}.keys() | reject('in', ['a']) | list }}{{ [1, none, 2] | reject('none') | list }}",
+    "['b'][1, 2]",
+  ],
+  ["{{ ['x', 'y'] | select('equalto', 'x') | list }}{{ [0, 1, ''] | select | list }}", "['x'][1]"],
+  ["{{ n | default('x') }}{{ u | default('x') }}{{ n | default('x', true) }}", 'Nonexx'],
+  ["{{ 'hELLO you' | capitalize }} {{ \"o'neil-mc x\" | title }}", "Hello you O'neil-Mc X"],
+  ["{{ {'a': 1} is iterable }}{{ t is number }}{{ t is not number }}", 'TrueTrueFalse'],
+])('%s', (template, text) => {
+  const list = [1, 'a', null, true, { k: "it's" }]
+  const program = parseTemplate(template)
+  expect(renderTemplate(program, { t: true, n: null, list, small: 1e-7 })).toBe(text)
+})
+
 it('filters take what is not there as empty, as in Python', () => {
   const program = parseTemplate(
     "{{ x | upper }}{{ x.y | trim }}{{ x | replace('a', 'b') }}[{{ x | join(',') }}]{{ x | first }}" +
@@ -152,6 +218,12 @@ describe('templates that fail', () => {
       '{% set n = namespace(s=[1]) %}{% for i in range(60) %}{% set n.s = n.s + n.s %}{% endfor %}',
       /a list of more than \d+ items/,
     ],
+    [
+      'lists in lists that double',
+      '{% set n = namespace(s=[1]) %}{% for i in range(60) %}{% set n.s = [n.s, n.s] %}{% endfor %}{{ n.s | tojson }}',
+      /a list of too many lists/,
+    ],
+    ['a text to be formatted', "{{ '%s' % 1 }}", /a text formatted by %/],
     ['recursion', '{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}', /got .+/],
   ])('%s', async (_, text, got) => {
     const error = await failure(() =>

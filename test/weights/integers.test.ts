@@ -10,6 +10,8 @@ import { Random } from '../cases/case.ts'
 import {
   copyCheckpoint,
   editJson,
+  failure,
+  readStored,
   type StoredTensor,
   temporaryFolder,
   writeStored,
@@ -228,6 +230,23 @@ describe('a GPTQ checkpoint', () => {
     // What rows lose by being integers; where a token's experts change, that says nothing.
     expect(errors.sort((a, b) => a - b)[errors.length >> 1]).toBeLessThan(0.05)
     expect(errors[0]).toBeGreaterThan(0)
+  })
+
+  it('may have biases of zeros, as AutoGPTQ writes them for models without', async () => {
+    const dir = copyCheckpoint(fixture('golden/yuan/tiny-e-gptq4'))
+    const file = path.join(dir, 'gptq_model-4bit-32g.safetensors')
+    const tensors = readStored(file)
+    const [matrix] = [...tensors].find(([name]) => name.endsWith('.qweight'))!
+    const bias = { dtype: 'F16', shape: [8], data: Buffer.alloc(16) }
+    const name = matrix.replace('qweight', 'bias')
+    writeStored(file, tensors.set(name, bias))
+    await (await loadModel(dir, { device: 'cpu', maxTokens: 64 })).dispose()
+    bias.data[3] = 1
+    writeStored(file, tensors)
+    expect(await failure(() => loadModel(dir, { device: 'cpu' }))).toMatchObject({
+      code: 'ERR_MOE_CHECKPOINT',
+      message: expect.stringContaining(`tensor ${name} must be one the model knows`),
+    })
   })
 
   it('of groups in any order is quantised again, in 8 bits', async () => {

@@ -41,7 +41,7 @@ export function template(random) {
 
 const forms = [
   list,
-  ...['<tool_call></tool_call>', '[TOOL_CALLS]', '<|tool_call|>', '<|channel|>'].map(callFormOf),
+  ...['<tool_call>{}</tool_call>', '[TOOL_CALLS]', '<|tool_call|>', '<|channel|>'].map(callFormOf),
   callFormOf('<｜tool▁call▁begin｜><｜tool▁call▁end｜>'),
 ]
 const fragments = [

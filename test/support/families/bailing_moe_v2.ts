@@ -22,7 +22,7 @@ export const bailingMoeV2: FamilySamples = {
   },
   agreeing: {
     ...{ moe_shared_expert_intermediate_size: 32, norm_topk_prob: false },
-    score_function: 'softmax',
+    ...{ score_function: 'softmax', layer_types: ['full_attention', 'sliding_attention'] },
   },
 }
 

@@ -14,6 +14,7 @@ export const dots1: FamilySamples = {
     ...{ sliding_window: 7, max_window_layers: 0 },
     layer_types: ['sliding_attention', 'full_attention'],
   },
+  agreeing: { use_sliding_window: false },
   published: [
     {
       name: 'dots.llm1',
@@ -22,6 +23,7 @@ export const dots1: FamilySamples = {
         ...{ num_attention_heads: 32, num_key_value_heads: 32, intermediate_size: 10944 },
         ...{ moe_intermediate_size: 1408, n_routed_experts: 128, num_experts_per_tok: 6 },
         ...{ n_shared_experts: 2, first_k_dense_replace: 1, sliding_window: null },
+        ...{ use_sliding_window: false, scoring_func: 'noaux_tc', moe_layer_freq: 1 },
       },
       total: 142_774_381_696,
     },

@@ -16,7 +16,10 @@ export const miniMaxM2: FamilySamples = {
     {
       name: 'MiniMax-M2',
       config: {
-        ...{ model_type: 'minimax_m2', vocab_size: 200064, hidden_size: 3072, head_dim: 128 },
+        // As the first release's class says it, with what it adds.
+        ...{ model_type: 'minimax', architectures: ['MiniMaxM2ForCausalLM'] },
+        ...{ use_grouped_topk: true, num_expert_group: null, routed_scaling_factor: 1 },
+        ...{ vocab_size: 200064, hidden_size: 3072, head_dim: 128 },
         ...{ num_hidden_layers: 62, num_attention_heads: 48, num_key_value_heads: 8 },
         ...{ intermediate_size: 1536, num_local_experts: 256, num_experts_per_tok: 8 },
         rotary_dim: 64,

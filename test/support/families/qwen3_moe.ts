@@ -53,7 +53,8 @@ export const qwen3Moe: FamilySamples = {
       config: {
         ...{ ...released, hidden_size: 6144, num_hidden_layers: 62, num_attention_heads: 96 },
         ...{ num_key_value_heads: 8, num_experts: 160, intermediate_size: 8192 },
-        moe_intermediate_size: 2560,
+        ...{ moe_intermediate_size: 2560, qkv_bias: false, use_qk_norm: true },
+        shared_expert_intermediate_size: 0,
       },
       total: 480_154_875_392,
       active: 34.54e9,
