@@ -1,146 +1,320 @@
-import * as library from '@huggingface/jinja'
-
-/** A parsed template. */
-export interface Program {
-  readonly body: readonly unknown[]
-}
-interface Value {
-  readonly type: string
-  readonly value: unknown
-}
-/** Its name, or a call of it. */
-interface Filter {
-  readonly value?: string
-  readonly callee?: { readonly value?: string }
-}
-interface Variables {
-  set(name: string, value: unknown): unknown
-}
-/** What is used of the library; its own declarations do not resolve in ES modules. */
-interface Jinja {
-  tokenize(source: string, options: { lstrip_blocks: boolean; trim_blocks: boolean }): unknown
-  parse(tokens: unknown): Program
-  Environment: new () => Variables
-  Interpreter: new (
-    variables: Variables,
-  ) => {
-    run(program: Program): Value
-    evaluate(statement: unknown, variables: Variables): Value
-    applyFilter(operand: Value, filter: Filter, variables: Variables): Value | undefined
-  }
-}
-const { Environment, Interpreter, parse, tokenize } = library as unknown as Jinja
-
-/** Thrown by a template's own `raise_exception`. */
-export class TemplateRefusal extends Error {}
-/** Thrown where a template goes on without end. */
-export class TemplateLimit extends Error {}
+import { applyFilter } from './jinja_filters.ts'
+import { globals } from './jinja_globals.ts'
+import type { Binary, Call, Named, Node, Program } from './jinja_nodes.ts'
+import { member, negate, operate, slice } from './jinja_operators.ts'
+import { testOf } from './jinja_tests.ts'
+import {
+  type Callable,
+  checkSize,
+  fail,
+  float,
+  fromJson,
+  itemsOf,
+  Namespace,
+  TemplateLimit,
+  Tuple,
+  text,
+  truth,
+  type Value,
+} from './jinja_values.ts'
 
 /** A published template takes some thousand steps for a conversation of some turns, and some milliseconds. */
 const maxSteps = 5_000_000
 const maxMs = 3_000
-/** No context has a text as long. What is done to one between two looks at the clock takes a second at most. */
-const maxText = 1 << 24
-const maxList = 1 << 16
 
-function checkSize(value: unknown): void {
-  if (typeof value === 'string' && value.length > maxText)
-    throw new TemplateLimit(`a text of more than ${maxText} characters`)
-  if (Array.isArray(value) && value.length > maxList)
-    throw new TemplateLimit(`a list of more than ${maxList} items`)
+class Break extends Error {}
+class Continue extends Error {}
+
+/** Variables of a block, in front of those around it. */
+class Scope {
+  readonly #own = new Map<string, Value>()
+  readonly #around: Scope | undefined
+
+  constructor(around?: Scope) {
+    this.#around = around
+  }
+
+  set(name: string, value: Value): void {
+    this.#own.set(name, value)
+  }
+
+  get(name: string): Value {
+    return this.#own.has(name) ? this.#own.get(name) : this.#around?.get(name)
+  }
 }
 
-/** What Python's filters take for a value that is not there; the library refuses it. */
-const emptyFor: Readonly<Record<string, object>> = Object.fromEntries([
-  ...['upper', 'lower', 'title', 'capitalize', 'trim', 'string', 'replace', 'indent', 'length'].map(
-    (name) => [name, { type: 'StringLiteral', value: '' }] as const,
-  ),
-  ...[
-    'list',
-    'first',
-    'last',
-    'reverse',
-    'sort',
-    'join',
-    'unique',
-    'map',
-    'selectattr',
-    'rejectattr',
-  ].map((name) => [name, { type: 'ArrayLiteral', value: [] }] as const),
+const orders = new Set(['<', '<=', '>', '>='])
+const constants: ReadonlyMap<string, Value> = new Map<string, Value>([
+  ...([
+    ['true', true],
+    ['True', true],
+    ['false', false],
+    ['False', false],
+  ] as const),
+  ...([
+    ['none', null],
+    ['None', null],
+  ] as const),
 ])
 
-/** A name that no template can give. */
-const nothing = { type: 'Identifier', value: '' }
-
-/** The library's interpreter with an end: it has none of its own. */
-class LimitedInterpreter extends Interpreter {
+/** Runs a parsed template as Jinja does in Python, with an end to its work. */
+class Interpreter {
   #steps = 0
   readonly #started = performance.now()
 
-  override evaluate(statement: unknown, variables: Variables): Value {
+  /** The text of statements. */
+  write(nodes: readonly Node[], scope: Scope): string {
+    let out = ''
+    for (const node of nodes) {
+      out += this.#statement(node, scope)
+      checkSize(out)
+    }
+    return out
+  }
+
+  #step(): void {
     if (++this.#steps > maxSteps) throw new TemplateLimit(`more than ${maxSteps} steps`)
     if (performance.now() - this.#started > maxMs)
       throw new TemplateLimit(`more than ${maxMs} ms of work`)
-    const value = super.evaluate(statement, variables)
-    checkSize(value.value)
+  }
+
+  #statement(node: Node, scope: Scope): string {
+    this.#step()
+    switch (node.type) {
+      case 'If':
+        return this.write(truth(this.#value(node.test, scope)) ? node.body : node.alternate, scope)
+      case 'For':
+        return this.#loop(node, scope)
+      case 'Break':
+        throw new Break()
+      case 'Continue':
+        throw new Continue()
+      case 'Comment':
+        return ''
+      case 'Set': {
+        const value = node.value
+          ? this.#value(node.value, scope)
+          : this.write(node.body, new Scope(scope))
+        this.#assign(node.assignee, value, scope)
+        return ''
+      }
+      case 'Macro':
+        scope.set(node.name.value, this.#macro(node.name.value, node.args, node.body, scope))
+        return ''
+      case 'CallStatement': {
+        const caller = this.#macro('caller', node.callerArgs ?? [], node.body, scope)
+        return text(this.#call(node.call, scope, [['caller', caller]]))
+      }
+      case 'FilterStatement':
+        return text(this.#filter(node.filter, this.write(node.body, new Scope(scope)), scope))
+      default:
+        return text(this.#value(node, scope))
+    }
+  }
+
+  #loop(node: Extract<Node, { type: 'For' }>, scope: Scope): string {
+    // `for x in xs if test` reads as one expression.
+    const [source, test] =
+      node.iterable.type === 'SelectExpression'
+        ? [node.iterable.lhs, node.iterable.test]
+        : [node.iterable, undefined]
+    const bound = (item: Value): Scope => {
+      const inner = new Scope(scope)
+      this.#assign(node.loopvar, item, inner)
+      return inner
+    }
+    const all = itemsOf(this.#value(source, scope))
+    const items = test ? all.filter((item) => truth(this.#value(test, bound(item)))) : all
+    if (items.length === 0) return this.write(node.defaultBlock, new Scope(scope))
+    const loop = new Namespace()
+    let out = ''
+    let before: Value
+    for (const [i, item] of items.entries()) {
+      const inner = bound(item)
+      const n = items.length
+      const changed: Callable = (args) => {
+        const now = Tuple.from(args)
+        const same = before !== undefined && operate('==', before, now)
+        before = now
+        return !same
+      }
+      const cycle: Callable = (args) => args[i % args.length]
+      const about: Readonly<Record<string, Value>> = {
+        ...{ index: i + 1, index0: i, revindex: n - i, revindex0: n - i - 1, length: n },
+        ...{ first: i === 0, last: i === n - 1, previtem: items[i - 1], nextitem: items[i + 1] },
+        ...{ depth: 1, depth0: 0, changed, cycle },
+      }
+      for (const [name, value] of Object.entries(about)) loop.attributes.set(name, value)
+      inner.set('loop', loop)
+      try {
+        for (const one of node.body) out += this.#statement(one, inner)
+      } catch (end) {
+        if (end instanceof Break) break
+        if (!(end instanceof Continue)) throw end
+      }
+      checkSize(out)
+    }
+    return out
+  }
+
+  #assign(to: Node, value: Value, scope: Scope): void {
+    if (to.type === 'Identifier') scope.set(to.value, value)
+    else if (to.type === 'TupleLiteral') {
+      const parts = itemsOf(value)
+      if (parts.length !== to.value.length)
+        fail(`${to.value.length} names cannot take ${parts.length} values`)
+      for (const [i, one] of to.value.entries()) this.#assign(one, parts[i], scope)
+    } else if (to.type === 'MemberExpression') {
+      const target = this.#value(to.object, scope)
+      if (!(target instanceof Namespace)) fail('attributes of a namespace can be set, no others')
+      else target.attributes.set(this.#key(to, scope), value)
+    } else fail(`${to.type} cannot be set`)
+  }
+
+  #macro(name: string, parameters: Node[], body: Node[], scope: Scope): Callable {
+    const source = JSON.stringify(body, (_, item) => (item instanceof Map ? [...item] : item))
+    const [takesMore, takesNamed] = ['varargs', 'kwargs'].map((special) =>
+      source.includes(`"value":"${special}"`),
+    )
+    return (args, named) => {
+      const inner = new Scope(scope)
+      const rest = new Map(named)
+      for (const [i, parameter] of parameters.entries()) {
+        const [{ value: key }, otherwise] =
+          parameter.type === 'KeywordArgumentExpression'
+            ? [parameter.key, parameter.value]
+            : [parameter as Named, undefined]
+        const given = i < args.length || rest.has(key)
+        const value = i < args.length ? args[i] : rest.get(key)
+        inner.set(key, given ? value : otherwise && this.#value(otherwise, inner))
+        if (i >= args.length) rest.delete(key)
+      }
+      inner.set('caller', rest.get('caller'))
+      rest.delete('caller')
+      inner.set('varargs', Tuple.from(args.slice(parameters.length)))
+      inner.set('kwargs', new Map(rest))
+      if (args.length > parameters.length && !takesMore)
+        fail(`macro ${name} takes ${parameters.length} arguments`)
+      for (const key of takesNamed ? [] : rest.keys()) fail(`macro ${name} takes no ${key}`)
+      return this.write(body, inner)
+    }
+  }
+
+  #arguments(nodes: Node[], scope: Scope): [Value[], Map<string, Value>] {
+    const args: Value[] = []
+    const named = new Map<string, Value>()
+    for (const node of nodes) {
+      if (node.type === 'KeywordArgumentExpression')
+        named.set(node.key.value, this.#value(node.value, scope))
+      else if (node.type === 'SpreadExpression')
+        args.push(...itemsOf(this.#value(node.argument, scope)))
+      else if (node.type === 'KeywordSpreadExpression') {
+        const all = this.#value(node.argument, scope)
+        if (!(all instanceof Map)) fail('what stands behind ** must be a dict')
+        else for (const [key, value] of all) named.set(text(key), value)
+      } else args.push(this.#value(node, scope))
+    }
+    return [args, named]
+  }
+
+  #call({ callee, args: given }: Call, scope: Scope, more: [string, Value][] = []): Value {
+    const called = this.#value(callee, scope)
+    const [args, named] = this.#arguments(given, scope)
+    for (const [key, value] of more) named.set(key, value)
+    return typeof called === 'function'
+      ? called(args, named)
+      : fail(`${nameOf(callee)} must be a function, got something that is not a function`)
+  }
+
+  #filter(filter: Named | Call, operand: Value, scope: Scope): Value {
+    if (filter.type === 'Identifier') return applyFilter(filter.value, operand, [], new Map())
+    return applyFilter(nameOf(filter.callee), operand, ...this.#arguments(filter.args, scope))
+  }
+
+  #key({ property, computed }: Extract<Node, { type: 'MemberExpression' }>, scope: Scope): Value {
+    return !computed && property.type === 'Identifier'
+      ? property.value
+      : this.#value(property, scope)
+  }
+
+  #binary({ operator: { value: operator }, left, right }: Binary, scope: Scope): Value {
+    const a = this.#value(left, scope)
+    if (operator === 'and') return truth(a) ? this.#value(right, scope) : a
+    if (operator === 'or') return truth(a) ? a : this.#value(right, scope)
+    const isOrder = left.type === 'BinaryExpression' && orders.has(left.operator.value)
+    if (isOrder && orders.has(operator)) fail('comparisons must not be chained')
+    return operate(operator, a, this.#value(right, scope))
+  }
+
+  #value(node: Node, scope: Scope): Value {
+    this.#step()
+    const value = this.#evaluated(node, scope)
+    checkSize(value)
     return value
   }
 
-  override applyFilter(operand: Value, filter: Filter, variables: Variables): Value {
-    const empty =
-      operand.type === 'UndefinedValue' && emptyFor[filter.value ?? filter.callee?.value ?? '']
-    const taken = empty ? this.evaluate(empty, variables) : operand
-    // The first of no items is no value for the library, too.
-    return super.applyFilter(taken, filter, variables) ?? this.evaluate(nothing, variables)
+  #evaluated(node: Node, scope: Scope): Value {
+    switch (node.type) {
+      case 'StringLiteral':
+      case 'IntegerLiteral':
+        return node.value
+      case 'FloatLiteral':
+        return float(node.value)
+      case 'ArrayLiteral':
+        return node.value.map((item) => this.#value(item, scope))
+      case 'TupleLiteral':
+        return Tuple.from(node.value.map((item) => this.#value(item, scope)))
+      case 'ObjectLiteral': {
+        const entries = [...node.value]
+        return new Map(
+          entries.map(([key, item]) => [this.#value(key, scope), this.#value(item, scope)]),
+        )
+      }
+      case 'Identifier':
+        return constants.has(node.value) ? constants.get(node.value) : scope.get(node.value)
+      case 'CallExpression':
+        return this.#call(node, scope)
+      case 'MemberExpression': {
+        const object = this.#value(node.object, scope)
+        const { property, computed } = node
+        if (property.type !== 'SliceExpression')
+          return member(object, this.#key(node, scope), computed)
+        const bounds = [property.start, property.stop, property.step]
+        const [start, stop, step] = bounds.map((one) => one && this.#value(one, scope))
+        return slice(object, start, stop, step)
+      }
+      case 'UnaryExpression':
+        return negate(node.operator.value, this.#value(node.argument, scope))
+      case 'BinaryExpression':
+        return this.#binary(node, scope)
+      case 'FilterExpression':
+        return this.#filter(node.filter, this.#value(node.operand, scope), scope)
+      case 'TestExpression':
+        return testOf(node.test.value)(this.#value(node.operand, scope)) !== node.negate
+      case 'SelectExpression':
+        return truth(this.#value(node.test, scope)) ? this.#value(node.lhs, scope) : undefined
+      case 'Ternary': {
+        const { condition, trueExpr, falseExpr } = node
+        return this.#value(truth(this.#value(condition, scope)) ? trueExpr : falseExpr, scope)
+      }
+      default:
+        return fail(`${node.type} is not known`)
+    }
   }
 }
 
-function range(start: number, stop?: number, step = 1): number[] {
-  const [from, to] = stop === undefined ? [0, start] : [start, stop]
-  const length = Math.max(0, Math.ceil((to - from) / step))
-  if (!(length <= maxList)) throw new TemplateLimit(`a range of ${length} numbers`)
-  return Array.from({ length }, (_, i) => from + i * step)
-}
+/** Of what is called, for a message. */
+const nameOf = (callee: Node): string =>
+  callee.type === 'Identifier'
+    ? callee.value
+    : callee.type === 'MemberExpression'
+      ? nameOf(callee.property)
+      : 'what is called'
 
-const english = (options: Intl.DateTimeFormatOptions, date: Date): string =>
-  new Intl.DateTimeFormat('en-US', options).format(date)
-const twoDigits = (n: number): string => String(n).padStart(2, '0')
-
-/** Python's strftime in the C locale, as the published templates were tried; the library's follows the system's. */
-export function strftime(format: string, date: Date): string {
-  const parts: Readonly<Record<string, () => string>> = {
-    Y: () => String(date.getFullYear()),
-    y: () => twoDigits(date.getFullYear() % 100),
-    m: () => twoDigits(date.getMonth() + 1),
-    d: () => twoDigits(date.getDate()),
-    H: () => twoDigits(date.getHours()),
-    M: () => twoDigits(date.getMinutes()),
-    S: () => twoDigits(date.getSeconds()),
-    a: () => english({ weekday: 'short' }, date),
-    A: () => english({ weekday: 'long' }, date),
-    b: () => english({ month: 'short' }, date),
-    B: () => english({ month: 'long' }, date),
-    '%': () => '%',
-  }
-  return format.replace(/%(.)/g, (whole, letter: string) => parts[letter]?.() ?? whole)
-}
-
-/** As transformers sets it up: blocks take their line's end and indentation along. */
-export const parseTemplate = (source: string): Program =>
-  parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true }))
-
-/** What a template gives for these variables. */
+/** What a template gives for these variables, which are JSON. */
 export function renderTemplate(program: Program, variables: Record<string, unknown>): string {
-  const environment = new Environment()
-  const globals = {
-    ...{ true: true, True: true, false: false, False: false, none: null, None: null },
-    raise_exception(message: unknown) {
-      throw new TemplateRefusal(String(message))
-    },
-    range,
-    strftime_now: (format: string) => strftime(format, new Date()),
-  }
-  for (const [name, value] of Object.entries({ ...globals, ...variables }))
-    if (name !== 'namespace') environment.set(name, value)
-  return String(new LimitedInterpreter(environment).run(program).value)
+  const scope = new Scope()
+  for (const [name, value] of globals) scope.set(name, value)
+  for (const [name, value] of Object.entries(variables)) scope.set(name, fromJson(value))
+  return new Interpreter().write(program.body, new Scope(scope))
 }

@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { parseTemplate, renderTemplate, strftime } from '../../lib/chat/interpreter.ts'
+import { renderTemplate } from '../../lib/chat/interpreter.ts'
+import { strftime } from '../../lib/chat/jinja_globals.ts'
+import { parseTemplate } from '../../lib/chat/jinja_nodes.ts'
 import { ChatTemplate } from '../../lib/chat/template.ts'
 import type { Json } from '../../lib/weights/json.ts'
 import { failure } from '../support/files.ts'
@@ -115,7 +117,7 @@ describe('a last message to be continued', () => {
 
 it('filters take what is not there as empty, as in Python', () => {
   const program = parseTemplate(
-    "{{ x | upper }}{{ x.y | trim }}{{ x | replace('a', 'b') }}[{{ x | join(',') }}]{{ x | first }}" +
+    "{{ x | upper }}{{ messages[0].y | trim }}{{ x | replace('a', 'b') }}[{{ x | join(',') }}]{{ x | first }}" +
       "{{ x | length }}{{ x | selectattr('role') | list | length }}{{ x | sort }}{{ x | default('d') }}" +
       "{% if messages[0].name | upper == 'X' %}x{% endif %}",
   )
