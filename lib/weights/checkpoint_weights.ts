@@ -84,6 +84,9 @@ export class CheckpointWeights extends WeightList {
     this.#checkpoint = checkpoint
     const { dir, entries } = checkpoint
     const quantization = parseQuantization(dir, checkpoint.quantization)
+    // Scales of a cache in 8 bits: this one has none.
+    if (checkpoint.quantization?.kv_cache_scheme)
+      this.#ignored.push(/\.self_attn\.([kv]_proj\.)?([kv]_scale|output_scale)$/)
     const open: TensorSource['open'] = (...args) => this.#tensor(...args)
     this.#source = { dir, entries, quantization, dtype, open, keep: true }
   }
