@@ -61,6 +61,25 @@ describe('a file that says its head is tied', () => {
   })
 })
 
+it.each([
+  ['torch.compile', '_orig_mod.$&'],
+  ['DistributedDataParallel', 'module.$&'],
+  ['PEFT', 'base_model.model.$&'],
+  ['the decoder without its head', ''],
+])('names as saved by %s are said to be so', async (_, by) => {
+  const named = (name: string) =>
+    by === '' ? name.replace(/^model\./, '') : name.replace(/^.*$/, by)
+  const dir = changed('qwen3_moe/base-f32', (tensors) => {
+    const all = [...tensors]
+    tensors.clear()
+    for (const [name, one] of all) tensors.set(named(name), one)
+  })
+  const wanted = 'model.norm.weight'
+  expect((await failure(() => logitsOf(dir))).message).toContain(
+    `tensor ${wanted} must be there, got ${named(wanted)}; save the model`,
+  )
+})
+
 it('a file beside an index that does not name it is refused', async () => {
   const dir = changed('qwen3_moe/base-f32', () => undefined)
   const other = path.join(dir, 'model-00001-of-00001.safetensors')
