@@ -67,8 +67,8 @@ function patternOf(
       bad('ERR_MOE_CHECKPOINT', 'of numbers above 0', value)
   }
   const matches = (module: string, end: string): boolean => {
-    const plain = end.replace(/^\^/, '')
-    return module === plain || (plain === end && module.endsWith(`.${end}`))
+    // As PEFT matches: a dot is any character, and behind ^ the beginning is enough.
+    return new RegExp(end.startsWith('^') ? end : `^(.*\\.)?(${end})$`).test(module)
   }
   return (module) => entries.find(([end]) => matches(module, end))?.[1] as number | undefined
 }

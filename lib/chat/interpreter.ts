@@ -1,280 +1,333 @@
+import { applyFilter } from './jinja_filters.ts'
+import { globals } from './jinja_globals.ts'
+import type { Binary, Call, Named, Node, Program } from './jinja_nodes.ts'
+import { member, negate, operate, slice } from './jinja_operators.ts'
+import { testOf } from './jinja_tests.ts'
 import {
-  Environment,
-  Interpreter,
-  kept,
-  keptList,
-  type Node,
-  type Program,
-  parse,
-  tokenize,
-  type Variables,
-} from './jinja_library.ts'
-import {
-  capitalize,
-  isEqual,
-  pythonJson,
-  strip,
-  stripMethods,
-  textOf,
-  title,
+  type Callable,
+  checkSize,
+  fail,
+  float,
+  fromJson,
+  itemsOf,
+  Namespace,
+  TemplateLimit,
+  Tuple,
+  text,
+  truth,
   type Value,
-  weightOf,
-} from './python.ts'
-
-export type { Program } from './jinja_library.ts'
-
-/** Thrown by a template's own `raise_exception`. */
-export class TemplateRefusal extends Error {}
-/** Thrown where a template goes on without end. */
-export class TemplateLimit extends Error {}
+} from './jinja_values.ts'
 
 /** A published template takes some thousand steps for a conversation of some turns, and some milliseconds. */
 const maxSteps = 5_000_000
 const maxMs = 3_000
-/** No context has a text as long. What is done to one between two looks at the clock takes a second at most. */
-const maxText = 1 << 24
-const maxList = 1 << 16
-
-function checkSize(value: unknown): void {
-  if (typeof value === 'string' && value.length > maxText)
-    throw new TemplateLimit(`a text of more than ${maxText} characters`)
-  if (Array.isArray(value) && value.length > maxList)
-    throw new TemplateLimit(`a list of more than ${maxList} items`)
-}
-
-/** Lists in lists double as fast as texts do. */
-function checkWeight(value: Value): Value {
-  if (weightOf(value, maxText) > maxText) throw new TemplateLimit('a list of too many lists')
-  return value
-}
-
-const shown = (value: Value): string =>
-  textOf(value.type === 'StringValue' ? value : checkWeight(value))
-
-/** What Python's filters take for a value that is not there; the library refuses it. */
-const emptyFor: Readonly<Record<string, unknown>> = {
-  ...{ replace: '', indent: '', length: '' },
-  ...{ list: [], first: [], last: [], reverse: [], sort: [], join: [], unique: [], map: [] },
-  ...{ selectattr: [], rejectattr: [], select: [], reject: [] },
-}
-
-/** Filters of texts, which take any value by what is shown of it. */
-const textFilters: Readonly<Record<string, (text: string) => string>> = {
-  string: (text) => text,
-  trim: (text) => strip(text, undefined, [true, true]),
-  upper: (text) => text.toUpperCase(),
-  lower: (text) => text.toLowerCase(),
-  title,
-  capitalize,
-}
-
-/** Types that pass a test in Python, and not in the library. */
-const alsoPass: Readonly<Record<string, readonly string[]>> = {
-  iterable: ['ObjectValue', 'TupleValue'],
-  number: ['BooleanValue'],
-}
-
-/** What is no expression, so that nothing of it is shown but text. */
-const statements = new Set([
-  ...['Program', 'If', 'For', 'Set', 'Macro', 'Comment', 'CallStatement', 'FilterStatement'],
-])
 
 /** `{% break %}` or `{% continue %}` on its way to its loop. */
-interface Jump {
-  readonly kind: string
-  readonly error: unknown
-  /** What the loop's body had given. */
-  text: string
+class Jump extends Error {
+  readonly kind: 'Break' | 'Continue'
+  /** What the round had written. */
+  text = ''
+  constructor(kind: Jump['kind']) {
+    super(kind)
+    this.kind = kind
+  }
 }
 
-/** The library's interpreter with an end, as it has none of its own, and with Python's values. */
-class LimitedInterpreter extends Interpreter {
+/** Variables of a block, in front of those around it. */
+class Scope {
+  readonly #own = new Map<string, Value>()
+  readonly #around: Scope | undefined
+
+  constructor(around?: Scope) {
+    this.#around = around
+  }
+
+  set(name: string, value: Value): void {
+    this.#own.set(name, value)
+  }
+
+  get(name: string): Value {
+    return this.#own.has(name) ? this.#own.get(name) : this.#around?.get(name)
+  }
+}
+
+const orders = new Set(['<', '<=', '>', '>='])
+const constants: ReadonlyMap<string, Value> = new Map<string, Value>([
+  ...([
+    ['true', true],
+    ['True', true],
+    ['false', false],
+    ['False', false],
+  ] as const),
+  ...([
+    ['none', null],
+    ['None', null],
+  ] as const),
+])
+
+/** Runs a parsed template as Jinja does in Python, with an end to its work. */
+class Interpreter {
   #steps = 0
   readonly #started = performance.now()
-  readonly #bodies = new WeakSet<object>()
-  #jump: Jump | undefined
 
-  override evaluate(node: Node, variables: Variables): Value {
+  /** The text of statements. */
+  write(nodes: readonly Node[], scope: Scope): string {
+    let out = ''
+    try {
+      for (const node of nodes) {
+        out += this.#statement(node, scope)
+        checkSize(out)
+      }
+    } catch (error) {
+      if (error instanceof Jump) error.text = out + error.text
+      throw error
+    }
+    return out
+  }
+
+  #step(): void {
     if (++this.#steps > maxSteps) throw new TemplateLimit(`more than ${maxSteps} steps`)
     if (performance.now() - this.#started > maxMs)
       throw new TemplateLimit(`more than ${maxMs} ms of work`)
-    const value = this.#asPython(node, variables) ?? super.evaluate(node, variables)
-    checkSize(value.value)
+  }
+
+  #statement(node: Node, scope: Scope): string {
+    this.#step()
+    switch (node.type) {
+      case 'If':
+        return this.write(truth(this.#value(node.test, scope)) ? node.body : node.alternate, scope)
+      case 'For':
+        return this.#loop(node, scope)
+      case 'Break':
+      case 'Continue':
+        throw new Jump(node.type)
+      case 'Comment':
+        return ''
+      case 'Set': {
+        const value = node.value
+          ? this.#value(node.value, scope)
+          : this.write(node.body, new Scope(scope))
+        this.#assign(node.assignee, value, scope)
+        return ''
+      }
+      case 'Macro':
+        scope.set(node.name.value, this.#macro(node.name.value, node.args, node.body, scope))
+        return ''
+      case 'CallStatement': {
+        const caller = this.#macro('caller', node.callerArgs ?? [], node.body, scope)
+        return text(this.#call(node.call, scope, [['caller', caller]]))
+      }
+      case 'FilterStatement':
+        return text(this.#filter(node.filter, this.write(node.body, new Scope(scope)), scope))
+      default:
+        return text(this.#value(node, scope))
+    }
+  }
+
+  #loop(node: Extract<Node, { type: 'For' }>, scope: Scope): string {
+    // `for x in xs if test` reads as one expression.
+    const [source, test] =
+      node.iterable.type === 'SelectExpression'
+        ? [node.iterable.lhs, node.iterable.test]
+        : [node.iterable, undefined]
+    const bound = (item: Value): Scope => {
+      const inner = new Scope(scope)
+      this.#assign(node.loopvar, item, inner)
+      return inner
+    }
+    const all = itemsOf(this.#value(source, scope))
+    const items = test ? all.filter((item) => truth(this.#value(test, bound(item)))) : all
+    if (items.length === 0) return this.write(node.defaultBlock, new Scope(scope))
+    const loop = new Namespace()
+    let out = ''
+    let before: Value
+    for (const [i, item] of items.entries()) {
+      const inner = bound(item)
+      const n = items.length
+      const changed: Callable = (args) => {
+        const now = Tuple.from(args)
+        const same = before !== undefined && operate('==', before, now)
+        before = now
+        return !same
+      }
+      const cycle: Callable = (args) => args[i % args.length]
+      const about: Readonly<Record<string, Value>> = {
+        ...{ index: i + 1, index0: i, revindex: n - i, revindex0: n - i - 1, length: n },
+        ...{ first: i === 0, last: i === n - 1, previtem: items[i - 1], nextitem: items[i + 1] },
+        ...{ depth: 1, depth0: 0, changed, cycle },
+      }
+      for (const [name, value] of Object.entries(about)) loop.attributes.set(name, value)
+      inner.set('loop', loop)
+      try {
+        out += this.write(node.body, inner)
+      } catch (end) {
+        if (!(end instanceof Jump)) throw end
+        out += end.text
+        if (end.kind === 'Break') break
+      }
+      checkSize(out)
+    }
+    return out
+  }
+
+  #assign(to: Node, value: Value, scope: Scope): void {
+    if (to.type === 'Identifier') scope.set(to.value, value)
+    else if (to.type === 'TupleLiteral') {
+      const parts = itemsOf(value)
+      if (parts.length !== to.value.length)
+        fail(`${to.value.length} names cannot take ${parts.length} values`)
+      for (const [i, one] of to.value.entries()) this.#assign(one, parts[i], scope)
+    } else if (to.type === 'MemberExpression') {
+      const target = this.#value(to.object, scope)
+      if (!(target instanceof Namespace)) fail('attributes of a namespace can be set, no others')
+      else target.attributes.set(this.#key(to, scope), value)
+    } else fail(`${to.type} cannot be set`)
+  }
+
+  #macro(name: string, parameters: Node[], body: Node[], scope: Scope): Callable {
+    const source = JSON.stringify(body, (_, item) => (item instanceof Map ? [...item] : item))
+    const [takesMore, takesNamed] = ['varargs', 'kwargs'].map((special) =>
+      source.includes(`"value":"${special}"`),
+    )
+    return (args, named) => {
+      const inner = new Scope(scope)
+      const rest = new Map(named)
+      for (const [i, parameter] of parameters.entries()) {
+        const [{ value: key }, otherwise] =
+          parameter.type === 'KeywordArgumentExpression'
+            ? [parameter.key, parameter.value]
+            : [parameter as Named, undefined]
+        const given = i < args.length || rest.has(key)
+        const value = i < args.length ? args[i] : rest.get(key)
+        inner.set(key, given ? value : otherwise && this.#value(otherwise, inner))
+        if (i >= args.length) rest.delete(key)
+      }
+      inner.set('caller', rest.get('caller'))
+      rest.delete('caller')
+      inner.set('varargs', Tuple.from(args.slice(parameters.length)))
+      inner.set('kwargs', new Map(rest))
+      if (args.length > parameters.length && !takesMore)
+        fail(`macro ${name} takes ${parameters.length} arguments`)
+      for (const key of takesNamed ? [] : rest.keys()) fail(`macro ${name} takes no ${key}`)
+      return this.write(body, inner)
+    }
+  }
+
+  #arguments(nodes: Node[], scope: Scope): [Value[], Map<string, Value>] {
+    const args: Value[] = []
+    const named = new Map<string, Value>()
+    for (const node of nodes) {
+      if (node.type === 'KeywordArgumentExpression')
+        named.set(node.key.value, this.#value(node.value, scope))
+      else if (node.type === 'SpreadExpression')
+        args.push(...itemsOf(this.#value(node.argument, scope)))
+      else if (node.type === 'KeywordSpreadExpression') {
+        const all = this.#value(node.argument, scope)
+        if (!(all instanceof Map)) fail('what stands behind ** must be a dict')
+        else for (const [key, value] of all) named.set(text(key), value)
+      } else args.push(this.#value(node, scope))
+    }
+    return [args, named]
+  }
+
+  #call({ callee, args: given }: Call, scope: Scope, more: [string, Value][] = []): Value {
+    const called = this.#value(callee, scope)
+    const [args, named] = this.#arguments(given, scope)
+    for (const [key, value] of more) named.set(key, value)
+    return typeof called === 'function'
+      ? called(args, named)
+      : fail(`${nameOf(callee)} must be a function, got something that is not a function`)
+  }
+
+  #filter(filter: Named | Call, operand: Value, scope: Scope): Value {
+    if (filter.type === 'Identifier') return applyFilter(filter.value, operand, [], new Map())
+    return applyFilter(nameOf(filter.callee), operand, ...this.#arguments(filter.args, scope))
+  }
+
+  #key({ property, computed }: Extract<Node, { type: 'MemberExpression' }>, scope: Scope): Value {
+    return !computed && property.type === 'Identifier'
+      ? property.value
+      : this.#value(property, scope)
+  }
+
+  #binary({ operator: { value: operator }, left, right }: Binary, scope: Scope): Value {
+    const a = this.#value(left, scope)
+    if (operator === 'and') return truth(a) ? this.#value(right, scope) : a
+    if (operator === 'or') return truth(a) ? a : this.#value(right, scope)
+    const isOrder = left.type === 'BinaryExpression' && orders.has(left.operator.value)
+    if (isOrder && orders.has(operator)) fail('comparisons must not be chained')
+    return operate(operator, a, this.#value(right, scope))
+  }
+
+  #value(node: Node, scope: Scope): Value {
+    this.#step()
+    const value = this.#evaluated(node, scope)
+    checkSize(value)
     return value
   }
 
-  /** What the library does as JavaScript does; undefined: all else. */
-  #asPython(node: Node | undefined, variables: Variables): Value | undefined {
-    switch (node?.type) {
-      case 'BinaryExpression':
-        return this.#binary(node, variables)
+  #evaluated(node: Node, scope: Scope): Value {
+    switch (node.type) {
+      case 'StringLiteral':
+      case 'IntegerLiteral':
+        return node.value
+      case 'FloatLiteral':
+        return float(node.value)
+      case 'ArrayLiteral':
+        return node.value.map((item) => this.#value(item, scope))
+      case 'TupleLiteral':
+        return Tuple.from(node.value.map((item) => this.#value(item, scope)))
+      case 'ObjectLiteral': {
+        const entries = [...node.value]
+        return new Map(
+          entries.map(([key, item]) => [this.#value(key, scope), this.#value(item, scope)]),
+        )
+      }
+      case 'Identifier':
+        return constants.has(node.value) ? constants.get(node.value) : scope.get(node.value)
       case 'CallExpression':
-        return this.#strip(node, variables)
-      case 'TestExpression': {
-        const types = alsoPass[node.test!.value as string]
-        if (!types?.includes(this.evaluate(node.operand!, variables).type)) return undefined
-        return kept(!node.negate)
+        return this.#call(node, scope)
+      case 'MemberExpression': {
+        const object = this.#value(node.object, scope)
+        const { property, computed } = node
+        if (property.type !== 'SliceExpression')
+          return member(object, this.#key(node, scope), computed)
+        const bounds = [property.start, property.stop, property.step]
+        const [start, stop, step] = bounds.map((one) => one && this.#value(one, scope))
+        return slice(object, start, stop, step)
       }
-      case 'Break':
-      case 'Continue':
-        try {
-          return super.evaluate(node, variables)
-        } catch (error) {
-          this.#jump = { kind: node.type, error, text: '' }
-          throw error
-        }
-      case 'For': {
-        this.#bodies.add(node.body!)
-        const { value } = super.evaluate(node, variables)
-        const last = this.#jump?.text ?? ''
-        this.#jump = undefined
-        return kept(`${value}${last}`)
+      case 'UnaryExpression':
+        return negate(node.operator.value, this.#value(node.argument, scope))
+      case 'BinaryExpression':
+        return this.#binary(node, scope)
+      case 'FilterExpression':
+        return this.#filter(node.filter, this.#value(node.operand, scope), scope)
+      case 'TestExpression':
+        return testOf(node.test.value)(this.#value(node.operand, scope)) !== node.negate
+      case 'SelectExpression':
+        return truth(this.#value(node.test, scope)) ? this.#value(node.lhs, scope) : undefined
+      case 'Ternary': {
+        const { condition, trueExpr, falseExpr } = node
+        return this.#value(truth(this.#value(condition, scope)) ? trueExpr : falseExpr, scope)
       }
+      default:
+        return fail(`${node.type} is not known`)
     }
-    return undefined
-  }
-
-  #binary({ operator, left, right }: Node, variables: Variables): Value | undefined {
-    const of = operator!.value
-    if (!['==', '!=', '~', 'in', 'not in', '%'].includes(of)) return undefined
-    const [a, b] = [this.evaluate(left!, variables), this.evaluate(right!, variables)]
-    if (of === '~') return kept(shown(a) + shown(b))
-    if (of === '%' && a.type === 'StringValue')
-      throw new Error('a text formatted by %, which is not implemented')
-    const inList = Array.isArray(b.value) && (of === 'in' || of === 'not in')
-    if (!inList && of !== '==' && of !== '!=') return undefined
-    for (const value of [a, b]) checkWeight(value)
-    const equal = inList ? (b.value as Value[]).some((item) => isEqual(a, item)) : isEqual(a, b)
-    return kept(equal === (of === '==' || of === 'in'))
-  }
-
-  /** The library strips white space, whatever a template asks for. */
-  #strip({ callee, args = [] }: Node, variables: Variables): Value | undefined {
-    const sides =
-      callee?.type === 'MemberExpression' && !callee.computed
-        ? stripMethods[callee.property!.value as string]
-        : undefined
-    if (!sides || args.length > 1) return undefined
-    const text = this.evaluate(callee!.object!, variables)
-    const [characters] = args.map((one) => this.evaluate(one, variables))
-    if (text.type !== 'StringValue') return undefined
-    const given = characters?.type === 'StringValue' ? (characters.value as string) : undefined
-    return kept(strip(text.value as string, given, sides))
-  }
-
-  /** The text of statements in a row; names that a loop's body sets end with each round. */
-  override evaluateBlock(block: readonly Node[], scope: Variables): Value {
-    const names = this.#bodies.has(block) ? new Set(scope.variables.keys()) : undefined
-    let text = ''
-    try {
-      for (const node of block) {
-        const value = this.evaluate(node, scope)
-        if (value.type === 'StringValue') text += value.value
-        else if (!statements.has(node.type)) text += shown(value)
-      }
-    } catch (error) {
-      const jump = this.#jump
-      if (!jump || error !== jump.error) throw error
-      text += jump.text
-      if (!names || jump.kind === 'Break') {
-        jump.text = text
-        throw error
-      }
-      this.#jump = undefined
-    } finally {
-      for (const name of names ? [...scope.variables.keys()] : [])
-        if (!names!.has(name)) scope.variables.delete(name)
-    }
-    return kept(text)
-  }
-
-  override applyFilter(operand: Value, filter: Node, variables: Variables): Value {
-    const name = String(filter.value ?? filter.callee?.value)
-    const { args = [] } = filter
-    const filtered = Object.hasOwn(textFilters, name) && textFilters[name]!(shown(operand))
-    if (typeof filtered === 'string') return kept(filtered)
-    if (name === 'default' && operand.type === 'NullValue' && args.length < 2) return operand
-    const taken =
-      operand.type === 'UndefinedValue' && Object.hasOwn(emptyFor, name)
-        ? kept(emptyFor[name])
-        : checkWeight(operand)
-    if (taken.type === 'ArrayValue' && (name === 'select' || name === 'reject'))
-      return this.#selected(taken, name === 'select', args, variables)
-    const list = taken.type === 'ArrayValue' && (taken.value as Value[])
-    const texts = list && name === 'join' && args.every(({ type }) => !/^Keyword/.test(type))
-    const given = texts ? keptList(list.map((item) => kept(textOf(item)))) : taken
-    // The first of no items is no value for the library, too.
-    const value = super.applyFilter(given, filter, variables) ?? kept(undefined)
-    return name === 'tojson' ? kept(pythonJson(value.value as string)) : value
-  }
-
-  #selected(list: Value, keeps: boolean, args: readonly Node[], variables: Variables): Value {
-    const [test, ...further] = args.map((one) => this.evaluate(one, variables))
-    const name = test?.value as string | undefined
-    const passes = (item: Value): boolean => {
-      if (name === undefined) return isTrue(item)
-      if (name === 'in') return isIn(item, further[0])
-      if (/^(eq|equalto|==)$/.test(name)) return isEqual(item, further[0]!)
-      const tested = variables.tests.get(name)
-      if (!tested) throw new Error(`Unknown test: ${name}`)
-      return tested(item, ...further)
-    }
-    return keptList((list.value as Value[]).filter((item) => passes(item) === keeps))
   }
 }
 
-const isIn = (item: Value, within: Value | undefined): boolean =>
-  Array.isArray(within?.value) && (within.value as Value[]).some((one) => isEqual(one, item))
+/** Of what is called, for a message. */
+const nameOf = (callee: Node): string =>
+  callee.type === 'Identifier'
+    ? callee.value
+    : callee.type === 'MemberExpression'
+      ? nameOf(callee.property)
+      : 'what is called'
 
-const isTrue = ({ value }: Value): boolean =>
-  Array.isArray(value) ? value.length > 0 : value instanceof Map ? value.size > 0 : !!value
-
-function range(start: number, stop?: number, step = 1): number[] {
-  const [from, to] = stop === undefined ? [0, start] : [start, stop]
-  const length = Math.max(0, Math.ceil((to - from) / step))
-  if (!(length <= maxList)) throw new TemplateLimit(`a range of ${length} numbers`)
-  return Array.from({ length }, (_, i) => from + i * step)
-}
-
-const english = (options: Intl.DateTimeFormatOptions, date: Date): string =>
-  new Intl.DateTimeFormat('en-US', options).format(date)
-const twoDigits = (n: number): string => String(n).padStart(2, '0')
-
-/** Python's strftime in the C locale, as the published templates were tried; the library's follows the system's. */
-export function strftime(format: string, date: Date): string {
-  const parts: Readonly<Record<string, () => string>> = {
-    Y: () => String(date.getFullYear()),
-    y: () => twoDigits(date.getFullYear() % 100),
-    m: () => twoDigits(date.getMonth() + 1),
-    d: () => twoDigits(date.getDate()),
-    H: () => twoDigits(date.getHours()),
-    M: () => twoDigits(date.getMinutes()),
-    S: () => twoDigits(date.getSeconds()),
-    a: () => english({ weekday: 'short' }, date),
-    A: () => english({ weekday: 'long' }, date),
-    b: () => english({ month: 'short' }, date),
-    B: () => english({ month: 'long' }, date),
-    '%': () => '%',
-  }
-  return format.replace(/%(.)/g, (whole, letter: string) => parts[letter]?.() ?? whole)
-}
-
-/** As transformers sets it up: blocks take their line's end and indentation along. */
-export const parseTemplate = (source: string): Program =>
-  parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true }))
-
-/** What a template gives for these variables. */
+/** What a template gives for these variables, which are JSON. */
 export function renderTemplate(program: Program, variables: Record<string, unknown>): string {
-  const environment = new Environment()
-  const globals = {
-    ...{ true: true, True: true, false: false, False: false, none: null, None: null },
-    raise_exception(message: unknown) {
-      throw new TemplateRefusal(String(message))
-    },
-    range,
-    strftime_now: (format: string) => strftime(format, new Date()),
-  }
-  for (const [name, value] of Object.entries({ ...globals, ...variables }))
-    if (name !== 'namespace') environment.set(name, value)
-  return String(new LimitedInterpreter(environment).run(program).value)
+  const scope = new Scope()
+  for (const [name, value] of globals) scope.set(name, value)
+  for (const [name, value] of Object.entries(variables)) scope.set(name, fromJson(value))
+  return new Interpreter().write(program.body, new Scope(scope))
 }

@@ -1,6 +1,7 @@
 import { badOption } from '../errors.ts'
 import { readList } from '../options.ts'
 import type { Json } from '../weights/json.ts'
+import { Float } from './jinja_values.ts'
 
 /** A part of a message's content. */
 export interface TextPart {
@@ -131,7 +132,7 @@ export function readTools(where: string, tools: unknown): Json[] | undefined {
 export function mapStrings(value: unknown, change: (text: string) => string): unknown {
   if (typeof value === 'string') return change(value)
   if (Array.isArray(value)) return value.map((item) => mapStrings(item, change))
-  if (typeof value !== 'object' || value === null) return value
+  if (typeof value !== 'object' || value === null || value instanceof Float) return value
   const entries = Object.entries(value).map(([key, item]) => [key, mapStrings(item, change)])
   return Object.fromEntries(entries)
 }

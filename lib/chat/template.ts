@@ -1,7 +1,10 @@
 import { badOption, MoeError } from '../errors.ts'
 import type { Json } from '../weights/json.ts'
 import { type CallForm, callFormOf, callFormTold } from './call_forms.ts'
-import { type Program, parseTemplate, renderTemplate, TemplateRefusal } from './interpreter.ts'
+import { renderTemplate } from './interpreter.ts'
+import { TemplateRefusal } from './jinja_globals.ts'
+import { parseJson } from './jinja_json.ts'
+import { type Program, parseTemplate } from './jinja_nodes.ts'
 import { mapStrings } from './messages.ts'
 import type { TemplateSource } from './template_source.ts'
 
@@ -18,6 +21,7 @@ export interface Conversation {
 const probe = 'moe_native_probe'
 const question = { role: 'user', content: 'x' }
 const probeCall = { name: probe, arguments: { [probe]: probe } }
+const probeText = { ...probeCall, arguments: JSON.stringify(probeCall.arguments) }
 const probeTool = {
   type: 'function',
   function: { name: probe, description: probe, parameters: { type: 'object', properties: {} } },
@@ -30,6 +34,7 @@ export class ChatTemplate {
   readonly #program: Program
   #takesObjects: boolean | undefined
   #takesTools: boolean | undefined
+  #takesNull: boolean | undefined
 
   /**
    * @param roles special tokens by role, such as `bos_token`
@@ -61,7 +66,11 @@ export class ChatTemplate {
         `${where}: tools must be absent, since ${this.#source.label} does not show them to the model`,
       )
     const calls = messages.some(({ tool_calls }) => tool_calls !== undefined)
-    const wanted = calls ? messages.map((message) => this.#withArguments(message)) : messages
+    const read = calls ? messages.map((message) => this.#withArguments(message)) : messages
+    const isNull = read.some(({ content }) => content === null) && !this.#asksForNull()
+    const wanted = isNull
+      ? read.map((one) => (one.content === null ? { ...one, content: '' } : one))
+      : read
     const changed = mapStrings({ messages: wanted, tools: tools ?? null }, change) as Json
     const { addGenerationPrompt, variables } = conversation
     const text = this.#guarded(where, () =>
@@ -81,7 +90,7 @@ export class ChatTemplate {
   /** How the model writes calls: as the template writes those of earlier turns. */
   callForm(): CallForm | undefined {
     const told = { messages: [question], tools: [probeTool] }
-    return callFormOf(this.#shownCall() ?? '') ?? callFormTold(this.#tried(told) ?? '')
+    return callFormOf(this.#anyCall('') ?? '') ?? callFormTold(this.#tried(told) ?? '')
   }
 
   takesTools(): boolean {
@@ -92,15 +101,34 @@ export class ChatTemplate {
 
   /** Whether arguments of calls show when they are an object. */
   #takesArguments(): boolean {
-    // The function's name shows, too.
-    this.#takesObjects ??= (this.#shownCall()?.split(probe).length ?? 4) > 2
+    if (this.#takesObjects === undefined) {
+      const shown = this.#shownCall('', probeCall)
+      // The function's name shows, too.
+      this.#takesObjects = shown
+        ? shown.split(probe).length > 2
+        : this.#shownCall('', probeText) === undefined
+    }
     return this.#takesObjects
   }
 
-  #shownCall(): string | undefined {
-    const call = { id: 'probe0001', type: 'function', function: probeCall }
-    const messages = [question, { role: 'assistant', content: '', tool_calls: [call] }]
+  /** With arguments as the template takes them. */
+  #anyCall(content: string | null): string | undefined {
+    return this.#shownCall(content, this.#takesArguments() ? probeCall : probeText)
+  }
+
+  #shownCall(content: string | null, called: Json): string | undefined {
+    const call = { id: 'probe0001', type: 'function', function: called }
+    const messages = [question, { role: 'assistant', content, tool_calls: [call] }]
     return this.#tried({ messages, tools: null })
+  }
+
+  /** Whether content that is null differs from an empty one but by Python's word for it. */
+  #asksForNull(): boolean {
+    this.#takesNull ??= (() => {
+      const [none, empty] = [null, ''].map((content) => this.#anyCall(content))
+      return none !== undefined && none !== empty && !none.includes('None')
+    })()
+    return this.#takesNull
   }
 
   #withArguments(message: Json): Json {
@@ -111,7 +139,7 @@ export class ChatTemplate {
       if (typeof given !== 'string') return objects ? given : JSON.stringify(given)
       if (!objects) return given
       try {
-        const value: unknown = JSON.parse(given)
+        const value = parseJson(given)
         return typeof value === 'object' && value !== null ? value : given
       } catch {
         return given // what a model wrote may be no JSON

@@ -37,13 +37,18 @@ export class Vocabulary {
   ) {
     const { embeddingScale, logitScale, table: name = 'model.embed_tokens', headBias } = options
     const shape = [config.vocabSize, config.hiddenSize]
-    const tied = config.tieWordEmbeddings
-    const table = `${name}.weight`
+    const own = 'lm_head.weight'
+    const first = `${name}.weight`
+    // One that is in the file is read, as in transformers 5: where both are there they may differ, and files that were
+    // saved without what is shared may have the head alone.
+    const headOnly = config.tieWordEmbeddings && !weights.has(first) && weights.has(own)
+    const tied = config.tieWordEmbeddings && (headOnly || !weights.has(own))
+    const table = headOnly ? own : first
     // A tied head is the table's parameters again: counted once, as the head that every token uses.
     this.#table = weights.table(table, shape, tied ? 'dense' : 'embedding')
     this.#norm = norm
     this.#head = {
-      weight: weights.matrix([rowsOf(tied ? table : 'lm_head.weight', shape)], {
+      weight: weights.matrix([rowsOf(tied ? table : own, shape)], {
         share: tied ? 'none' : 'dense',
         part: 'head',
       }),
@@ -51,7 +56,6 @@ export class Vocabulary {
       scale: logitScale,
     }
     this.#embeddingScale = embeddingScale
-    if (tied) weights.ignore(/^lm_head\.weight$/)
   }
 
   /** ids [T] -> x [T, H] */

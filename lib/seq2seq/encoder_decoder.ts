@@ -195,8 +195,8 @@ export class EncoderDecoder {
     this.config = config
     const { vocabSize, hiddenSize, tieWordEmbeddings, scaleLogits } = config
     const shape = [vocabSize, hiddenSize]
-    // transformers 5 says of every T5 that its head is tied; those whose head is not have it in the file.
-    const tied = tieWordEmbeddings && (scaleLogits || !weights.has('lm_head.weight'))
+    // transformers 5 says of every T5 that its head is tied, and takes one that is in the file.
+    const tied = tieWordEmbeddings && !weights.has('lm_head.weight')
     this.#table = weights.table('shared.weight', shape, tied ? 'dense' : 'embedding')
     this.#head = {
       weight: weights.matrix([rowsOf(tied ? 'shared.weight' : 'lm_head.weight', shape)], {
@@ -204,7 +204,6 @@ export class EncoderDecoder {
       }),
       scale: scaleLogits ? hiddenSize ** -0.5 : undefined,
     }
-    if (tied) weights.ignore(/^lm_head\.weight$/)
     this.#encoder = new Stack(weights, 'encoder', config, adapted)
     this.#decoder = new Stack(weights, 'decoder', config, adapted)
     this.encoder = this.#encoder.blocks

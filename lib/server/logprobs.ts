@@ -1,5 +1,7 @@
 import type { GenerateChunk, PromptLogprob, TokenLogprob } from '../engine/completion.ts'
+import { bytesOf } from '../tokenizer/bytes.ts'
 import type { Tokenizer } from '../tokenizer/index.ts'
+import { CheckedTokenizer } from '../tokenizer/tokenizer.ts'
 
 /** JSON has no infinity. */
 const finite = (logprob: number): number => Math.max(logprob, -9999)
@@ -22,6 +24,21 @@ export class TokenTexts {
     return stream.push(id) + stream.end()
   }
 
+  /** Bytes of a token that is no whole character; undefined where its text tells them. */
+  partBytes(id: number, token: string): number[] | undefined {
+    if (!token.includes('\ufffd') || !(this.#tokenizer instanceof CheckedTokenizer))
+      return undefined
+    return bytesOf(CheckedTokenizer.lettersOf(this.#tokenizer, id))
+  }
+
+  /** As OpenAI writes tokens of text completions: halves of characters by their bytes, so that they differ. */
+  named(id: number, previousId: number | undefined): string {
+    const token = this.of(id, previousId)
+    const bytes = this.partBytes(id, token)
+    const hex = (byte: number) => `\\x${byte.toString(16).padStart(2, '0')}`
+    return bytes ? `bytes:${bytes.map(hex).join('')}` : token
+  }
+
   /** What each token of a prompt adds to its text. */
   pieces(ids: readonly number[]): string[] {
     const stream = this.#tokenizer.stream(undefined)
@@ -37,8 +54,7 @@ export function chatLogprob(
 ): object {
   const entry = (one: TokenLogprob) => {
     const token = texts.of(one.id, previousId)
-    // A token that is no whole character has bytes that its text does not tell.
-    const bytes = token.includes('\ufffd') ? null : [...Buffer.from(token)]
+    const bytes = texts.partBytes(one.id, token) ?? [...Buffer.from(token)]
     return { token, logprob: finite(one.logprob), bytes }
   }
   return { ...entry({ id, logprob }), top_logprobs: top.map(entry) }
@@ -107,9 +123,9 @@ export function textLogprobs(
   let at = offset
   let previousId = firstPreviousId
   for (const { id, logprob, text, top } of tokens) {
-    out.tokens.push(texts.of(id, previousId))
+    out.tokens.push(texts.named(id, previousId))
     out.token_logprobs.push(logprob === undefined ? null : finite(logprob))
-    const best = top?.map((one) => [texts.of(one.id, previousId), finite(one.logprob)])
+    const best = top?.map((one) => [texts.named(one.id, previousId), finite(one.logprob)])
     out.top_logprobs!.push(best ? Object.fromEntries(best) : null)
     out.text_offset.push(at)
     at += text.length

@@ -7,6 +7,10 @@ export const byteLetters = ((): string[] => {
 
 const known = new Set(byteLetters)
 
+/** The bytes that letters stand for. */
+export const bytesOf = (letters: string): number[] =>
+  Array.from(letters, (letter) => byteLetters.indexOf(letter))
+
 /** A text's bytes as letters. */
 export const lettersOf = (text: string): string =>
   Array.from(Buffer.from(text), (byte) => byteLetters[byte]!).join('')

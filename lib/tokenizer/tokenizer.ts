@@ -142,6 +142,11 @@ export class CheckedTokenizer implements Tokenizer {
     return Array.from({ length: tokenizer.size }, (_, id) => tokenizer.#core.lettersOf(id))
   }
 
+  /** The same of one id. */
+  static lettersOf(tokenizer: CheckedTokenizer, id: number): string {
+    return tokenizer.#core.lettersOf(id)
+  }
+
   #steps(where: string, text: string, addSpecialTokens: boolean | undefined): Steps<number[]> {
     if (typeof text !== 'string') badOption(where, 'text', 'a string', text)
     const add = flagOption(where, 'addSpecialTokens', addSpecialTokens ?? true)

@@ -77,7 +77,17 @@ function openWeights(
   quantization: Json | undefined,
 ): Map<string, Entry> {
   const index = 'model.safetensors.index.json'
-  if (files.includes(index)) return openIndex(dir, index, files)
+  if (files.includes(index)) {
+    const entries = openIndex(dir, index, files)
+    const whole = path.join(dir, 'model.safetensors')
+    const used = [...entries.values()].some(({ label }) => label === whole)
+    // transformers reads the file, others the index.
+    if (files.includes('model.safetensors') && !used)
+      bad(
+        `${whole}: file must be the only weights or named in ${index}, got others there; remove what is of an earlier save`,
+      )
+    return entries
+  }
   const names = ['model.safetensors']
   if (typeof quantization?.model_file_base_name === 'string')
     names.push(`${quantization.model_file_base_name}.safetensors`)

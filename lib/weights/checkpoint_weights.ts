@@ -25,7 +25,7 @@ import { fp8 } from './fp8.ts'
 import { gptq } from './gptq.ts'
 import { mxfp4 } from './mxfp4.ts'
 import { parseQuantization } from './quantization.ts'
-import { type Entry, entryDType, floats } from './safetensors.ts'
+import { type Entry, entryDType, floats, short } from './safetensors.ts'
 import { count, type Rows, type Share, sourceShape, WeightList } from './weights.ts'
 
 /** How far loading has come, over all files. */
@@ -84,6 +84,9 @@ export class CheckpointWeights extends WeightList {
     this.#checkpoint = checkpoint
     const { dir, entries } = checkpoint
     const quantization = parseQuantization(dir, checkpoint.quantization)
+    // Scales of a cache in 8 bits: this one has none.
+    if (checkpoint.quantization?.kv_cache_scheme)
+      this.#ignored.push(/\.self_attn\.([kv]_proj\.)?([kv]_scale|output_scale)$/)
     const open: TensorSource['open'] = (...args) => this.#tensor(...args)
     this.#source = { dir, entries, quantization, dtype, open, keep: true }
   }
@@ -201,10 +204,19 @@ export class CheckpointWeights extends WeightList {
     if (!entry)
       throw new MoeError(
         'ERR_MOE_CHECKPOINT',
-        `${this.#checkpoint.dir}: tensor ${name} must be there, got nothing`,
+        `${this.#checkpoint.dir}: tensor ${name} must be there, got ${this.#nearName(name)}`,
       )
     this.use(name)
     return entry
+  }
+
+  /** The tensor with something before its name, as wrappers of models save it, or without its beginning. */
+  #nearName(name: string): string {
+    const rest = name.slice(name.indexOf('.') + 1)
+    for (const other of this.#checkpoint.entries.keys())
+      if (other.endsWith(`.${name}`) || other === rest)
+        return `${short(other)}; save the model that is inside, with its head`
+    return 'nothing'
   }
 
   /** Somebody asked for the tensor. */

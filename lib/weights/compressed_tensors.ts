@@ -24,13 +24,25 @@ function parseBlock(groups: unknown, refuse: Refuse): [number, number] | undefin
   return undefined
 }
 
+const integerGroups = (groups: unknown): Json[] => {
+  const all = Object.values((groups as Record<string, Json> | null) ?? {})
+  const weights = all.map((group) => (group?.weights as Json | null) ?? {})
+  // No group says nothing.
+  const integers = weights.filter(({ type }) => type === 'int')
+  return integers.length > 0 ? integers : [{}]
+}
+
 /** llm-compressor's; shapes and names of the tensors say how each matrix is stored. */
 export function parseCompressed(json: Json, refuse: Refuse): Quantization {
   if (!formats.includes(json.format as string))
     refuse('format', formats.map((name) => `"${name}"`).join(', '))
-  const unused = { bits: 4, group: 0, symmetric: true, ordered: true, zeroShift: false } as const
+  const { transform_config: transforms } = json
+  if (transforms && Object.keys(transforms).length > 0)
+    refuse('transform_config', 'absent, since rotations of activations are not run')
+  const unused = { bits: 4, group: 0, ordered: true, zeroShift: false } as const
+  const symmetric = !integerGroups(json.config_groups).every((one) => one.symmetric === false)
   return {
-    integers: { method: 'compressed-tensors', ...unused },
+    integers: { method: 'compressed-tensors', ...unused, symmetric },
     fp8: { block: parseBlock(json.config_groups, refuse), byShape: true },
   }
 }
@@ -65,6 +77,8 @@ export const compressedTensors = integerEncoding(
     const group = groups === 1 ? 0 : K / groups
     const packed = part('packed')
     const zeros = part('zero_point')
+    if (packed && !zeros && !quantization.integers!.symmetric)
+      absent(dir, `${name}, which config_groups says to be asymmetric`, 'weight_zero_point')
     if (!Number.isInteger(group) || (zeros && !packed))
       throw new MoeError(
         'ERR_MOE_UNSUPPORTED',

@@ -13,8 +13,10 @@ function groupSize(value: unknown, refuse: Refuse): number {
 
 /** AutoGPTQ's, in either of its formats. */
 export function parseGptq(json: Json, refuse: Refuse): IntegerConfig {
-  const { checkpoint_format: format = 'gptq', bits, group_size: group = -1 } = json
-  if (format !== 'gptq' && format !== 'gptq_v2') refuse('checkpoint_format', '"gptq" or "gptq_v2"')
+  const { bits, group_size: group = -1 } = json
+  const key = json.checkpoint_format === undefined ? 'format' : 'checkpoint_format'
+  const format = json[key] ?? 'gptq'
+  if (format !== 'gptq' && format !== 'gptq_v2') refuse(key, '"gptq" or "gptq_v2"')
   if (bits !== 4 && bits !== 8) return refuse('bits', '4 or 8')
   return {
     ...{ method: 'gptq', bits, group: groupSize(group, refuse) },
@@ -52,9 +54,14 @@ export const gptq = integerEncoding(
     const perWord = 32 / bits
     const awq = config.method === 'awq'
     const groups = group === 0 ? 1 : Math.ceil(K / group)
+    // Zero points of a symmetric file are in the middle: GPTQModel stores them as they are in files that say "gptq", too.
+    const storesMiddle = () => {
+      const zeros = entries.get(`${name}.qzeros`)
+      return symmetric && zeros?.file.read(zeros.offset, 1)[0] === (bits === 4 ? 0x88 : 0x80)
+    }
     const matrix: IntegerMatrix = {
       layout: awq ? 'awq' : 'gptq',
-      ...{ bits, group, shape, zeroShift, name },
+      ...{ bits, group, shape, zeroShift: zeroShift && !storesMiddle(), name },
       values: open(`${name}.qweight`, awq ? [K, N / perWord] : [K / perWord, N]),
       zeros: open(`${name}.qzeros`, [groups, N / perWord]),
       scales: open(`${name}.scales`, [groups, N]),

@@ -155,6 +155,13 @@ describe('a configuration', () => {
     await model.loadAdapter(other, { name: 'other' })
     const logits = async (name: string) => (await model.forward(ids, { adapter: name })).logits
     expect(await logits('same')).toEqual(await logits('adapter-a'))
+    // Behind ^ PEFT needs no end of the name.
+    const begins = changed((config) => {
+      config.lora_alpha = 1
+      config.alpha_pattern = { '^model.layers': 16 }
+    })
+    await model.loadAdapter(begins, { name: 'begins' })
+    expect(await logits('begins')).toEqual(await logits('adapter-a'))
     expect(maxDifference(await logits('other'), await logits('adapter-a'))).toBeGreaterThan(1e-3)
   })
 

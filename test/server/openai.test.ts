@@ -1,5 +1,7 @@
 import OpenAI from 'openai'
 import { describe, expect, it } from 'vitest'
+import { byteLetters } from '../../lib/tokenizer/bytes.ts'
+import { CheckedTokenizer } from '../../lib/tokenizer/tokenizer.ts'
 import { failure } from '../support/files.ts'
 import { root } from '../support/golden.ts'
 import { events, post, useServer } from './support.ts'
@@ -196,6 +198,20 @@ describe('text completions', () => {
         .map((one) => one.choices[0].text)
         .join(''),
     ).toBe(`ROMEO:${plain}`)
+  })
+
+  it('logprobs tell the bytes of tokens that are no whole character', async () => {
+    const asked = { ...text, prompt: '“é', max_tokens: 0, echo: true, logprobs: 1 }
+    const { choices } = await client().completions.create(asked)
+    const { tokens } = choices[0]!.logprobs!
+    const bytes = ['e2', '80', '9c', 'c3', 'a9'].map((hex) => `bytes:\\x${hex}`)
+    expect(tokens!.slice(-5)).toEqual(bytes)
+    const letters = CheckedTokenizer.letters(model().tokenizer as CheckedTokenizer)
+    const id = letters.indexOf(byteLetters[0xe2]!)
+    const { choices: chats } = await client().chat.completions.create({
+      ...{ ...chat, logprobs: true, max_tokens: 1, logit_bias: { [id]: 100 } },
+    })
+    expect(chats[0]!.logprobs!.content![0]).toMatchObject({ token: '\ufffd', bytes: [0xe2] })
   })
 
   it('an echoed prompt has logprobs, also without a new token', async () => {
