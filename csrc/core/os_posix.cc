@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #ifdef __linux__
+#include <elf.h>
 #include <sched.h>
 #include <sys/auxv.h>
 #endif
@@ -16,6 +17,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <thread>
 
@@ -27,6 +29,21 @@ namespace moe::os {
 namespace {
 
 constexpr size_t kHugePage = size_t{2} << 20;
+
+#ifdef __linux__
+/// Whether a library ends before its last table, as a download that broke off does: dlopen would
+/// touch pages that are not there, which ends the process.
+bool is_cut_off(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  Elf64_Ehdr header{};
+  if (!file.read(reinterpret_cast<char*>(&header), sizeof header)) return false;
+  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) return false;
+  file.seekg(0, std::ios::end);
+  const auto bytes = static_cast<uint64_t>(file.tellg());
+  return header.e_shoff > bytes ||
+         bytes - header.e_shoff < uint64_t{header.e_shnum} * header.e_shentsize;
+}
+#endif
 
 size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -172,6 +189,12 @@ std::string own_folder() {
 }
 
 void* open_library(const std::string& path, std::string& why) {
+#ifdef __linux__
+  if (is_cut_off(path)) {
+    why = path + ": must be a whole library, got one that is cut off";
+    return nullptr;
+  }
+#endif
   if (void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)) return library;
   const char* error = dlerror();
   why = access(path.c_str(), F_OK) == 0 && error ? error : "";

@@ -143,3 +143,29 @@ it('binaries and demo are found beside an archive of Electron', () => {
   const { stdout, stderr } = spawnSync(process.execPath, [program], { encoding: 'utf8' })
   expect([stdout, stderr]).toEqual([`${beside}/moe-native/demo/moepp-tiny\n2\n`, ''])
 })
+
+// dlopen would end the process.
+it('a backend that is cut off is none', () => {
+  const folder = path.join(temporaryFolder(), 'node_modules/moe-native')
+  mkdirSync(`${folder}/build/Release`, { recursive: true })
+  cpSync(`${root}/dist`, `${folder}/dist`, { recursive: true })
+  cpSync(`${root}/package.json`, `${folder}/package.json`)
+  symlinkSync(`${root}/node_modules/node-gyp-build`, path.join(folder, '../node-gyp-build'))
+  const built = `${root}/build/Release`
+  cpSync(`${built}/moe_native.node`, `${folder}/build/Release/moe_native.node`)
+  const whole = readFileSync(`${built}/libmoe_cuda_sim.so`)
+  for (const name of ['libmoe_cuda.so', 'libmoe_cuda_sim.so'])
+    writeFileSync(`${folder}/build/Release/${name}`, whole.subarray(0, whole.length / 2))
+  const program = path.join(folder, 'main.mjs')
+  writeFileSync(
+    program,
+    `import { loadModel } from 'moe-native'
+     for (const device of ['cuda', 'cuda-sim', 'auto'])
+       await loadModel(${JSON.stringify(`${root}/demo/moepp-tiny`)}, { device, maxTokens: 64 }).then(
+         (model) => console.log(model.device.type),
+         ({ code, message }) => console.log(code, /one that is cut off/.test(message)),
+       )`,
+  )
+  const { stdout, stderr } = spawnSync(process.execPath, [program], { encoding: 'utf8' })
+  expect([stdout, stderr]).toEqual([`${'ERR_MOE_CUDA_UNAVAILABLE true\n'.repeat(2)}cpu\n`, ''])
+})

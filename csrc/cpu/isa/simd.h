@@ -137,7 +137,8 @@ INLINE float most(Vf v) {
 INLINE Vf vexp(Vf x) {
   const Vf rounded =
       x * 1.44269504088896341f + 12582912.f;  // adding 1.5 * 2^23 rounds to an integer
-  const Vi n = (Vi)rounded - (Vi)splat(12582912.f);
+  // Unsigned, which may wrap: beyond the bounds below n is no exponent, and not used.
+  const Vu n = (Vu)rounded - (Vu)splat(12582912.f);
   const Vf nf = rounded - 12582912.f;
   Vf r = x - nf * 0.693359375f;
   r = r - nf * -2.12194440e-4f;
@@ -148,7 +149,7 @@ INLINE Vf vexp(Vf x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.f;
-  Vf y = p * (Vf)((n + 127) << 23);
+  Vf y = p * (Vf)((n + 127u) << 23);
   y = select(x < -87.3f, Vf{}, y);
   y = select(x > 88.3f, splat(__builtin_inff()), y);
   return select(x == x, y, x);
