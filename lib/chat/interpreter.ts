@@ -52,18 +52,9 @@ class Scope {
 }
 
 const orders = new Set(['<', '<=', '>', '>='])
-const constants: ReadonlyMap<string, Value> = new Map<string, Value>([
-  ...([
-    ['true', true],
-    ['True', true],
-    ['false', false],
-    ['False', false],
-  ] as const),
-  ...([
-    ['none', null],
-    ['None', null],
-  ] as const),
-])
+const constants: ReadonlyMap<string, Value> = new Map(
+  Object.entries({ true: true, True: true, false: false, False: false, none: null, None: null }),
+)
 
 /** Runs a parsed template as Jinja does in Python, with an end to its work. */
 class Interpreter {

@@ -1,4 +1,5 @@
 import { dumps } from './jinja_json.ts'
+import { operate } from './jinja_operators.ts'
 import {
   capitalize,
   indent,
@@ -16,10 +17,11 @@ import {
   equal,
   Float,
   fail,
-  isInteger,
   itemsOf,
   numberOf,
-  Tuple,
+  ordered,
+  pairsOf,
+  subscript,
   text,
   truth,
   typeName,
@@ -35,13 +37,6 @@ interface Known {
 }
 
 const filter = (run: Filter, ...names: string[]): Known => ({ names, run })
-
-export const subscript = (value: Value, key: Value): Value => {
-  if (value instanceof Map) return value.get(key)
-  if (!isInteger(key)) return undefined
-  const items = typeof value === 'string' ? characters(value) : value
-  return Array.isArray(items) ? items.at(key) : undefined
-}
 
 /** `a.b.0` of an item. */
 const attribute = (value: Value, path: Value): Value =>
@@ -76,16 +71,10 @@ const sizeOf = (value: Value): number =>
     ? itemsOf(value).length
     : fail(`${typeName(value)} has no length`)
 
-const add = (a: Value, b: Value): Value => {
-  if (Array.isArray(a) && Array.isArray(b)) return a.concat(b)
-  const [x, y] = [numberOf(a), numberOf(b)]
-  if (x === undefined || y === undefined)
-    return fail(`${typeName(a)} and ${typeName(b)} have no sum`)
-  const both = x + y
-  return (a instanceof Float || b instanceof Float) && Number.isInteger(both)
-    ? new Float(both)
-    : both
-}
+const sum: Filter = (value, path, start = 0) =>
+  typeof start === 'string'
+    ? fail('strings have no sum')
+    : itemsOf(value).reduce((all, item) => operate('+', all, attribute(item, path)), start)
 
 const chosen =
   (wanted: boolean, byAttribute: boolean): Filter =>
@@ -126,7 +115,7 @@ const reverse: Filter = (value) =>
 
 const items: Filter = (value) =>
   value instanceof Map
-    ? [...value].map((pair) => Tuple.from(pair))
+    ? pairsOf(value)
     : value === undefined
       ? []
       : fail(`${typeName(value)} has no items`)
@@ -198,11 +187,7 @@ const filters: ReadonlyMap<string, Known> = new Map(
       ...['reverse', 'case_sensitive', 'attribute'],
     ),
     string: filter((value) => text(value)),
-    sum: filter(
-      (value, path, start = 0) =>
-        itemsOf(value).reduce((all, item) => add(all, attribute(item, path)), start),
-      ...['attribute', 'start'],
-    ),
+    sum: filter(sum, 'attribute', 'start'),
     title: filter((value) => title(text(value))),
     tojson: filter(tojson, 'ensure_ascii', 'indent', 'separators', 'sort_keys'),
     trim: filter((value, chars = null) => strip(text(value), chars), 'chars'),
@@ -214,22 +199,6 @@ const filters: ReadonlyMap<string, Known> = new Map(
 )
 
 const filterOf = (name: string): Known => filters.get(name) ?? fail(`filter ${name} is not known`)
-
-/** Arguments in the order of their names. */
-export function ordered(
-  what: string,
-  names: readonly string[],
-  args: Value[],
-  named: ReadonlyMap<string, Value>,
-): Value[] {
-  const all = [...args]
-  for (const [name, value] of named) {
-    const at = names.indexOf(name)
-    if (at < args.length) fail(`${what} takes no ${name}`)
-    all[at] = value
-  }
-  return Array.from(all)
-}
 
 /** What a filter makes of a value. */
 export function applyFilter(

@@ -1,4 +1,3 @@
-import { ordered, subscript } from './jinja_filters.ts'
 import { percent, stringMethods } from './jinja_strings.ts'
 import {
   type Callable,
@@ -13,7 +12,10 @@ import {
   maxList,
   Namespace,
   numberOf,
+  ordered,
+  pairsOf,
   repeat,
+  subscript,
   Tuple,
   text,
   truth,
@@ -117,7 +119,7 @@ const listMethods: Readonly<Record<string, (list: Value[], of: Value) => Value>>
 const dictMethods: Readonly<Record<string, (dict: Map<Value, Value>, ...args: Value[]) => Value>> =
   {
     get: (dict, key, otherwise = null) => (dict.has(key) ? dict.get(key) : otherwise),
-    items: (dict) => [...dict].map((pair) => Tuple.from(pair)),
+    items: (dict) => pairsOf(dict),
     keys: (dict) => [...dict.keys()],
     values: (dict) => [...dict.values()],
     copy: (dict) => new Map(dict),

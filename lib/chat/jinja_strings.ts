@@ -115,7 +115,8 @@ export function percent(form: string, given: Value): string {
 }
 
 const test = (of: (value: string) => boolean) => (value: string) => value !== '' && of(value)
-const cased = (value: string, change: (text: string) => string): boolean =>
+/** Whether it has letters, and all are as `change` makes them. */
+export const cased = (value: string, change: (text: string) => string): boolean =>
   change(value) === value && value.toLowerCase() !== value.toUpperCase()
 const ends = (value: string, end: Value, has: 'startsWith' | 'endsWith'): boolean =>
   (Array.isArray(end) ? end : [end]).some((one) => value[has](isText(one, 'an end')))

@@ -1,12 +1,13 @@
+import { operate } from './jinja_operators.ts'
+import { cased } from './jinja_strings.ts'
 import {
-  compare,
   contains,
-  equal,
   fail,
   isFloat,
   isInteger,
   Namespace,
   numberOf,
+  truth,
   typeName,
   type Value,
 } from './jinja_values.ts'
@@ -17,20 +18,18 @@ const whole = (value: Value): number => {
   const number = numberOf(value)
   return number ?? fail(`${typeName(value)} is neither odd nor even`)
 }
-const isSame = (value: Value, change: (text: string) => string): boolean =>
-  typeof value === 'string' &&
-  change(value) === value &&
-  value.toLowerCase() !== value.toUpperCase()
-
-const eq: Test = (value, other) => equal(value, other)
-const ne: Test = (value, other) => !equal(value, other)
-const lt: Test = (value, other) => compare(value, other) < 0
-const le: Test = (value, other) => compare(value, other) <= 0
-const gt: Test = (value, other) => compare(value, other) > 0
-const ge: Test = (value, other) => compare(value, other) >= 0
-
 const isSequence: Test = (value) =>
   value === undefined || typeof value === 'string' || Array.isArray(value) || value instanceof Map
+
+/** Tests that are an operator's, and what else they are called. */
+const comparisons = {
+  '==': ['eq', 'equalto'],
+  '!=': ['ne'],
+  '<': ['lt', 'lessthan'],
+  '<=': ['le'],
+  '>': ['gt', 'greaterthan'],
+  '>=': ['ge'],
+}
 
 /** What stands behind `is`, and what `select` and its kin take. */
 export const tests: ReadonlyMap<string, Test> = new Map<string, Test>([
@@ -52,16 +51,16 @@ export const tests: ReadonlyMap<string, Test> = new Map<string, Test>([
   ['sequence', isSequence],
   ['iterable', isSequence],
   ['namespace', (value) => value instanceof Namespace],
-  ['lower', (value) => isSame(value, (all) => all.toLowerCase())],
-  ['upper', (value) => isSame(value, (all) => all.toUpperCase())],
+  ['lower', (value) => typeof value === 'string' && cased(value, (all) => all.toLowerCase())],
+  ['upper', (value) => typeof value === 'string' && cased(value, (all) => all.toUpperCase())],
   ['in', (value, container) => contains(container, value)],
   ['sameas', (value, other) => value === other],
-  ...(['eq', 'equalto', '=='] as const).map((name) => [name, eq] as const),
-  ...(['ne', '!='] as const).map((name) => [name, ne] as const),
-  ...(['lt', 'lessthan', '<'] as const).map((name) => [name, lt] as const),
-  ...(['le', '<='] as const).map((name) => [name, le] as const),
-  ...(['gt', 'greaterthan', '>'] as const).map((name) => [name, gt] as const),
-  ...(['ge', '>='] as const).map((name) => [name, ge] as const),
+  ...Object.entries(comparisons).flatMap(([operator, names]) =>
+    [operator, ...names].map(
+      (name) =>
+        [name, (value: Value, other: Value) => truth(operate(operator, value, other))] as const,
+    ),
+  ),
 ])
 
 export const testOf = (name: string): Test => tests.get(name) ?? fail(`test ${name} is not known`)

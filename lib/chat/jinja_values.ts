@@ -135,6 +135,34 @@ export function itemsOf(value: Value): Value[] {
   return value === undefined ? [] : fail(`${typeName(value)} cannot be iterated`)
 }
 
+/** The items of a dict. */
+export const pairsOf = (dict: Map<Value, Value>): Value[] =>
+  [...dict].map((pair) => Tuple.from(pair))
+
+/** `value[key]`; undefined where there is none. */
+export function subscript(value: Value, key: Value): Value {
+  if (value instanceof Map) return value.get(key)
+  if (!isInteger(key)) return undefined
+  const items = typeof value === 'string' ? characters(value) : value
+  return Array.isArray(items) ? items.at(key) : undefined
+}
+
+/** Arguments in the order of their names. */
+export function ordered(
+  what: string,
+  names: readonly string[],
+  args: Value[],
+  named: ReadonlyMap<string, Value>,
+): Value[] {
+  const all = [...args]
+  for (const [name, value] of named) {
+    const at = names.indexOf(name)
+    if (at < args.length) fail(`${what} takes no ${name}`)
+    all[at] = value
+  }
+  return Array.from(all)
+}
+
 /** The shortest digits that give the number again, as Python writes them. */
 function floatText(value: number): string {
   if (Number.isNaN(value)) return 'nan'
