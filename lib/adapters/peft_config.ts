@@ -66,11 +66,12 @@ function patternOf(
     if (!(typeof value === 'number' && value > 0 && value <= 2 ** 20))
       bad('ERR_MOE_CHECKPOINT', 'of numbers above 0', value)
   }
-  const matches = (module: string, end: string): boolean => {
-    // As PEFT matches: a dot is any character, and behind ^ the beginning is enough.
-    return new RegExp(end.startsWith('^') ? end : `^(.*\\.)?(${end})$`).test(module)
-  }
-  return (module) => entries.find(([end]) => matches(module, end))?.[1] as number | undefined
+  // As PEFT matches: a dot is any character, and behind ^ the beginning is enough.
+  const patterns = entries.map(
+    ([end, value]) =>
+      [new RegExp(end.startsWith('^') ? end : `^(.*\\.)?(${end})$`), value as number] as const,
+  )
+  return (module) => patterns.find(([pattern]) => pattern.test(module))?.[1]
 }
 
 /**

@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { isObject } from '../server/fields.ts'
 import { offlineRoutes } from '../server/offline.ts'
-import type { Json } from '../weights/json.ts'
+import { type Json, utf8 } from '../weights/json.ts'
 import { UsageError } from './options.ts'
 import { hasBytes } from './text_file.ts'
 
@@ -58,7 +58,7 @@ export async function* readRequests(file: string, shard: Shard): AsyncGenerator<
   let request = 0
   for await (const line of linesOf(file)) {
     const where = `${file}:${++number}`
-    const text = utf8(line, where)
+    const text = textOf(line, where)
     if (text.trim() === '') continue
     const read = readLine(text, where)
     if (request++ % shard.count === shard.index) yield read
@@ -88,9 +88,9 @@ async function* linesOf(file: string): AsyncGenerator<Buffer> {
 }
 
 /** Without a byte order mark. */
-function utf8(line: Buffer, where: string): string {
+function textOf(line: Buffer, where: string): string {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(line)
+    return utf8.decode(line)
   } catch {
     throw new UsageError(`${where}: must be UTF-8, got other bytes`)
   }

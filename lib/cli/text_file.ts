@@ -1,4 +1,5 @@
 import { createReadStream, statSync } from 'node:fs'
+import { utf8 } from '../weights/json.ts'
 import { UsageError } from './options.ts'
 
 /** As long as a text may be; some files, such as /dev/zero, have no end. */
@@ -33,7 +34,7 @@ export async function readTextFile(
       signal.addEventListener('abort', () => reject(signal.reason), { once: true }),
     )
     const bytes = await Promise.race([readAll(stream), ended])
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+    return utf8.decode(bytes)
   } catch (cause) {
     if (signal.aborted) throw signal.reason
     const got = (cause as NodeJS.ErrnoException).code ?? (cause as Error).message

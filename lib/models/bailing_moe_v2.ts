@@ -36,11 +36,8 @@ export const bailingMoeV2Keys = configKeys({
     ...([partialKey, 'rotary_dim', 'head_dim', 'use_qkv_bias', 'use_bias'] as const),
     ...(['intermediate_size', 'moe_intermediate_size', 'first_k_dense_replace'] as const),
     ...(['num_experts', 'num_experts_per_tok', 'num_shared_experts', 'score_function'] as const),
-    ...([
-      'moe_shared_expert_intermediate_size',
-      'num_nextn_predict_layers',
-      'layer_types',
-    ] as const),
+    ...(['moe_shared_expert_intermediate_size', 'num_nextn_predict_layers'] as const),
+    'layer_types',
   ],
   only: {
     ...{ hidden_act: ['silu'], use_qk_norm: [true], use_rmsnorm: [true], norm_head: [false] },

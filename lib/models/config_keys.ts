@@ -42,13 +42,8 @@ export const commonKeys = configKeys({
       ...['attn_implementation', '_attn_implementation', '_attn_implementation_autoset'],
       ...['_attn_implementation_internal', '_flash_attn_2_enabled', 'experts_implementation'],
       ...['_experts_implementation', '_experts_implementation_internal', '_moe_implementation'],
-      ...[
-        'use_cache',
-        'chunk_size_feed_forward',
-        'torchscript',
-        'pretraining_tp',
-        'tf_legacy_loss',
-      ],
+      ...['use_cache', 'chunk_size_feed_forward', 'torchscript', 'pretraining_tp'],
+      'tf_legacy_loss',
       ...['gradient_checkpointing', 'is_decoder', 'tensor_parallel_output', 'sequence_parallel'],
     ],
     'what the published class returns': [

@@ -41,14 +41,8 @@ export const hunyuanV1MoeKeys = configKeys({
     ],
     'the tokenizer says it': [
       ...['eod_token_id', 'im_end_id', 'im_newline_id', 'im_start_id', 'mask_init_id', 'pad_id'],
-      ...[
-        'image_token_id',
-        'org_vocab_size',
-        'text_end_id',
-        'text_start_id',
-        'video_end_id',
-        'video_start_id',
-      ],
+      ...['image_token_id', 'org_vocab_size', 'text_end_id', 'text_start_id', 'video_end_id'],
+      'video_start_id',
     ],
   },
 })

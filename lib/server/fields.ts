@@ -1,4 +1,4 @@
-import type { Json } from '../weights/json.ts'
+import { type Json, utf8 } from '../weights/json.ts'
 import { badParam, Failure } from './failure.ts'
 
 /** Reads a request's fields; null is absent, as clients write it. */
@@ -97,7 +97,7 @@ export function decodeBody(body: Buffer): string {
     } else if (c === 0x5d || c === 0x7d) depth--
   }
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(body)
+    return utf8.decode(body)
   } catch {
     throw bad('the body must be UTF-8, got other bytes')
   }

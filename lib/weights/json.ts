@@ -32,8 +32,8 @@ export function readBytes(path: string): Buffer | undefined {
   }
 }
 
-/** Takes a byte order mark away, which editors put in front. */
-const utf8 = new TextDecoder('utf-8', { fatal: true })
+/** Takes a byte order mark away, which editors put in front, and throws for bytes that are no UTF-8. */
+export const utf8 = new TextDecoder('utf-8', { fatal: true })
 
 /** A JSON file that holds an object; undefined when there is no such file. */
 export function readJson(path: string): Json | undefined {

@@ -1,6 +1,6 @@
 import { MoeError, shown } from '../errors.ts'
 import { type DType, type MappedFile, native } from '../native.ts'
-import type { Json } from './json.ts'
+import { type Json, utf8 } from './json.ts'
 
 /** Bytes of the safetensors element types; of these only those in `dtypes` can be computed with. */
 export const elementBytes: Record<string, number> = {
@@ -104,7 +104,7 @@ function parseHeader(label: string, bytes: Uint8Array): Record<string, unknown> 
   let header: unknown
   let text: string
   try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+    text = utf8.decode(bytes)
     header = JSON.parse(text)
   } catch (cause) {
     throw new MoeError('ERR_MOE_CHECKPOINT', `${label}: header must be JSON, got ${cause}`, {
